@@ -1,0 +1,275 @@
+"""The cache of one interface and address family: which NBMA address stands behind which overlay address.
+
+A `Binding` has a type that says where it is from, and types have a precedence: a weaker source never overwrites a
+stronger one. Every binding is a wanted neighbour entry and, unless a connected prefix of the tunnel covers it, a wanted
+host route. Bindings that were only learnt by resolution (`cached`) are watched near their end: the neighbour entry is
+set STALE, and a probe of the kernel then tells that traffic uses it.
+
+Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management), §5.2.3 (uniqueness).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from nhrpd_py.core.address import Address, host_prefix
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.effects import (
+    DropNeighbor,
+    DropRoute,
+    NeighborState,
+    SetNeighbor,
+    SetRoute,
+)
+from nhrpd_py.core.interface import Interface
+from nhrpd_py.core.notices import BindingRemoved, TableFull
+from nhrpd_py.core.timers import TimerKey, TimerKind
+
+MAX_BINDINGS = 65536
+MAX_BINDINGS_PER_NBMA = 1024
+NEVER = float("inf")
+
+PROBE_LEAD_S = 8.0
+"""The kernel needs 5 s from the first packet through a STALE entry to its probe (delay_first_probe_time)."""
+
+
+class BindingType(IntEnum):
+    """Where a binding is from; a higher one is not overwritten by a lower one."""
+
+    CACHED = 3
+    """Learnt from a Resolution Reply, or from a Resolution Request that was for us."""
+    DYNAMIC = 4
+    """A client registered it with us."""
+    NHS = 5
+    """A next hop server that accepted our registration."""
+    STATIC = 6
+    """Configured."""
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    protocol: Address
+    type: BindingType
+    nbma: Address
+    """Where packets for it go: the outer address that we saw, or were told to use."""
+    claimed_nbma: Address
+    """The NBMA address that the peer believes it has; differs behind NAT."""
+    holding_time_s: int
+    """0: for ever."""
+    expires_at: float
+    created_at: float
+    mtu: int
+    unique: bool
+    used: bool = False
+    """The kernel sent traffic to it lately; only known of cached ones."""
+    probing: bool = False
+    """The neighbour entry is STALE to find that out."""
+    routed: bool = False
+    """It has a host route."""
+    adopted: bool = False
+    """Taken over from an earlier run, and not refreshed since."""
+
+    @property
+    def nat(self) -> bool:
+        return self.claimed_nbma != self.nbma
+
+
+class Cache:
+    """See the module."""
+
+    __slots__ = ("_bindings", "_context", "_interface", "_per_nbma")
+
+    def __init__(self, context: Context, interface: Interface) -> None:
+        self._context = context
+        self._interface = interface
+        self._bindings: dict[Address, Binding] = {}
+        self._per_nbma: dict[Address, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._bindings)
+
+    def __iter__(self) -> Iterator[Binding]:
+        return iter(self._bindings.values())
+
+    def get(self, protocol: Address) -> Binding | None:
+        return self._bindings.get(protocol)
+
+    def has_room(self, nbma: Address, now: float) -> bool:
+        """Tells whether one more binding fits, and says so in a notice when not."""
+        if len(self._bindings) >= MAX_BINDINGS:
+            self._tell_full("cache", MAX_BINDINGS, now)
+            return False
+        if self._per_nbma.get(nbma, 0) >= MAX_BINDINGS_PER_NBMA:
+            self._tell_full("bindings of one NBMA address", MAX_BINDINGS_PER_NBMA, now)
+            return False
+        return True
+
+    def update(
+        self,
+        protocol: Address,
+        kind: BindingType,
+        nbma: Address,
+        now: float,
+        *,
+        claimed_nbma: Address = b"",
+        holding_time_s: int = 0,
+        mtu: int = 0,
+        unique: bool = False,
+        lifetime_s: float | None = None,
+    ) -> Binding | None:
+        """Creates or refreshes a binding; None when a stronger one stands, or there is no room.
+
+        `holding_time_s` 0 means for ever; `lifetime_s` is what is left of it when that is less.
+        """
+        expires_at = NEVER if holding_time_s == 0 else now + (lifetime_s or holding_time_s)
+        binding = self._bindings.get(protocol)
+        if binding is None:
+            if not self.has_room(nbma, now):
+                return None
+            binding = Binding(
+                protocol,
+                kind,
+                nbma,
+                claimed_nbma or nbma,
+                holding_time_s,
+                expires_at,
+                now,
+                mtu,
+                unique,
+            )
+            self._bindings[protocol] = binding
+            self._per_nbma[nbma] = self._per_nbma.get(nbma, 0) + 1
+            self._program(binding)
+            self._arm(binding, now)
+            return binding
+        if kind < binding.type:
+            return None
+        promoted = kind is not binding.type
+        binding.type = kind
+        binding.claimed_nbma = claimed_nbma or nbma
+        binding.mtu = mtu
+        binding.unique = unique
+        binding.adopted = False
+        shortened = expires_at < binding.expires_at
+        binding.expires_at = expires_at
+        changed_time = holding_time_s != binding.holding_time_s
+        binding.holding_time_s = holding_time_s
+        if nbma != binding.nbma:
+            self._leave_nbma(binding.nbma)
+            self._per_nbma[nbma] = self._per_nbma.get(nbma, 0) + 1
+            binding.nbma = nbma
+            binding.created_at = now
+            self._program(binding)
+        elif binding.probing:
+            self._program(binding)
+        # The expiry timer is lazy: when it fires early it looks at `expires_at` and sleeps again.
+        if promoted or shortened or changed_time or kind is BindingType.CACHED:
+            self._arm(binding, now)
+        return binding
+
+    def remove(self, binding: Binding, reason: str) -> None:
+        """Takes a binding out of cache and kernel. Its shortcuts must have gone before."""
+        del self._bindings[binding.protocol]
+        self._leave_nbma(binding.nbma)
+        self._context.timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
+        self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
+        ifindex = self._interface.ifindex
+        if self._interface.opened:
+            if binding.routed:
+                self._context.emit(DropRoute(host_prefix(binding.protocol), ifindex))
+            self._context.emit(DropNeighbor(ifindex, binding.protocol))
+        self._context.emit(
+            BindingRemoved(
+                interface=self._interface.name,
+                protocol=binding.protocol,
+                nbma=binding.nbma,
+                type=binding.type.name.lower(),
+                reason=reason,
+            )
+        )
+
+    def reassert(self) -> None:
+        """Asks for all neighbours and routes anew: the netdev is new to the kernel, or was down."""
+        for binding in self._bindings.values():
+            self._program(binding)
+
+    def reassert_one(self, binding: Binding) -> None:
+        """Asks for one neighbour and route anew."""
+        self._program(binding)
+
+    def refit_routes(self) -> None:
+        """Adds or withdraws host routes after the tunnel's connected prefixes changed."""
+        if not self._interface.opened:
+            return
+        for binding in self._bindings.values():
+            wanted = not self._interface.on_link(binding.protocol)
+            if wanted == binding.routed:
+                continue
+            binding.routed = wanted
+            prefix = host_prefix(binding.protocol)
+            ifindex = self._interface.ifindex
+            self._context.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
+
+    def rearm_expiry(self, binding: Binding, now: float) -> bool:
+        """The expiry timer fired: tells whether the binding is still good, and sleeps on if so."""
+        if binding.expires_at <= now:
+            return False
+        self._context.timers.set(
+            self._key(TimerKind.BINDING_EXPIRY, binding.protocol), binding.expires_at
+        )
+        return True
+
+    def probe(self, binding: Binding) -> None:
+        """Has the kernel tell us whether it uses the entry."""
+        binding.used = False
+        binding.probing = True
+        self._context.emit(
+            SetNeighbor(
+                self._interface.ifindex, binding.protocol, binding.nbma, NeighborState.STALE
+            )
+        )
+
+    def confirm(self, binding: Binding) -> bool:
+        """The kernel probed the entry: answers it. Tells whether that is news of use."""
+        news = binding.probing
+        binding.used = True
+        self._program(binding)
+        return news
+
+    def _program(self, binding: Binding) -> None:
+        binding.probing = False
+        ifindex = self._interface.ifindex
+        if not self._interface.opened:
+            return  # `reassert` follows when it opens
+        self._context.effects.append(SetNeighbor(ifindex, binding.protocol, binding.nbma))
+        binding.routed = not self._interface.on_link(binding.protocol)
+        if binding.routed:
+            self._context.effects.append(SetRoute(host_prefix(binding.protocol), ifindex))
+
+    def _arm(self, binding: Binding, now: float) -> None:
+        timers = self._context.timers
+        expiry = self._key(TimerKind.BINDING_EXPIRY, binding.protocol)
+        if binding.expires_at == NEVER:
+            timers.stop(expiry)
+        else:
+            timers.set(expiry, binding.expires_at)
+        probe = self._key(TimerKind.BINDING_PROBE, binding.protocol)
+        if binding.type is not BindingType.CACHED:
+            timers.stop(probe)
+            return
+        left_s = binding.expires_at - now
+        timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
+
+    def _leave_nbma(self, nbma: Address) -> None:
+        count = self._per_nbma[nbma] - 1
+        if count:
+            self._per_nbma[nbma] = count
+        else:
+            del self._per_nbma[nbma]
+
+    def _key(self, kind: TimerKind, protocol: Address) -> TimerKey:
+        return TimerKey(kind, self._interface.name, protocol)
+
+    def _tell_full(self, table: str, limit: int, now: float) -> None:
+        if self._context.reminders.allows((self._interface.name, table), now):
+            self._context.emit(TableFull(interface=self._interface.name, table=table, limit=limit))

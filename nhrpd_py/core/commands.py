@@ -1,0 +1,136 @@
+"""What operators tell the engine to do: flush and resolve."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from nhrpd_py.core.address import Address, Afi, Prefix, afi_of, format_address, host_prefix
+from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
+from nhrpd_py.core.routing import Routing, Where
+
+FLUSHED = "flushed by the operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    matched: int = 0
+    refused: str | None = None
+    detail: str = ""
+
+
+class Commands:
+    """Owned by the engine, which also owns the table of instances (by interface name, then family)."""
+
+    __slots__ = ("_context", "_instances", "_routing")
+
+    def __init__(
+        self,
+        context: Context,
+        instances: Mapping[str, Mapping[Afi, Instance]],
+        routing: Routing,
+    ) -> None:
+        self._context = context
+        self._instances = instances
+        self._routing = routing
+
+    def carry_out(self, command: Command, now: float) -> Outcome:
+        if command.interface is not None and command.interface not in self._instances:
+            return Outcome(refused=f"no interface {command.interface} in the configuration")
+        match command:
+            case Flush():
+                return self._flush(command, now)
+            case Resolve():
+                return self._resolve(command, now)
+            case _:
+                assert_never(command)
+
+    def _selected(self, interface: str | None) -> Iterator[Instance]:
+        for name, instances in self._instances.items():
+            if interface in (None, name):
+                yield from instances.values()
+
+    def _flush(self, command: Flush, now: float) -> Outcome:
+        matched = 0
+        for instance in self._selected(command.interface):
+            if command.what is not FlushWhat.CACHE:
+                matched += self._flush_shortcuts(instance, command)
+            if command.what is not FlushWhat.SHORTCUTS:
+                matched += self._flush_cache(instance, command, now)
+        # Whoever is to find his shortcut again must hear of it at once.
+        self._context.redirects.forget()
+        return Outcome(matched=matched, detail=f"{matched} flushed")
+
+    def _flush_shortcuts(self, instance: Instance, command: Flush) -> int:
+        matched = 0
+        for shortcut in list(instance.shortcuts):
+            if _selects(command, shortcut.prefix, shortcut.binding.nbma):
+                instance.shortcuts.remove(shortcut, FLUSHED)
+                matched += 1
+        for resolution in list(instance.resolver.resolutions.values()):
+            if _selects(command, host_prefix(resolution.target), b""):
+                instance.resolver.forget(resolution)
+                matched += 1
+        for binding in list(instance.station.cache):
+            if binding.type is BindingType.CACHED and _selects(
+                command, host_prefix(binding.protocol), binding.nbma
+            ):
+                instance.shortcuts.forget_binding(binding, FLUSHED)
+                matched += 1
+        return matched
+
+    def _flush_cache(self, instance: Instance, command: Flush, now: float) -> int:
+        """Learnt bindings go; clients are asked to register again, and we register again with our servers."""
+        matched = 0
+        for binding in list(instance.station.cache):
+            if not _selects(command, host_prefix(binding.protocol), binding.nbma):
+                continue
+            if binding.type in (BindingType.CACHED, BindingType.DYNAMIC):
+                instance.shortcuts.forget_binding(binding, FLUSHED)
+                matched += 1
+            if binding.type is BindingType.DYNAMIC:
+                instance.purges.hint(binding)
+            elif binding.type is BindingType.NHS:
+                instance.client.kick(now, binding.nbma)
+                matched += 1
+        return matched
+
+    def _resolve(self, command: Resolve, now: float) -> Outcome:
+        reason = "no interface is ready to ask"
+        for instance in self._selected(command.interface):
+            station = instance.station
+            if station.afi is not afi_of(command.address) or not station.ready:
+                continue
+            shortcut = instance.shortcuts.longest(command.address)
+            if shortcut is not None:
+                return Outcome(
+                    1, detail=f"{shortcut.prefix} via {format_address(shortcut.binding.protocol)}"
+                )
+            known = self._known(instance, command.address)
+            if known is not None:
+                return Outcome(1, detail=known)
+            problem = instance.resolver.asked(command.address, now)
+            if problem is None:
+                return Outcome(1, detail=f"asking for {format_address(command.address)}")
+            reason = problem
+        return Outcome(refused=reason)
+
+    def _known(self, instance: Instance, address: Address) -> str | None:
+        location = self._routing.locate(instance.station, address, learnt=True)
+        if location.where is Where.NEXT_HOP and location.binding is not None:
+            binding = location.binding
+            if binding.protocol == address:
+                return f"{format_address(address)} is at {format_address(binding.nbma)}"
+        return None
+
+
+def _selects(command: Flush, prefix: Prefix, nbma: Address) -> bool:
+    wanted = command.protocol
+    if wanted is not None and not (
+        len(wanted.address) == len(prefix.address)
+        and (wanted.covers(prefix) or prefix.covers(wanted))
+    ):
+        return False
+    return command.nbma in (None, nbma)

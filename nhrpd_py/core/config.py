@@ -1,0 +1,94 @@
+"""The configuration that the engine and the runtime obey: plain frozen values.
+
+`nhrpd_py.config.load` makes one of these from a TOML file and reports every mistake in it; nothing here reads
+anything. Field names are the file's keys with `-` as `_`, and durations carry their unit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nhrpd_py.core.address import Address
+
+DEFAULT_HOLDING_TIME_S = 600
+MAX_HOLDING_TIME_S = 65535
+"""ar$holding time is 16 bits wide (RFC 2332 §5.2.0.1)."""
+MIN_HOLDING_TIME_S = 3
+"""A third of it is the renewal interval; below one second a spoke would be a flood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A pass phrase that shows itself to nobody by accident."""
+
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NhsConfig:
+    """A next hop server of ours. `protocol` None means `dynamic`: learnt from its reply."""
+
+    protocol: Address | None
+    nbma: str
+    """An address or a host name; each address of the name is one NHS."""
+    priority: int = 0
+    """0–255; lower is preferred. A worse one is used only while no better one of its cluster is up."""
+    cluster: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapConfig:
+    """A binding that the operator vouches for."""
+
+    protocol: Address
+    nbma: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceConfig:
+    """One mGRE netdev that speaks NHRP."""
+
+    name: str
+    network_id: int
+    """1–4294967295. Local meaning only: interfaces of one number are one cloud."""
+    holding_time_s: int = DEFAULT_HOLDING_TIME_S
+    tunnel_source: str | None = None
+    """The link to take our NBMA address from where the tunnel has no local address."""
+    shortcut: bool = False
+    """Follow Traffic Indications and answer Resolution Requests for what lies behind us."""
+    redirect: bool = False
+    """Send Traffic Indications for what we relay within the cloud."""
+    unique: bool = False
+    authentication: Secret | None = None
+    """Cisco clear text, 1–8 octets."""
+    nhs: tuple[NhsConfig, ...] = ()
+    maps: tuple[MapConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonConfig:
+    control_socket: str = "/run/nhrpd/nhrpd.sock"
+    control_group: str | None = None
+    """The group that may talk to the socket besides its owner."""
+    state_directory: str = "/var/lib/nhrpd"
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NflogConfig:
+    redirect_group: int = 1
+    """The NFLOG group (1–65535) whose packets deserve a Traffic Indication."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesConfig:
+    protocol: int = 208
+    """Route protocol number of what we install; also marks our neighbours (NDA_PROTOCOL)."""
+    metric: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    nflog: NflogConfig = field(default_factory=NflogConfig)
+    routes: RoutesConfig = field(default_factory=RoutesConfig)
+    interfaces: Mapping[str, InterfaceConfig] = field(default_factory=dict)

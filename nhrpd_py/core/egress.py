@@ -1,0 +1,213 @@
+"""The answering side of resolution: Resolution Requests for what is here or behind us.
+
+The reply goes straight to the requester, whose binding the request brings along (§6.2.1: with the S bit and a holding
+time only); asked a second time for the same request, we answer along the routed path instead, for the straight one may
+be broken. Who was told what is remembered: when the route behind an answer moves, those requesters get a Purge.
+RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
+"""
+
+from dataclasses import dataclass, replace
+
+from nhrpd_py.core.address import Address, Prefix, is_unicast
+from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.notices import ResolutionAnswered
+from nhrpd_py.core.purge import PurgeSender
+from nhrpd_py.core.routing import Location, Routing, Where
+from nhrpd_py.core.station import Station
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension, of_entries
+from nhrpd_py.packet.iana import (
+    NAT,
+    RESOLUTION_AUTHORITATIVE,
+    RESOLUTION_DESTINATION_STABLE,
+    RESOLUTION_ROUTER,
+    RESOLUTION_SOURCE_STABLE,
+    CieCode,
+    ExtensionType,
+    PacketType,
+    describe_cie,
+)
+from nhrpd_py.packet.message import Message
+
+MAX_ANSWERS = 4096
+REPEAT_S = 30.0
+"""Within this time a request with the id of an answered one means that the answer got lost."""
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """What a requester was told."""
+
+    requester: Address
+    nbma: Address
+    target: Address
+    prefix: Prefix
+    request_id: int
+    answered_at: float
+    expires_at: float
+
+
+class Egress:
+    """See the module. Owned by the instance."""
+
+    __slots__ = ("_answers", "_purges", "_routing", "_station")
+
+    def __init__(self, station: Station, routing: Routing, purges: PurgeSender) -> None:
+        self._station = station
+        self._routing = routing
+        self._purges = purges
+        self._answers: dict[tuple[Address, Address], Answer] = {}
+
+    def request_received(
+        self, message: Message, location: Location, nbma_source: Address, now: float
+    ) -> None:
+        """Answers a request whose target is here or behind us."""
+        if not self._station.config.shortcut:
+            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
+            return
+        if location.prefix is None:
+            # Behind a default route: true of everything, so it says nothing.
+            self.refuse(message, CieCode.NO_BINDING, nbma_source)
+            return
+        requester_nbma = self._requester_nbma(message, nbma_source)
+        self._learn_requester(message, requester_nbma, now)
+        repeated = self._remember(message, location.prefix, requester_nbma, now)
+        entry = ClientInformation(
+            prefix_length=location.prefix.length,
+            holding_time_s=self._station.config.holding_time_s,
+            nbma=self._station.interface.nbma,
+            protocol=self._station.address,
+        )
+        nbma = (
+            self._way_back(message, nbma_source)
+            if repeated or not is_unicast(requester_nbma)
+            else requester_nbma
+        )
+        self._send(message, entry, nbma)
+        self._tell(message, requester_nbma, location.prefix, "")
+
+    def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
+        """Answers with a refusal, the way the request came (§5.2.2: one entry, everything else zero)."""
+        self._send(message, ClientInformation(code=code), self._way_back(message, nbma_source))
+        self._tell(message, nbma_source, None, describe_cie(code))
+
+    def routes_moved(self, prefix: Prefix, now: float) -> None:
+        """A route changed: takes back the answers about it that are no longer true."""
+        for key, answer in list(self._answers.items()):
+            if answer.expires_at <= now:
+                del self._answers[key]
+                continue
+            if not (prefix.covers(answer.prefix) or answer.prefix.covers(prefix)):
+                continue
+            location = self._routing.locate(self._station, answer.target)
+            if location.where in (Where.HERE, Where.BEHIND_US) and location.prefix == answer.prefix:
+                continue
+            del self._answers[key]
+            self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
+
+    def withdraw_all(self, now: float) -> None:
+        """We are going away: takes back all answers that still count."""
+        for answer in self._answers.values():
+            if answer.expires_at > now:
+                self._purges.send(answer.requester, answer.nbma, answer.prefix, now, final=True)
+        self._answers.clear()
+
+    def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
+        """Where the requester is: its post-NAT address, or what we see of it if it asks us directly."""
+        translated = self._station.nat_address_in(message, message.source_protocol)
+        if translated:
+            return translated
+        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
+        is_direct = record is not None and not record.value
+        return nbma_source if is_direct else message.source_nbma
+
+    def _learn_requester(self, message: Message, nbma: Address, now: float) -> None:
+        station = self._station
+        if not message.flags & RESOLUTION_SOURCE_STABLE or not message.entries:
+            return
+        entry = message.entries[0]
+        requester = message.source_protocol
+        if not entry.holding_time_s or not is_unicast(nbma) or nbma == station.interface.nbma:
+            return
+        if requester in station.context.local_addresses or not is_unicast(requester):
+            return
+        station.cache.update(
+            requester,
+            BindingType.CACHED,
+            nbma,
+            now,
+            claimed_nbma=message.source_nbma,
+            holding_time_s=entry.holding_time_s,
+            mtu=entry.mtu,
+        )
+
+    def _remember(self, message: Message, prefix: Prefix, nbma: Address, now: float) -> bool:
+        """Notes whom we told what. Tells whether this very request was answered a moment ago."""
+        key = (message.source_protocol, message.destination_protocol)
+        old = self._answers.pop(key, None)
+        repeated = (
+            old is not None
+            and old.request_id == message.request_id
+            and now - old.answered_at < REPEAT_S
+        )
+        if len(self._answers) >= MAX_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        self._answers[key] = Answer(
+            requester=message.source_protocol,
+            nbma=nbma,
+            target=message.destination_protocol,
+            prefix=prefix,
+            request_id=message.request_id,
+            answered_at=now,
+            expires_at=now + self._station.config.holding_time_s,
+        )
+        return repeated
+
+    def _way_back(self, message: Message, nbma_source: Address) -> Address:
+        """The routed path to the requester; where that is not known, whence the request came."""
+        location = self._routing.locate(self._station, message.source_protocol)
+        if location.binding is not None and location.station is self._station:
+            return location.binding.nbma
+        return nbma_source
+
+    def _send(self, message: Message, entry: ClientInformation, nbma: Address) -> None:
+        station = self._station
+        flags = message.flags & (RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT)
+        if entry.code == CieCode.SUCCESS:
+            flags |= RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
+        extensions: list[Extension] = []
+        for extension in message.extensions:
+            match extension.type:
+                case ExtensionType.RESPONDER_ADDRESS:
+                    extensions.append(of_entries(extension.type, (station.record(),)))
+                case ExtensionType.NAT_ADDRESS:
+                    extensions.append(station.own_nat_extension())
+                case _:
+                    extensions.append(extension)
+        reply = replace(
+            station.message(
+                PacketType.RESOLUTION_REPLY,
+                message.destination_protocol,
+                flags=flags,
+                request_id=message.request_id,
+                entries=(entry,),
+                extensions=station.signed(tuple(extensions)),
+            ),
+            afn=message.afn,
+            source_nbma=message.source_nbma,
+            source_nbma_subaddress=message.source_nbma_subaddress,
+            source_protocol=message.source_protocol,
+        )
+        station.send(nbma, reply)
+
+    def _tell(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
+        self._station.context.emit(
+            ResolutionAnswered(
+                interface=self._station.interface.name,
+                protocol=message.source_protocol,
+                nbma=nbma,
+                target=message.destination_protocol,
+                prefix=prefix,
+                reason=reason,
+            )
+        )

@@ -1,0 +1,355 @@
+"""The engine: events in, effects out, deterministic, one owner.
+
+It knows no clock, socket or randomness of its own: `now` is an argument (seconds of one monotonic clock), randomness a
+seeded generator. `handle` runs the timers that are due, then the event, and returns what the world has to do, in order.
+Calling `advance` too early or twice does nothing. Everything else lives in the modules it wires together: `instance`
+for each interface and family, `routing`, `receive`, `indication`, `views`.
+"""
+
+import random
+from typing import assert_never
+
+from nhrpd_py.core.address import Afi, Prefix, afi_of
+from nhrpd_py.core.commands import Commands
+from nhrpd_py.core.config import Config
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.effects import (
+    AnswerCommand,
+    CloseInterface,
+    DropNeighbor,
+    Effect,
+    Halt,
+    OpenInterface,
+)
+from nhrpd_py.core.events import (
+    AddressAdded,
+    AddressRemoved,
+    BindingFound,
+    CommandGiven,
+    Event,
+    InterfaceRefused,
+    KernelRefused,
+    LinkChanged,
+    LinkGone,
+    NameResolved,
+    NeighborLost,
+    NeighborSolicited,
+    PacketReceived,
+    RouteAdded,
+    RouteRemoved,
+    ShutdownRequested,
+    TrafficSeen,
+)
+from nhrpd_py.core.indication import Redirector
+from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.interface import Interface, Links
+from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
+from nhrpd_py.core.queries import Query
+from nhrpd_py.core.receive import Receiver
+from nhrpd_py.core.routing import Routing, Where
+from nhrpd_py.core.rows import Row
+from nhrpd_py.core.state import SavedState
+from nhrpd_py.core.timers import TimerKey, TimerKind
+from nhrpd_py.core.views import Views, saved_state
+from nhrpd_py.packet.wire import DropReason
+
+REOPEN_S = 30.0
+"""How long an interface that the kernel refused is left alone."""
+
+
+class Engine:
+    """See the module. Not thread-safe: one task calls it."""
+
+    def __init__(
+        self, config: Config, *, rng: random.Random, now: float, first_request_id: int = 1
+    ) -> None:
+        self._config = config
+        self._context = Context(rng=rng, now=now, first_request_id=first_request_id)
+        self._links = Links()
+        self._routing = Routing(self._context)
+        self._receiver = Receiver(self._context, self._routing)
+        self._redirector = Redirector(self._context, self._routing)
+        self._interfaces = {
+            name: Interface(each) for name, each in sorted(config.interfaces.items())
+        }
+        self._instances: dict[str, dict[Afi, Instance]] = {
+            name: {afi: Instance(self._context, interface, afi, self._routing) for afi in Afi}
+            for name, interface in self._interfaces.items()
+        }
+        self._by_ifindex: dict[int, dict[Afi, Instance]] = {}
+        self._commands = Commands(self._context, self._instances, self._routing)
+        self._views = Views(config, self._context, self._interfaces, self._instances)
+        self._halted = False
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Takes an event in; gives the effects of due timers and of the event."""
+        effects: list[Effect] = []
+        self._context.effects = effects
+        if self._halted:
+            return effects
+        self._run_timers(now)
+        if type(event) is PacketReceived:  # the hot path, ahead of the table
+            self._packet_received(event, now)
+        else:
+            self._dispatch(event, now)
+        return effects
+
+    def advance(self, now: float) -> list[Effect]:
+        """Runs the timers that are due; early or twice is harmless."""
+        effects: list[Effect] = []
+        self._context.effects = effects
+        if not self._halted:
+            self._run_timers(now)
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `advance` has something to do; None: not before another event."""
+        return None if self._halted else self._context.timers.next_deadline()
+
+    def view(self, query: Query, now: float) -> list[Row]:
+        """A snapshot for people; changes nothing."""
+        return self._views.rows(query, now)
+
+    def saved_state(self, now: float) -> SavedState:
+        """What the next start should know of this run."""
+        return saved_state(self._context, self._instances, now)
+
+    def _dispatch(self, event: Event, now: float) -> None:  # noqa: PLR0915 - one arm an event
+        match event:
+            case PacketReceived():
+                self._packet_received(event, now)
+            case TrafficSeen():
+                self._traffic_seen(event, now)
+            case LinkChanged():
+                self._links.change(event)
+                if not event.up:
+                    self._link_lost(event.ifindex, now)
+                self._follow(now)
+            case LinkGone(ifindex):
+                link = self._links.remove(ifindex)
+                for address, _ in link.addresses if link else ():
+                    self._forget_local(address)
+                self._link_lost(ifindex, now)
+                self._follow(now)
+            case AddressAdded():
+                self._address_added(event, now)
+            case AddressRemoved():
+                self._address_removed(event, now)
+            case RouteAdded(route):
+                if self._context.ribs[afi_of(route.prefix.address)].add(route):
+                    self._routes_moved(route.prefix, now)
+            case RouteRemoved(route):
+                if self._context.ribs[afi_of(route.prefix.address)].remove(route):
+                    self._routes_moved(route.prefix, now)
+            case NeighborSolicited(ifindex, address, nbma):
+                instance = self._instance(ifindex, afi_of(address))
+                if instance is not None and instance.station.ready:
+                    if nbma:
+                        instance.resolver.binding_in_use(address, now)
+                    else:
+                        instance.resolver.solicited(address, now)
+            case NeighborLost(ifindex, address):
+                instance = self._instance(ifindex, afi_of(address))
+                binding = instance.station.cache.get(address) if instance else None
+                if instance is not None and binding is not None:
+                    instance.station.cache.reassert_one(binding)
+            case BindingFound():
+                instance = self._instance(event.ifindex, afi_of(event.protocol))
+                if instance is None or instance.adopt(event, now) is None:
+                    self._context.emit(DropNeighbor(event.ifindex, event.protocol))
+            case KernelRefused():
+                self._kernel_refused(event, now)
+            case NameResolved(name, addresses, error):
+                for instance in self._all_instances():
+                    instance.client.name_resolved(name, addresses, error, now)
+            case InterfaceRefused(ifindex, error):
+                self._interface_refused(ifindex, error, now)
+            case CommandGiven(token, command):
+                answer = self._commands.carry_out(command, now)
+                self._context.emit(
+                    AnswerCommand(token, answer.matched, answer.refused, answer.detail)
+                )
+            case ShutdownRequested():
+                for instance in self._all_instances():
+                    instance.shut_down(now)
+                self._context.emit(Halt())
+                self._halted = True
+            case _:
+                assert_never(event)
+
+    def _packet_received(self, event: PacketReceived, now: float) -> None:
+        instances = self._by_ifindex.get(event.ifindex)
+        if instances is None:
+            self._context.count_drop(None, DropReason.UNKNOWN_INTERFACE)
+            return
+        self._receiver.packet_received(instances, event, now)
+
+    def _traffic_seen(self, event: TrafficSeen, now: float) -> None:
+        version = event.data[0] >> 4 if event.data else 0
+        afi = Afi.IPV6 if version == 6 else Afi.IPV4  # noqa: PLR2004 (the IP version)
+        station = self._routing.station(event.in_ifindex, afi)
+        if station is not None:
+            self._redirector.traffic_seen(station, event, now)
+
+    def _address_added(self, event: AddressAdded, now: float) -> None:
+        link = self._links.by_ifindex.get(event.ifindex)
+        if link is None:
+            return
+        key = (event.address, event.prefix_length)
+        if key not in link.addresses:
+            local = self._context.local_addresses
+            local[event.address] = local.get(event.address, 0) + 1
+        link.addresses[key] = event
+        self._follow(now)
+
+    def _address_removed(self, event: AddressRemoved, now: float) -> None:
+        link = self._links.by_ifindex.get(event.ifindex)
+        if link is None or link.addresses.pop((event.address, event.prefix_length), None) is None:
+            return
+        self._forget_local(event.address)
+        self._follow(now)
+
+    def _forget_local(self, address: bytes) -> None:
+        local = self._context.local_addresses
+        count = local.get(address, 0) - 1
+        if count > 0:
+            local[address] = count
+        else:
+            local.pop(address, None)
+
+    def _link_lost(self, ifindex: int, now: float) -> None:
+        """A link is down or gone: the kernel takes its routes away without a word."""
+        for rib in self._context.ribs.values():
+            for prefix in rib.drop_link(ifindex):
+                self._routes_moved(prefix, now)
+
+    def _follow(self, now: float) -> None:
+        """Brings every interface in line with its link."""
+        for name, interface in self._interfaces.items():
+            before = (interface.ifindex, interface.nbma, interface.addresses)
+            worked = interface.opened and interface.problem is None
+            interface.follow(self._links)
+            if interface.opened and (not interface.can_open or interface.ifindex != before[0]):
+                self._close(interface, before[0])
+            elif before == (interface.ifindex, interface.nbma, interface.addresses) and (
+                interface.opened == interface.can_open
+            ):
+                continue
+            if interface.can_open and not interface.opened:
+                interface.opened = True
+                self._context.emit(OpenInterface(interface.ifindex, name))
+                self._index()
+                for instance in self._instances[name].values():
+                    instance.opened(now)
+            for instance in self._instances[name].values():
+                instance.follow(now, nbma_moved=before[1] != interface.nbma)
+                if before[2] != interface.addresses:
+                    instance.station.cache.refit_routes()
+            self._tell(interface, worked=worked)
+
+    def _close(self, interface: Interface, ifindex: int) -> None:
+        interface.opened = False
+        self._context.emit(CloseInterface(ifindex))
+        self._index()
+        for instance in self._instances[interface.name].values():
+            instance.closed(interface.link_problem or "the netdev was replaced")
+
+    def _index(self) -> None:
+        self._by_ifindex = {
+            interface.ifindex: self._instances[name]
+            for name, interface in self._interfaces.items()
+            if interface.opened
+        }
+        self._routing.replace(
+            [
+                instance.station
+                for instances in self._by_ifindex.values()
+                for instance in instances.values()
+            ]
+        )
+
+    def _tell(self, interface: Interface, *, worked: bool) -> None:
+        works = interface.opened and interface.problem is None
+        if works and not worked:
+            self._context.emit(
+                InterfaceReady(
+                    interface=interface.name,
+                    nbma=interface.nbma,
+                    addresses=", ".join(interface.address_texts()),
+                )
+            )
+        elif worked and not works:
+            self._context.emit(
+                InterfaceLost(interface=interface.name, reason=interface.problem or "closed")
+            )
+
+    def _routes_moved(self, prefix: Prefix, now: float) -> None:
+        """A route changed: shortcuts and answers that lean on it are looked at again."""
+        afi = afi_of(prefix.address)
+        for instances in self._by_ifindex.values():
+            instance = instances[afi]
+            for shortcut in instance.shortcuts.touching(prefix) if len(instance.shortcuts) else ():
+                where = self._routing.locate(instance.station, shortcut.target).where
+                if where in (Where.NEXT_HOP, Where.UNRESOLVED):
+                    instance.resolver.renew(shortcut.target, now)
+                else:
+                    instance.shortcuts.remove(shortcut, "the routed path does not lead here now")
+            instance.egress.routes_moved(prefix, now)
+
+    def _interface_refused(self, ifindex: int, error: str, now: float) -> None:
+        instances = self._by_ifindex.get(ifindex)
+        if instances is None:
+            return
+        interface = next(iter(instances.values())).station.interface
+        interface.refusal = error
+        self._context.timers.set(
+            TimerKey(TimerKind.INTERFACE, interface.name, None), now + REOPEN_S
+        )
+        self._follow(now)
+
+    def _kernel_refused(self, event: KernelRefused, now: float) -> None:
+        link = self._links.by_ifindex.get(event.ifindex)
+        name = link.state.name if link else f"ifindex {event.ifindex}"
+        if self._context.reminders.allows((name, event.what), now):
+            self._context.emit(KernelRefusal(interface=name, what=event.what, error=event.error))
+
+    def _run_timers(self, now: float) -> None:
+        timers = self._context.timers
+        while (key := timers.pop_due(now)) is not None:
+            self._timer_due(key, now)
+
+    def _timer_due(self, key: TimerKey, now: float) -> None:
+        instances = self._instances.get(key.interface)
+        if instances is None:
+            return
+        subject = key.subject
+        match key.kind, subject:
+            case TimerKind.BINDING_EXPIRY, bytes():
+                instances[afi_of(subject)].binding_expiry_due(subject, now)
+            case TimerKind.BINDING_PROBE, bytes():
+                instances[afi_of(subject)].resolver.binding_probe_due(subject)
+            case TimerKind.RESOLUTION, bytes():
+                instances[afi_of(subject)].resolver.timer_due(subject, now)
+            case TimerKind.ADOPTED, bytes():
+                instances[afi_of(subject)].adopted_due(subject)
+            case TimerKind.SHORTCUT_EXPIRY, Prefix():
+                instances[afi_of(subject.address)].shortcuts.expire(subject)
+            case TimerKind.NHS_SEND, (Afi() as afi, int() as index, bytes() as nbma):
+                instances[afi].client.send_due(index, nbma, now)
+            case TimerKind.NHS_RESOLVE, (Afi() as afi, int() as index):
+                instances[afi].client.resolve_due(index)
+            case TimerKind.PURGE, int():
+                for instance in instances.values():
+                    instance.purges.timer_due(subject, now)
+            case TimerKind.INTERFACE, None:
+                self._interfaces[key.interface].refusal = None
+                self._follow(now)
+            case _:
+                raise AssertionError(f"timer of an unknown form: {key}")
+
+    def _instance(self, ifindex: int, afi: Afi) -> Instance | None:
+        instances = self._by_ifindex.get(ifindex)
+        return instances[afi] if instances else None
+
+    def _all_instances(self) -> list[Instance]:
+        return [each for instances in self._instances.values() for each in instances.values()]

@@ -1,0 +1,195 @@
+"""Everything that can happen to the engine. The counterpart to events are effects.
+
+Events are facts in the past tense, immutable and free of handles, so that a recorded run replays. Interfaces are
+kernel ifindexes, addresses are bytes.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.queries import Command
+
+
+@dataclass(frozen=True, slots=True)
+class PacketReceived:
+    """An NHRP packet came out of a tunnel; `nbma_source` is the source of its outer header."""
+
+    ifindex: int
+    nbma_source: Address
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSeen:
+    """The firewall sampled (NFLOG) a data packet that the kernel relays; `data` starts at its IP header."""
+
+    in_ifindex: int
+    out_ifindex: int
+    """0 where the kernel did not say."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GreParameters:
+    """What IFLA_LINKINFO tells of a GRE netdev. `local` and `remote` are empty when unset (multipoint)."""
+
+    local: Address = b""
+    remote: Address = b""
+    key: int | None = None
+    ttl: int = 0
+    """0: inherited from the inner packet."""
+    ipv6: bool = False
+    """ip6gre: the NBMA addresses are IPv6."""
+    link: int = 0
+    """ifindex of the underlay that the tunnel is bound to (`dev`), or 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChanged:
+    """A link exists with these properties; sent for every link at start and on every change."""
+
+    ifindex: int
+    name: str
+    up: bool
+    """IFF_UP: the operator wants it up. (A GRE netdev's operstate says nothing.)"""
+    mtu: int
+    noarp: bool = False
+    gre: GreParameters | None = None
+    """None: this link is no GRE netdev."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkGone:
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressAdded:
+    ifindex: int
+    address: Address
+    """IFA_LOCAL: ours, also on a point-to-point link."""
+    prefix_length: int
+    secondary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRemoved:
+    ifindex: int
+    address: Address
+    prefix_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route of the kernel's main table. Multipath is cut down to its first next hop."""
+
+    prefix: Prefix
+    ifindex: int
+    """0 for a route that drops (blackhole, unreachable, prohibit)."""
+    gateway: Address = b""
+    metric: int = 0
+    protocol: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAdded:
+    """Sent for every route of another protocol than ours that is unicast or drops; never for local ones."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRemoved:
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborSolicited:
+    """The kernel asks (RTM_GETNEIGH). With an `nbma`, it probes an entry that is in use; without, it knows none."""
+
+    ifindex: int
+    address: Address
+    nbma: Address
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborLost:
+    """An entry that was asked for is no longer in the kernel as asked (deleted or changed by somebody else)."""
+
+    ifindex: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class BindingFound:
+    """A binding of an earlier run: from its state file, or from a neighbour entry of ours that outlived it.
+
+    `remaining_s` is None where only the kernel entry is known.
+    """
+
+    ifindex: int
+    protocol: Address
+    nbma: Address
+    remaining_s: float | None = None
+    unique: bool = False
+    claimed_nbma: Address = b""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRefused:
+    """The kernel would not take a neighbour or route (`what` names it for people)."""
+
+    ifindex: int
+    what: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class NameResolved:
+    """The answer to `ResolveName`: addresses, or an error text and none."""
+
+    name: str
+    addresses: tuple[Address, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRefused:
+    """`OpenInterface` failed; the engine shows the reason and asks again when the link changes."""
+
+    ifindex: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandGiven:
+    """An operator's command; its answer carries the same token."""
+
+    token: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownRequested:
+    pass
+
+
+Event: TypeAlias = (
+    PacketReceived
+    | TrafficSeen
+    | LinkChanged
+    | LinkGone
+    | AddressAdded
+    | AddressRemoved
+    | RouteAdded
+    | RouteRemoved
+    | NeighborSolicited
+    | NeighborLost
+    | BindingFound
+    | KernelRefused
+    | NameResolved
+    | InterfaceRefused
+    | CommandGiven
+    | ShutdownRequested
+)

@@ -1,0 +1,153 @@
+"""NHRP for one interface and address family: the machines of `station`, wired to each other.
+
+Created with the interface's configuration and kept through everything that happens to its link. Who calls: the engine.
+"""
+
+from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.egress import Egress
+from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.interface import Interface
+from nhrpd_py.core.nhs import NhsClient, NhsState
+from nhrpd_py.core.notices import BindingAdopted
+from nhrpd_py.core.purge import PurgeReceiver, PurgeSender
+from nhrpd_py.core.registration import RegistrationServer
+from nhrpd_py.core.resolution import Resolver
+from nhrpd_py.core.routing import Routing
+from nhrpd_py.core.shortcut import ShortcutTable
+from nhrpd_py.core.station import Station
+from nhrpd_py.core.timers import TimerKey, TimerKind
+
+ADOPTED_PER_S = 100
+"""How many adopted clients are asked to register again in one second."""
+
+
+class Instance:
+    """See the module."""
+
+    __slots__ = (
+        "_adopted",
+        "client",
+        "egress",
+        "purges",
+        "purging",
+        "resolver",
+        "server",
+        "shortcuts",
+        "station",
+    )
+
+    def __init__(self, context: Context, interface: Interface, afi: Afi, routing: Routing) -> None:
+        self.station = Station(context, interface, afi)
+        self.shortcuts = ShortcutTable(self.station)
+        self.client = NhsClient(self.station, self.shortcuts)
+        self.purges = PurgeSender(self.station)
+        self.egress = Egress(self.station, routing, self.purges)
+        self.resolver = Resolver(self.station, routing, self.client, self.shortcuts)
+        self.server = RegistrationServer(self.station)
+        self.purging = PurgeReceiver(self.station, self.client, self.shortcuts)
+        self._adopted = 0
+
+    def follow(self, now: float, *, nbma_moved: bool) -> None:
+        """Takes over what the interface has become: starts, stops, or registers anew where it must."""
+        station = self.station
+        address = station.interface.own_address(station.afi)
+        moved = address != station.address
+        if moved and station.address and address:
+            for registration in self.client.registrations():
+                if registration.state is NhsState.UP:
+                    self.client.deregister(registration)  # the old address, while we still know it
+        station.address = address
+        if moved and address:
+            own = station.cache.get(address)
+            if own is not None:
+                self.shortcuts.forget_binding(own, "it is our own address now")
+        if not station.ready:
+            if self.client.active:
+                self.client.stop()
+        elif not self.client.active or moved or nbma_moved:
+            station.nat_nbma = b"" if nbma_moved else station.nat_nbma
+            self.client.start(now)
+
+    def opened(self, now: float) -> None:
+        """The netdev is ready for us: configured bindings, and what survived its absence."""
+        station = self.station
+        for each in station.config.maps:
+            if len(each.protocol) * 8 == station.host_length:
+                station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
+        station.cache.reassert()
+        for shortcut in self.shortcuts:
+            self.shortcuts.reassert(shortcut)
+
+    def closed(self, reason: str) -> None:
+        """The netdev is down or gone. What peers registered keeps until its time is over; shortcuts do not."""
+        self.client.stop()
+        self.resolver.forget_all()
+        self.purges.finish_all()
+        for shortcut in list(self.shortcuts):
+            self.shortcuts.remove(shortcut, reason)
+        for binding in list(self.station.cache):
+            if binding.type is BindingType.CACHED:
+                self.shortcuts.forget_binding(binding, reason)
+
+    def adopt(self, event: BindingFound, now: float) -> Binding | None:
+        """Takes over a binding of an earlier run; None where there is no use for it.
+
+        One from the state file is as good as then. Of one that only the kernel remembers neither age nor type is
+        known: it gets a holding time of ours, and its client is asked to register.
+        """
+        station = self.station
+        binding = station.cache.get(event.protocol)
+        if binding is not None:
+            return binding
+        if event.protocol in station.context.local_addresses:
+            return None
+        holding_time_s = station.config.holding_time_s
+        binding = station.cache.update(
+            event.protocol,
+            BindingType.DYNAMIC,
+            event.nbma,
+            now,
+            claimed_nbma=event.claimed_nbma,
+            holding_time_s=holding_time_s,
+            lifetime_s=event.remaining_s,
+            unique=event.unique,
+        )
+        if binding is None:
+            return None
+        station.context.emit(
+            BindingAdopted(
+                interface=station.interface.name, protocol=event.protocol, nbma=event.nbma
+            )
+        )
+        if event.remaining_s is None:
+            binding.adopted = True
+            key = TimerKey(TimerKind.ADOPTED, station.interface.name, event.protocol)
+            station.context.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)
+            self._adopted += 1
+        return binding
+
+    def adopted_due(self, protocol: Address) -> None:
+        """An adopted client had time to come by itself: asks it."""
+        self._adopted = max(0, self._adopted - 1)
+        binding = self.station.cache.get(protocol)
+        if binding is not None and binding.adopted:
+            self.purges.hint(binding)
+
+    def binding_expiry_due(self, protocol: Address, now: float) -> None:
+        binding = self.station.cache.get(protocol)
+        if binding is not None and not self.station.cache.rearm_expiry(binding, now):
+            self.shortcuts.forget_binding(binding, "expired")
+
+    def shut_down(self, now: float) -> None:
+        """Tells others what is no longer true, and withdraws everything from the kernel."""
+        self.egress.withdraw_all(now)
+        for registration in self.client.registrations():
+            if registration.state is NhsState.UP:
+                self.client.deregister(registration)
+        self.client.stop()
+        self.resolver.forget_all()
+        self.purges.finish_all()
+        for binding in list(self.station.cache):
+            self.shortcuts.forget_binding(binding, "shutting down")

@@ -1,0 +1,472 @@
+"""The client's side of registration: next hop servers, and our registrations with them.
+
+Each configured NHS is a `Server`; each NBMA address that its name has is a `Registration` of its own, a small state
+machine:
+
+    DOWN ──(wanted)──► REGISTERING ──(reply)──► UP ──(a third of the holding time)──► asks again, stays UP
+      ▲                     │ three requests lost     │ three requests lost
+      └──(not wanted)── PROBE ◄───────────────────────┘     PROBE goes on asking, at most every 64 s
+
+A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s. Within a cluster a worse
+priority is wanted only while no better one is up or on its first tries. Owned by the instance.
+RFC 2332 §5.2.3, §5.2.4.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nhrpd_py.core.address import Address, parse_address
+from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.config import NhsConfig
+from nhrpd_py.core.effects import ResolveName
+from nhrpd_py.core.notices import ErrorReceived, NameUnresolved, NhsDown, NhsUp
+from nhrpd_py.core.shortcut import ShortcutTable
+from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.core.timers import TimerKey, TimerKind
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import (
+    NAT,
+    PURGE_NO_REPLY,
+    REGISTRATION_UNIQUE,
+    CieCode,
+    ExtensionType,
+    PacketType,
+    describe_cie,
+    describe_error,
+)
+from nhrpd_py.packet.message import Message
+
+FIRST_RETRY_S = 1.0
+MAX_RETRY_S = 64.0
+LOST_AFTER = 3
+"""Unanswered requests until an NHS counts as lost."""
+RENEWAL_SHARE = 3
+"""A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
+NAME_RETRY_S = 5.0
+NAME_MAX_RETRY_S = 60.0
+NAME_REFRESH_S = 300.0
+"""getaddrinfo tells no TTL; a hub that moves is found within this time, or at once when it is lost."""
+MAX_ADDRESSES_PER_NAME = 16
+UNIQUE_PREFIX_LENGTH = 0xFF
+"""§5.2.3: with the unique bit the prefix length must be 255."""
+
+
+class NhsState(StrEnum):
+    DOWN = "down"
+    PROBE = "probe"
+    REGISTERING = "registering"
+    UP = "up"
+
+
+@dataclass(slots=True, eq=False)
+class Registration:
+    """Our registration with one NBMA address of an NHS."""
+
+    server: "Server"
+    nbma: Address
+    state: NhsState = NhsState.DOWN
+    protocol: Address = b""
+    """The NHS's overlay address, as its last reply told."""
+    request_id: int = 0
+    """Of the request that is unanswered, or 0."""
+    retry_s: float = FIRST_RETRY_S
+    lost: int = 0
+    """Requests unanswered in a row."""
+    up_since: float = 0.0
+    next_at: float | None = None
+    last_error: str | None = None
+    requests_sent: int = 0
+    replies_received: int = 0
+    client: "NhsClient" = field(kw_only=True)
+
+    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
+        self.client.reply_received(self, message, now)
+
+    def error_received(self, code: int, now: float) -> None:
+        self.client.error_received(self, code)
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """One configured NHS."""
+
+    index: int
+    config: NhsConfig
+    literal: Address
+    """The address when `nbma` is one, else empty."""
+    registrations: dict[Address, Registration] = field(default_factory=dict)
+    resolving: bool = False
+    name_error: str | None = None
+    name_retry_s: float = NAME_RETRY_S
+
+    @property
+    def is_hopeful(self) -> bool:
+        """Tells whether worse priorities should wait: up, or on the first tries."""
+        if not self.registrations:
+            return self.name_error is None
+        return any(
+            each.state in (NhsState.UP, NhsState.REGISTERING)
+            for each in self.registrations.values()
+        )
+
+
+class NhsClient:
+    """All NHSs of one station. `active` while the station can register at all."""
+
+    __slots__ = ("_shortcuts", "_station", "active", "servers")
+
+    def __init__(self, station: Station, shortcuts: ShortcutTable) -> None:
+        self._station = station
+        self._shortcuts = shortcuts
+        self.active = False
+        self.servers = [
+            Server(index, config, _literal(config.nbma))
+            for index, config in enumerate(station.config.nhs)
+            if config.protocol is None or len(config.protocol) * 8 == station.host_length
+        ]
+
+    def registrations(self) -> Iterator[Registration]:
+        for server in self.servers:
+            yield from server.registrations.values()
+
+    def best(self) -> Registration | None:
+        """The NHS to ask: up, by priority, the longest up first."""
+        up = [each for each in self.registrations() if each.state is NhsState.UP]
+        return min(up, key=lambda each: (each.server.config.priority, each.up_since), default=None)
+
+    def is_server(self, nbma: Address) -> bool:
+        """Tells whether an outer address is one of our NHSs."""
+        return any(nbma in server.registrations for server in self.servers)
+
+    def start(self, now: float) -> None:
+        """The station became able to speak, or its addresses changed: registers with all that is wanted, at once."""
+        self.active = True
+        for registration in self.registrations():
+            if registration.state is not NhsState.DOWN:
+                self._restart(registration, now)
+        for server in self.servers:
+            if server.literal:
+                self._set_addresses(server, (server.literal,), now)
+            elif not server.registrations:
+                self._resolve(server)
+        self._choose(now)
+
+    def stop(self) -> None:
+        """The station cannot speak any more. Bindings stay: the kernel may go on forwarding."""
+        self.active = False
+        for server in self.servers:
+            self._station.context.timers.stop(self._resolve_key(server))
+            for registration in server.registrations.values():
+                self._release(registration)
+
+    def kick(self, now: float, nbma: Address) -> bool:
+        """Registers anew at once with the NHS at `nbma`: it told us that it lost us. Tells whether it is one."""
+        found = [each for each in self.registrations() if each.nbma == nbma]
+        for registration in found:
+            if registration.state is not NhsState.DOWN:
+                self._restart(registration, now)
+        return bool(found)
+
+    def name_resolved(
+        self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
+    ) -> None:
+        for server in self.servers:
+            if server.literal or server.config.nbma != name or not self.active:
+                continue
+            server.resolving = False
+            usable = [each for each in addresses if len(each) == len(self._station.interface.nbma)]
+            if usable:
+                server.name_error = None
+                server.name_retry_s = NAME_RETRY_S
+                self._set_addresses(server, tuple(usable[:MAX_ADDRESSES_PER_NAME]), now)
+                again_s = self._station.context.jittered(NAME_REFRESH_S)
+            else:
+                # A name that fails after it worked leaves us what we had.
+                server.name_error = error or "the name has no address of the underlay's family"
+                self._station.context.emit(
+                    NameUnresolved(
+                        interface=self._station.interface.name, name=name, reason=server.name_error
+                    )
+                )
+                again_s = server.name_retry_s
+                server.name_retry_s = min(server.name_retry_s * 2, NAME_MAX_RETRY_S)
+            self._station.context.timers.set(self._resolve_key(server), now + again_s)
+        self._choose(now)
+
+    def resolve_due(self, index: int) -> None:
+        for server in self.servers:
+            if server.index == index:
+                self._resolve(server)
+
+    def send_due(self, index: int, nbma: Address, now: float) -> None:
+        """The renewal is due, or the reply is overdue."""
+        registration = next(
+            (
+                each
+                for each in self.registrations()
+                if (each.server.index, each.nbma) == (index, nbma)
+            ),
+            None,
+        )
+        if registration is None or registration.state is NhsState.DOWN:
+            return
+        if registration.request_id:
+            self._request_lost(registration, now)
+        self._send(registration, now)
+
+    def reply_received(self, registration: Registration, message: Message, now: float) -> None:
+        station = self._station
+        if message.type is not PacketType.REGISTRATION_REPLY:
+            return
+        if message.source_protocol != station.address:
+            return  # about an address that we had before
+        registration.replies_received += 1
+        bad = next((each.code for each in message.entries if each.code != CieCode.SUCCESS), None)
+        if bad is not None:
+            # Any refusal is one; the retry goes on at its pace, for policy may change.
+            self._complain(registration, f"registration refused: {describe_cie(bad)}")
+            return
+        station.context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.retry_s = FIRST_RETRY_S
+        registration.lost = 0
+        registration.last_error = None
+        self._learn_nat(message)
+        self._bind(registration, message, now)
+        if registration.state is not NhsState.UP:
+            registration.state = NhsState.UP
+            registration.up_since = now
+            station.context.emit(
+                NhsUp(
+                    interface=station.interface.name,
+                    protocol=registration.protocol,
+                    nbma=registration.nbma,
+                    name=registration.server.config.nbma,
+                )
+            )
+            self._choose(now)
+        renewal_s = station.config.holding_time_s / RENEWAL_SHARE
+        self._arm(registration, now + station.context.jittered(renewal_s))
+
+    def error_received(self, registration: Registration, code: int) -> None:
+        self._complain(registration, f"error indication: {describe_error(code)}")
+
+    def _complain(self, registration: Registration, error: str) -> None:
+        news = registration.last_error != error
+        registration.last_error = error
+        if news:
+            self._station.context.emit(
+                ErrorReceived(
+                    interface=self._station.interface.name,
+                    protocol=registration.protocol,
+                    nbma=registration.nbma,
+                    error=error,
+                )
+            )
+
+    def _choose(self, now: float) -> None:
+        """Starts what is wanted and stops what is not: priorities within each cluster."""
+        if not self.active:
+            return
+        for server in self.servers:
+            wanted = not any(
+                other.config.cluster == server.config.cluster
+                and other.config.priority < server.config.priority
+                and other.is_hopeful
+                for other in self.servers
+            )
+            for registration in server.registrations.values():
+                if wanted and registration.state is NhsState.DOWN:
+                    self._begin(registration, now)
+                elif not wanted and registration.state is not NhsState.DOWN:
+                    self._end(registration, "a better next hop server is up")
+
+    def _begin(self, registration: Registration, now: float) -> None:
+        if registration.nbma == self._station.interface.nbma:
+            registration.last_error = "this is our own NBMA address"
+            return
+        registration.state = NhsState.REGISTERING
+        registration.lost = 0
+        registration.retry_s = FIRST_RETRY_S
+        self._send(registration, now)
+
+    def _end(self, registration: Registration, reason: str) -> None:
+        """Leaves an NHS that we do not want any more, and says so to it."""
+        if registration.state is NhsState.UP:
+            self.deregister(registration)
+        self._lose(registration, reason)
+        self._release(registration)
+
+    def _restart(self, registration: Registration, now: float) -> None:
+        """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
+        self._station.context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.retry_s = FIRST_RETRY_S
+        registration.lost = 0
+        if registration.state is NhsState.PROBE:
+            registration.state = NhsState.REGISTERING
+        self._send(registration, now)
+
+    def _send(self, registration: Registration, now: float) -> None:
+        station = self._station
+        if not registration.request_id:
+            registration.request_id = station.context.new_request(registration)
+        registration.requests_sent += 1
+        self._arm(registration, now + station.context.jittered(registration.retry_s))
+        station.send(registration.nbma, self._request(registration))
+
+    def _request(self, registration: Registration) -> Message:
+        station = self._station
+        unique = station.config.unique
+        known = registration.protocol or registration.server.config.protocol
+        extensions = (
+            Extension(ExtensionType.FORWARD_TRANSIT_NHS),
+            Extension(ExtensionType.REVERSE_TRANSIT_NHS),
+            Extension(ExtensionType.RESPONDER_ADDRESS),
+            # The NHS as we see it: so it can find out that it is behind NAT itself.
+            station.nat_extension((known or bytes(station.host_length // 8), registration.nbma)),
+        )
+        return station.message(
+            PacketType.REGISTRATION_REQUEST,
+            # "Anonymous" registration, to our own address, while the NHS's is to be learnt (§5.2.3).
+            registration.server.config.protocol or station.address,
+            flags=NAT | (REGISTRATION_UNIQUE if unique else 0),
+            request_id=registration.request_id,
+            entries=(
+                ClientInformation(
+                    prefix_length=UNIQUE_PREFIX_LENGTH if unique else station.host_length,
+                    holding_time_s=station.config.holding_time_s,
+                ),
+            ),
+            extensions=station.signed(extensions),
+        )
+
+    def _request_lost(self, registration: Registration, now: float) -> None:
+        registration.lost += 1
+        registration.retry_s = min(registration.retry_s * 2, MAX_RETRY_S)
+        if registration.lost != LOST_AFTER:
+            return
+        if registration.last_error is None:
+            registration.last_error = f"no answer to {LOST_AFTER} registration requests"
+        registration.state = NhsState.PROBE
+        self._tell_down(registration, registration.last_error)
+        self._resolve(registration.server)  # it may have moved
+        self._choose(now)
+
+    def _bind(self, registration: Registration, message: Message, now: float) -> None:
+        """Keeps the NHS's binding: permanent as far as we know, so it lives as long as our registration."""
+        station = self._station
+        protocol = message.destination_protocol
+        if protocol in (b"", station.address):
+            # An NHS that copies the destination of an anonymous registration; the responder entry tells.
+            responder = message.extension(ExtensionType.RESPONDER_ADDRESS)
+            listed = entries_in(responder, message) if responder else ()
+            protocol = listed[0].protocol if listed and listed[0].protocol else b""
+        if len(protocol) * 8 != station.host_length or protocol == station.address:
+            registration.last_error = "the reply does not tell the server's overlay address"
+            return
+        if registration.protocol not in (b"", protocol):
+            self._unbind(registration, "the server has another overlay address now")
+        registration.protocol = protocol
+        station.cache.update(
+            protocol,
+            BindingType.NHS,
+            registration.nbma,
+            now,
+            holding_time_s=station.config.holding_time_s,
+            mtu=message.entries[-1].mtu if message.entries else 0,
+        )
+
+    def _learn_nat(self, message: Message) -> None:
+        """The NHS lists us once more, with the address that it sees, when that is not the one we claim."""
+        station = self._station
+        seen = station.nat_address_in(message, station.address)
+        station.nat_nbma = seen if seen != station.interface.nbma else b""
+
+    def deregister(self, registration: Registration) -> None:
+        """Takes our registration back at an NHS (§5.2.5), without waiting for its word."""
+        station = self._station
+        if not station.ready:
+            return
+        purge = station.message(
+            PacketType.PURGE_REQUEST,
+            registration.protocol or station.address,
+            flags=PURGE_NO_REPLY,
+            request_id=station.context.new_request(registration),
+            entries=(
+                ClientInformation(prefix_length=station.host_length, protocol=station.address),
+            ),
+            extensions=station.signed(()),
+        )
+        station.context.release_request(purge.request_id)
+        station.send(registration.nbma, purge)
+
+    def _lose(self, registration: Registration, reason: str) -> None:
+        if registration.state is NhsState.UP:
+            self._tell_down(registration, reason)
+        self._unbind(registration, reason)
+
+    def _tell_down(self, registration: Registration, reason: str) -> None:
+        self._station.context.emit(
+            NhsDown(
+                interface=self._station.interface.name,
+                protocol=registration.protocol,
+                nbma=registration.nbma,
+                name=registration.server.config.nbma,
+                reason=reason,
+            )
+        )
+
+    def _unbind(self, registration: Registration, reason: str) -> None:
+        binding = self._station.cache.get(registration.protocol)
+        if (
+            binding is not None
+            and binding.type is BindingType.NHS
+            and binding.nbma == registration.nbma
+        ):
+            self._shortcuts.forget_binding(binding, reason)
+
+    def _release(self, registration: Registration) -> None:
+        context = self._station.context
+        context.timers.stop(self._send_key(registration))
+        context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.next_at = None
+        registration.lost = 0
+        registration.state = NhsState.DOWN
+
+    def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
+        for nbma in [each for each in server.registrations if each not in addresses]:
+            registration = server.registrations[nbma]
+            self._end(registration, f"{server.config.nbma} no longer has this address")
+            del server.registrations[nbma]
+        for nbma in addresses:
+            if nbma not in server.registrations:
+                server.registrations[nbma] = Registration(server, nbma, client=self)
+        self._choose(now)
+
+    def _resolve(self, server: Server) -> None:
+        if self.active and not server.resolving and not server.literal:
+            server.resolving = True
+            self._station.context.emit(ResolveName(server.config.nbma))
+
+    def _arm(self, registration: Registration, at: float) -> None:
+        registration.next_at = at
+        self._station.context.timers.set(self._send_key(registration), at)
+
+    def _send_key(self, registration: Registration) -> TimerKey:
+        subject = (self._station.afi, registration.server.index, registration.nbma)
+        return TimerKey(TimerKind.NHS_SEND, self._station.interface.name, subject)
+
+    def _resolve_key(self, server: Server) -> TimerKey:
+        subject = (self._station.afi, server.index)
+        return TimerKey(TimerKind.NHS_RESOLVE, self._station.interface.name, subject)
+
+
+def _literal(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError:
+        return b""

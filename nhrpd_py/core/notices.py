@@ -1,0 +1,195 @@
+"""What operators may want to know, one immutable value an occurrence.
+
+A notice is the one source of a log line, a row of `nhrpctl monitor` and a hook. `Notice` is the only base class in
+the core; the fields of its subclasses are the stable keys of the log. Addresses are bytes here and become text at
+the edge (`fields`).
+"""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+from nhrpd_py.core.address import Prefix, format_address
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    event: ClassVar[str]
+    """`noun.participle`: the name of the log event."""
+    level: ClassVar[Level] = "info"
+    interface: str
+
+    def as_dict(self) -> dict[str, str | int | float | bool | None]:
+        """The fields as JSON would have them: addresses and prefixes as text."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    match value:
+        case Prefix():
+            return str(value)
+        case bytes():
+            return format_address(value) or None
+        case str() | bool() | int() | float() | None:
+            return value
+        case _:
+            return str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceReady(Notice):
+    event = "interface.ready"
+    nbma: bytes
+    addresses: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceLost(Notice):
+    event = "interface.lost"
+    level = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerNotice(Notice):
+    """About one binding of the cache."""
+
+    protocol: bytes
+    nbma: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationAccepted(PeerNotice):
+    """A client registered with us for the first time, or from a new NBMA address."""
+
+    event = "registration.accepted"
+    holding_time_s: int
+    previous_nbma: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRefused(PeerNotice):
+    event = "registration.refused"
+    level = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingAdopted(PeerNotice):
+    event = "binding.adopted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingRemoved(PeerNotice):
+    """`type` is the cache type it had, `reason` why it went."""
+
+    event = "binding.removed"
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NhsUp(PeerNotice):
+    event = "nhs.up"
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NhsDown(PeerNotice):
+    event = "nhs.down"
+    level = "warning"
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameUnresolved(Notice):
+    event = "name.unresolved"
+    level = "warning"
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedirectSent(PeerNotice):
+    event = "redirect.sent"
+    level = "debug"
+    source: bytes
+    destination: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionStarted(Notice):
+    event = "resolution.started"
+    target: bytes
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionFailed(Notice):
+    event = "resolution.failed"
+    level = "warning"
+    target: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionAnswered(PeerNotice):
+    """We told a requester (`protocol`, `nbma`) what lies behind us, or why not."""
+
+    event = "resolution.answered"
+    target: bytes
+    prefix: Prefix | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortcutInstalled(PeerNotice):
+    event = "shortcut.installed"
+    prefix: Prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortcutRemoved(Notice):
+    event = "shortcut.removed"
+    prefix: Prefix
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeReceived(PeerNotice):
+    event = "purge.received"
+    prefix: Prefix
+    removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReceived(PeerNotice):
+    event = "error.received"
+    level = "warning"
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketDropped(Notice):
+    event = "packet.dropped"
+    level = "debug"
+    reason: str
+    nbma: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFull(Notice):
+    event = "table.full"
+    level = "warning"
+    table: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRefusal(Notice):
+    event = "kernel.refused"
+    level = "error"
+    what: str
+    error: str

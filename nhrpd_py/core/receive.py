@@ -1,0 +1,205 @@
+"""The way of a received packet: decode, authenticate, find out whom it is for, hand it over. Every drop is counted.
+
+The order matters: nothing is believed before it is authenticated, and nothing is answered that is not for us. What a
+type means is in the handlers; what a transit NHS does is in `forward`. RFC 2332 §5.2, §5.3.
+"""
+
+from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.events import PacketReceived
+from nhrpd_py.core.forward import forward, unknown_compulsory
+from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.notices import ErrorReceived
+from nhrpd_py.core.routing import Location, Routing, Where
+from nhrpd_py.core.station import Station
+from nhrpd_py.packet.iana import (
+    CieCode,
+    ErrorCode,
+    PacketType,
+    describe_error,
+)
+from nhrpd_py.packet.inner import data_addresses, peek
+from nhrpd_py.packet.message import Message, decode
+from nhrpd_py.packet.wire import BadPacket, DropReason
+
+
+class Receiver:
+    """See the module. Owned by the engine."""
+
+    __slots__ = ("_context", "_routing")
+
+    def __init__(self, context: Context, routing: Routing) -> None:
+        self._context = context
+        self._routing = routing
+
+    def packet_received(
+        self, instances: dict[Afi, Instance], event: PacketReceived, now: float
+    ) -> None:
+        """`instances` are those of the interface, by address family."""
+        any_station = next(iter(instances.values())).station
+        source = event.nbma_source
+        try:
+            message = decode(event.data)
+        except BadPacket as bad:
+            any_station.drop(bad.reason, source)
+            if bad.answer is not None:
+                offender = peek(event.data)
+                speaker = self._speaker(instances, offender.protocol_type if offender else 0)
+                if speaker is not None:
+                    speaker.send_error(
+                        source, offender, event.data, bad.answer, now, offset=bad.offset
+                    )
+            return
+        instance = instances.get(AFI_OF_PROTOCOL[message.protocol_type])
+        if instance is None or not instance.station.ready:
+            any_station.drop(DropReason.NOT_ENABLED, source)
+            return
+        station = instance.station
+        station.counters.received[message.type] += 1
+        if source == station.interface.nbma:
+            station.drop(DropReason.FROM_OURSELVES, source)
+            return
+        if not station.authenticates(message):
+            station.drop(DropReason.AUTHENTICATION_FAILED, source)
+            station.send_error(
+                source, peek(event.data), event.data, ErrorCode.AUTHENTICATION_FAILURE, now
+            )
+            return
+        self._dispatch(instance, message, event, now)
+
+    def _dispatch(
+        self, instance: Instance, message: Message, event: PacketReceived, now: float
+    ) -> None:
+        station = instance.station
+        source = event.nbma_source
+        location = self._target(station, message)
+        if location is not None:
+            if location.where in (Where.UNRESOLVED, Where.NOWHERE):
+                self._undeliverable(instance, message, event, location, now)
+            else:
+                forward(station, message, event.data, location, source, now)
+            return
+        unknown = unknown_compulsory(message)
+        if unknown is not None and message.type is not PacketType.ERROR_INDICATION:
+            station.drop(DropReason.UNRECOGNIZED_EXTENSION, source)
+            if message.is_request:
+                station.send_error(
+                    source, peek(event.data), event.data, ErrorCode.UNRECOGNIZED_EXTENSION, now
+                )
+            return
+        match message.type:
+            case PacketType.REGISTRATION_REQUEST:
+                instance.server.request_received(message, source, now)
+            case PacketType.RESOLUTION_REQUEST:
+                here = self._routing.locate(station, message.destination_protocol)
+                instance.egress.request_received(message, here, source, now)
+            case PacketType.PURGE_REQUEST:
+                instance.purging.request_received(message, source, now)
+            case PacketType.TRAFFIC_INDICATION:
+                self._indicated(instance, message, source, now)
+            case PacketType.ERROR_INDICATION:
+                self._error_received(station, message, source, now)
+            case _:
+                self._reply_received(station, message, source, now)
+
+    def _target(self, station: Station, message: Message) -> Location | None:
+        """Where a message must go that is not for us; None when it is for us."""
+        to = message.source_protocol if message.is_reply else message.destination_protocol
+        if len(to) * 8 != station.host_length:
+            return None
+        if message.type is PacketType.REGISTRATION_REQUEST and (
+            to == message.source_protocol or station.interface.is_broadcast(to)
+        ):
+            return None  # a client that does not know our address yet (§5.2.3)
+        if message.type is PacketType.PURGE_REQUEST and to == message.source_protocol:
+            return None
+        location = self._routing.locate(station, to, learnt=message.is_reply)
+        match location.where:
+            case Where.HERE:
+                return None
+            case Where.BEHIND_US:
+                # A host behind us cannot speak NHRP: requests and indications about it are ours. Replies are not.
+                return location if message.is_reply else None
+            case Where.NEXT_HOP:
+                return location
+            case Where.UNRESOLVED | Where.NOWHERE:
+                # An indication names the data's source, which may be routed differently than we think.
+                return None if message.type is PacketType.TRAFFIC_INDICATION else location
+
+    def _undeliverable(
+        self,
+        instance: Instance,
+        message: Message,
+        event: PacketReceived,
+        location: Location,
+        now: float,
+    ) -> None:
+        """Nobody we know is nearer to the target. A server above us may know more; else the asker is told."""
+        station = instance.station
+        source = event.nbma_source
+        above = instance.client.best()
+        if above is not None and above.nbma != source and location.where is Where.UNRESOLVED:
+            peer = station.cache.get(above.protocol)
+            if peer is not None:
+                onward = Location(Where.NEXT_HOP, station, peer)
+                forward(station, message, event.data, onward, source, now)
+                return
+        station.drop(DropReason.NO_ROUTE, source)
+        if message.type is PacketType.RESOLUTION_REQUEST:
+            if self._context.errors.take(now):
+                instance.egress.refuse(message, CieCode.NO_BINDING, source)
+        elif message.is_request:
+            station.send_error(
+                source,
+                peek(event.data),
+                event.data,
+                ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE,
+                now,
+            )
+
+    def _indicated(self, instance: Instance, message: Message, source: Address, now: float) -> None:
+        station = instance.station
+        if not station.config.shortcut:
+            station.drop(DropReason.NOT_ALLOWED, source)
+            return
+        try:
+            _, destination = data_addresses(message.payload, message.protocol_type)
+        except BadPacket as bad:
+            station.drop(bad.reason, source)
+            return
+        instance.resolver.redirected(destination, now)
+
+    def _reply_received(
+        self, station: Station, message: Message, source: Address, now: float
+    ) -> None:
+        requester = self._context.outstanding.get(message.request_id)
+        if requester is None:
+            station.drop(DropReason.UNSOLICITED_REPLY, source)
+            return
+        requester.reply_received(message, source, now)
+
+    def _error_received(
+        self, station: Station, message: Message, source: Address, now: float
+    ) -> None:
+        """Somebody complains. If it is about a request that we wait for, its machine hears of it."""
+        offender = peek(message.payload)
+        mine = offender is not None and offender.source_protocol == station.address
+        requester = (
+            self._context.outstanding.get(offender.request_id) if offender and mine else None
+        )
+        if requester is None:
+            self._context.emit(
+                ErrorReceived(
+                    interface=station.interface.name,
+                    protocol=message.source_protocol,
+                    nbma=source,
+                    error=describe_error(message.error_code),
+                )
+            )
+            return
+        requester.error_received(message.error_code, now)
+
+    def _speaker(self, instances: dict[Afi, Instance], protocol_type: int) -> Station | None:
+        afi = AFI_OF_PROTOCOL.get(protocol_type)
+        instance = instances.get(afi) if afi else None
+        return instance.station if instance else None

@@ -1,0 +1,375 @@
+"""The asking side of resolution: from a redirect, a kernel solicitation or an operator to a shortcut.
+
+A `Resolution` is one address that is being asked for, or that was refused a while ago:
+
+    ASKING ──(reply)──► a binding, and a shortcut where the prefix is more than the peer itself
+       │ refused, or five requests lost
+       ▼
+    NEGATIVE ──(its time is over)──► forgotten; the next redirect asks again
+
+Requests follow the routed path, never a shortcut, and are sent again with the same id after 1, 2, 4, 8 s. Traffic stays
+on the hub meanwhile. For a kernel that asks for an unknown tunnel address (phase 2) the neighbour entry points to the
+NHS until the answer is there, so that nothing is lost. RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
+from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
+from nhrpd_py.core.nhs import NhsClient
+from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
+from nhrpd_py.core.routing import MIN_EGRESS_LENGTH, Routing, Where
+from nhrpd_py.core.shortcut import ShortcutTable
+from nhrpd_py.core.station import Station
+from nhrpd_py.core.timers import TimerKey, TimerKind
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import (
+    NAT,
+    RESOLUTION_AUTHORITATIVE,
+    RESOLUTION_ROUTER,
+    RESOLUTION_SOURCE_STABLE,
+    CieCode,
+    ErrorCode,
+    ExtensionType,
+    PacketType,
+    describe_cie,
+    describe_error,
+)
+from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
+
+FIRST_RETRY_S = 1.0
+MAX_REQUESTS = 5
+"""The first and four more, after 1, 2, 4 and 8 s."""
+UNANSWERED_S = 60.0
+"""How long an address that nobody answered for is left alone."""
+REFUSED_S = 180.0
+"""How long a refusal is believed; OpenNHRP's and Cisco's figure."""
+BUSY_S = 30.0
+"""The same for `insufficient resources`, which asks to come again."""
+MAX_RESOLUTIONS = 1024
+
+
+class Trigger(StrEnum):
+    REDIRECT = "redirect"
+    KERNEL = "kernel"
+    OPERATOR = "operator"
+    RENEWAL = "renewal"
+
+
+@dataclass(slots=True, eq=False)
+class Resolution:
+    target: Address
+    trigger: Trigger
+    started_at: float
+    request_id: int = 0
+    """Of the request that is unanswered; 0 once it is negative."""
+    requests: int = 0
+    reason: str | None = None
+    """Why it is negative; None while asking."""
+    until: float = 0.0
+    """When it is asked again, or forgotten."""
+    interim_nbma: Address = b""
+    """Where the kernel's neighbour entry points to meanwhile."""
+    resolver: "Resolver" = field(kw_only=True)
+
+    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
+        self.resolver.reply_received(self, message, nbma_source, now)
+
+    def error_received(self, code: int, now: float) -> None:
+        self.resolver.error_received(self, code, now)
+
+
+class Resolver:
+    """See the module. Owned by the instance."""
+
+    __slots__ = ("_client", "_routing", "_shortcuts", "_station", "resolutions")
+
+    def __init__(
+        self, station: Station, routing: Routing, client: NhsClient, shortcuts: ShortcutTable
+    ) -> None:
+        self._station = station
+        self._routing = routing
+        self._client = client
+        self._shortcuts = shortcuts
+        self.resolutions: dict[Address, Resolution] = {}
+
+    def redirected(self, target: Address, now: float) -> None:
+        """A Traffic Indication says that there is a better way to `target`."""
+        existing = self._shortcuts.longest(target)
+        if existing is not None:
+            # The hub should not see this traffic any more: somebody took our route away.
+            self._shortcuts.reassert(existing)
+            return
+        where = self._routing.locate(self._station, target).where
+        if where in (Where.NEXT_HOP, Where.UNRESOLVED):
+            self._start(target, Trigger.REDIRECT, now)
+
+    def solicited(self, address: Address, now: float) -> None:
+        """The kernel has traffic for a tunnel address that it knows no neighbour entry for."""
+        station = self._station
+        binding = station.cache.get(address)
+        if binding is not None:
+            station.cache.reassert_one(binding)
+            return
+        if not is_unicast(address) or address in station.context.local_addresses:
+            return
+        resolution = self._start(address, Trigger.KERNEL, now)
+        server = self._client.best()
+        if resolution is None or resolution.reason is not None or server is None:
+            return
+        # §5.2.1: packets should go on along the routed path meanwhile. The hub relays them.
+        resolution.interim_nbma = server.nbma
+        station.context.emit(SetNeighbor(station.interface.ifindex, address, server.nbma))
+
+    def asked(self, address: Address, now: float) -> str | None:
+        """An operator wants `address` resolved. Gives the reason why not."""
+        where = self._routing.locate(self._station, address).where
+        if where is Where.HERE:
+            return "this is an address of this machine"
+        if where is Where.BEHIND_US:
+            return "the route to it does not lead into the cloud"
+        old = self.resolutions.get(address)
+        if old is not None and old.reason is not None:
+            self.forget(old)
+        return None if self._start(address, Trigger.OPERATOR, now) else "no next hop server to ask"
+
+    def renew(self, target: Address, now: float) -> None:
+        """Asks again for something in use, ahead of its end or because routes moved."""
+        self._start(target, Trigger.RENEWAL, now)
+
+    def binding_probe_due(self, protocol: Address) -> None:
+        """A learnt binding comes to its end: does the kernel use it?"""
+        binding = self._station.cache.get(protocol)
+        if binding is not None and binding.type is BindingType.CACHED:
+            self._station.cache.probe(binding)
+
+    def binding_in_use(self, protocol: Address, now: float) -> None:
+        """The kernel probed an entry. For one that ends soon this means: renew all that leads over it."""
+        cache = self._station.cache
+        binding = cache.get(protocol)
+        if binding is None or not cache.confirm(binding):
+            return
+        if binding.type is not BindingType.CACHED:
+            return
+        shortcuts = self._shortcuts.of_peer(protocol)
+        for target in {each.target for each in shortcuts} or {protocol}:
+            self.renew(target, now)
+
+    def timer_due(self, target: Address, now: float) -> None:
+        """A request is overdue, or a negative result is old enough."""
+        resolution = self.resolutions.get(target)
+        if resolution is None:
+            return
+        if resolution.reason is not None:
+            self.forget(resolution)
+        elif resolution.requests < MAX_REQUESTS:
+            self._send(resolution, now)
+        else:
+            self._fail(resolution, "no answer", UNANSWERED_S, now)
+
+    def reply_received(
+        self, resolution: Resolution, message: Message, nbma_source: Address, now: float
+    ) -> None:
+        """The Resolution Reply to our request (§5.2.2): takes the first entry, which is the best."""
+        station = self._station
+        if (
+            message.type is not PacketType.RESOLUTION_REPLY
+            or message.source_protocol != station.address
+            or message.destination_protocol != resolution.target
+        ):
+            station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
+            return
+        entry = message.entries[0]
+        if entry.code != CieCode.SUCCESS:
+            seconds = BUSY_S if entry.code == CieCode.INSUFFICIENT_RESOURCES else REFUSED_S
+            self._fail(resolution, describe_cie(entry.code), seconds, now)
+            return
+        gateway = entry.protocol or message.destination_protocol
+        nbma = self._nbma_of(message, entry, gateway, nbma_source)
+        problem = self._problem_with(gateway, nbma)
+        if problem is not None:
+            self._fail(resolution, problem, REFUSED_S, now)
+            return
+        self.forget(resolution, keep_neighbor=gateway == resolution.target)
+        holding_time_s = entry.holding_time_s or station.config.holding_time_s
+        binding = station.cache.update(
+            gateway,
+            BindingType.CACHED,
+            nbma,
+            now,
+            claimed_nbma=entry.nbma,
+            holding_time_s=holding_time_s,
+            mtu=entry.mtu,
+        ) or station.cache.get(gateway)
+        if binding is None:
+            return  # no room; the cache said so
+        prefix = self._prefix_of(resolution.target, entry.prefix_length)
+        if prefix != host_prefix(gateway):
+            self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
+
+    def error_received(self, resolution: Resolution, code: int, now: float) -> None:
+        """Somebody on the path complains about our request."""
+        if code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE:
+            self._fail(resolution, describe_error(code), REFUSED_S, now)
+        else:
+            self._fail(resolution, describe_error(code), UNANSWERED_S, now)
+
+    def forget(self, resolution: Resolution, *, keep_neighbor: bool = False) -> None:
+        """Ends a resolution, whatever its state."""
+        station = self._station
+        del self.resolutions[resolution.target]
+        station.context.timers.stop(self._key(resolution.target))
+        station.context.release_request(resolution.request_id)
+        if resolution.interim_nbma and not keep_neighbor:
+            self._end_interim(resolution)
+
+    def forget_all(self) -> None:
+        for resolution in list(self.resolutions.values()):
+            self.forget(resolution)
+
+    def _start(self, target: Address, trigger: Trigger, now: float) -> Resolution | None:
+        """Begins to ask, unless that is going on or was in vain lately. None: there is nobody to ask."""
+        station = self._station
+        old = self.resolutions.get(target)
+        if old is not None:
+            return old
+        if not station.ready or self._next_hop(target) is None:
+            return None
+        if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
+            return None
+        resolution = Resolution(target, trigger, now, resolver=self)
+        self.resolutions[target] = resolution
+        resolution.request_id = station.context.new_request(resolution)
+        if trigger is not Trigger.RENEWAL:
+            station.context.emit(
+                ResolutionStarted(interface=station.interface.name, target=target, trigger=trigger)
+            )
+        self._send(resolution, now)
+        return resolution
+
+    def _send(self, resolution: Resolution, now: float) -> None:
+        station = self._station
+        retry_s = FIRST_RETRY_S * 2**resolution.requests
+        resolution.requests += 1
+        resolution.until = now + station.context.jittered(retry_s)
+        station.context.timers.set(self._key(resolution.target), resolution.until)
+        nbma = self._next_hop(resolution.target)
+        if nbma is None:
+            return  # the NHS may be back at the next try
+        extensions = (
+            Extension(ExtensionType.FORWARD_TRANSIT_NHS),
+            Extension(ExtensionType.REVERSE_TRANSIT_NHS),
+            Extension(ExtensionType.RESPONDER_ADDRESS),
+            station.own_nat_extension(),
+        )
+        request = station.message(
+            PacketType.RESOLUTION_REQUEST,
+            resolution.target,
+            flags=RESOLUTION_ROUTER | RESOLUTION_AUTHORITATIVE | RESOLUTION_SOURCE_STABLE | NAT,
+            request_id=resolution.request_id,
+            # Host length, as FRR without `unique` does: 0 makes FRR skip the entry, 255 Cisco.
+            entries=(
+                ClientInformation(
+                    prefix_length=station.host_length,
+                    holding_time_s=station.config.holding_time_s,
+                ),
+            ),
+            extensions=station.signed(extensions),
+        )
+        station.send(nbma, request)
+
+    def _next_hop(self, target: Address) -> Address | None:
+        """The outer address of who to ask: along the routed path, or the NHS where that is not known."""
+        location = self._routing.locate(self._station, target)
+        if location.where in (Where.HERE, Where.BEHIND_US):
+            return None
+        here = location.binding if location.station is self._station else None
+        if here is not None and here.protocol != target:
+            return here.nbma
+        server = self._client.best()
+        if server is not None:
+            return server.nbma
+        return here.nbma if here is not None else None
+
+    def _nbma_of(
+        self, message: Message, entry: ClientInformation, gateway: Address, nbma_source: Address
+    ) -> Address:
+        """Where the peer is: its post-NAT address where it is told; what we see beats what is claimed."""
+        translated = self._station.nat_address_in(message, gateway)
+        if translated:
+            return translated
+        claimed = entry.nbma or nbma_source
+        if claimed != nbma_source and not self._client.is_server(nbma_source):
+            return nbma_source
+        return claimed
+
+    def _problem_with(self, gateway: Address, nbma: Address) -> str | None:
+        station = self._station
+        if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
+            return "the reply names no usable overlay address"
+        if gateway in station.context.local_addresses:
+            return "the reply leads back to us"
+        if nbma in (station.interface.nbma, station.nat_nbma):
+            return "the peer has our own NBMA address"
+        if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
+            return "the reply names no usable NBMA address"
+        return None
+
+    def _prefix_of(self, target: Address, length: int) -> Prefix:
+        """The prefix to shortcut: what the reply says, but never more than our own route covers."""
+        if length < MIN_EGRESS_LENGTH or length >= self._station.host_length:
+            return host_prefix(target)
+        route = self._station.context.ribs[self._station.afi].lookup(target)
+        if route is not None and route.prefix.length > length:
+            length = route.prefix.length
+        return prefix_of(target, length)
+
+    def _fail(self, resolution: Resolution, reason: str, seconds: float, now: float) -> None:
+        station = self._station
+        station.context.release_request(resolution.request_id)
+        resolution.request_id = 0
+        station.context.emit(
+            ResolutionFailed(
+                interface=station.interface.name, target=resolution.target, reason=reason
+            )
+        )
+        if resolution.interim_nbma:
+            self._end_interim(resolution)
+        if reason != "no answer":
+            shortcut = self._shortcuts.longest(resolution.target)
+            if shortcut is not None:
+                self._shortcuts.remove(shortcut, reason)
+        if resolution.trigger is Trigger.RENEWAL:
+            # What we have lives on to its end; the next redirect may ask anew.
+            self.forget(resolution)
+            return
+        resolution.reason = reason
+        resolution.until = now + seconds
+        station.context.timers.set(self._key(resolution.target), resolution.until)
+
+    def _end_interim(self, resolution: Resolution) -> None:
+        resolution.interim_nbma = b""
+        if self._station.interface.opened and self._station.cache.get(resolution.target) is None:
+            self._station.context.emit(
+                DropNeighbor(self._station.interface.ifindex, resolution.target)
+            )
+
+    def _make_room(self, now: float) -> bool:
+        """Forgets the negative result that ends first; tells whether there was one."""
+        negative = [each for each in self.resolutions.values() if each.reason is not None]
+        if negative:
+            self.forget(min(negative, key=lambda each: each.until))
+            return True
+        name = self._station.interface.name
+        if self._station.context.reminders.allows((name, "resolutions"), now):
+            self._station.context.emit(
+                TableFull(interface=name, table="resolutions", limit=MAX_RESOLUTIONS)
+            )
+        return False
+
+    def _key(self, target: Address) -> TimerKey:
+        return TimerKey(TimerKind.RESOLUTION, self._station.interface.name, target)

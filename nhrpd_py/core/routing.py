@@ -1,0 +1,119 @@
+"""Where an overlay address is, seen from one of our stations: here, behind us, behind a peer, or nowhere.
+
+One question with one answer, asked by forwarding, resolution and redirects alike. It follows the kernel's routes
+without our own, so that shortcuts never feed on themselves, and of the cache it uses what peers registered or operators
+configured; what resolution taught is used only where the caller says so.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
+from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.events import Route
+from nhrpd_py.core.rib import stretch
+from nhrpd_py.core.station import Station
+
+MIN_EGRESS_LENGTH = 8
+"""A shorter prefix (a default route) is no statement about what lies behind us; FRR draws the line here too."""
+
+
+class Where(Enum):
+    HERE = "here"
+    """An address of this machine."""
+    BEHIND_US = "behind us"
+    """Routed out of the cloud: we are the egress."""
+    NEXT_HOP = "next hop"
+    """Through a peer whose NBMA address we know."""
+    UNRESOLVED = "unresolved"
+    """In the cloud, but the NBMA address of the next hop is not known."""
+    NOWHERE = "nowhere"
+    """No route, or one that drops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    where: Where
+    station: Station
+    """The station to speak through."""
+    binding: Binding | None = None
+    """NEXT_HOP: the peer."""
+    prefix: Prefix | None = None
+    """BEHIND_US, HERE: what may be said to be behind us around the address; None when nothing may."""
+
+
+class Routing:
+    """Knows all stations. `locate` is a pure look-up."""
+
+    __slots__ = ("_context", "_stations")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._stations: dict[tuple[int, Afi], Station] = {}
+
+    def station(self, ifindex: int, afi: Afi) -> Station | None:
+        return self._stations.get((ifindex, afi))
+
+    def replace(self, stations: list[Station]) -> None:
+        """Takes over the present stations; those without a link have no place here."""
+        self._stations = {
+            (each.interface.ifindex, each.afi): each for each in stations if each.interface.ifindex
+        }
+
+    def same_cloud(self, one: Station, other: Station) -> bool:
+        return one.config.network_id == other.config.network_id
+
+    def locate(self, station: Station, address: Address, *, learnt: bool = False) -> Location:
+        """Tells where an address is. `learnt`: bindings out of resolution count as next hops too."""
+        if address in self._context.local_addresses:
+            return Location(Where.HERE, station, prefix=self._own_prefix(station, address))
+        binding = usable(station, address, learnt=learnt)
+        if binding is not None:
+            return Location(Where.NEXT_HOP, station, binding)
+        route = self._context.ribs[station.afi].lookup(address)
+        if route is None or route.ifindex == 0:
+            return Location(Where.NOWHERE, station)
+        egress = self._stations.get((route.ifindex, station.afi))
+        if egress is None or not self.same_cloud(station, egress):
+            return Location(
+                Where.BEHIND_US, station, prefix=self._egress_prefix(station, route.prefix, address)
+            )
+        hop = route.gateway or address
+        binding = usable(egress, hop, learnt=learnt)
+        if binding is None:
+            return Location(Where.UNRESOLVED, egress)
+        return Location(Where.NEXT_HOP, egress, binding)
+
+    def _own_prefix(self, station: Station, address: Address) -> Prefix:
+        """What to say about an address of ours: its connected network where that is behind us, else itself."""
+        route = self._context.ribs[station.afi].lookup(address)
+        if route is None or not self._leaves_cloud(station, route):
+            return host_prefix(address)
+        return self._egress_prefix(station, route.prefix, address) or host_prefix(address)
+
+    def _egress_prefix(self, station: Station, prefix: Prefix, address: Address) -> Prefix | None:
+        """The widest prefix around an address that wholly leads out of the cloud by one route (r2r constraints)."""
+        if prefix.length < MIN_EGRESS_LENGTH:
+            return None
+        rib = self._context.ribs[station.afi]
+        exceptions = (
+            route.prefix
+            for route in rib.inside(prefix)
+            if route.prefix != prefix and not self._leaves_cloud(station, route)
+        )
+        return stretch(prefix, address, exceptions)
+
+    def _leaves_cloud(self, station: Station, route: Route) -> bool:
+        if route.ifindex == 0:
+            return False
+        egress = self._stations.get((route.ifindex, station.afi))
+        return egress is None or not self.same_cloud(station, egress)
+
+
+def usable(station: Station, address: Address, *, learnt: bool) -> Binding | None:
+    """The binding of an address, as far as it may carry protocol messages to others."""
+    binding = station.cache.get(address)
+    if binding is None or (binding.type is BindingType.CACHED and not learnt):
+        return None
+    return binding

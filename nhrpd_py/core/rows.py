@@ -1,0 +1,129 @@
+"""The rows of the views: the JSON contract of `nhrpctl`. A field is a key; unknown is None, absent never.
+
+Times are seconds, addresses text without a prefix length unless the key says prefix.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRow:
+    interface: str
+    afi: str
+    type: str
+    """local | static | nhs | dynamic | cached | incomplete | negative"""
+    protocol: str
+    prefix_length: int
+    nbma: str | None
+    claimed_nbma: str | None
+    nat: bool
+    unique: bool
+    used: bool
+    up: bool
+    authorized: bool
+    holding_time_s: int | None
+    expires_in_s: float | None
+    age_s: float
+    mtu: int | None
+    identity: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NhsRow:
+    interface: str
+    afi: str | None
+    name: str
+    nbma: str | None
+    protocol: str | None
+    priority: int
+    cluster: int
+    state: str
+    """down | probe | registering | up"""
+    registered_for_s: float | None
+    next_attempt_in_s: float | None
+    last_error: str | None
+    requests_sent: int
+    replies_received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortcutRow:
+    interface: str
+    afi: str
+    prefix: str
+    via: str | None
+    nbma: str | None
+    state: str
+    """incomplete | active | negative"""
+    used: bool
+    expires_in_s: float | None
+    holding_time_s: int | None
+    identity: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceRow:
+    interface: str
+    ifindex: int | None
+    up: bool
+    nbma: str | None
+    underlay: str | None
+    key: int | None
+    mtu: int | None
+    network_id: int
+    addresses: tuple[str, ...]
+    redirect: bool
+    shortcut: bool
+    holding_time_s: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerRow:
+    interface: str
+    nbma: str
+    local_nbma: str | None
+    protocol: tuple[str, ...]
+    ipsec: str
+    """none | wanted | up | failed"""
+    identity: str | None
+    up_for_s: float | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficRow:
+    """Either packets by direction and type, or drops (direction `dropped`, type = the reason)."""
+
+    interface: str | None
+    afi: str | None
+    direction: str
+    """sent | received | forwarded | dropped"""
+    type: str
+    packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRow:
+    """A route that the engine wants in the kernel."""
+
+    interface: str
+    afi: str
+    prefix: str
+    via: str | None
+    kind: str
+    """host | shortcut"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRow:
+    """One setting as it is in force; secrets are shown as `***`."""
+
+    path: str
+    value: str
+
+
+Row: TypeAlias = (
+    CacheRow | NhsRow | ShortcutRow | InterfaceRow | PeerRow | TrafficRow | RouteRow | ConfigRow
+)

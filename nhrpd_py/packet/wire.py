@@ -1,0 +1,71 @@
+"""What every part of the codec shares: why a packet is dropped, the one exception, the checksum."""
+
+from enum import StrEnum
+
+from nhrpd_py.packet.iana import ErrorCode
+
+
+class DropReason(StrEnum):
+    """Why a received packet went no further. The values are metric labels: they never change."""
+
+    # Found by the codec.
+    TRUNCATED = "truncated"
+    BAD_VERSION = "bad-version"
+    UNKNOWN_TYPE = "unknown-type"
+    UNSUPPORTED_ADDRESS_FAMILY = "unsupported-address-family"
+    BAD_PACKET_SIZE = "bad-packet-size"
+    BAD_CHECKSUM = "bad-checksum"
+    BAD_EXTENSION_OFFSET = "bad-extension-offset"
+    BAD_ADDRESS_LENGTH = "bad-address-length"
+    BAD_CLIENT_INFORMATION = "bad-client-information"
+    BAD_EXTENSION = "bad-extension"
+    DUPLICATE_EXTENSION = "duplicate-extension"
+    EXTENSION_OVERRUN = "extension-overrun"
+    MISSING_CLIENT_INFORMATION = "missing-client-information"
+    INNER_PACKET = "inner-packet"
+
+    # Found by the protocol, in a packet that is well formed.
+    UNKNOWN_INTERFACE = "unknown-interface"
+    NOT_ENABLED = "not-enabled"
+    FROM_OURSELVES = "from-ourselves"
+    AUTHENTICATION_FAILED = "authentication-failed"
+    NO_ROUTE = "no-route"
+    HOP_COUNT_EXCEEDED = "hop-count-exceeded"
+    LOOP_DETECTED = "loop-detected"
+    UNSOLICITED_REPLY = "unsolicited-reply"
+    UNRECOGNIZED_EXTENSION = "unrecognized-extension"
+    RATE_LIMITED = "rate-limited"
+    TABLE_FULL = "table-full"
+    NOT_FOR_US = "not-for-us"
+    NOT_ALLOWED = "not-allowed"
+    INTERNAL_ERROR = "internal-error"
+
+
+class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error of ours
+    """A packet that cannot be understood: the only exception that leaves the decoders."""
+
+    def __init__(self, reason: DropReason, offset: int, answer: ErrorCode | None = None) -> None:
+        super().__init__(f"{reason} at offset {offset}")
+        self.reason = reason
+        self.offset = offset
+        """Octet at fault, counted from the fixed part: the error offset of an Error Indication."""
+        self.answer = answer
+        """What to put in an Error Indication; None where the RFC wants silence."""
+
+
+def internet_checksum(data: bytes) -> int:
+    """Computes the checksum of RFC 1071 over ``data``, whose checksum field must hold zero.
+
+    Over whole, intact data, checksum included, the result is 0.
+
+    2**16 is congruent to 1 modulo 2**16 - 1, so one remainder equals the folded sum of all words.
+    An odd tail is padded on the right (RFC 2332 §5.1). One's complement has two zeros: the sum is
+    0xFFFF when the remainder is 0, except over data that are all zero.
+    """
+    number = int.from_bytes(data, "big")
+    if len(data) & 1:
+        number <<= 8
+    remainder = number % 0xFFFF
+    if remainder:
+        return 0xFFFF - remainder
+    return 0 if number else 0xFFFF
