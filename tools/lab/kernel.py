@@ -1,0 +1,96 @@
+"""What the kernel of a namespace has, read with ip(8), and its packet filter."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from tools.lab.namespace import Namespace
+
+RTPROT_BOOT = 3
+"""ip(8) adds routes with it, and leaves it out when it prints them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A neighbour entry of the tunnel."""
+
+    address: str
+    nbma: str | None
+    state: str
+    """REACHABLE, PERMANENT, STALE, FAILED…"""
+    protocol: int | None
+    """NDA_PROTOCOL: who installed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the main table."""
+
+    prefix: str
+    """`default`, or address with length (none for host routes)."""
+    via: str | None
+    device: str | None
+    protocol: int
+    metric: int
+    mtu: int | None
+    kind: str
+
+
+def read_neighbors(namespace: Namespace, device: str) -> dict[str, Neighbor]:
+    """Returns the neighbour entries of a device by address, in every state."""
+    rows = namespace.ip_json("-N", "neigh", "show", "nud", "all", "dev", device)
+    return {
+        row["dst"]: Neighbor(
+            address=row["dst"],
+            nbma=row.get("lladdr"),
+            state=" ".join(row.get("state", [])),
+            protocol=_number(row.get("protocol")),
+        )
+        for row in rows
+    }
+
+
+def read_routes(namespace: Namespace, *, ipv6: bool) -> dict[str, Route]:
+    """Returns the main table by prefix; of several, the one with the lowest metric."""
+    family = "-6" if ipv6 else "-4"
+    found: dict[str, Route] = {}
+    for row in namespace.ip_json(family, "-N", "route", "show", "table", "main"):
+        route = Route(
+            prefix=row["dst"],
+            via=row.get("gateway"),
+            device=row.get("dev"),
+            protocol=_number(row.get("protocol")) or RTPROT_BOOT,
+            metric=int(row.get("metric", 0)),
+            mtu=_first_metric(row, "mtu"),
+            kind=row.get("type", "unicast"),
+        )
+        known = found.get(route.prefix)
+        if known is None or route.metric < known.metric:
+            found[route.prefix] = route
+    return found
+
+
+def iptables(namespace: Namespace, rule: str, *, ipv6: bool = False) -> None:
+    """Runs iptables: the legacy one, which is all that the guest's kernel has, where it exists."""
+    name = "ip6tables" if ipv6 else "iptables"
+    legacy = shutil.which(f"{name}-legacy")
+    if legacy is not None and shutil.which("nft") is None:
+        namespace.run(legacy, *rule.split())
+        return
+    works = "does" in namespace.run(
+        "sh", "-c", f"{name}-legacy -nL >/dev/null 2>&1 && echo does", check=False
+    )
+    namespace.run(f"{name}-legacy" if works else name, *rule.split())
+
+
+def _number(text: Any) -> int | None:
+    return int(text) if text is not None and str(text).isdigit() else None
+
+
+def _first_metric(row: dict[str, Any], name: str) -> int | None:
+    for metrics in row.get("metrics", []):
+        if name in metrics:
+            return int(metrics[name])
+    return None

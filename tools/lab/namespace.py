@@ -1,0 +1,234 @@
+"""Network namespaces with a mount namespace each, and the commands run in them.
+
+A `Namespace` is held by one sleeping process and has a name for `ip netns exec`. Processes started
+through it are ended with it. Use only inside a place made by tools/lab/guest.py: names are global.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+Value = TypeVar("Value")
+
+COMMAND_LIMIT_S = 60.0
+STOP_LIMIT_S = 10.0
+
+_HOLD = """
+mount -t sysfs sysfs /sys || exit 1
+{private_run}
+ip link set lo up || exit 1
+echo ready
+exec sleep infinity
+"""
+
+
+class CommandFailedError(AssertionError):
+    """A command in the lab ended with a status other than 0."""
+
+
+def wait_until(
+    predicate: Callable[[], Value | None], deadline_s: float, what: str, *, interval_s: float = 0.1
+) -> Value:
+    """Calls `predicate` until its value is true and returns it; fails telling the last value."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() >= end:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}; last seen: {value!r}")
+        time.sleep(interval_s)
+
+
+@dataclass(frozen=True, slots=True)
+class PingResult:
+    """What ping counted."""
+
+    sent: int
+    received: int
+    output: str
+
+    @property
+    def lost(self) -> int:
+        """Returns the number of unanswered requests."""
+        return self.sent - self.received
+
+
+@dataclass(slots=True, eq=False)
+class Namespace:
+    """One network namespace; a context manager."""
+
+    name: str
+    private_run: bool = False
+    """Whether /run is its own, for daemons that would fight for one path."""
+    _holder: subprocess.Popen[str] | None = None
+    _processes: list[subprocess.Popen[Any]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        private = "mount -t tmpfs -o mode=0755 tmpfs /run || exit 1" if self.private_run else ""
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", "sh", "-c", _HOLD.format(private_run=private)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        output = self._holder.stdout
+        if output is None or output.readline() != "ready\n":
+            raise CommandFailedError(f"namespace {self.name} could not be made")
+        _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            stop(process, signal.SIGKILL)
+        self._processes.clear()
+        if self._holder is None:
+            return
+        # Whatever double-forked away from us still counts itself among the namespace's processes.
+        for pid in _run(["ip", "netns", "pids", self.name]).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        self._holder.wait()
+        if self._holder.stdout is not None:
+            self._holder.stdout.close()
+        self._holder = None
+        _run(["ip", "netns", "delete", self.name])
+
+    @property
+    def pid(self) -> int:
+        """Returns the holder's process id, for `ip link set netns` and nsenter."""
+        if self._holder is None:
+            raise CommandFailedError(f"namespace {self.name} is not there")
+        return self._holder.pid
+
+    def enter(self, argv: Sequence[str | Path]) -> list[str]:
+        """Returns `argv` so that it runs in here; the process id stays the command's own."""
+        return ["nsenter", "-t", str(self.pid), "-n", "-m", "--", *map(str, argv)]
+
+    def run(
+        self,
+        *argv: str | Path,
+        check: bool = True,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        limit_s: float = COMMAND_LIMIT_S,
+    ) -> str:
+        """Runs a command to its end and returns its standard output."""
+        return _run(self.enter(argv), check=check, stdin=stdin, env=env, limit_s=limit_s)
+
+    def popen(
+        self,
+        *argv: str | Path,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+    ) -> subprocess.Popen[Any]:
+        """Starts a command that ends with the namespace; output is appended to `log`."""
+        with contextlib.ExitStack() as stack:
+            if log is not None:
+                stdout, stderr = stack.enter_context(log.open("ab")), subprocess.STDOUT
+            process: subprocess.Popen[Any] = subprocess.Popen(
+                self.enter(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, **(env or {})},
+            )
+        self._processes.append(process)
+        return process
+
+    def ip(self, *commands: str) -> None:
+        """Runs ip(8) commands, each without its leading `ip`, as one batch that must succeed."""
+        self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
+
+    def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
+        """Returns what `ip -json ARGUMENTS` says."""
+        rows: list[dict[str, Any]] = json.loads(self.run("ip", "-json", *arguments) or "[]")
+        return rows
+
+    def sysctl(self, **values: str | int) -> None:
+        """Sets kernel parameters; `__` in a name stands for the dot."""
+        settings = [f"{name.replace('__', '.')}={value}" for name, value in values.items()]
+        self.run("sysctl", "-qw", *settings)
+
+    def addresses(self, device: str) -> list[str]:
+        """Returns the addresses of `device`, without prefix length and link-local ones."""
+        return [
+            address["local"]
+            for link in self.ip_json("address", "show", "dev", device)
+            for address in link.get("addr_info", [])
+            if address["scope"] != "link"
+        ]
+
+    def ping(
+        self,
+        destination: str,
+        *,
+        count: int = 1,
+        interval_s: float = 0.2,
+        wait_s: float = 1.0,
+        source: str | None = None,
+    ) -> PingResult:
+        """Pings and counts the answers; losing some is no error."""
+        options = ["-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", f"{wait_s:g}"]
+        if source is not None:
+            options += ["-I", source]
+        output = self.run("ping", *options, destination, check=False)
+        for line in output.splitlines():
+            if "packets transmitted" in line:
+                words = line.split()
+                return PingResult(int(words[0]), int(words[3]), output)
+        return PingResult(count, 0, output)
+
+
+def stop(
+    process: subprocess.Popen[Any],
+    how: signal.Signals = signal.SIGTERM,
+    *,
+    limit_s: float = STOP_LIMIT_S,
+) -> int:
+    """Signals a process and returns its status; one that ignores it within the limit is killed."""
+    if process.poll() is None:
+        process.send_signal(how)
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+    finally:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _run(
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    limit_s: float = COMMAND_LIMIT_S,
+) -> str:
+    done = subprocess.run(
+        argv,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=limit_s,
+        env={**os.environ, **(env or {})},
+    )
+    if check and done.returncode != 0:
+        raise CommandFailedError(f"{' '.join(argv)}: status {done.returncode}\n{done.stderr}")
+    return done.stdout

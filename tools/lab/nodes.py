@@ -1,0 +1,336 @@
+"""What speaks NHRP on a node: FRR's zebra and nhrpd, or our daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tools.lab.guest import REPOSITORY
+from tools.lab.namespace import CommandFailedError, stop, wait_until
+from tools.lab.topology import REDIRECT_GROUP, TUNNEL, Binding, Lab, Node, Role
+
+FRR_DAEMONS = Path("/usr/lib/frr")
+START_LIMIT_S = 30.0
+KIB = 1024
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class FrrNode(Node):
+    """zebra and nhrpd of FRR (and bgpd, when it has a configuration)."""
+
+    unique: bool = False
+    shortcut: bool = True
+    redirect: bool | None = None
+    """None: hubs redirect."""
+    extra_interface: tuple[str, ...] = ()
+    """Further lines of the tunnel's interface block."""
+    bgpd: str | None = None
+    """bgpd.conf, for nodes that run it."""
+    _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
+
+    HOST_ADDRESS_ONLY: ClassVar[bool] = True
+
+    def start(self) -> None:
+        """See `Node.start`."""
+        run = Path("/run/frr") / self.name
+        etc = Path("/etc/frr") / self.name
+        self.namespace.run("mkdir", "-p", run, etc)
+        self.namespace.run("touch", etc / "vtysh.conf")
+        daemons = {"zebra": f"hostname {self.name}\n", "nhrpd": self.configuration()}
+        if self.bgpd is not None:
+            daemons["bgpd"] = self.bgpd
+        for daemon, text in daemons.items():
+            (self.directory / f"{daemon}.conf").write_text(text)
+        self.namespace.run("chown", "-R", "frr:frr", run, etc, self.directory)
+        for daemon in daemons:
+            config = self.directory / f"{daemon}.conf"
+            self._processes[daemon] = self.namespace.popen(
+                *(FRR_DAEMONS / daemon, "-N", self.name, "-f", config),
+                *("--log", "stdout", "--log-level", "debugging"),
+                log=self.directory / f"{daemon}.log",
+            )
+            socket_path = run / f"{daemon}.vty"
+            wait_until(
+                lambda path=socket_path: self._answers(path),  # type: ignore[misc]
+                START_LIMIT_S,
+                f"{self.name}: {daemon} answers",
+            )
+
+    def configuration(self) -> str:
+        """Returns nhrpd.conf."""
+        families = ("ip", "ipv6") if self.lab.ipv6 else ("ip",)
+        redirect = self.role is Role.HUB if self.redirect is None else self.redirect
+        lines = [f"hostname {self.name}", f"nhrp nflog-group {REDIRECT_GROUP}"]
+        lines += [f"interface {TUNNEL}", " tunnel source eth0"]
+        for family in families:
+            lines += [f" {family} nhrp network-id 1", f" {family} nhrp holdtime {self._holdtime}"]
+            if self.shortcut:
+                lines.append(f" {family} nhrp shortcut")
+            if redirect:
+                lines.append(f" {family} nhrp redirect")
+            if not self.unique:
+                lines.append(f" {family} nhrp registration no-unique")
+            if self.role is Role.SPOKE:
+                lines += [f" {family} nhrp nhs dynamic nbma {hub.nbma}" for hub in self.lab.hubs]
+        lines += [f" {line}" for line in self.extra_interface]
+        return "\n".join(lines) + "\n"
+
+    def stop(self) -> int:
+        """See `Node.stop`; the status is nhrpd's."""
+        status = stop(self._processes.pop("nhrpd"))
+        self._end(signal.SIGTERM)
+        return status
+
+    def kill(self) -> None:
+        """See `Node.kill`; zebra goes too."""
+        self._end(signal.SIGKILL)
+
+    def kill_nhrpd(self) -> None:
+        """Kills nhrpd alone: zebra then withdraws its routes."""
+        stop(self._processes.pop("nhrpd"), signal.SIGKILL)
+
+    def vtysh(self, *commands: str) -> str:
+        """Runs commands in vtysh and returns their output."""
+        options = [word for command in commands for word in ("-c", command)]
+        return self.namespace.run("vtysh", "-N", self.name, *options, check=False)
+
+    def show(self, command: str) -> Any:
+        """Returns the parsed output of `show COMMAND json`."""
+        # 8.4 prints the head of the text table before the object.
+        _, brace, rest = self.vtysh(f"show {command} json").partition("{")
+        return json.loads(brace + rest or "{}")
+
+    def cache(self, *, ipv6: bool = False) -> list[Binding]:
+        """See `Node.cache`."""
+        return [
+            Binding(
+                kind=row["type"],
+                protocol=row["protocol"],
+                nbma=_known(row["nbma"]),
+                claimed_nbma=_known(row["claimed_nbma"]),
+            )
+            for row in self._table("cache", ipv6=ipv6)
+        ]
+
+    def shortcuts(self, *, ipv6: bool = False) -> dict[str, str | None]:
+        """See `Node.shortcuts`."""
+        rows = self._table("shortcut", ipv6=ipv6)
+        return {row["prefix"]: _known(row.get("via")) for row in rows}
+
+    def resident_bytes(self, daemon: str = "nhrpd") -> int:
+        """Returns the resident memory of a daemon."""
+        return resident_bytes(self._processes[daemon].pid)
+
+    @property
+    def _holdtime(self) -> int:
+        return self.holding_time_s
+
+    def _table(self, view: str, *, ipv6: bool) -> list[dict[str, Any]]:
+        answer = self.show(f"{'ipv6' if ipv6 else 'ip'} nhrp {view}")
+        rows: list[dict[str, Any]] = answer.get("table", [])
+        return rows
+
+    def _answers(self, path: Path) -> bool:
+        for daemon, process in self._processes.items():
+            if process.poll() is not None:
+                log = (self.directory / f"{daemon}.log").read_text(errors="replace")
+                raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
+        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
+
+    def _end(self, how: signal.Signals) -> None:
+        for process in reversed(self._processes.values()):
+            stop(process, how)
+        self._processes.clear()
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class NhrpdNode(Node):
+    """Our daemon."""
+
+    unique: bool = False
+    shortcut: bool = True
+    redirect: bool | None = None
+    """None: hubs redirect."""
+    authentication: str | None = None
+    nhs: tuple[tuple[str, str], ...] | None = None
+    """(protocol or `dynamic`, NBMA address or name) each; None: every hub, dynamic."""
+    extra: str = ""
+    """TOML appended to the configuration."""
+    log_level: str = "debug"
+    _process: subprocess.Popen[Any] | None = None
+
+    NOT_RUNNING: ClassVar[str] = "the daemon is not running"
+
+    @property
+    def socket_path(self) -> Path:
+        """Returns the control socket."""
+        return self.directory / "nhrpd.sock"
+
+    @property
+    def config_path(self) -> Path:
+        """Returns the configuration file."""
+        return self.directory / "nhrpd.toml"
+
+    @property
+    def log_path(self) -> Path:
+        """Returns the daemon's log."""
+        return self.directory / "nhrpd.log"
+
+    def configuration(self) -> str:
+        """Returns nhrpd.toml."""
+        redirect = self.role is Role.HUB if self.redirect is None else self.redirect
+        lines = [
+            "[daemon]",
+            f'control-socket = "{self.socket_path}"',
+            f'state-directory = "{self.directory}"',
+            f'log-level = "{self.log_level}"',
+            "[nflog]",
+            f"redirect-group = {REDIRECT_GROUP}",
+            f"[interface.{TUNNEL}]",
+            "network-id = 1",
+            f"holding-time = {self.holding_time_s}",
+            'tunnel-source = "eth0"',
+            f"shortcut = {str(self.shortcut).lower()}",
+            f"redirect = {str(redirect).lower()}",
+            f"unique = {str(self.unique).lower()}",
+        ]
+        if self.authentication is not None:
+            lines.append(f'authentication = "{self.authentication}"')
+        nhs = self.nhs
+        if nhs is None:
+            hubs = self.lab.hubs if self.role is Role.SPOKE else []
+            nhs = tuple(("dynamic", hub.nbma) for hub in hubs)
+        for protocol, nbma in nhs:
+            lines += [f"[[interface.{TUNNEL}.nhs]]"]
+            lines += [f'protocol = "{protocol}"', f'nbma = "{nbma}"']
+        return "\n".join(lines) + "\n" + self.extra
+
+    def start(self) -> None:
+        """See `Node.start`. Writes the configuration anew."""
+        self.config_path.write_text(self.configuration())
+        self._process = self.namespace.popen(
+            *(sys.executable, "-m", "nhrpd_py.cli.daemon", "-c", self.config_path),
+            log=self.log_path,
+            env={"PYTHONPATH": str(REPOSITORY)},
+        )
+        wait_until(self._answers, START_LIMIT_S, f"{self.name}: nhrpd answers", interval_s=0.05)
+
+    def reload(self) -> None:
+        """Writes the configuration anew and sends SIGHUP."""
+        self.config_path.write_text(self.configuration())
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> int:
+        """See `Node.stop`."""
+        status = stop(self.process)
+        self._process = None
+        return status
+
+    def kill(self) -> None:
+        """See `Node.kill`."""
+        if self._process is not None:
+            stop(self._process, signal.SIGKILL)
+            self._process = None
+
+    @property
+    def process(self) -> subprocess.Popen[Any]:
+        """Returns the running daemon."""
+        if self._process is None:
+            raise CommandFailedError(f"{self.name}: {self.NOT_RUNNING}")
+        return self._process
+
+    def run_ctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs nhrpctl with these arguments, without --json."""
+        argv = [sys.executable, "-m", "nhrpd_py.cli.ctl", "-s", str(self.socket_path), *arguments]
+        done = subprocess.run(
+            self.namespace.enter(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60.0,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        if check and done.returncode != 0:
+            said = f"{done.stdout}{done.stderr}"
+            raise CommandFailedError(f"nhrpctl {arguments}: status {done.returncode}\n{said}")
+        return done
+
+    def ctl(self, *arguments: str) -> Any:
+        """Returns the parsed answer of `nhrpctl --json ARGUMENTS`; for `show VIEW`, its rows."""
+        answer = json.loads(self.run_ctl("--json", *arguments).stdout or "{}")
+        if arguments[0] == "show":
+            return answer[arguments[1]]
+        return answer
+
+    def cache(self, *, ipv6: bool = False) -> list[Binding]:
+        """See `Node.cache`."""
+        afi = "ipv6" if ipv6 else "ipv4"
+        return [
+            Binding(row["type"], row["protocol"], row["nbma"], row["claimed_nbma"])
+            for row in self.ctl("show", "cache")
+            if row["afi"] == afi
+        ]
+
+    def shortcuts(self, *, ipv6: bool = False) -> dict[str, str | None]:
+        """See `Node.shortcuts`."""
+        afi = "ipv6" if ipv6 else "ipv4"
+        rows = self.ctl("show", "shortcuts")
+        return {row["prefix"]: row["via"] for row in rows if row["afi"] == afi}
+
+    def resident_bytes(self) -> int:
+        """Returns the daemon's resident memory."""
+        return resident_bytes(self.process.pid)
+
+    def _answers(self) -> bool:
+        status = self.process.poll()
+        if status is not None:
+            log = self.log_path.read_text(errors="replace")[-4000:]
+            raise CommandFailedError(f"{self.name}: nhrpd ended ({status})\n{log}")
+        with socket.socket(socket.AF_UNIX) as control, contextlib.suppress(OSError):
+            control.connect(str(self.socket_path))
+            return True
+        return False
+
+
+def resident_bytes(pid: int) -> int:
+    """Returns VmRSS of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * KIB
+    raise CommandFailedError(f"process {pid} has no memory")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Returns the CPU time that a process used so far, user and system."""
+    # The command's name may contain blanks; the fields after its closing bracket do not.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def dmvpn(lab: Lab, *, hub: type[Node], spokes: tuple[type[Node], ...], **options: Any) -> Lab:
+    """Adds hub 1 and spokes 2, 3… of the given kinds to `lab` and starts them all."""
+    lab.add(hub(number=1, role=Role.HUB, **options))
+    for number, kind in enumerate(spokes, start=2):
+        lab.add(kind(number=number, role=Role.SPOKE, **options))
+    lab.start()
+    return lab
+
+
+def registered(hub: Node, spoke: Node) -> Binding | None:
+    """Returns the hub's dynamic binding of a spoke once spoke and hub both have it."""
+    if spoke.binding(hub.tunnel, "nhs") is None:
+        return None
+    return hub.binding(spoke.tunnel, "dynamic")
+
+
+def _known(text: str | None) -> str | None:
+    return None if text in (None, "", "-", "(unspec)") else text
