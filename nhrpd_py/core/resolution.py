@@ -207,6 +207,8 @@ class Resolver:
         ) or station.cache.get(gateway)
         if binding is None:
             return  # no room; the cache said so
+        if resolution.trigger in (Trigger.REDIRECT, Trigger.KERNEL):
+            binding.used = True  # traffic made us ask
         prefix = self._prefix_of(resolution.target, entry.prefix_length)
         if prefix != host_prefix(gateway):
             self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)

@@ -1,0 +1,98 @@
+"""The client side of the control API: one synchronous HTTP request over the Unix socket."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, NoReturn
+from urllib.parse import urlencode
+
+DEADLINE_S = 30.0
+
+
+class NoDaemonError(Exception):
+    """Nobody answers on the socket."""
+
+
+class RefusedError(Exception):
+    """The daemon answered with an error, in its words."""
+
+
+class WrongUsageError(Exception):
+    """The daemon did not understand an argument, and says which."""
+
+
+class Client:
+    """Asks the daemon behind one socket."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def get(self, path: str, **parameters: str | None) -> dict[str, Any]:
+        given = {key: value for key, value in parameters.items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
+        with self._request("GET", target, None, DEADLINE_S) as response:
+            return self._document(response)
+
+    def post(self, path: str, **parameters: str | None) -> dict[str, Any]:
+        with self._request("POST", path, json.dumps(parameters), DEADLINE_S) as response:
+            return self._document(response)
+
+    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+        """The objects of an endless answer, as they come; ends with the daemon."""
+        with self._request("GET", path, None, None) as response:
+            try:
+                while line := response.readline():
+                    yield json.loads(line)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                raise NoDaemonError("the daemon went away") from error
+
+    @contextmanager
+    def _request(
+        self, method: str, target: str, body: str | None, deadline_s: float | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """One request on a connection of its own, which ends with the block."""
+        connection = http.client.HTTPConnection("localhost", timeout=deadline_s)
+        wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        wire.settimeout(deadline_s)
+        with closing(wire), closing(connection):
+            response = self._send(connection, wire, method, target, body)
+            with closing(response):
+                if response.status >= http.HTTPStatus.BAD_REQUEST:
+                    self._refuse(response)
+                yield response
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        wire: socket.socket,
+        method: str,
+        target: str,
+        body: str | None,
+    ) -> http.client.HTTPResponse:
+        try:
+            wire.connect(self._path)
+            connection.sock = wire
+            connection.request(method, target, body, {"Content-Type": "application/json"})
+            return connection.getresponse()
+        except PermissionError:
+            raise NoDaemonError(f"no permission for {self._path}") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NoDaemonError(f"no daemon answers on {self._path}") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise NoDaemonError(f"no answer on {self._path}: {reason}") from None
+
+    def _refuse(self, response: http.client.HTTPResponse) -> NoReturn:
+        reason = str(self._document(response).get("error", response.reason))
+        if response.status == http.HTTPStatus.BAD_REQUEST:
+            raise WrongUsageError(reason)
+        raise RefusedError(reason)
+
+    def _document(self, response: http.client.HTTPResponse) -> dict[str, Any]:
+        try:
+            document = json.loads(response.read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise NoDaemonError(f"half an answer on {self._path}: {error}") from None
+        return document if isinstance(document, dict) else {}

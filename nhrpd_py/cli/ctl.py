@@ -1,0 +1,190 @@
+"""The command `nhrpctl`: shows and steers a running daemon.
+
+Exit 0 done, 1 refused or nothing matched, 2 wrong usage, 3 no daemon. It is synchronous and imports
+little, so that a script can call it often.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import click
+
+from nhrpd_py import __version__
+from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
+
+VIEWS = ("cache", "nhs", "shortcuts", "interfaces", "peers", "traffic", "routes", "config")
+DEFAULT_SOCKET = "/run/nhrpd/nhrpd.sock"
+REFUSED = 1
+WRONG_USAGE = 2
+NO_DAEMON = 3
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def _remember_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta["json"] = True
+
+
+def json_option(command: Decorated) -> Decorated:
+    """`--json`, before or after the command."""
+    option = click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_json,
+        help="Print JSON.",
+    )
+    return option(command)
+
+
+interface_option = partial(click.option, "-i", "--interface", metavar="IFACE")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-s",
+    "--socket",
+    default=DEFAULT_SOCKET,
+    envvar="NHRPD_SOCKET",
+    show_default=True,
+    show_envvar=True,
+    help="The daemon's control socket.",
+)
+@json_option
+@click.version_option(__version__, prog_name="nhrpctl", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, socket: str) -> None:
+    """Show and steer nhrpd, the NHRP daemon.
+
+    Exits with 0 when done, 1 when refused or nothing matched, 2 on wrong usage, 3 without a daemon.
+    """
+    context.meta["client"] = Client(socket)
+
+
+def _client(context: click.Context) -> Client:
+    client: Client = context.meta["client"]
+    return client
+
+
+def _as_json(context: click.Context) -> bool:
+    return bool(context.meta.get("json"))
+
+
+@cli.command()
+@click.argument("view", metavar="VIEW", type=click.Choice(VIEWS))
+@interface_option(help="Only this interface.")
+@json_option
+@click.pass_context
+def show(context: click.Context, view: str, interface: str | None) -> None:
+    """Show one of the daemon's tables.
+
+    \b
+    cache       bindings of tunnel to outer addresses
+    nhs         our next hop servers and how registration with them stands
+    shortcuts   direct ways to other spokes
+    interfaces  our tunnels and what is wrong with them
+    peers       the other ends and their protection
+    traffic     packets by type, and drops by reason
+    routes      routes that the daemon wants in the kernel
+    config      the configuration in force
+    """
+    document = _client(context).get(f"/v1/{view}", interface=interface)
+    if _as_json(context):
+        _print_json(document)
+        return
+    from nhrpd_py.cli import render  # noqa: PLC0415 (--json does not need it)
+
+    render.show(view, document[view])
+
+
+@cli.command()
+@click.argument(
+    "what",
+    metavar="[cache|shortcuts|all]",
+    type=click.Choice(["cache", "shortcuts", "all"]),
+    default="all",
+)
+@interface_option(help="Only what belongs to this interface.")
+@click.option("--protocol", metavar="PREFIX", help="Only overlay addresses within this prefix.")
+@click.option("--nbma", metavar="ADDR", help="Only what leads to this outer address.")
+@json_option
+@click.pass_context
+def flush(
+    context: click.Context, what: str, interface: str | None, protocol: str | None, nbma: str | None
+) -> None:
+    """Forget what was learnt; it is learnt anew when it is needed.
+
+    Without an argument, everything that was learnt goes: bindings (cache) and shortcuts. What the
+    configuration says stays.
+    """
+    client = _client(context)
+    _report(
+        context,
+        client.post("/v1/flush", what=what, interface=interface, protocol=protocol, nbma=nbma),
+    )
+
+
+@cli.command()
+@click.argument("address")
+@interface_option(help="Ask through this interface.")
+@json_option
+@click.pass_context
+def resolve(context: click.Context, address: str, interface: str | None) -> None:
+    """Ask now for the direct way to ADDRESS, as if traffic had been redirected."""
+    _report(context, _client(context).post("/v1/resolve", address=address, interface=interface))
+
+
+@cli.command()
+@json_option
+@click.pass_context
+def monitor(context: click.Context) -> None:
+    """Print what happens, as it happens, until interrupted."""
+    from nhrpd_py.cli import render  # noqa: PLC0415
+
+    write = json.dumps if _as_json(context) else render.notice
+    for row in _client(context).lines("/v1/monitor"):
+        click.echo(write(row))
+    raise NoDaemonError("the daemon went away")
+
+
+def _report(context: click.Context, answer: dict[str, Any]) -> None:
+    """Tells what became of a command, and makes it the exit status."""
+    refused = answer["refused"]
+    if _as_json(context):
+        _print_json(answer)
+    elif refused is None:
+        click.echo(answer["detail"] or f"{answer['matched']} matched")
+    if refused is not None:
+        raise RefusedError(refused)
+    if answer["matched"] == 0:
+        context.exit(REFUSED)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document))
+
+
+def main() -> None:
+    """The entry point; turns what can go wrong into one line and an exit status."""
+    try:
+        cli(prog_name="nhrpctl")
+    except WrongUsageError as error:
+        _end(str(error), WRONG_USAGE)
+    except RefusedError as error:
+        _end(str(error), REFUSED)
+    except NoDaemonError as error:
+        _end(str(error), NO_DAEMON)
+
+
+def _end(reason: str, status: int) -> None:
+    click.echo(f"nhrpctl: {reason}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

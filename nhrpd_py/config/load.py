@@ -1,0 +1,217 @@
+"""Reads the configuration file (TOML) into `core.config.Config`, or tells everything that is wrong
+with it.
+
+`load` is the entry; all its complaints come at once in one `ConfigError`, each as `file:
+path.to.key: what is wrong`. pydantic is imported when a file is read, not before: the commands that
+need no file start quicker without it.
+"""
+
+import difflib
+import grp
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from nhrpd_py.core.address import afi_of, parse_address
+from nhrpd_py.core.config import Config
+
+Location: TypeAlias = tuple[str | int, ...]
+Problem: TypeAlias = tuple[Location, str]
+
+OF_LATER_VERSIONS = {"vici", "ipsec", "multicast-group"}
+"""Keys that are spoken for; to ignore one of them silently would mean clear text where a tunnel was
+asked for."""
+SYNTAX_PLACE = re.compile(
+    r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
+)
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` are complete lines for people."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load(path: str | Path) -> Config:
+    """Reads and checks a file; raises ConfigError with every problem."""
+    try:
+        text = Path(path).read_bytes().decode()
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: octet {error.start + 1}: is not UTF-8"]) from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Config:
+    """Checks the text of a file; `name` is what messages call it."""
+    from pydantic import ValidationError  # noqa: PLC0415 (see the module's docstring)
+
+    from nhrpd_py.config.schema import FileTable  # noqa: PLC0415
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{name}: {_syntax(error)}"]) from None
+    problems = list(_across_tables(document))
+    table = None
+    try:
+        table = FileTable.model_validate(document)
+    except ValidationError as error:
+        details: list[Any] = error.errors(include_url=False)
+        problems = [(_location(d["loc"]), _sentence(d)) for d in details] + problems
+    if problems or table is None:
+        raise ConfigError([f"{name}: {_path(where)}: {what}" for where, what in problems])
+    return table.value()
+
+
+def _syntax(error: tomllib.TOMLDecodeError) -> str:
+    found = SYNTAX_PLACE.fullmatch(str(error))
+    if found is None:
+        return str(error)
+    return f"{found['where']}: {found['what']}"
+
+
+def _location(loc: Location) -> Location:
+    """pydantic marks a complaint about a dictionary's key with a trailing `[key]`."""
+    return loc[:-1] if loc and loc[-1] == "[key]" else loc
+
+
+def _path(location: Location) -> str:
+    """Writes a path as in TOML; entries of an array are counted from 0:
+    `interface.gre1.nhs[0].nbma`."""
+    text = ""
+    for step in location:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            key = step if BARE_KEY.fullmatch(step) else f'"{step}"'
+            text += f".{key}" if text else key
+    return text
+
+
+def _sentence(detail: Mapping[str, Any]) -> str:
+    """What is wrong, in words that do not need the source code; a secret is never repeated."""
+    location: Location = detail["loc"]
+    value = detail["input"]
+    shown = "" if "authentication" in location else f", not {_shown(value)}"
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return _unknown_key(location)
+        case "int_type":
+            return f"must be a whole number{shown}"
+        case "bool_type":
+            return f"must be true or false{shown}"
+        case "string_type":
+            return f"must be a string{shown}"
+        case "list_type":
+            return f"must be an array of tables, [[{_path(location)}]]"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"must be a table, [{_path(location)}]"
+        case "literal_error":
+            return f"must be {detail['ctx']['expected'].replace(chr(39), '')}{shown}"
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case _:
+            return str(detail["msg"])
+
+
+def _shown(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 (a line for people)
+
+
+def _unknown_key(location: Location) -> str:
+    from nhrpd_py.config.schema import table_at  # noqa: PLC0415
+
+    key = str(location[-1])
+    if key in OF_LATER_VERSIONS:
+        return "is not supported by this version"
+    table = table_at(location[:-1])
+    known = table.keys() if table is not None else []
+    close = difflib.get_close_matches(key.replace("_", "-"), known, 1)
+    if close:
+        return f"unknown key; did you mean {close[0]}?"
+    return f"unknown key; known here: {', '.join(sorted(known))}"
+
+
+def _across_tables(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """What no single value shows: duplicates, mixed families, nothing to do. Tolerates what others
+    complain of."""
+    interfaces = document.get("interface", {})
+    if interfaces == {}:
+        yield ("interface",), "is missing: at least one [interface.NAME] is needed"
+    daemon = document.get("daemon")
+    group = daemon.get("control-group") if isinstance(daemon, dict) else None
+    if isinstance(group, str) and not _group_exists(group):
+        yield ("daemon", "control-group"), f"this machine has no group {group!r}"
+    if isinstance(interfaces, dict):
+        for name, table in interfaces.items():
+            if isinstance(table, dict):
+                yield from _within_interface(("interface", name), table)
+
+
+def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
+    servers: dict[tuple[str, str], int] = {}
+    mapped: dict[str, int] = {}
+    family: tuple[str, str] | None = None
+    for at, entry in _entries(table, "nhs"):
+        server = (_normal(entry.get("protocol")), _normal(entry.get("nbma")))
+        first = servers.setdefault(server, at)
+        if first != at and all(server):
+            yield (*where, "nhs", at), f"is the same server as nhs[{first}]"
+    for at, entry in _entries(table, "map"):
+        protocol = _normal(entry.get("protocol"))
+        first = mapped.setdefault(protocol, at)
+        if first != at and protocol:
+            yield (*where, "map", at, "protocol"), f"is mapped by map[{first}] already"
+    for kind in ("nhs", "map"):
+        for at, entry in _entries(table, kind):
+            here = _family(entry.get("nbma"))
+            if here is None:
+                continue
+            path = f"{kind}[{at}].nbma"
+            family = family or (here, path)
+            if family[0] != here:
+                yield (
+                    (*where, kind, at, "nbma"),
+                    f"is {here}, but {family[1]} is {family[0]}: a tunnel has one underlay",
+                )
+
+
+def _entries(table: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    entries = table.get(kind)
+    if isinstance(entries, list):
+        yield from ((at, entry) for at, entry in enumerate(entries) if isinstance(entry, dict))
+
+
+def _normal(text: object) -> str:
+    """One spelling an address; empty for what is not even text."""
+    if not isinstance(text, str):
+        return ""
+    try:
+        return parse_address(text).hex()
+    except ValueError:
+        return text.removesuffix(".").lower()
+
+
+def _family(text: object) -> str | None:
+    try:
+        return {"ipv4": "IPv4", "ipv6": "IPv6"}[afi_of(parse_address(str(text)))]
+    except ValueError:
+        return None
+
+
+def _group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,222 @@
+"""Puts the daemon together, starts it in the right order and takes it down again.
+
+Order: the control socket first (it proves that we are the only one), then the state file, packets,
+resolver and pump, then the kernel's tables, whose initial dump the pump already consumes, then
+NFLOG and the HTTP side. Two parts may fail without ending the daemon and are tried again: NFLOG and
+single control connections. Anything else that fails ends it; systemd starts it anew.
+
+A clean stop (SIGTERM, SIGINT): save the state, tell the engine, which withdraws what must go and
+says `Halt`, wait for the kernel to have it, leave. A second signal leaves at once.
+"""
+
+import gc
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import structlog
+import trio
+
+from nhrpd_py import __version__
+from nhrpd_py.core.config import Config
+from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.events import Event, ShutdownRequested
+from nhrpd_py.core.queries import Query
+from nhrpd_py.core.rows import Row
+from nhrpd_py.core.state import SavedState
+from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
+from nhrpd_py.runtime.executor import Executor
+from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel import Kernel
+from nhrpd_py.runtime.logs import NoticeLog
+from nhrpd_py.runtime.netlink.nflog import Nflog
+from nhrpd_py.runtime.notices import NoticeHub
+from nhrpd_py.runtime.packets import PacketSockets
+from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
+from nhrpd_py.runtime.resolver import Resolver
+from nhrpd_py.runtime.state_file import StateFile
+
+NFLOG_RETRY_S = 30.0
+SETTLE_S = 5.0
+"""How long the kernel may take to apply the withdrawals of a clean stop."""
+HALT_DEADLINE_S = 10.0
+"""How long engine and pump may take to get there."""
+SUMMARY_INTERVAL_S = 5.0
+FULL_COLLECTION_INTERVAL_S = 3600.0
+
+
+class _Started:
+    """Tells that NFLOG works (again); stands where a nursery would pass its task status."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self._then = then
+
+    def started(self, _value: None = None) -> None:
+        self._then()
+
+
+class App:
+    """One run of the daemon."""
+
+    def __init__(self, config: Config, control: ControlSocket, *, log_level: str) -> None:
+        self._config = config
+        self._control = control
+        self._log = structlog.get_logger()
+        self._started_at = trio.current_time()
+        self._problems: dict[str, str] = {}
+        self._nursery: trio.Nursery | None = None
+        self._halted = trio.Event()
+        self._inbox = Inbox()
+        self._state = StateFile(config.daemon.state_directory)
+        self._packets = PacketSockets(self._inbox)
+        self._kernel = Kernel(self._inbox, config.routes)
+        self._resolver = Resolver(self._inbox)
+        self._commands = Commands(self._inbox)
+        self._notice_log = NoticeLog(log_level)
+        self._notices = NoticeHub(self._notice_log)
+        self._nflog: Nflog | None = None
+        self._executor = Executor(
+            packets=self._packets,
+            kernel=self._kernel,
+            resolve=self._resolver.resolve,
+            answer=self._commands.answer,
+            publish=self._notices.publish,
+            recall=self._state.recall,
+            report=self._report,
+        )
+        self._state.read()
+        self._engine = Engine(
+            config,
+            rng=random.Random(),
+            now=trio.current_time(),
+            first_request_id=self._state.first_request_id,
+        )
+        self._pump = Pump(self._engine, self._inbox, self._executor.execute)
+
+    async def run(self) -> None:
+        self._log.info("daemon.started", version=__version__, pid=os.getpid())
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._obey_signals, nursery, signals)
+                await nursery.start(self._packets.run)
+                await nursery.start(self._resolver.run)
+                nursery.start_soon(self._run_pump)
+                await nursery.start(self._kernel.run)
+                if any(interface.redirect for interface in self._config.interfaces.values()):
+                    nursery.start_soon(self._run_nflog)
+                nursery.start_soon(self._state.run, self._snapshot)
+                nursery.start_soon(self._run_control)
+                nursery.start_soon(self._keep_house)
+                tame_garbage_collector()
+        self._log.info("daemon.stopped")
+
+    # What the parts need of each other.
+
+    def _report(self, events: Sequence[Event]) -> None:
+        """Brings events to the inbox from code that cannot wait."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._inbox.put, events)
+
+    def _snapshot(self) -> SavedState:
+        return self._engine.saved_state(trio.current_time())
+
+    def _ask(self, query: Query) -> Sequence[Row]:
+        return self._engine.view(query, trio.current_time())
+
+    def _uptime(self) -> float:
+        return trio.current_time() - self._started_at
+
+    def _counters(self) -> Mapping[str, Mapping[str, int]]:
+        inbox = self._inbox
+        return {
+            "pump": self._pump.counters,
+            "inbox": {
+                "waiting": len(inbox),
+                "dropped_batches": inbox.dropped_batches,
+                "dropped_events": inbox.dropped_events,
+            },
+            "packets": self._packets.counters,
+            "kernel": self._kernel.counters,
+            "nflog": {} if self._nflog is None else self._nflog.counters,
+            "resolver": self._resolver.counters,
+            "notices": self._notices.counts,
+        }
+
+    # Parts with a life of their own.
+
+    async def _run_pump(self) -> None:
+        await self._pump.run()
+        self._halted.set()
+
+    async def _run_nflog(self) -> None:
+        """Keeps the firewall's samples coming; without them there are no redirects, but everything
+        else works."""
+        group = self._config.nflog.redirect_group
+        while True:
+            self._nflog = Nflog(self._inbox, group)
+            status = _Started(lambda: self._problems.pop("nflog", None))
+            try:
+                await self._nflog.run(task_status=status)
+                reason = "its socket was closed"
+            except (OSError, RuntimeError) as error:
+                reason = str(error)
+            self._problems["nflog"] = f"no redirects: NFLOG group {group}: {reason}"
+            self._log.error("nflog.failed", group=group, reason=reason, retry_in_s=NFLOG_RETRY_S)
+            await trio.sleep(NFLOG_RETRY_S)
+
+    async def _run_control(self) -> None:
+        await load_http()
+        from nhrpd_py.runtime.control_http import ControlServer, Sources  # noqa: PLC0415
+
+        sources = Sources(
+            ask=self._ask,
+            commands=self._commands,
+            notices=self._notices,
+            counters=self._counters,
+            problems=lambda: self._problems,
+            uptime=self._uptime,
+        )
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._control.socket))
+        await ControlServer(sources).run(listener)
+
+    async def _keep_house(self) -> None:
+        collected_at = trio.current_time()
+        while True:
+            await trio.sleep(SUMMARY_INTERVAL_S)
+            now = trio.current_time()
+            self._notice_log.summarise(now)
+            if now - collected_at >= FULL_COLLECTION_INTERVAL_S:
+                collected_at = now
+                gc.collect()
+
+    # The end.
+
+    async def _obey_signals(self, nursery: trio.Nursery, signals: AsyncIterator[int]) -> None:
+        stopping = False
+        async for number in signals:
+            name = signal.Signals(number).name
+            if stopping:
+                self._log.warning("daemon.stopping", signal=name, how="at once")
+                nursery.cancel_scope.cancel()
+                return
+            stopping = True
+            self._log.info("daemon.stopping", signal=name)
+            nursery.start_soon(self._stop, nursery)
+
+    async def _stop(self, nursery: trio.Nursery) -> None:
+        await self._state.save(self._snapshot())
+        settled = False
+        with trio.move_on_after(HALT_DEADLINE_S):
+            await self._inbox.put([ShutdownRequested()])
+            await self._halted.wait()
+            settled = await self._kernel.settle(SETTLE_S)
+        if not settled:
+            self._log.error("daemon.impatient", reason="not everything was withdrawn in time")
+        nursery.cancel_scope.cancel()
+
+
+async def run(config: Config, control: ControlSocket, *, log_level: str) -> None:
+    """Runs the daemon until a signal ends it."""
+    await App(config, control, log_level=log_level).run()

@@ -1,0 +1,116 @@
+"""Carries out what the engine asks for, in its order, synchronously.
+
+Nothing here waits: packets are sent or counted as lost, kernel and resolver only note what is
+wanted, answers wake the request that waits for them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.effects import (
+    AnswerCommand,
+    CloseInterface,
+    DropNeighbor,
+    DropRoute,
+    Effect,
+    Halt,
+    OpenInterface,
+    ResolveName,
+    SendPacket,
+    SetNeighbor,
+    SetRoute,
+)
+from nhrpd_py.core.events import Event, InterfaceRefused
+from nhrpd_py.core.notices import Notice
+
+
+class PacketVerbs(Protocol):
+    def open(self, ifindex: int) -> None: ...
+    def close(self, ifindex: int) -> None: ...
+    def send(self, ifindex: int, nbma: Address, data: bytes) -> None: ...
+
+
+class KernelVerbs(Protocol):
+    def set_neighbor(self, effect: SetNeighbor) -> None: ...
+    def drop_neighbor(self, effect: DropNeighbor) -> None: ...
+    def set_route(self, effect: SetRoute) -> None: ...
+    def drop_route(self, effect: DropRoute) -> None: ...
+    def open_interface(self, effect: OpenInterface) -> None: ...
+    def close_interface(self, ifindex: int) -> None: ...
+
+
+class Executor:
+    """The one place that knows which adapter serves which effect."""
+
+    def __init__(
+        self,
+        *,
+        packets: PacketVerbs,
+        kernel: KernelVerbs,
+        resolve: Callable[[str], None],
+        answer: Callable[[AnswerCommand], None],
+        publish: Callable[[Notice], None],
+        recall: Callable[[int, str], Sequence[Event]],
+        report: Callable[[Sequence[Event]], None],
+    ) -> None:
+        """`recall` tells what an earlier run knew of an interface; `report` brings events to the
+        inbox, surely."""
+        self._packets = packets
+        self._kernel = kernel
+        self._recall = recall
+        self._report = report
+        self._halted = False
+        self._publish = publish
+        self._verbs: dict[type, Callable[[Any], None]] = {
+            SetNeighbor: kernel.set_neighbor,
+            DropNeighbor: kernel.drop_neighbor,
+            SetRoute: kernel.set_route,
+            DropRoute: kernel.drop_route,
+            OpenInterface: self._open_interface,
+            CloseInterface: self._close_interface,
+            ResolveName: lambda effect: resolve(effect.name),
+            AnswerCommand: answer,
+            Halt: self._halt,
+        }
+
+    def execute(self, effects: Sequence[Effect]) -> bool:
+        """Returns True once `Halt` was among the effects."""
+        send = self._packets.send
+        verbs = self._verbs
+        for effect in effects:
+            kind = type(effect)
+            if kind is SendPacket:
+                send(effect.ifindex, effect.nbma, effect.data)  # type: ignore[union-attr]
+            elif kind in verbs:
+                verbs[kind](effect)
+            else:
+                self._learn(kind)(effect)
+        return self._halted
+
+    def _learn(self, kind: type) -> Callable[[Any], None]:
+        """Notices have many types: each is added to the table when it first comes by."""
+        if not issubclass(kind, Notice):
+            raise TypeError(f"no adapter carries out {kind.__name__}")
+        self._verbs[kind] = self._publish
+        return self._publish
+
+    def _open_interface(self, effect: OpenInterface) -> None:
+        try:
+            self._packets.open(effect.ifindex)
+        except OSError as error:
+            reason = f"cannot receive packets: {error.strerror or error}"
+            self._report([InterfaceRefused(effect.ifindex, reason)])
+            return
+        # What the state file knows comes first: it has the times that the kernel's entries lack.
+        known = self._recall(effect.ifindex, effect.name)
+        if known:
+            self._report(known)
+        self._kernel.open_interface(effect)
+
+    def _close_interface(self, effect: CloseInterface) -> None:
+        self._packets.close(effect.ifindex)
+        self._kernel.close_interface(effect.ifindex)
+
+    def _halt(self, _effect: Halt) -> None:
+        self._halted = True

@@ -1,0 +1,133 @@
+"""Where log lines go and how they look; notices of the engine become lines here.
+
+Three formats: `console` for a terminal, `json` (one object a line), and `line`, which `auto` picks
+when standard error is no terminal: `event key=value …`, with the priority in front (`<6>`,
+sd-daemon(3)) when journald reads it. Nothing is formatted for a level that is not shown. Whatever a
+peer can cause by the thousand is cut to a few lines a second, followed by one that tells how many
+were left out (`FloodGate`). Secrets never come here: the core's `Secret` does not show itself.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from nhrpd_py.core.notices import Notice
+
+Format = Literal["auto", "console", "json"]
+LEVELS: Mapping[str, int] = logging.getLevelNamesMapping()
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Log level → syslog priority."""
+EVENTS_PER_WINDOW = 20
+WINDOW_S = 1.0
+
+
+def level_number(name: str) -> int:
+    """The number of a level as the file and the command line name it."""
+    return LEVELS[name.upper()]
+
+
+def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
+    """Sets logging up for the process; may be called again with another level."""
+    out = sys.stderr if stream is None else stream
+    shared: list[Any] = [structlog.processors.add_log_level]
+    if style == "console" or (style == "auto" and out.isatty()):
+        shared += [
+            structlog.processors.TimeStamper("%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24),
+        ]
+    elif style == "json":
+        shared += [
+            structlog.processors.TimeStamper("iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        journal = "JOURNAL_STREAM" in os.environ
+        if not journal:
+            shared.append(structlog.processors.TimeStamper("iso"))
+        shared += [structlog.processors.format_exc_info, LineRenderer(priority=journal)]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(level_number(level)),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+class LineRenderer:
+    """`event key=value …` on one line, whatever the values hold."""
+
+    def __init__(self, *, priority: bool) -> None:
+        self._priority = priority
+        self._pairs = structlog.processors.LogfmtRenderer(bool_as_flag=False)
+
+    def __call__(self, logger: object, name: str, line: MutableMapping[str, Any]) -> str:
+        level = str(line.pop("level", "info"))
+        words = [str(line.pop("event"))]
+        stamp = line.pop("timestamp", None)
+        if stamp is not None:
+            words.insert(0, f"{stamp} {level}")
+        if line:
+            words.append(self._pairs(logger, name, line))
+        text = " ".join(words)
+        return f"<{PRIORITIES.get(level, 6)}>{text}" if self._priority else text
+
+
+class FloodGate:
+    """Lets the first few of each key through in a window of time and counts the others."""
+
+    def __init__(self, limit: int = EVENTS_PER_WINDOW, window_s: float = WINDOW_S) -> None:
+        self._limit = limit
+        self._window_s = window_s
+        self._window_ends_at = 0.0
+        self._seen: dict[str, int] = {}
+
+    def admits(self, key: str) -> bool:
+        """Counts one occurrence; call `roll` first."""
+        seen = self._seen.get(key, 0) + 1
+        self._seen[key] = seen
+        return seen <= self._limit
+
+    def roll(self, now: float) -> list[tuple[str, int]]:
+        """Begins a new window when the old one is over; returns what was left out of the old
+        one."""
+        if now < self._window_ends_at:
+            return []
+        self._window_ends_at = now + self._window_s
+        left_out = [(key, n - self._limit) for key, n in self._seen.items() if n > self._limit]
+        self._seen.clear()
+        return left_out
+
+
+class NoticeLog:
+    """Writes notices as log lines at their level."""
+
+    def __init__(self, level: str) -> None:
+        self._threshold = level_number(level)
+        self._gate = FloodGate()
+        log = structlog.get_logger()
+        self._log = log
+        self._write: dict[str, Callable[..., None]] = {
+            "debug": log.debug,
+            "info": log.info,
+            "warning": log.warning,
+            "error": log.error,
+        }
+        self._levels = {name: level_number(name) for name in self._write}
+
+    def write(self, notice: Notice, now: float) -> None:
+        if self._levels[notice.level] < self._threshold:
+            return
+        self.summarise(now)
+        if self._gate.admits(notice.event):
+            self._write[notice.level](notice.event, **notice.as_dict())
+
+    def summarise(self, now: float) -> None:
+        """Tells what the last window left out; also called now and then when nothing happens any
+        more."""
+        for event, count in self._gate.roll(now):
+            self._log.warning("notices.suppressed", notice=event, count=count)

@@ -1,0 +1,117 @@
+"""What Prometheus may scrape from the control socket (`GET /metrics`).
+
+Everything is read when somebody asks; nothing is counted for this page alone. The engine's numbers
+come from its own views, those of the adapters from their counters.
+"""
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from nhrpd_py import __version__
+from nhrpd_py.core.queries import Query, View
+from nhrpd_py.core.rows import CacheRow, InterfaceRow, NhsRow, Row, ShortcutRow, TrafficRow
+
+Ask = Callable[[Query], Sequence[Row]]
+Counters = Callable[[], Mapping[str, Mapping[str, int]]]
+
+
+class DaemonCollector:
+    """One scrape of engine and adapters."""
+
+    def __init__(self, ask: Ask, counters: Counters, uptime: Callable[[], float]) -> None:
+        """`counters` gives each adapter's numbers by its name."""
+        self._ask = ask
+        self._counters = counters
+        self._uptime = uptime
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._daemon()
+        yield from self._traffic()
+        yield from self._tables()
+        yield self._adapters()
+
+    def _daemon(self) -> Iterable[Metric]:
+        version = GaugeMetricFamily("nhrpd_info", "The daemon that answers.", labels=["version"])
+        version.add_metric([__version__], 1)
+        yield version
+        yield GaugeMetricFamily(
+            "nhrpd_uptime_seconds", "Time since the daemon started.", value=self._uptime()
+        )
+        yield CounterMetricFamily(
+            "nhrpd_cpu_seconds", "CPU time of the daemon.", value=time.process_time()
+        )
+
+    def _traffic(self) -> Iterable[Metric]:
+        packets = CounterMetricFamily(
+            "nhrpd_packets",
+            "NHRP packets sent, received and forwarded.",
+            labels=["interface", "afi", "direction", "type"],
+        )
+        drops = CounterMetricFamily(
+            "nhrpd_drops", "Packets not acted upon, by reason.", labels=["interface", "reason"]
+        )
+        for row in self._ask(Query(view=View.TRAFFIC)):
+            if not isinstance(row, TrafficRow):
+                continue
+            if row.direction == "dropped":
+                drops.add_metric([row.interface or "", row.type], row.packets)
+            else:
+                labels = [row.interface or "", row.afi or "", row.direction, row.type]
+                packets.add_metric(labels, row.packets)
+        yield packets
+        yield drops
+
+    def _tables(self) -> Iterable[Metric]:
+        cache: Tally[tuple[str, ...]] = Tally()
+        shortcuts: Tally[tuple[str, ...]] = Tally()
+        servers: Tally[tuple[str, ...]] = Tally()
+        interfaces = GaugeMetricFamily(
+            "nhrpd_interface_ok", "1 when nothing is wrong.", labels=["interface"]
+        )
+        for view in (View.CACHE, View.SHORTCUTS, View.NHS, View.INTERFACES):
+            for row in self._ask(Query(view=view)):
+                match row:
+                    case CacheRow():
+                        cache[row.interface, row.afi, row.type] += 1
+                    case ShortcutRow():
+                        shortcuts[row.interface, row.afi, row.state] += 1
+                    case NhsRow():
+                        servers[row.interface, row.afi or "", row.state] += 1
+                    case InterfaceRow():
+                        interfaces.add_metric([row.interface], row.up and row.problem is None)
+                    case _:
+                        pass
+        yield _gauge("nhrpd_cache_entries", "Bindings by type.", "type", cache)
+        yield _gauge("nhrpd_shortcuts", "Shortcuts by state.", "state", shortcuts)
+        yield _gauge("nhrpd_nhs", "Next hop servers by state.", "state", servers)
+        yield interfaces
+
+    def _adapters(self) -> Metric:
+        events = CounterMetricFamily(
+            "nhrpd_runtime_events",
+            "What the adapters counted: reads, losses, errors.",
+            labels=["part", "event"],
+        )
+        for part, counters in self._counters().items():
+            for event, count in counters.items():
+                events.add_metric([part, event], count)
+        return events
+
+
+def _gauge(name: str, text: str, label: str, tally: Tally[tuple[str, ...]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["interface", "afi", label])
+    for labels, count in tally.items():
+        family.add_metric(labels, count)
+    return family
+
+
+def exposition(collector: DaemonCollector) -> bytes:
+    """The text format that every scraper reads."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(cast(Any, collector))
+    return generate_latest(registry)

@@ -1,0 +1,48 @@
+"""What a tunnel's link must be set to before NHRP can serve it.
+
+NOARP cleared and the probes of the neighbour tables directed to us (RTM_SETLINK, RTM_SETNEIGHTBL),
+no ICMP redirects. The kernel sends those when the link's `send_redirects` *or* that of `all` is
+set, and netlink can set only the link's: the one of `all` is a file below /proc/sys. Clearing it
+leaves every other link to its own setting.
+"""
+
+import errno
+import socket
+from collections import Counter
+from pathlib import Path
+
+from nhrpd_py.runtime.netlink import rtnl
+from nhrpd_py.runtime.netlink.requests import Requests
+from nhrpd_py.runtime.netlink.socket import NetlinkError
+
+
+async def prepare(requests: Requests, ifindex: int) -> Counter[str]:
+    """Prepares a link; returns counts of what it could do without. Raises NetlinkError."""
+    lacking: Counter[str] = Counter()
+    await requests.ask(rtnl.RTM_SETLINK, 0, rtnl.clear_noarp(ifindex), "clear NOARP")
+    for family in (socket.AF_INET, socket.AF_INET6):
+        payload = rtnl.solicit_to_us(family, ifindex)
+        try:
+            await requests.ask(rtnl.RTM_SETNEIGHTBL, 0, payload, "direct solicitations to us")
+        except NetlinkError as error:
+            # no IPv6 in this kernel or on this link (its MTU is below 1280): there is nothing to
+            # solicit
+            if family == socket.AF_INET or error.errno != errno.ENOENT:
+                raise
+            lacking["no_ipv6_neighbors"] += 1
+    try:
+        await requests.ask(rtnl.RTM_SETLINK, 0, rtnl.stop_redirects(ifindex), "stop redirects")
+    except NetlinkError:  # NHRP works; hosts behind the hub get redirects of two kinds
+        lacking["send_redirects_refused"] += 1
+    return lacking
+
+
+def stop_redirects_of_all(setting: Path) -> bool:
+    """Clears `send_redirects` of `all` where it is set; tells whether it is clear now."""
+    try:
+        if setting.read_text().strip() == "0":
+            return True
+        setting.write_text("0\n")
+    except OSError:  # a read-only /proc/sys: the operator has to set it
+        return False
+    return True

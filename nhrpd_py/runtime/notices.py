@@ -1,0 +1,93 @@
+"""Hands each notice of the engine to the log and to those who watch (`nhrpctl monitor`).
+
+A watcher that reads slowly loses notices, never holds the daemon up: each has a bounded queue, and
+is told how many it lost in the place where they are missing.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import trio
+
+from nhrpd_py.core.notices import Notice
+from nhrpd_py.runtime.logs import NoticeLog
+
+QUEUE_LENGTH = 1024
+MAX_SUBSCRIBERS = 32
+ROWS_AT_ONCE = 64
+
+Row: TypeAlias = dict[str, str | int | float | bool | None]
+
+
+class TooManySubscribers(Exception):  # noqa: N818 (it reads as what happened)
+    """All places for watchers are taken."""
+
+
+class Subscriber:
+    """One watcher's queue. Overflow rule: the newest notices are dropped, counted, and replaced by
+    their number."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[tuple[float, Notice | int]](
+            QUEUE_LENGTH
+        )
+        self._lost = 0
+
+    def offer(self, at: float, notice: Notice) -> None:
+        try:
+            if self._lost:
+                self._send.send_nowait((at, self._lost))
+                self._lost = 0
+            self._send.send_nowait((at, notice))
+        except trio.WouldBlock:
+            self._lost += 1
+
+    async def take(self) -> list[Row]:
+        """Waits for what happens from now on, and returns all there is: wall-clock time in seconds,
+        event, level and the notice's own fields."""
+        rows = [_row(*await self._receive.receive())]
+        while len(rows) < ROWS_AT_ONCE:
+            try:
+                rows.append(_row(*self._receive.receive_nowait()))
+            except trio.WouldBlock:
+                break
+        return rows
+
+
+def _row(at: float, notice: Notice | int) -> Row:
+    if isinstance(notice, int):
+        return {"time": at, "event": "monitor.overflow", "level": "warning", "lost": notice}
+    return {"time": at, "event": notice.event, "level": notice.level, **notice.as_dict()}
+
+
+class NoticeHub:
+    """The executor's one address for notices."""
+
+    def __init__(self, log: NoticeLog, clock: Callable[[], float] = time.time) -> None:
+        self._log = log
+        self._clock = clock
+        self._subscribers: list[Subscriber] = []
+        self.counts: Counter[str] = Counter()
+        """Notices by event name since the start."""
+
+    def publish(self, notice: Notice) -> None:
+        self.counts[notice.event] += 1
+        self._log.write(notice, trio.current_time())
+        if self._subscribers:
+            at = self._clock()
+            for subscriber in self._subscribers:
+                subscriber.offer(at, notice)
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Subscriber]:
+        if len(self._subscribers) >= MAX_SUBSCRIBERS:
+            raise TooManySubscribers(f"{MAX_SUBSCRIBERS} are watching already")
+        subscriber = Subscriber()
+        self._subscribers.append(subscriber)
+        try:
+            yield subscriber
+        finally:
+            self._subscribers.remove(subscriber)

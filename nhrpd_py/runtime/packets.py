@@ -1,0 +1,240 @@
+"""NHRP packets in and out of the tunnels: one AF_PACKET socket per open interface.
+
+`SOCK_DGRAM` with the tunnel's own link-layer header parser yields the outer source address of each
+packet (`sll_addr`), and takes the outer destination the same way. The system calls are made through
+ctypes: `recvmmsg` empties a burst in one call and needs no interface name, while Python's
+`recvfrom` looks the name up in the kernel for each packet (and `sendto` wants one, which a renamed
+link no longer has).
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections import Counter
+
+import trio
+
+from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address
+from nhrpd_py.core.events import PacketReceived
+from nhrpd_py.packet.iana import ETHERTYPE_NHRP
+from nhrpd_py.runtime.inbox import Inbox
+
+BATCH = 64
+"""Packets read in one go; then other tasks run."""
+SLOT_SIZE = 16384
+"""Octets for one packet; pages that no packet touches cost nothing."""
+RECEIVE_BUFFER = 8 << 20
+"""Octets of socket buffer: room for the registrations of some thousand spokes after a restart of
+the hub.
+"""
+ERROR_PAUSE_S = 0.05
+
+SOL_PACKET = 263
+PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 6, 23
+PACKET_OUTGOING = 4
+SO_RCVBUFFORCE = 33
+MSG_TRUNC = 0x20
+# struct sockaddr_ll: family u16, protocol be16, ifindex s32, hatype u16, pkttype u8, halen u8,
+# address
+SOCKADDR_LL = struct.Struct("=H2siHBB")
+SOCKADDR_SIZE = 32
+"""12 octets and an address of up to 20: struct sockaddr_ll names 8, IPv6 tunnels have 16."""
+PROTOCOL = ETHERTYPE_NHRP.to_bytes(2)
+
+
+class _IoVector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vector", ctypes.POINTER(_IoVector)),
+        ("vector_length", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = (("header", _Header), ("length", ctypes.c_uint32))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_recvmmsg = _libc.recvmmsg
+_sendto = _libc.sendto
+_sendto.restype = ctypes.c_ssize_t
+_sendto.argtypes = (
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_uint32,
+)
+
+
+class _Batch:
+    """Buffers for one `recvmmsg`, shared by all sockets: a read is copied out before the next."""
+
+    def __init__(self) -> None:
+        self._data = bytearray(BATCH * SLOT_SIZE)
+        self._names = bytearray(BATCH * SOCKADDR_SIZE)
+        data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
+        names = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
+        self._vectors = (_IoVector * BATCH)()
+        self._messages = (_Message * BATCH)()
+        for slot in range(BATCH):
+            self._vectors[slot].base = data + slot * SLOT_SIZE
+            self._vectors[slot].length = SLOT_SIZE
+            header = self._messages[slot].header
+            header.name = names + slot * SOCKADDR_SIZE
+            header.name_length = SOCKADDR_SIZE
+            header.vector = ctypes.pointer(self._vectors[slot])
+            header.vector_length = 1
+
+    def read(
+        self, sock: socket.socket, ifindex: int, counters: Counter[str]
+    ) -> tuple[list[PacketReceived], int]:
+        """Reads what waits. Returns the packets, and how many slots were filled. Raises OSError."""
+        filled = _recvmmsg(sock.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
+        if filled < 0:
+            code = ctypes.get_errno()
+            if code in (errno.EAGAIN, errno.EINTR):
+                return [], 0
+            raise OSError(code, os.strerror(code))
+        packets = []
+        for slot in range(filled):
+            message = self._messages[slot]
+            at = slot * SOCKADDR_SIZE
+            _family, _protocol, _index, _hatype, kind, size = SOCKADDR_LL.unpack_from(
+                self._names, at
+            )
+            message.header.name_length = SOCKADDR_SIZE
+            if kind == PACKET_OUTGOING:
+                continue
+            if message.header.flags & MSG_TRUNC:
+                counters["oversized"] += 1
+            elif size not in (IPV4_SIZE, IPV6_SIZE):
+                counters["no_nbma_source"] += 1
+            else:
+                at += SOCKADDR_LL.size
+                start = slot * SLOT_SIZE
+                packets.append(
+                    PacketReceived(
+                        ifindex,
+                        bytes(self._names[at : at + size]),
+                        bytes(self._data[start : start + message.length]),
+                    )
+                )
+        return packets, filled
+
+
+class PacketSockets:
+    """The sockets of all open interfaces, by ifindex.
+
+    Counters: received, sent, oversized, no_nbma_source, kernel_dropped, and `receive_`/`send_` with
+    an errno name.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._sockets: dict[int, socket.socket] = {}
+        self._batch = _Batch()
+        self._nursery: trio.Nursery | None = None
+        self.counters: Counter[str] = Counter()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Receives until cancelled; interfaces are opened and closed meanwhile."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for ifindex, sock in self._sockets.items():
+                    nursery.start_soon(self._receive, ifindex, sock)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+            for ifindex in list(self._sockets):
+                self.close(ifindex)
+
+    def open(self, ifindex: int) -> None:
+        """Starts to receive from an interface, anew if it was open. Raises OSError."""
+        self.close(ifindex)
+        name = socket.if_indextoname(ifindex)
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+        try:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            except PermissionError:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            try:
+                sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            except OSError:  # Linux before 4.20: the reader skips them
+                self.counters["outgoing_not_ignored"] += 1
+            sock.bind((name, ETHERTYPE_NHRP))
+        except BaseException:
+            sock.close()
+            raise
+        self._sockets[ifindex] = sock
+        if self._nursery is not None:
+            self._nursery.start_soon(self._receive, ifindex, sock)
+
+    def close(self, ifindex: int) -> None:
+        sock = self._sockets.pop(ifindex, None)
+        if sock is not None:
+            self._count_kernel_drops(sock)
+            trio.lowlevel.notify_closing(sock)  # ends its task
+            sock.close()
+
+    def send(self, ifindex: int, nbma: Address, data: bytes) -> None:
+        """Sends a packet to an outer destination, or counts why not; never waits."""
+        sock = self._sockets.get(ifindex)
+        if sock is None:
+            self.counters["send_closed"] += 1
+            return
+        address = SOCKADDR_LL.pack(socket.AF_PACKET, PROTOCOL, ifindex, 0, 0, len(nbma)) + nbma
+        address = address.ljust(20, b"\0")  # the kernel wants a whole struct sockaddr_ll
+        sent = _sendto(sock.fileno(), data, len(data), socket.MSG_DONTWAIT, address, len(address))
+        if sent < 0:
+            code = ctypes.get_errno()
+            self.counters[f"send_{errno.errorcode.get(code, code)}"] += 1
+            return
+        self.counters["sent"] += 1
+
+    async def _receive(self, ifindex: int, sock: socket.socket) -> None:
+        while self._sockets.get(ifindex) is sock:
+            try:
+                await trio.lowlevel.wait_readable(sock)
+                packets, filled = self._batch.read(sock, ifindex, self.counters)
+            except trio.ClosedResourceError:
+                return
+            except OSError as error:
+                # ENETDOWN when the link goes down: the socket works again when it is back
+                self.counters[f"receive_{errno.errorcode.get(error.errno or 0, error.errno)}"] += 1
+                await trio.sleep(ERROR_PAUSE_S)
+                continue
+            if packets:
+                self.counters["received"] += len(packets)
+                self._inbox.offer(packets)
+            if filled == BATCH:
+                self._count_kernel_drops(sock)
+            await trio.lowlevel.checkpoint()
+
+    def _count_kernel_drops(self, sock: socket.socket) -> None:
+        """Adds what the kernel dropped since last asked (struct tpacket_stats: packets, drops)."""
+        try:
+            raw = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+        except OSError:
+            return
+        dropped = struct.unpack("=II", raw)[1]
+        if dropped:
+            self.counters["kernel_dropped"] += dropped

@@ -1,0 +1,174 @@
+"""What a daemon leaves for its successor: `state.json` in the state directory.
+
+It holds the last request id and the registrations that clients made, with the wall-clock instant
+when each ends. The file is written whole beside the old one and renamed over it, so it is never
+half there; it is readable by its owner only. It is a convenience: a missing, foreign or damaged one
+costs a warning, and so does a directory that cannot be written.
+
+Request ids jump ahead at each start (`REQUEST_ID_JUMP`), for those used after the last save are not
+in the file; with no file at all they start from the clock, so a reply to an earlier run is not
+taken for one to this.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from nhrpd_py.core.address import format_address, parse_address
+from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.state import SavedBinding, SavedState
+
+FILE_NAME = "state.json"
+VERSION = 1
+SAVE_INTERVAL_S = 60.0
+REQUEST_ID_JUMP = 65_536
+REQUEST_ID_SPACE = 1 << 32
+
+
+class StateFile:
+    """Reads the file once, gives its bindings out as their interfaces appear, and writes it anew
+    now and then."""
+
+    def __init__(self, directory: str, clock: Callable[[], float] = time.time) -> None:
+        self._path = Path(directory) / FILE_NAME
+        self._clock = clock
+        self._log = structlog.get_logger().bind(file=str(self._path))
+        self._bindings: dict[str, list[tuple[SavedBinding, float]]] = {}
+        """Interface name → bindings not given out yet, each with the instant (wall clock) when it
+        ends."""
+        self._request_id: int | None = None
+        self._written: tuple[int, frozenset[tuple[object, ...]]] | None = None
+        self._failing = False
+
+    @property
+    def first_request_id(self) -> int:
+        """Where this run's request ids begin; never 0."""
+        known = self._request_id
+        start = int(self._clock()) if known is None else known + REQUEST_ID_JUMP
+        return start % REQUEST_ID_SPACE or 1
+
+    def read(self) -> None:
+        """Takes over what an earlier run left, if anything. Blocks; call before anything else
+        runs."""
+        try:
+            document = json.loads(self._path.read_bytes())
+            self._take_over(document)
+        except FileNotFoundError:
+            self._log.info("state.absent")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._bindings.clear()
+            self._log.warning("state.unreadable", reason=f"{type(error).__name__}: {error}")
+
+    def _take_over(self, document: dict[str, Any]) -> None:
+        if document["version"] != VERSION:
+            raise ValueError(f"version {document['version']} is not {VERSION}")
+        request_id = int(document["request_id"])
+        now = self._clock()
+        saved_at = float(document["saved_at"])
+        count = 0
+        for entry in document["bindings"]:
+            # A clock that was set back must not make a registration last longer than it was to.
+            left = min(float(entry["expires_at"]) - now, float(entry["expires_at"]) - saved_at)
+            if left <= 0:
+                continue
+            binding = SavedBinding(
+                interface=str(entry["interface"]),
+                protocol=parse_address(entry["protocol"]),
+                nbma=parse_address(entry["nbma"]),
+                claimed_nbma=parse_address(entry["claimed_nbma"]) if entry["claimed_nbma"] else b"",
+                unique=bool(entry["unique"]),
+                remaining_s=left,
+            )
+            self._bindings.setdefault(binding.interface, []).append((binding, now + left))
+            count += 1
+        self._request_id = request_id
+        self._log.info("state.read", bindings=count, request_id=request_id)
+
+    def recall(self, ifindex: int, name: str) -> list[BindingFound]:
+        """The bindings of an interface that has appeared, once, with the time that they still
+        have."""
+        now = self._clock()
+        return [
+            BindingFound(
+                ifindex,
+                binding.protocol,
+                binding.nbma,
+                remaining_s=ends_at - now,
+                unique=binding.unique,
+                claimed_nbma=binding.claimed_nbma,
+            )
+            for binding, ends_at in self._bindings.pop(name, ())
+            if ends_at > now
+        ]
+
+    async def run(self, snapshot: Callable[[], SavedState]) -> None:
+        """Saves every minute when there is something new."""
+        while True:
+            await trio.sleep(SAVE_INTERVAL_S)
+            await self.save(snapshot())
+
+    async def save(self, state: SavedState) -> None:
+        """Writes a snapshot, unless it is what the file holds already."""
+        now = self._clock()
+        pending = [
+            (binding, ends_at)
+            for waiting in self._bindings.values()
+            for binding, ends_at in waiting
+            if ends_at > now
+        ]
+        entries = [(b, now + b.remaining_s) for b in state.bindings] + pending
+        content = (state.request_id, frozenset(_identity(b, ends_at) for b, ends_at in entries))
+        if content == self._written:
+            return
+        try:
+            await trio.to_thread.run_sync(self._write, state.request_id, entries, now)
+        except OSError as error:
+            if not self._failing:
+                self._log.warning("state.unwritable", reason=str(error.strerror))
+            self._failing = True
+            return
+        self._failing = False
+        self._written = content
+
+    def _write(
+        self, request_id: int, entries: list[tuple[SavedBinding, float]], now: float
+    ) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = self._path.with_suffix(".new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.writelines(_lines(request_id, entries, now))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+
+
+def _identity(binding: SavedBinding, ends_at: float) -> tuple[object, ...]:
+    """What makes a binding worth writing again; the rounding hides the clock's jitter."""
+    return (binding.interface, binding.protocol, binding.nbma, binding.unique, round(ends_at / 5))
+
+
+def _lines(request_id: int, entries: list[tuple[SavedBinding, float]], now: float) -> Iterator[str]:
+    """The document, a binding a line: encoded in one piece it would keep the interpreter to itself
+    for long."""
+    yield f'{{"version": {VERSION}, "saved_at": {now:.3f}, "request_id": {request_id},\n'
+    yield ' "bindings": ['
+    separator = "\n  "
+    for binding, ends_at in entries:
+        row = {
+            "interface": binding.interface,
+            "protocol": format_address(binding.protocol),
+            "nbma": format_address(binding.nbma),
+            "claimed_nbma": format_address(binding.claimed_nbma),
+            "unique": binding.unique,
+            "expires_at": round(ends_at, 3),
+        }
+        yield separator + json.dumps(row)
+        separator = ",\n  "
+    yield "\n]}\n"

@@ -1,0 +1,109 @@
+"""What people see of each view."""
+
+from dataclasses import asdict
+
+import pytest
+
+from nhrpd_py.cli import render
+from tests.unit.runtime.fake_daemon import FakeEngine, a_cache_row, an_interface_row, an_nhs_row
+
+
+def shown(capsys, view: str, *rows) -> str:
+    render.show(view, [asdict(row) for row in rows])
+    return str(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0.2, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (65, "1m05s"),
+        (7380, "2h03m"),
+        (439_200, "5d02h"),
+        (-3, "0s"),
+    ],
+)
+def test_times_are_written_as_people_say_them(seconds, text) -> None:
+    assert render.duration(seconds) == text
+
+
+@pytest.mark.parametrize("view", list(render.TABLES))
+def test_an_empty_view_says_so_in_words(capsys, view) -> None:
+    text = shown(capsys, view)
+    assert text.startswith("no")
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("view", list(render.TABLES))
+def test_in_a_pipe_a_row_is_a_line(capsys, view) -> None:
+    engine = FakeEngine()
+    lines = shown(capsys, view, *engine.rows[view]).split("\n\n")[0].splitlines()
+    assert len(lines) == 1 + len(engine.rows[view])
+
+
+def test_every_flag_and_type_in_the_table_is_explained_and_no_other(capsys) -> None:
+    text = shown(capsys, "cache", a_cache_row(nat=False), a_cache_row(2, type="negative"))
+    table, _, legend = text.partition("\n\n")
+    assert " Uua " in table
+    assert " Uuan " in table
+    assert "type: dynamic = a client that registered here; negative = could not be" in legend
+    for flag in ("U = up", "u = used", "a = authorized", "n = nat"):
+        assert flag in legend
+    assert "q = " not in legend
+    assert "incomplete" not in legend
+
+
+def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
+    assert set(render.CACHE_TYPES) == {
+        *("local", "static", "nhs", "dynamic", "cached", "incomplete", "negative"),
+    }
+    assert set(render.NHS_STATES) == {"down", "probe", "registering", "up"}
+    assert set(render.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
+    assert set(render.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
+
+
+def test_a_natted_peer_shows_both_addresses(capsys) -> None:
+    assert "192.0.2.1 (says 192.168.0.1)" in shown(capsys, "cache", a_cache_row())
+
+
+def test_a_prefix_is_shown_where_it_is_no_host(capsys) -> None:
+    text = shown(capsys, "cache", a_cache_row(prefix_length=24), a_cache_row(2))
+    assert "10.0.0.1/24" in text
+    assert "10.0.0.2 " in text
+
+
+def test_one_look_at_nhs_says_what_is_wrong(capsys) -> None:
+    text = shown(capsys, "nhs", an_nhs_row())
+    assert "no reply" in text
+    assert "probe = asked, no answer yet" in text
+
+
+def test_one_look_at_interfaces_says_what_is_wrong(capsys) -> None:
+    text = shown(
+        capsys,
+        "interfaces",
+        an_interface_row(),
+        an_interface_row(interface="gre2", up=False, problem="no such netdev"),
+    )
+    assert "PROBLEM" in text.splitlines()[2]
+    assert text.endswith("\ngre2: PROBLEM: no such netdev\n")
+    assert "gre1: PROBLEM" not in text
+
+
+@pytest.mark.parametrize("columns", ["60", "300"])
+def test_on_a_terminal_no_address_is_cut_or_folded(capsys, monkeypatch, columns) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", columns)
+    text = shown(capsys, "nhs", an_nhs_row(name="a-name-of-some-length.example.net"))
+    assert "a-name-of-some-length.example.net" in text
+    assert "…" not in text
+
+
+def test_a_notice_is_a_line() -> None:
+    line = render.notice(
+        {"time": 0.25, "event": "nhs.up", "level": "info", "interface": "gre1", "nbma": None}
+    )
+    assert line.endswith(".250 nhs.up                   interface=gre1")

@@ -1,0 +1,176 @@
+"""A whole run of the daemon: real engine, pump and control socket; the kernel's side is played."""
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import structlog
+import trio
+
+from nhrpd_py.cli.client import Client
+from nhrpd_py.config.load import parse
+from nhrpd_py.core.events import LinkChanged
+from nhrpd_py.runtime import app
+from nhrpd_py.runtime.control import ControlSocket
+
+
+class PlayedKernel:
+    """Takes every wish; tells of one link that is no tunnel."""
+
+    last: ClassVar["PlayedKernel"]
+
+    def __init__(self, inbox, routes) -> None:
+        self._inbox = inbox
+        self.counters: Counter[str] = Counter()
+        self.settled = False
+        PlayedKernel.last = self
+
+    async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        await self._inbox.put([LinkChanged(ifindex=1, name="lo", up=True, mtu=65536)])
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def settle(self, deadline_s: float) -> bool:
+        self.settled = True
+        return True
+
+    def __getattr__(self, name: str):
+        return lambda *_: None
+
+
+class PlayedPackets:
+    def __init__(self, inbox) -> None:
+        self.counters: Counter[str] = Counter()
+
+    async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    def __getattr__(self, name: str):
+        return lambda *_: None
+
+
+class PlayedNflog:
+    """Fails as often as it is told to, then works."""
+
+    failures = 0
+
+    def __init__(self, inbox, group: int) -> None:
+        self.counters: Counter[str] = Counter()
+        self._group = group
+
+    async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        if PlayedNflog.failures:
+            PlayedNflog.failures -= 1
+            raise OSError(16, f"NFLOG group {self._group} is taken")
+        task_status.started()
+        await trio.sleep_forever()
+
+
+@pytest.fixture
+def played(monkeypatch):
+    monkeypatch.setattr(app, "Kernel", PlayedKernel)
+    monkeypatch.setattr(app, "PacketSockets", PlayedPackets)
+    monkeypatch.setattr(app, "Nflog", PlayedNflog)
+    monkeypatch.setattr(app, "tame_garbage_collector", lambda: None)
+    monkeypatch.setattr(PlayedNflog, "failures", 0)
+
+
+class Run:
+    """A daemon in a directory of its own."""
+
+    def __init__(self, directory: Path, extra: str = "") -> None:
+        self.directory = directory
+        self.path = str(directory / "nhrpd.sock")
+        text = f'[daemon]\ncontrol-socket = "{self.path}"\nstate-directory = "{directory}/state"\n'
+        self.config = parse(f"{text}[interface.gre1]\nnetwork-id = 1\n{extra}", "f")
+
+    async def daemon(self) -> None:
+        control = ControlSocket(self.path)
+        try:
+            await app.run(self.config, control, log_level="error")
+        finally:
+            control.close()
+
+    async def get(self, target: str) -> dict[str, Any]:
+        return await trio.to_thread.run_sync(Client(self.path).get, target)
+
+
+async def test_a_signal_saves_the_state_withdraws_and_ends_the_daemon_cleanly(
+    tmp_path, played
+) -> None:
+    run = Run(tmp_path)
+    with trio.fail_after(20), structlog.testing.capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon)
+            await trio.sleep(0.1)
+            (row,) = (await run.get("/v1/interfaces"))["interfaces"]
+            assert (row["interface"], row["ifindex"]) == ("gre1", None)
+            assert row["problem"]
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert PlayedKernel.last.settled
+    assert not os.path.lexists(run.path)  # noqa: ASYNC240 (one look after the end)
+    assert json.loads((tmp_path / "state" / "state.json").read_text())["version"] == 1
+    assert [line["event"] for line in lines][-2:] == ["daemon.stopping", "daemon.stopped"]
+
+
+async def test_the_next_run_uses_request_ids_beyond_those_of_the_last(tmp_path, played) -> None:
+    found = []
+    for _ in range(2):
+        run = Run(tmp_path)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run.daemon)
+                await trio.sleep(0.1)
+                os.kill(os.getpid(), signal.SIGINT)
+        found.append(json.loads((tmp_path / "state" / "state.json").read_text())["request_id"])
+    assert found[1] - found[0] >= 65_535
+
+
+async def test_a_failing_nflog_is_shown_retried_and_never_fatal(
+    tmp_path, played, monkeypatch
+) -> None:
+    monkeypatch.setattr(PlayedNflog, "failures", 1)
+    monkeypatch.setattr(app, "NFLOG_RETRY_S", 0.5)
+    run = Run(tmp_path, "redirect = true\n")
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon)
+            await trio.sleep(0.1)
+            problems = (await run.get("/v1/status"))["problems"]
+            assert "NFLOG group 1 is taken" in problems["nflog"]
+            await trio.sleep(1.0)
+            assert (await run.get("/v1/status"))["problems"] == {}
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_second_signal_ends_a_stop_that_hangs(tmp_path, played, monkeypatch) -> None:
+    async def hang(_self, _deadline_s: float) -> bool:
+        await trio.sleep(3600)
+        return False
+
+    monkeypatch.setattr(PlayedKernel, "settle", hang)
+    run = Run(tmp_path)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon)
+            await trio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await trio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_part_that_fails_ends_the_daemon(tmp_path, played, monkeypatch) -> None:
+    async def fail(_self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.lowlevel.checkpoint()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(PlayedPackets, "run", fail)
+    with pytest.raises(ExceptionGroup) as caught:
+        await Run(tmp_path).daemon()
+    assert caught.group_contains(ZeroDivisionError)

@@ -1,0 +1,85 @@
+"""What an operator reads in the log."""
+
+import io
+import json
+
+import pytest
+import structlog
+
+from nhrpd_py.core.notices import NhsUp, PacketDropped
+from nhrpd_py.runtime import logs
+from nhrpd_py.runtime.logs import NoticeLog
+
+UP = NhsUp(
+    interface="gre1", protocol=bytes([10, 0, 0, 1]), nbma=bytes([192, 0, 2, 1]), name="hub one"
+)
+DROP = PacketDropped(interface="gre1", reason="bad-checksum", nbma=bytes([192, 0, 2, 1]))
+
+
+@pytest.fixture(autouse=True)
+def _restore_structlog():
+    yield
+    structlog.reset_defaults()
+
+
+def written(level: str, style, *notices, at: float = 0.0) -> list[str]:
+    out = io.StringIO()
+    logs.configure(level, style, out)
+    log = NoticeLog(level)
+    for notice in notices:
+        log.write(notice, at)
+    log.summarise(at + 10.0)
+    return out.getvalue().splitlines()
+
+
+def test_a_notice_is_one_line_of_event_and_keys(monkeypatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    (line,) = written("info", "auto", UP)
+    assert line.endswith(
+        ' info nhs.up interface=gre1 protocol=10.0.0.1 nbma=192.0.2.1 name="hub one"'
+    )
+
+
+def test_journald_gets_the_priority_and_no_second_time_stamp(monkeypatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    (line,) = written("info", "auto", UP)
+    assert line.startswith("<6>nhs.up interface=gre1 ")
+
+
+def test_json_is_one_object_a_line() -> None:
+    (line,) = written("info", "json", UP)
+    found = json.loads(line)
+    assert (found["event"], found["level"], found["name"]) == ("nhs.up", "info", "hub one")
+    assert "timestamp" in found
+
+
+def test_what_is_below_the_level_is_not_even_formatted() -> None:
+    class Unformattable(PacketDropped):
+        def as_dict(self):
+            raise AssertionError
+
+    notice = Unformattable(interface="gre1", reason="x")
+    assert written("info", "json", notice) == []
+
+
+def test_a_flood_is_cut_short_and_its_size_told() -> None:
+    lines = [json.loads(line) for line in written("debug", "json", *[DROP] * 1000)]
+    assert [line["event"] for line in lines] == ["packet.dropped"] * 20 + ["notices.suppressed"]
+    assert (lines[-1]["notice"], lines[-1]["count"]) == ("packet.dropped", 980)
+
+
+def test_a_flood_of_one_event_does_not_hide_another() -> None:
+    lines = [json.loads(line)["event"] for line in written("debug", "json", *[DROP] * 1000, UP)]
+    assert "nhs.up" in lines
+
+
+def test_a_traceback_stays_on_its_line(monkeypatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    out = io.StringIO()
+    logs.configure("info", "auto", out)
+    try:
+        int("first\nsecond")
+    except ValueError:
+        structlog.get_logger().exception("packet.failed")
+    assert out.getvalue().count("\n") == 1
+    assert "ValueError" in out.getvalue()

@@ -1,0 +1,197 @@
+"""Framing, neighbours, links, addresses and routes as bytes."""
+
+import struct
+
+import pytest
+
+from nhrpd_py.core.address import host_prefix, parse_address, parse_prefix
+from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged, Route
+from nhrpd_py.runtime.netlink import neighbor, rtnl
+from nhrpd_py.runtime.netlink.socket import (
+    HEADER,
+    NLM_F_ACK_TLVS,
+    MalformedError,
+    attribute,
+    attributes,
+    error_of,
+    message,
+    messages,
+    nested,
+)
+
+V4, NBMA = parse_address("10.255.0.2"), parse_address("192.0.2.2")
+V6, NBMA6 = parse_address("2001:db8::2"), parse_address("2001:db8:ffff::2")
+
+
+def parsed(data):
+    return [(kind, flags, bytes(body)) for kind, flags, _s, _p, body in messages(memoryview(data))]
+
+
+def view_of(data):
+    [(_kind, _flags, body)] = parsed(data)
+    return memoryview(body)
+
+
+def test_messages_are_walked_with_their_padding():
+    data = message(16, 0, b"abcd") + message(17, 2, b"")
+    assert parsed(data) == [(16, 0, b"abcd"), (17, 2, b"")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x01",
+        message(16, 0, b"abcd")[:-1],
+        HEADER.pack(3, 1, 0, 0, 0),
+        HEADER.pack(99, 1, 0, 0, 0),
+    ],
+)
+def test_half_frames_are_malformed(data):
+    with pytest.raises(MalformedError):
+        parsed(data)
+
+
+@pytest.mark.parametrize("data", [struct.pack("=HH", 3, 1), struct.pack("=HH", 9, 1)])
+def test_half_attributes_are_malformed(data):
+    with pytest.raises(MalformedError):
+        attributes(memoryview(data))
+
+
+def test_errors_carry_the_request_and_the_words_of_the_kernel():
+    request = message(28, 0, b"wxyz")
+    body = struct.pack("=i", -22) + request + attribute(1, b"no way\0")
+    code, echoed, words = error_of(NLM_F_ACK_TLVS, memoryview(body))
+    assert (code, bytes(echoed), words) == (22, request, "no way")
+    with pytest.raises(MalformedError):
+        error_of(0, memoryview(b"\0\0"))
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+@pytest.mark.parametrize("nbma", [NBMA, NBMA6, b"\1"])
+def test_neighbours_survive_the_round_trip(address, nbma):
+    data = neighbor.set_neighbor(7, address, nbma, neighbor.NUD_PERMANENT, 208)
+    assert len(data) % 4 == 0
+    assert neighbor.read_neighbor(view_of(data)) == (7, address, nbma, 0x80, 208)
+
+
+def test_neighbours_of_other_tables_are_skipped():
+    assert neighbor.read_neighbor(memoryview(neighbor.NDMSG.pack(7, 3, 0, 0, 0))) is None
+    assert neighbor.read_neighbor(memoryview(neighbor.NDMSG.pack(2, 3, 0, 0, 0))) is None
+    with pytest.raises(MalformedError):
+        neighbor.read_neighbor(memoryview(b"\2"))
+    own = view_of(neighbor.set_neighbor(7, V4, NBMA, 0x80, 208))
+    assert neighbor.read_own_neighbor(208, 8, own) is None
+    assert neighbor.read_own_neighbor(200, 7, own) is None
+    assert neighbor.read_own_neighbor(208, 7, own) is not None
+
+
+@pytest.mark.parametrize("prefix", ["10.1.0.0/16", "2001:db8:1::/48", "0.0.0.0/0"])
+@pytest.mark.parametrize("by_gateway", [True, False])
+def test_routes_survive_the_round_trip(prefix, by_gateway):
+    network = parse_prefix(prefix)
+    gateway = (V4 if len(network.address) == 4 else V6) if by_gateway else b""
+    read = rtnl.read_route(view_of(rtnl.set_route(network, 7, gateway, 10, 208)))
+    assert read == (
+        Route(prefix=network, ifindex=7, gateway=gateway, metric=10, protocol=208),
+        False,
+    )
+
+
+def a_route(*attributes_, kind=1, table=254, tos=0, flags=0, length=24):
+    head = rtnl.RTMSG.pack(2, length, 0, tos, table, 3, 0, kind, flags)
+    return memoryview(head + b"".join(attributes_))
+
+
+DESTINATION = attribute(rtnl.RTA_DST, bytes((10, 1, 2, 0)))
+
+
+def test_routes_that_take_no_ordinary_traffic_are_skipped():
+    for payload in (
+        a_route(DESTINATION, kind=2),  # local
+        a_route(DESTINATION, kind=3),  # broadcast
+        a_route(DESTINATION, table=255),
+        a_route(DESTINATION, attribute(rtnl.RTA_TABLE, struct.pack("=I", 1000))),
+        a_route(DESTINATION, tos=16),
+        a_route(DESTINATION, flags=rtnl.RTM_F_CLONED),
+    ):
+        assert rtnl.read_route(payload) is None
+
+
+def test_dropping_and_multipath_routes():
+    read = rtnl.read_route(a_route(DESTINATION, attribute(4, struct.pack("=I", 1)), kind=7))
+    assert read is not None
+    assert read.route.ifindex == 0
+    hops = b"".join(
+        struct.pack("=HBBi", 16, 0, 0, ifindex) + attribute(rtnl.RTA_GATEWAY, V4)
+        for ifindex in (5, 6)
+    )
+    read = rtnl.read_route(a_route(DESTINATION, attribute(rtnl.RTA_MULTIPATH, hops)))
+    assert read is not None
+    assert (read.route.ifindex, read.route.gateway, read.multipath) == (5, V4, True)
+    via = attribute(rtnl.RTA_VIA, struct.pack("=H", 10) + V6)
+    read = rtnl.read_route(a_route(DESTINATION, via))
+    assert read is not None
+    assert read.route.gateway == V6
+    with pytest.raises(MalformedError):
+        rtnl.read_route(a_route(attribute(rtnl.RTA_DST, b"\1"), length=8))
+    with pytest.raises(MalformedError):
+        rtnl.read_route(memoryview(b"\2"))
+
+
+def test_links():
+    gre = b"".join(
+        (
+            attribute(rtnl.IFLA_GRE_LOCAL, NBMA),
+            attribute(rtnl.IFLA_GRE_REMOTE, bytes(4)),
+            attribute(rtnl.IFLA_GRE_IFLAGS, b"\x20\x00"),
+            attribute(rtnl.IFLA_GRE_IKEY, bytes((0, 0, 0, 42))),
+            attribute(rtnl.IFLA_GRE_TTL, b"\x40"),
+            attribute(rtnl.IFLA_GRE_LINK, struct.pack("=I", 2)),
+        )
+    )
+    info = nested(rtnl.IFLA_LINKINFO, attribute(1, b"gre\0"), nested(2, gre))
+    name = attribute(rtnl.IFLA_IFNAME, b"gre1\0") + attribute(4, struct.pack("=I", 1472))
+    head = rtnl.IFINFOMSG.pack(0, 778, 5, 0x81, 0)
+    assert rtnl.read_link(memoryview(head + name + info)) == LinkChanged(
+        ifindex=5,
+        name="gre1",
+        up=True,
+        mtu=1472,
+        noarp=True,
+        gre=GreParameters(local=NBMA, key=42, ttl=64, link=2),
+    )
+    tap = nested(rtnl.IFLA_LINKINFO, attribute(1, b"gretap\0"), nested(2, gre))
+    link = rtnl.read_link(memoryview(head + name + tap))
+    assert link is not None
+    assert link.gre is None
+    assert rtnl.read_link(memoryview(head)) is None
+    assert rtnl.read_link(memoryview(rtnl.IFINFOMSG.pack(7, 0, 5, 1, 0) + name)) is None
+    assert rtnl.link_index(memoryview(rtnl.IFINFOMSG.pack(7, 0, 5, 1, 0))) is None
+    assert rtnl.link_index(memoryview(head)) == 5
+
+
+def test_addresses():
+    head = rtnl.IFADDRMSG.pack(2, 24, 1, 0, 5)
+    both = attribute(rtnl.IFA_ADDRESS, NBMA) + attribute(rtnl.IFA_LOCAL, V4)
+    assert rtnl.read_address(memoryview(head + both)) == AddressAdded(
+        ifindex=5, address=V4, prefix_length=24, secondary=True
+    )
+    six = rtnl.IFADDRMSG.pack(10, 64, 0, 0, 5) + attribute(rtnl.IFA_ADDRESS, V6)
+    read = rtnl.read_address(memoryview(six))
+    assert read is not None
+    assert read.address == V6
+    assert rtnl.read_address(memoryview(head)) is None
+    assert rtnl.read_address(memoryview(rtnl.IFADDRMSG.pack(1, 0, 0, 0, 5))) is None
+
+
+def test_refusals_are_named():
+    def named(data, error=22):
+        [(kind, _flags, body)] = parsed(data)
+        return rtnl.name_refusal(kind, body, error)
+
+    assert named(neighbor.set_neighbor(7, V4, NBMA, 4, 208)) == (7, "neighbour 10.255.0.2")
+    assert named(rtnl.set_route(host_prefix(V4), 7, b"", 10, 208)) == (7, "route 10.255.0.2/32")
+    assert named(neighbor.drop_neighbor(7, V4), error=2) is None
+    assert named(rtnl.drop_route(host_prefix(V4), 7, 10, 208), error=3) is None
+    assert named(message(19, 0, b"")) == (0, "request 19")
+    assert named(message(28, 0, b"")) == (0, "request 28")

@@ -1,0 +1,181 @@
+"""What one run leaves for the next."""
+
+import json
+import stat
+
+import pytest
+import structlog
+import trio
+
+from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.state import SavedBinding, SavedState
+from nhrpd_py.runtime.state_file import StateFile
+
+PEER = bytes([10, 0, 0, 1])
+OTHER = bytes([10, 0, 0, 2])
+NBMA = bytes([192, 0, 2, 1])
+INSIDE = bytes([192, 168, 0, 1])
+
+
+def a_binding(protocol: bytes = PEER, remaining_s: float = 600.0) -> SavedBinding:
+    return SavedBinding(
+        interface="gre1",
+        protocol=protocol,
+        nbma=NBMA,
+        claimed_nbma=INSIDE,
+        unique=True,
+        remaining_s=remaining_s,
+    )
+
+
+class Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_successor(directory, now: float) -> StateFile:
+    state = StateFile(str(directory), Clock(now))
+    state.read()
+    return state
+
+
+async def test_a_binding_comes_back_with_the_time_that_it_still_has(tmp_path) -> None:
+    await StateFile(str(tmp_path), Clock(1000.0)).save(
+        SavedState(request_id=7, bindings=(a_binding(),))
+    )
+    state = a_successor(tmp_path, 1400.0)
+    assert state.recall(42, "gre1") == [
+        BindingFound(42, PEER, NBMA, remaining_s=200.0, unique=True, claimed_nbma=INSIDE)
+    ]
+    assert state.recall(42, "gre1") == []
+
+
+async def test_a_binding_whose_time_is_over_does_not_come_back(tmp_path) -> None:
+    state = SavedState(request_id=7, bindings=(a_binding(remaining_s=10.0), a_binding(OTHER)))
+    await StateFile(str(tmp_path), Clock(1000.0)).save(state)
+    found = a_successor(tmp_path, 1011.0).recall(42, "gre1")
+    assert [binding.protocol for binding in found] == [OTHER]
+
+
+async def test_the_time_goes_on_while_the_interface_is_missing(tmp_path) -> None:
+    await StateFile(str(tmp_path), Clock(1000.0)).save(
+        SavedState(request_id=7, bindings=(a_binding(),))
+    )
+    clock = Clock(1100.0)
+    state = StateFile(str(tmp_path), clock)
+    state.read()
+    clock.now = 1590.0
+    assert state.recall(42, "gre1")[0].remaining_s == pytest.approx(10.0)
+    assert state.recall(42, "gre2") == []
+
+
+async def test_a_clock_set_back_does_not_prolong_a_registration(tmp_path) -> None:
+    await StateFile(str(tmp_path), Clock(1e9)).save(
+        SavedState(request_id=7, bindings=(a_binding(),))
+    )
+    assert a_successor(tmp_path, 1000.0).recall(42, "gre1")[0].remaining_s == 600.0
+
+
+async def test_bindings_of_an_interface_that_never_appeared_are_kept(tmp_path) -> None:
+    await StateFile(str(tmp_path), Clock(1000.0)).save(
+        SavedState(request_id=7, bindings=(a_binding(),))
+    )
+    second = a_successor(tmp_path, 1100.0)
+    await second.save(SavedState(request_id=70_000, bindings=()))
+    assert len(a_successor(tmp_path, 1200.0).recall(42, "gre1")) == 1
+
+
+async def test_request_ids_jump_ahead_of_those_that_the_file_does_not_know(tmp_path) -> None:
+    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(request_id=7, bindings=()))
+    assert a_successor(tmp_path, 1000.0).first_request_id == 7 + 65536
+
+
+async def test_request_ids_wrap_without_ever_being_zero(tmp_path) -> None:
+    last = 2**32 - 65536
+    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(request_id=last, bindings=()))
+    assert a_successor(tmp_path, 1000.0).first_request_id == 1
+
+
+def test_without_a_file_request_ids_still_differ_from_run_to_run(tmp_path) -> None:
+    assert a_successor(tmp_path, 5000.0).first_request_id == 5000
+    assert a_successor(tmp_path, 6000.0).first_request_id == 6000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"version": 99}',
+        '{"version": 1, "saved_at": 1, "request_id": "x", "bindings": []}',
+        '{"version": 1, "saved_at": 1, "request_id": 1, "bindings": [{}]}',
+        '{"version": 1, "saved_at": 1, "request_id": 1, "bindings": 7}',
+    ],
+)
+def test_a_damaged_file_is_a_warning(tmp_path, content: str) -> None:
+    (tmp_path / "state.json").write_text(content)
+    with structlog.testing.capture_logs() as lines:
+        state = a_successor(tmp_path, 1000.0)
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("state.unreadable", "warning")
+    ]
+    assert state.recall(1, "gre1") == []
+    assert state.first_request_id == 1000
+
+
+async def test_the_file_is_readable_by_its_owner_only_and_json(tmp_path) -> None:
+    directory = tmp_path / "made" / "here"
+    await StateFile(str(directory), Clock(1000.0)).save(
+        SavedState(request_id=7, bindings=(a_binding(), a_binding(OTHER)))
+    )
+    path = directory / "state.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    document = json.loads(path.read_text())
+    assert [entry["protocol"] for entry in document["bindings"]] == ["10.0.0.1", "10.0.0.2"]
+    assert list(directory.iterdir()) == [path]
+
+
+async def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    state = StateFile(str(tmp_path / "file"), Clock(1000.0))
+    with structlog.testing.capture_logs() as lines:
+        await state.save(SavedState(request_id=7, bindings=()))
+        await state.save(SavedState(request_id=8, bindings=()))
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("state.unwritable", "warning")
+    ]
+
+
+async def test_nothing_new_is_not_written_again(tmp_path) -> None:
+    clock = Clock(1000.0)
+    state = StateFile(str(tmp_path), clock)
+    await state.save(SavedState(request_id=7, bindings=(a_binding(remaining_s=600.0),)))
+    (tmp_path / "state.json").unlink()
+    clock.now = 1060.0
+    await state.save(SavedState(request_id=7, bindings=(a_binding(remaining_s=540.0),)))
+    assert not (tmp_path / "state.json").exists()
+    await state.save(SavedState(request_id=7, bindings=(a_binding(remaining_s=600.0),)))
+    assert (tmp_path / "state.json").exists()
+
+
+async def test_it_is_saved_again_and_again(tmp_path) -> None:
+    taken = []
+
+    def snapshot() -> SavedState:
+        taken.append(trio.current_time())
+        return SavedState(request_id=len(taken), bindings=())
+
+    state = StateFile(str(tmp_path), Clock(1000.0))
+    async with trio.open_nursery() as nursery:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("nhrpd_py.runtime.state_file.SAVE_INTERVAL_S", 0.02)
+            nursery.start_soon(state.run, snapshot)
+            await trio.sleep(0.2)
+            nursery.cancel_scope.cancel()
+    assert len(taken) >= 2
+    assert json.loads((tmp_path / "state.json").read_text())["request_id"] >= 1
