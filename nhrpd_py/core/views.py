@@ -211,13 +211,10 @@ def _pending_row(station: Station, resolution: Resolution, now: float) -> CacheR
 def _nhs_rows(instance: Instance, now: float) -> Iterator[NhsRow]:
     station = instance.station
     for server in instance.client.servers:
+        if not _speaks_for(station, server):
+            continue
         if not server.registrations:
-            # Families that the tunnel has no address of are not worth a row each.
-            if station.address or not station.interface.addresses:
-                yield _unresolved_row(station, server)
-            continue
-        if not station.address and station.interface.addresses:
-            continue
+            yield _unresolved_row(station, server)
         for each in server.registrations.values():
             is_up = each.state is NhsState.UP
             yield NhsRow(
@@ -235,6 +232,15 @@ def _nhs_rows(instance: Instance, now: float) -> Iterator[NhsRow]:
                 requests_sent=each.requests_sent,
                 replies_received=each.replies_received,
             )
+
+
+def _speaks_for(station: Station, server: Server) -> bool:
+    """Tells whether a server is worth a row in this family: one that the tunnel has, or could have."""
+    if station.address:
+        return True
+    if station.interface.addresses:
+        return False
+    return server.config.protocol is not None or station.afi is Afi.IPV4
 
 
 def _unresolved_row(station: Station, server: Server) -> NhsRow:
