@@ -142,8 +142,8 @@ class Cache:
             self._program(binding)
             self._arm(binding, now)
             return binding
-        if kind < binding.type:
-            return None
+        if kind < binding.type and not binding.adopted:
+            return None  # but whatever the kernel alone remembers is weaker than any word of a peer
         promoted = kind is not binding.type
         binding.type = kind
         binding.claimed_nbma = claimed_nbma or nbma
