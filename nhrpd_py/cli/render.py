@@ -208,7 +208,7 @@ TABLES: Mapping[str, Table] = {
             plain("used", "used"),
             EXPIRES,
         ),
-        "no shortcuts: all traffic takes the hub",
+        "no shortcuts: all traffic takes the routed path",
         _shortcut_legend,
     ),
     "interfaces": Table(
