@@ -105,21 +105,20 @@ class Egress:
             del self._answers[key]
             self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
 
-    def withdraw_all(self, now: float) -> None:
-        """We are going away: takes back all answers that still count."""
+    def withdraw_all(self, now: float, *, final: bool) -> None:
+        """Takes back all answers that still count: we are somewhere else now, or (`final`) going away."""
         for answer in self._answers.values():
             if answer.expires_at > now:
-                self._purges.send(answer.requester, answer.nbma, answer.prefix, now, final=True)
+                self._purges.send(answer.requester, answer.nbma, answer.prefix, now, final=final)
         self._answers.clear()
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
-        """Where the requester is: its post-NAT address, or what we see of it if it asks us directly."""
-        translated = self._station.nat_address_in(message, message.source_protocol)
-        if translated:
-            return translated
+        """Where the requester is: what we see of it if it asks us directly, else its post-NAT address."""
         record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
-        is_direct = record is not None and not record.value
-        return nbma_source if is_direct else message.source_nbma
+        if record is not None and not record.value:
+            return nbma_source
+        translated = self._station.nat_address_in(message, message.source_protocol)
+        return translated or message.source_nbma
 
     def _learn_requester(self, message: Message, nbma: Address, now: float) -> None:
         station = self._station

@@ -69,6 +69,8 @@ class Instance:
         elif not self.client.active or moved or nbma_moved:
             station.nat_nbma = b"" if nbma_moved else station.nat_nbma
             self.client.start(now)
+            if nbma_moved:
+                self.egress.withdraw_all(now, final=False)
 
     def opened(self, now: float) -> None:
         """The netdev is ready for us: configured bindings, and what survived its absence."""
@@ -142,7 +144,7 @@ class Instance:
 
     def shut_down(self, now: float) -> None:
         """Tells others what is no longer true, and withdraws everything from the kernel."""
-        self.egress.withdraw_all(now)
+        self.egress.withdraw_all(now, final=True)
         for registration in self.client.registrations():
             if registration.state is NhsState.UP:
                 self.client.deregister(registration)

@@ -149,8 +149,8 @@ class NhsClient:
         for server in self.servers:
             if server.literal:
                 self._set_addresses(server, (server.literal,), now)
-            elif not server.registrations:
-                self._resolve(server)
+            else:
+                self._resolve(server)  # also where addresses are known: they may be old by now
         self._choose(now)
 
     def stop(self) -> None:
@@ -158,6 +158,7 @@ class NhsClient:
         self.active = False
         for server in self.servers:
             self._station.context.timers.stop(self._resolve_key(server))
+            server.resolving = False  # an answer that comes meanwhile is not heard
             for registration in server.registrations.values():
                 self._release(registration)
 
@@ -311,7 +312,7 @@ class NhsClient:
 
     def _send(self, registration: Registration, now: float) -> None:
         station = self._station
-        if not registration.request_id:
+        if registration.request_id not in station.context.outstanding:  # none, or displaced
             registration.request_id = station.context.new_request(registration)
         registration.requests_sent += 1
         self._arm(registration, now + station.context.jittered(registration.retry_s))

@@ -56,6 +56,10 @@ class Receiver:
             return
         station = instance.station
         station.counters.received[message.type] += 1
+        if message.nbma_size != len(station.interface.nbma):
+            # Addresses of another underlay than ours: nothing could be sent to them.
+            station.drop(DropReason.UNSUPPORTED_ADDRESS_FAMILY, source)
+            return
         if source == station.interface.nbma:
             station.drop(DropReason.FROM_OURSELVES, source)
             return
@@ -100,7 +104,7 @@ class Receiver:
             case PacketType.ERROR_INDICATION:
                 self._error_received(station, message, source, now)
             case _:
-                self._reply_received(station, message, source, now)
+                self._reply_received(station, message, event, now)
 
     def _target(self, station: Station, message: Message) -> Location | None:
         """Where a message must go that is not for us; None when it is for us."""
@@ -170,11 +174,16 @@ class Receiver:
         instance.resolver.redirected(destination, now)
 
     def _reply_received(
-        self, station: Station, message: Message, source: Address, now: float
+        self, station: Station, message: Message, event: PacketReceived, now: float
     ) -> None:
+        source = event.nbma_source
         requester = self._context.outstanding.get(message.request_id)
         if requester is None:
             station.drop(DropReason.UNSOLICITED_REPLY, source)
+            if message.type is PacketType.RESOLUTION_REPLY:  # §5.2.2
+                station.send_error(
+                    source, peek(event.data), event.data, ErrorCode.INVALID_RESOLUTION_REPLY, now
+                )
             return
         requester.reply_received(message, source, now)
 
@@ -188,6 +197,9 @@ class Receiver:
             self._context.outstanding.get(offender.request_id) if offender and mine else None
         )
         if requester is None:
+            key = (station.interface.name, "error", source, message.error_code)
+            if not self._context.reminders.allows(key, now):
+                return
             self._context.emit(
                 ErrorReceived(
                     interface=station.interface.name,

@@ -54,7 +54,8 @@ class RegistrationServer:
         previous_nbma = before.nbma if before is not None else b""
         was_known = before is not None and before.type is BindingType.DYNAMIC and not before.adopted
         code = self._verdict(entry, protocol, before, nbma)
-        if code is CieCode.SUCCESS and not (before and before.type is BindingType.NHS):
+        # What we know better already (a server of ours, an operator's map) is confirmed, not overwritten.
+        if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
             binding = self._station.cache.update(
                 protocol,
                 BindingType.DYNAMIC,
@@ -99,6 +100,8 @@ class RegistrationServer:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if protocol in station.context.local_addresses:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
+        if not is_unicast(nbma) or nbma == station.interface.nbma:
+            return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed, from behind a transit NHS
         if before is None or before.nbma == nbma:
             return CieCode.SUCCESS
         if before.type > BindingType.DYNAMIC:

@@ -99,6 +99,8 @@ class Resolver:
 
     def redirected(self, target: Address, now: float) -> None:
         """A Traffic Indication says that there is a better way to `target`."""
+        if not is_unicast(target):
+            return
         existing = self._shortcuts.longest(target)
         if existing is not None:
             # The hub should not see this traffic any more: somebody took our route away.
@@ -205,8 +207,10 @@ class Resolver:
             holding_time_s=holding_time_s,
             mtu=entry.mtu,
         ) or station.cache.get(gateway)
-        if binding is None:
-            return  # no room; the cache said so
+        if binding is None:  # no room; the cache said so
+            if resolution.interim_nbma:
+                self._end_interim(resolution)
+            return
         if resolution.trigger in (Trigger.REDIRECT, Trigger.KERNEL):
             binding.used = True  # traffic made us ask
         prefix = self._prefix_of(resolution.target, entry.prefix_length)
@@ -300,7 +304,11 @@ class Resolver:
     def _nbma_of(
         self, message: Message, entry: ClientInformation, gateway: Address, nbma_source: Address
     ) -> Address:
-        """Where the peer is: its post-NAT address where it is told; what we see beats what is claimed."""
+        """Where the peer is: what we see of it beats its post-NAT address, and that what it claims."""
+        record = message.extension(ExtensionType.REVERSE_TRANSIT_NHS)
+        is_direct = record is not None and not record.value
+        if is_direct and not self._client.is_server(nbma_source):
+            return nbma_source
         translated = self._station.nat_address_in(message, gateway)
         if translated:
             return translated

@@ -87,10 +87,19 @@ class Routing:
 
     def _own_prefix(self, station: Station, address: Address) -> Prefix:
         """What to say about an address of ours: its connected network where that is behind us, else itself."""
+        if self._is_tunnel_address(address):
+            return host_prefix(address)  # in the cloud, whatever route may cover it
         route = self._context.ribs[station.afi].lookup(address)
         if route is None or not self._leaves_cloud(station, route):
             return host_prefix(address)
         return self._egress_prefix(station, route.prefix, address) or host_prefix(address)
+
+    def _is_tunnel_address(self, address: Address) -> bool:
+        return any(
+            each.address == address
+            for station in self._stations.values()
+            for each in station.interface.addresses
+        )
 
     def _egress_prefix(self, station: Station, prefix: Prefix, address: Address) -> Prefix | None:
         """The widest prefix around an address that wholly leads out of the cloud by one route (r2r constraints)."""

@@ -37,6 +37,9 @@ RECORD_PREFIX_LENGTH = 0
 """Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
 
 _PACKET_TYPES = len(PacketType) + 1
+_REPLIES = frozenset(
+    {PacketType.RESOLUTION_REPLY, PacketType.REGISTRATION_REPLY, PacketType.PURGE_REPLY}
+)
 
 
 class Counters:
@@ -144,9 +147,15 @@ class Station:
 
     def send(self, nbma: Address, message: Message, *, forwarded: bool = False) -> None:
         """Sends a message to an outer destination; the extensions are the caller's, signature included."""
+        try:
+            data = encode(message)
+        except ValueError:
+            # As long as a packet can be when it came, and we had to add to it.
+            self.drop(DropReason.BAD_PACKET_SIZE, nbma)
+            return
         counter = self.counters.forwarded if forwarded else self.counters.sent
         counter[message.type] += 1
-        self.context.effects.append(SendPacket(self.interface.ifindex, nbma, encode(message)))
+        self.context.effects.append(SendPacket(self.interface.ifindex, nbma, data))
 
     def record(self, code: int = 0) -> ClientInformation:
         """Our entry in a responder address, forward or reverse transit record."""
@@ -203,11 +212,14 @@ class Station:
         """Complains about a packet to where it came from (§5.2.7): rate-limited, and never about a complaint."""
         if offender is None or offender.type == PacketType.ERROR_INDICATION or not self.ready:
             return
-        if not offender.source_protocol or not self.context.errors.take(now):
+        # The sender of a reply is the station that the request was for.
+        is_reply = offender.type in _REPLIES
+        to = offender.destination_protocol if is_reply else offender.source_protocol
+        if not to or not self.context.errors.take(now):
             return
         error = self.message(
             PacketType.ERROR_INDICATION,
-            offender.source_protocol,
+            to,
             error_code=code,
             error_offset=offset,
             payload=data[:OFFENDING_BYTES],

@@ -56,7 +56,9 @@ def wait_direct(one: Node, two: Node, deadline_s: float = 30.0) -> float:
         )
 
     wait_until(both_have_it, deadline_s, f"shortcuts between {one.name} and {two.name}")
-    wait_until(lambda: goes_straight(one, two), 10.0, f"a direct path from {one.name} to {two.name}")
+    wait_until(
+        lambda: goes_straight(one, two), 10.0, f"a direct path from {one.name} to {two.name}"
+    )
     return time.monotonic() - started_at
 
 

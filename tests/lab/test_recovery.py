@@ -85,7 +85,9 @@ def test_a_hub_that_is_restarted_cleanly_has_its_clients_at_once(trio: Trio) -> 
     assert our_entries(hub) == []
     hub.start()
     wait_until(
-        lambda: {one.tunnel, two.tunnel} <= set(hub.neighbors()), 3.0, "neighbours from the state file"
+        lambda: {one.tunnel, two.tunnel} <= set(hub.neighbors()),
+        3.0,
+        "neighbours from the state file",
     )
     assert one.ping_lan(two, count=3).lost == 0
     said("hub restarted: everything registered", wait_registered(trio.lab))
@@ -138,12 +140,16 @@ def test_a_tunnel_that_was_down_works_when_it_is_up(trio: Trio, who: str) -> Non
 def test_a_new_tunnel_address_replaces_the_old_one_at_the_hub(trio: Trio) -> None:
     hub, one = trio.hub, trio.one
     new = "10.255.255.77"
-    one.namespace.ip(f"address add {new}/32 dev {TUNNEL}", f"address delete {one.tunnel}/32 dev {TUNNEL}")
+    one.namespace.ip(
+        f"address add {new}/32 dev {TUNNEL}", f"address delete {one.tunnel}/32 dev {TUNNEL}"
+    )
     one.tunnel_up()
     wait_until(lambda: hub.binding(new, "dynamic"), 5.0, "the new address is registered")
     wait_until(lambda: hub.binding(one.tunnel) is None, 5.0, "the old address is gone")
     wait_until(lambda: new in hub.neighbors() and one.tunnel not in hub.neighbors(), 3.0, "kernel")
-    one.namespace.ip(f"address add {one.tunnel}/32 dev {TUNNEL}", f"address delete {new}/32 dev {TUNNEL}")
+    one.namespace.ip(
+        f"address add {one.tunnel}/32 dev {TUNNEL}", f"address delete {new}/32 dev {TUNNEL}"
+    )
     one.tunnel_up()
     said("tunnel address changed back: registered", wait_registered(trio.lab))
     wait_until(lambda: hub.binding(new) is None, 5.0, "the interim address is gone")

@@ -1,0 +1,160 @@
+"""Where an overlay address is."""
+
+import pytest
+
+from nhrpd_py.core.address import Afi, parse_prefix
+from nhrpd_py.core.events import LinkGone, RouteAdded
+from nhrpd_py.core.routing import Where
+from tests.unit.core.stations import (
+    GRE,
+    HUB,
+    HUB_NBMA,
+    LAN,
+    UNDERLAY,
+    Node,
+    a_data_packet,
+    a_hub,
+    a_node,
+    a_resolution_reply,
+    a_route,
+    a_spoke,
+    a_tunnel_link,
+    an_address,
+    an_indication,
+    an_interface,
+    host,
+    ip,
+    nbma,
+    sent,
+    the,
+    tunnel,
+)
+
+GRE2 = 5
+
+
+def locate(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE):
+    routing = node.engine._routing
+    station = routing.station(ifindex, Afi.IPV4)
+    assert station is not None
+    return routing.locate(station, address, learnt=learnt)
+
+
+def where(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE) -> Where:
+    return locate(node, address, learnt=learnt, ifindex=ifindex).where
+
+
+def test_our_own_addresses_are_here_on_whatever_link() -> None:
+    hub = a_hub()
+    assert where(hub, HUB) is Where.HERE
+    assert where(hub, host(1, 1)) is Where.HERE
+    assert where(hub, HUB_NBMA) is Where.HERE
+
+
+def test_address_of_ours_in_a_lan_stands_for_its_network() -> None:
+    assert locate(a_hub(), host(1, 1)).prefix == parse_prefix("172.16.1.0/24")
+
+
+def test_address_of_ours_in_the_tunnel_stands_for_itself_whatever_route_covers_it() -> None:
+    hub = a_hub(routes=[a_route("10.0.0.0/8", LAN, host(1, 254))])
+    assert locate(hub, HUB).prefix == parse_prefix("10.255.255.1/32")
+
+
+def test_address_of_ours_without_a_route_stands_for_itself() -> None:
+    hub = a_hub()
+    hub.give(an_address(LAN, ip("192.0.2.9"), 32))
+    assert locate(hub, ip("192.0.2.9")).prefix == parse_prefix("192.0.2.9/32")
+    hub.give(RouteAdded(a_route("0.0.0.0/0", UNDERLAY, nbma(254))))
+    assert locate(hub, ip("192.0.2.9")).prefix == parse_prefix("192.0.2.9/32")
+
+
+def test_registered_client_is_a_next_hop_and_so_is_what_is_routed_over_it() -> None:
+    hub = a_hub(3)
+    for address in (tunnel(3), host(3)):
+        location = locate(hub, address)
+        assert location.where is Where.NEXT_HOP
+        assert location.binding is not None
+        assert location.binding.nbma == nbma(3)
+
+
+def test_address_routed_over_an_unknown_peer_is_unresolved() -> None:
+    assert where(a_hub(), host(3)) is Where.UNRESOLVED
+
+
+def test_tunnel_address_in_a_connected_prefix_is_unresolved() -> None:
+    hub = a_node(1, prefix_length=24, routes=[a_route("10.255.255.0/24", GRE)])
+    assert where(hub, tunnel(9)) is Where.UNRESOLVED
+
+
+@pytest.mark.parametrize("routes", [[], [a_route("172.16.9.0/24", 0)]])
+def test_address_without_a_route_or_with_one_that_drops_is_nowhere(routes) -> None:
+    assert where(a_hub(routes=routes), host(9)) is Where.NOWHERE
+
+
+def test_network_behind_us_is_told_as_wide_as_it_is_true() -> None:
+    hub = a_hub(
+        routes=[
+            a_route("172.20.0.0/16", LAN, host(1, 254)),
+            a_route("172.20.4.0/24", LAN, host(1, 253)),  # another way, but out of the cloud too
+            a_route("172.20.128.0/17", GRE, tunnel(3)),
+            a_route("172.20.64.0/18", 0),
+        ]
+    )
+    location = locate(hub, ip("172.20.5.1"))
+    assert location.where is Where.BEHIND_US
+    assert location.prefix == parse_prefix("172.20.0.0/18")
+
+
+def test_default_route_behind_us_says_nothing() -> None:
+    hub = a_hub(routes=[a_route("0.0.0.0/0", UNDERLAY, nbma(254))])
+    location = locate(hub, ip("8.8.8.8"))
+    assert (location.where, location.prefix) == (Where.BEHIND_US, None)
+
+
+def test_learnt_binding_is_a_next_hop_only_for_who_asks_for_it() -> None:
+    spoke = a_spoke(2)
+    request = the(sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA)))
+    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    direct = locate(spoke, tunnel(3), learnt=True).binding
+    routed = locate(spoke, tunnel(3)).binding
+    assert direct is not None
+    assert direct.nbma == nbma(3)
+    assert routed is not None
+    assert routed.nbma == HUB_NBMA
+
+
+def two_clouds(network_id: int) -> Node:
+    """Router 1 with a second tunnel, which leads to 172.16.3.0/24."""
+    hub = a_node(
+        1,
+        an_interface("gre1"),
+        an_interface("gre2", network_id=network_id),
+        routes=[a_route("172.16.3.0/24", GRE2, ip("10.255.254.3"))],
+    )
+    hub.give(a_tunnel_link(GRE2, "gre2"), an_address(GRE2, ip("10.255.254.1"), 32))
+    return hub
+
+
+def test_other_tunnel_of_the_same_network_id_is_the_same_cloud() -> None:
+    location = locate(two_clouds(1), host(3))
+    assert location.where is Where.UNRESOLVED
+    assert location.station.interface.name == "gre2"
+
+
+def test_other_tunnel_of_another_network_id_is_behind_us() -> None:
+    location = locate(two_clouds(2), host(3))
+    assert location.where is Where.BEHIND_US
+    assert location.prefix == parse_prefix("172.16.3.0/24")
+
+
+def test_stations_without_a_link_have_no_place() -> None:
+    hub = two_clouds(1)
+    hub.give(LinkGone(GRE2))
+    assert hub.engine._routing.station(GRE2, Afi.IPV4) is None
+    assert hub.engine._routing.station(0, Afi.IPV4) is None
+
+
+def test_data_packets_of_both_families_have_their_addresses_where_they_belong() -> None:
+    """The builder is right: everything about redirects leans on it."""
+    assert a_data_packet(host(2), host(3))[12:20] == host(2) + host(3)
+    assert a_data_packet(ip("fd02::1"), ip("fd03::1"))[8:40] == ip("fd02::1") + ip("fd03::1")

@@ -1,0 +1,1 @@
+"""The benchmark: our daemon and FRR's under the same load, one after the other in one kernel."""
