@@ -105,6 +105,8 @@ class Instance:
             return binding
         if event.protocol in station.context.local_addresses:
             return None
+        if event.remaining_s is not None and event.remaining_s <= 0:
+            return None
         holding_time_s = station.config.holding_time_s
         binding = station.cache.update(
             event.protocol,
