@@ -22,7 +22,10 @@ def main() -> int:
         description="Shows a hub and two spokes finding each other on a real kernel, and draws it.",
     )
     parser.add_argument("--keep", action="store_true", help="end in a shell of that network")
-    parser.add_argument("--output", type=Path, default=Path("demo.svg"), help="the drawing")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo.svg"), help="the drawing (default: demo.svg)"
+    )
+    parser.add_argument("--directory", type=Path, default=Path(), help=argparse.SUPPRESS)
     parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.share is not None and inside():
@@ -38,14 +41,16 @@ def main() -> int:
         except (LabUnavailableError, GuestFailedError) as error:
             print(f"tools/demo: {error}", file=sys.stderr)
             return 1
-        drawing = Path(share) / "demo.svg"
-        if drawing.exists():
-            shutil.copyfile(drawing, arguments.output)
-            print(f"\nThe drawing: {arguments.output}")
-        elif status == 0:
-            print("tools/demo: no drawing was made", file=sys.stderr)
-            status = 1
-    return status
+        if status != 0:
+            return status
+        try:
+            output = arguments.directory / arguments.output
+            shutil.copyfile(Path(share) / "demo.svg", output)
+        except OSError as error:
+            print(f"tools/demo: the drawing could not be brought out: {error}", file=sys.stderr)
+            return 1
+    print(f"\nThe drawing: {output}")
+    return 0
 
 
 def _inside(drawing: Path, *, keep: bool) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from tools.demonstration.scene import Echo, Step
+from tools.demonstration.scene import Scene, Step
 from tools.lab.topology import Node
 
 WIDTH = 1120
@@ -20,28 +20,17 @@ BEFORE, AFTER, NHRP = "#d9822b", "#12875a", "#2b62c4"
 FONT = "font-family='Inter, Segoe UI, Helvetica, Arial, sans-serif'"
 
 HUB_AT, LEFT_AT, RIGHT_AT = (560, 150), (215, 340), (905, 340)
-BOX_WIDTH, BOX_HEIGHT = 196, 74
+BOX_WIDTH, BOX_HEIGHT = 230, 74
 LAN_DROP = 108
 
 
 class Drawing:
     """One picture; `write` makes the file."""
 
-    def __init__(
-        self,
-        nodes: Sequence[Node],
-        steps: Sequence[Step],
-        before: Echo,
-        after: Echo,
-        first_direct_ms: float,
-        before_ms: float,
-        after_ms: float,
-    ) -> None:
+    def __init__(self, nodes: Sequence[Node], scene: Scene) -> None:
         self._hub, self._one, self._two = nodes
-        self._steps = steps
-        self._before, self._after = before, after
-        self._first_direct_ms = first_direct_ms
-        self._before_ms, self._after_ms = before_ms, after_ms
+        self._scene = scene
+        self._steps = scene.highlights
         self._parts: list[str] = []
 
     def write(self, path: Path) -> None:
@@ -60,20 +49,20 @@ class Drawing:
         )
 
     def _heading(self) -> None:
-        gain = self._before_ms / self._after_ms
+        before_ms, after_ms = self._scene.before_ms, self._scene.after_ms
         self._text(MARGIN, 52, "Two spokes find the short way", size=26, weight=650)
         self._text(
             MARGIN,
             80,
-            f"First packets over the hub: {self._before_ms:.1f} ms round trip."
-            f"  Directly: {self._after_ms:.1f} ms, {gain:.1f} times quicker.",
+            f"Round trip {before_ms:.1f} ms over the hub, {after_ms:.1f} ms directly:"
+            f" {before_ms / after_ms:.1f} times quicker.",
             size=15,
             color=SOFT,
         )
         self._text(
             WIDTH - MARGIN,
             52,
-            f"{self._first_direct_ms:.0f} ms",
+            f"{self._scene.switch_ms:.0f} ms",
             size=26,
             weight=650,
             color=AFTER,
@@ -82,7 +71,7 @@ class Drawing:
         self._text(
             WIDTH - MARGIN,
             80,
-            "from the first packet to the first direct one",
+            f"from the first packet to the first direct one, {self._scene.on_the_way_ms:g} ms of it link delay",
             size=13,
             color=SOFT,
             anchor="end",
@@ -98,18 +87,19 @@ class Drawing:
                 f"{hub[0] + (BOX_WIDTH / 2 if end is right else -BOX_WIDTH / 2)} {hub[1]}'"
                 f" fill='none' stroke='{BEFORE}' stroke-width='3' stroke-dasharray='9 7'/>"
             )
-        x1, x2 = left[0] + BOX_WIDTH / 2 + 4, right[0] - BOX_WIDTH / 2 - 10
+        x1, x2 = left[0] + BOX_WIDTH / 2 + 8, right[0] - BOX_WIDTH / 2 - 8
         self._parts.append(
             f"<line x1='{x1}' y1='{left[1]}' x2='{x2}' y2='{right[1]}' stroke='{AFTER}'"
-            f" stroke-width='6' stroke-linecap='round' marker-end='url(#after)'/>"
+            f" stroke-width='6' marker-start='url(#bold)' marker-end='url(#bold)'/>"
         )
-        self._pill(560, left[1], f"after: direct, {self._after.rtt_ms:.1f} ms", AFTER)
-        self._pill(292, 196, f"before: {self._before.rtt_ms:.1f} ms", BEFORE)
-        self._pill(828, 196, f"{len(self._before.there) - 1} hops each way", BEFORE)
+        self._pill(560, left[1], f"after: {self._scene.after_ms:.1f} ms", AFTER)
+        self._pill(292, 196, f"before: {self._scene.before_ms:.1f} ms", BEFORE)
+        self._pill(828, 196, f"{len(self._scene.relayed[0].there)} hops each way", BEFORE)
 
     def _machines(self) -> None:
         for node, at in ((self._hub, HUB_AT), (self._one, LEFT_AT), (self._two, RIGHT_AT)):
-            self._box(at, node.name, f"tunnel {node.tunnel}", f"outer {node.nbma}")
+            away = f"{self._scene.delays_ms[node.number]:g} ms away"
+            self._box(at, node.name, f"tunnel {node.tunnel}", f"outer {node.nbma}, {away}")
         for node, at in ((self._one, LEFT_AT), (self._two, RIGHT_AT)):
             lan = (at[0], at[1] + LAN_DROP)
             self._parts.append(
@@ -139,7 +129,8 @@ class Drawing:
         self._text(
             MARGIN,
             MAP_HEIGHT + 52,
-            "ms since the first data packet, as captured on the Internet between them",
+            "ms since the first data packet, as captured on the Internet between them; not to scale,"
+            " of the pings only the first and the first direct packets are shown",
             size=13,
             color=SOFT,
         )
@@ -162,15 +153,19 @@ class Drawing:
         )
         start, end = columns[step.source], columns[step.destination]
         inset = 9 if end > start else -9
-        self._text(MARGIN + 108, y + 4, f"{step.at_ms:.1f}", size=13, color=SOFT, anchor="end")
+        self._text(
+            MARGIN + 108, y + 4, f"{self._scene.at_ms(step):.1f}", size=13, color=SOFT, anchor="end"
+        )
         self._parts.append(
             f"<line x1='{start}' y1='{y}' x2='{end - inset}' y2='{y}' stroke='{color}'"
             f" stroke-width='2' marker-end='url(#{marker})'/>"
         )
-        between = (start + end) / 2
-        if abs(end - start) > 400:
-            between = start + (end - start) * 0.25
-        self._label(between, y, step.what, color, weight=600 if step.is_nhrp else 500)
+        # A label of a long arrow stands in its first half, clear of the hub's lifeline.
+        between = start + (end - start) * (0.25 if abs(end - start) > 400 else 0.5)
+        subject = step.about.partition(" at ")[0]
+        if "→" in subject:
+            subject = ""
+        self._label(between, y, f"{step.what} {subject}".rstrip(), color, bold=step.is_nhrp)
 
     def _box(self, at: tuple[int, int], title: str, *lines: str) -> None:
         x, y = at[0] - BOX_WIDTH / 2, at[1] - BOX_HEIGHT / 2
@@ -190,13 +185,15 @@ class Drawing:
         )
         self._text(x, y + 5, text, size=14, weight=600, color="white", anchor="middle")
 
-    def _label(self, x: float, y: float, text: str, color: str, *, weight: int) -> None:
-        width = 7.8 * len(text) + 14
+    def _label(self, x: float, y: float, text: str, color: str, *, bold: bool) -> None:
+        width = 7.6 * len(text) + 12
         self._parts.append(
             f"<rect x='{x - width / 2:.1f}' y='{y - 11}' width='{width:.1f}' height='22' rx='11'"
             f" fill='{PAPER}'/>"
         )
-        self._text(x, y + 4.5, text, size=13, weight=weight, color=color, anchor="middle")
+        self._text(
+            x, y + 4.5, text, size=13, weight=600 if bold else 500, color=color, anchor="middle"
+        )
 
     def _text(
         self,
@@ -220,6 +217,11 @@ def _markers() -> str:
         f"<marker id='{name}' viewBox='0 0 10 10' refX='8' refY='5' markerWidth='{size}'"
         f" markerHeight='{size}' orient='auto-start-reverse'>"
         f"<path d='M0 0 L10 5 L0 10 z' fill='{color}'/></marker>"
-        for name, color, size in (("before", BEFORE, 7), ("after", AFTER, 5), ("nhrp", NHRP, 7))
+        for name, color, size in (
+            ("before", BEFORE, 7),
+            ("after", AFTER, 7),
+            ("nhrp", NHRP, 7),
+            ("bold", AFTER, 4),
+        )
     )
     return f"<defs>{arrows}</defs>"
