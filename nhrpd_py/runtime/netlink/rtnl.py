@@ -1,20 +1,38 @@
 """Links, addresses and routes (linux/rtnetlink.h, if_link.h, if_tunnel.h): kernel messages to
 events, and requests.
 
-All is read with `struct` over the attribute walker of `netlink.socket`. pyroute2's message classes
-were measured for this and left out: importing them costs 24 MB of resident memory, more than ten
-thousand bindings do, and the attributes that matter are a dozen. Attributes that are unknown are
-skipped, missing ones have a neutral value.
+Read, and for the most part written, with pyroute2's message classes (see `netlink.decoded`); unknown
+attributes are skipped, missing ones have a neutral value. Two things are left to `struct`: changes
+of routes, for a hub writes as many of them as neighbours, and the one request that pyroute2 cannot
+express (`stop_redirects`).
 """
 
+import functools
 import socket
 import struct
 from contextlib import suppress
-from functools import cache
 from typing import NamedTuple
+
+from pyroute2.netlink import NLA_F_NESTED
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address, Prefix, cut, format_address
 from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged, Route
+from nhrpd_py.runtime.netlink.decoded import (
+    Decoded,
+    LinkMessage,
+    RouteMessage,
+    attribute_of,
+    decode,
+    family_in,
+    number,
+    octets,
+    payload_of,
+    reader,
+    set_address,
+    text,
+)
 from nhrpd_py.runtime.netlink.neighbor import (
     GONE_ERRORS,
     RTM_DELNEIGH,
@@ -29,7 +47,6 @@ from nhrpd_py.runtime.netlink.socket import (
     U32,
     MalformedError,
     attribute,
-    attributes,
     nested,
 )
 
@@ -49,137 +66,101 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_SETNEIGHTBL = 67
 
-# struct ifinfomsg: family u8, pad, type u16, ifindex s32, flags u32, change mask u32
-IFINFOMSG = struct.Struct("=BxHiII")
-# struct ifaddrmsg: family u8, prefix length u8, flags u8, scope u8, ifindex u32
-IFADDRMSG = struct.Struct("=BBBBI")
-# struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type: u8 each; flags u32
-RTMSG = struct.Struct("=8BI")
-# struct rtnexthop: length u16, flags u8, hops u8, ifindex s32
-RTNEXTHOP = struct.Struct("=HBBi")
-# struct ndtmsg: family u8, 3 pad
-NDTMSG = struct.Struct("=Bxxx")
-U16 = struct.Struct("=H")
-BE16 = struct.Struct(">H")
-BE32 = struct.Struct(">I")
-
 IFF_UP, IFF_NOARP = 0x01, 0x80
-IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_AF_SPEC = 3, 4, 18, 26
-IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
-IFLA_GRE_LINK, IFLA_GRE_IFLAGS, IFLA_GRE_IKEY = 1, 2, 4
-IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_TTL = 6, 7, 8
 GRE_KEY = 0x2000
 GRE_KINDS = frozenset({"gre", "ip6gre"})
 """Netdevs that carry network packets; gretap and erspan carry Ethernet and no NHRP."""
-IFLA_INET_CONF, IPV4_DEVCONF_SEND_REDIRECTS = 1, 6
-IFA_ADDRESS, IFA_LOCAL, IFA_F_SECONDARY = 1, 2, 0x01
+IFLA_AF_SPEC, IFLA_INET_CONF, IPV4_DEVCONF_SEND_REDIRECTS = 26, 1, 6
+IFA_F_SECONDARY = 0x01
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
-RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 9, 15, 18
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNICAST = 1
 RTN_DROPPING = frozenset({6, 7, 8})  # blackhole, unreachable, prohibit
 RTNH_F_ONLINK, RTM_F_CLONED = 0x04, 0x200
 
-NDTA_NAME, NDTA_PARMS = 1, 6
-NDTPA_IFINDEX, NDTPA_APP_PROBES, NDTPA_UCAST_PROBES, NDTPA_MCAST_PROBES = 1, 9, 10, 11
-NEIGHBOR_TABLES: dict[int, bytes] = {
-    socket.AF_INET: b"arp_cache\0",
-    socket.AF_INET6: b"ndisc_cache\0",
-}
+NEIGHBOR_TABLES = {socket.AF_INET: "arp_cache", socket.AF_INET6: "ndisc_cache"}
 
-
-def _fixed(layout: struct.Struct, payload: memoryview) -> tuple[int, ...]:
-    if len(payload) < layout.size:
-        raise MalformedError(f"{len(payload)} octets where {layout.size} must be")
-    return layout.unpack_from(payload)
-
-
-def _number(found: dict[int, memoryview], kind: int, layout: struct.Struct = U32) -> int:
-    value = found.get(kind)
-    if value is None or len(value) < layout.size:
-        return 0
-    return int(layout.unpack_from(value)[0])
-
-
-def _text(value: memoryview | None) -> str:
-    return bytes(value).rstrip(b"\0").decode(errors="replace") if value is not None else ""
-
-
-def _set_address(value: memoryview | None) -> Address:
-    """An address, or none for an absent or unspecified one."""
-    return bytes(value) if value is not None and any(value) else b""
+# struct ifinfomsg: family u8, pad, type u16, ifindex s32, flags u32, change mask u32
+IFINFOMSG = struct.Struct("=BxHiII")
+# struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type: u8 each; flags u32. Read
+# ahead of pyroute2, for other tables can hold all routes of the Internet.
+RTMSG = struct.Struct("=8BI")
 
 
 # --- links ----------------------------------------------------------------------------------------
-# -----------------
 
 
+@reader
 def link_index(payload: memoryview) -> int | None:
     """The ifindex of an RTM_DELLINK; None when it is a bridge that tells about its port."""
-    family, _type, ifindex, _flags, _change = _fixed(IFINFOMSG, payload)
-    return ifindex if family == socket.AF_UNSPEC else None
+    if family_in(payload) != socket.AF_UNSPEC:
+        return None
+    return int(decode(LinkMessage, payload)["index"])
 
 
+@reader
 def read_link(payload: memoryview) -> LinkChanged | None:
     """Reads an RTM_NEWLINK; None for bridge ports and partial messages (wireless events have no
     name).
     """
-    family, _type, ifindex, flags, _change = _fixed(IFINFOMSG, payload)
-    found = attributes(payload, IFINFOMSG.size)
-    if family != socket.AF_UNSPEC or IFLA_IFNAME not in found:
+    if family_in(payload) != socket.AF_UNSPEC:
+        return None
+    link = decode(LinkMessage, payload)
+    name = text(link, "IFLA_IFNAME")
+    if name is None:
         return None
     return LinkChanged(
-        ifindex=ifindex,
-        name=_text(found[IFLA_IFNAME]),
-        up=bool(flags & IFF_UP),
-        mtu=_number(found, IFLA_MTU),
-        noarp=bool(flags & IFF_NOARP),
-        gre=_read_gre(found.get(IFLA_LINKINFO)),
+        ifindex=link["index"],
+        name=name,
+        up=bool(link["flags"] & IFF_UP),
+        mtu=number(link, "IFLA_MTU"),
+        noarp=bool(link["flags"] & IFF_NOARP),
+        gre=_read_gre(attribute_of(link, "IFLA_LINKINFO")),
     )
 
 
-def _read_gre(linkinfo: memoryview | None) -> GreParameters | None:
-    if linkinfo is None:
+def _read_gre(info: Decoded | None) -> GreParameters | None:
+    kind = text(info, "IFLA_INFO_KIND") if info is not None else None
+    if kind not in GRE_KINDS:
         return None
-    info = attributes(linkinfo)
-    if _text(info.get(IFLA_INFO_KIND)) not in GRE_KINDS or IFLA_INFO_DATA not in info:
+    gre = attribute_of(info, "IFLA_INFO_DATA")
+    if gre is None:
         return None
-    gre = attributes(info[IFLA_INFO_DATA])
-    keyed = _number(gre, IFLA_GRE_IFLAGS, BE16) & GRE_KEY
-    ttl = gre.get(IFLA_GRE_TTL)
+    prefix = f"IFLA_{kind.upper()}_"
+    # by its octets, for pyroute2 takes the flags of an ip6gre for a number in host order
+    keyed = int.from_bytes(octets(gre, prefix + "IFLAGS")) & GRE_KEY
     return GreParameters(
-        local=_set_address(gre.get(IFLA_GRE_LOCAL)),
-        remote=_set_address(gre.get(IFLA_GRE_REMOTE)),
-        key=_number(gre, IFLA_GRE_IKEY, BE32) if keyed else None,
-        ttl=ttl[0] if ttl else 0,
-        link=_number(gre, IFLA_GRE_LINK),
+        local=set_address(gre, prefix + "LOCAL"),
+        remote=set_address(gre, prefix + "REMOTE"),
+        key=number(gre, prefix + "IKEY") if keyed else None,
+        ttl=number(gre, prefix + "TTL"),
+        link=number(gre, prefix + "LINK"),
     )
 
 
 # --- addresses ------------------------------------------------------------------------------------
-# -----------------
 
 
+@reader
 def read_address(payload: memoryview) -> AddressAdded | None:
-    family, length, flags, _scope, ifindex = _fixed(IFADDRMSG, payload)
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    """Reads an RTM_NEWADDR or RTM_DELADDR; None for other families, and without an address."""
+    if family_in(payload) not in (socket.AF_INET, socket.AF_INET6):
         return None
-    found = attributes(payload, IFADDRMSG.size)
-    address = found.get(IFA_LOCAL, found.get(IFA_ADDRESS))
-    if address is None or len(address) not in (IPV4_SIZE, IPV6_SIZE):
+    found = decode(ifaddrmsg, payload)
+    address = octets(found, "IFA_LOCAL") or octets(found, "IFA_ADDRESS")
+    if len(address) not in (IPV4_SIZE, IPV6_SIZE):
         return None
     return AddressAdded(
-        ifindex=ifindex,
-        address=bytes(address),
-        prefix_length=length,
-        secondary=bool(flags & IFA_F_SECONDARY),
+        ifindex=found["index"],
+        address=address,
+        prefix_length=found["prefixlen"],
+        secondary=bool(found["flags"] & IFA_F_SECONDARY),
     )
 
 
 # --- routes ---------------------------------------------------------------------------------------
-# -----------------
 
 
 class RouteRead(NamedTuple):
@@ -191,38 +172,53 @@ class RouteRead(NamedTuple):
     multipath: bool
 
 
+@reader
 def read_route(payload: memoryview) -> RouteRead | None:
     """Reads a route; None when it is not in the main table, or of a type or service that takes no
     ordinary traffic.
     """
-    family, length, _src, tos, table, protocol, _scope, kind, flags = _fixed(RTMSG, payload)
+    family, length, _src, tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(payload)
     if family not in (socket.AF_INET, socket.AF_INET6) or tos or flags & RTM_F_CLONED:
         return None
-    if kind != RTN_UNICAST and kind not in RTN_DROPPING:
+    if table != RT_TABLE_MAIN or (kind != RTN_UNICAST and kind not in RTN_DROPPING):
         return None
-    found = attributes(payload, RTMSG.size)
-    if (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
+    found = decode(RouteMessage, payload)
+    if number(found, "RTA_TABLE") not in (0, RT_TABLE_MAIN):
         return None
     size = IPV4_SIZE if family == socket.AF_INET else IPV6_SIZE
-    destination = bytes(found.get(RTA_DST, b"")) or bytes(size)
+    destination = octets(found, "RTA_DST") or bytes(size)
     if len(destination) != size or length > size * 8:
         raise MalformedError("a route of another family than it says")
-    metric = _number(found, RTA_PRIORITY)
     prefix = Prefix(cut(destination, length), length)
+    metric = number(found, "RTA_PRIORITY")
     if kind in RTN_DROPPING:
         return RouteRead(
             Route(prefix=prefix, ifindex=0, metric=metric, protocol=protocol), multipath=False
         )
-    ifindex, hop, multipath = _number(found, RTA_OIF), found, False
-    paths = found.get(RTA_MULTIPATH)
-    if paths is not None and len(paths) >= RTNEXTHOP.size:
-        size_of_hop, _flags, _hops, ifindex = RTNEXTHOP.unpack_from(paths)
-        hop = attributes(paths[:size_of_hop], RTNEXTHOP.size)
-        multipath = len(paths) > size_of_hop
+    hops = _next_hops(found)
     route = Route(
-        prefix=prefix, ifindex=ifindex, gateway=_gateway(hop), metric=metric, protocol=protocol
+        prefix=prefix,
+        ifindex=hops[0]["oif"] if hops else number(found, "RTA_OIF"),
+        gateway=_gateway(hops[0] if hops else found),
+        metric=metric,
+        protocol=protocol,
     )
-    return RouteRead(route, multipath)
+    return RouteRead(route, multipath=len(hops) > 1)
+
+
+def _next_hops(route: Decoded) -> list[Decoded]:
+    paths = attribute_of(route, "RTA_MULTIPATH")
+    if paths is None:
+        return []
+    if any(hop.offset + hop.length > paths.offset + paths.length for hop in paths.value):
+        raise MalformedError("a next hop that does not end with the others")
+    return list(paths.value)
+
+
+def _gateway(hop: Decoded) -> Address:
+    gateway = octets(hop, "RTA_GATEWAY")
+    # struct rtvia: family u16, address: an IPv4 route by way of an IPv6 neighbour
+    return gateway or octets(hop, "RTA_VIA")[2:]
 
 
 def read_own_route(protocol: int, payload: memoryview) -> Route | None:
@@ -231,16 +227,7 @@ def read_own_route(protocol: int, payload: memoryview) -> Route | None:
     return read.route if read is not None and read.route.protocol == protocol else None
 
 
-def _gateway(hop: dict[int, memoryview]) -> Address:
-    if RTA_GATEWAY in hop:
-        return bytes(hop[RTA_GATEWAY])
-    via = hop.get(
-        RTA_VIA
-    )  # struct rtvia: family u16, address: an IPv4 route by way of an IPv6 neighbour
-    return bytes(via[U16.size :]) if via is not None else b""
-
-
-@cache
+@functools.cache
 def _route_layout(address_size: int, gateway_size: int) -> struct.Struct:
     # nlmsghdr, rtmsg, RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_GATEWAY
     gateway = f"HH{gateway_size}s" if gateway_size else ""
@@ -303,22 +290,25 @@ def name_refusal(kind: int, payload: bytes, error: int) -> tuple[int, str] | Non
     return 0, f"request {kind}"
 
 
-# --- dumps and the preparation of a tunnel
-# -------------------------------------------------------------------------
+# --- dumps and the preparation of a tunnel --------------------------------------------------------
 
-DUMP_LINKS = IFINFOMSG.pack(0, 0, 0, 0, 0)
-DUMP_ADDRESSES = IFADDRMSG.pack(0, 0, 0, 0, 0)
-DUMP_ROUTES = RTMSG.pack(*(0,) * 9)
+
+DUMP_LINKS = payload_of(LinkMessage, {})
+DUMP_ADDRESSES = payload_of(ifaddrmsg, {})
+DUMP_ROUTES = payload_of(RouteMessage, {"family": socket.AF_UNSPEC})
 
 
 def clear_noarp(ifindex: int) -> bytes:
     """Payload of an RTM_SETLINK that touches this one flag, no attribute of the tunnel."""
-    return IFINFOMSG.pack(socket.AF_UNSPEC, 0, ifindex, 0, IFF_NOARP)
+    return payload_of(LinkMessage, {"index": ifindex, "change": IFF_NOARP})
 
 
 def stop_redirects(ifindex: int) -> bytes:
     """Payload of an RTM_SETLINK that has the kernel send no ICMP redirects on account of this
     link.
+
+    By `struct`: pyroute2 knows the settings as the array that the kernel tells, not as the nested
+    attributes that it takes, of which those that are absent stay as they are.
     """
     setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(0)))
     head = IFINFOMSG.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
@@ -329,15 +319,15 @@ def solicit_to_us(family: int, ifindex: int) -> bytes:
     """Payload of an RTM_SETNEIGHTBL: unknown neighbours of the link are asked of us, and of nobody
     on the link.
     """
-    return NDTMSG.pack(family) + b"".join(
-        (
-            attribute(NDTA_NAME, NEIGHBOR_TABLES[family]),
-            nested(
-                NDTA_PARMS,
-                attribute(NDTPA_IFINDEX, U32.pack(ifindex)),
-                attribute(NDTPA_APP_PROBES, U32.pack(1)),
-                attribute(NDTPA_UCAST_PROBES, U32.pack(0)),
-                attribute(NDTPA_MCAST_PROBES, U32.pack(0)),
-            ),
-        )
+    parameters = [
+        ("NDTPA_IFINDEX", ifindex),
+        ("NDTPA_APP_PROBES", 1),
+        ("NDTPA_UCAST_PROBES", 0),
+        ("NDTPA_MCAST_PROBES", 0),
+    ]
+    return payload_of(
+        ndtmsg,
+        {"family": family},
+        ("NDTA_NAME", NEIGHBOR_TABLES[socket.AddressFamily(family)]),
+        ("NDTA_PARMS", {"attrs": parameters}, NLA_F_NESTED),
     )

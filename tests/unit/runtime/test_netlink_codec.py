@@ -21,6 +21,12 @@ from nhrpd_py.runtime.netlink.socket import (
 
 V4, NBMA = parse_address("10.255.0.2"), parse_address("192.0.2.2")
 V6, NBMA6 = parse_address("2001:db8::2"), parse_address("2001:db8:ffff::2")
+RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_ENCAP = 1, 5, 9, 15, 18, 22
+IFLA_IFNAME, IFLA_MTU, IFLA_PROTINFO, IFLA_LINKINFO = 3, 4, 12, 18
+IFLA_GRE_LINK, IFLA_GRE_IFLAGS, IFLA_GRE_IKEY = 1, 2, 4
+IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_TTL = 6, 7, 8
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFADDRMSG = struct.Struct("=BBBBI")
 
 
 def parsed(data):
@@ -102,7 +108,7 @@ def a_route(*attributes_, kind=1, table=254, tos=0, flags=0, length=24):
     return memoryview(head + b"".join(attributes_))
 
 
-DESTINATION = attribute(rtnl.RTA_DST, bytes((10, 1, 2, 0)))
+DESTINATION = attribute(RTA_DST, bytes((10, 1, 2, 0)))
 
 
 def test_routes_that_take_no_ordinary_traffic_are_skipped():
@@ -110,7 +116,7 @@ def test_routes_that_take_no_ordinary_traffic_are_skipped():
         a_route(DESTINATION, kind=2),  # local
         a_route(DESTINATION, kind=3),  # broadcast
         a_route(DESTINATION, table=255),
-        a_route(DESTINATION, attribute(rtnl.RTA_TABLE, struct.pack("=I", 1000))),
+        a_route(DESTINATION, attribute(RTA_TABLE, struct.pack("=I", 1000))),
         a_route(DESTINATION, tos=16),
         a_route(DESTINATION, flags=rtnl.RTM_F_CLONED),
     ):
@@ -122,66 +128,127 @@ def test_dropping_and_multipath_routes():
     assert read is not None
     assert read.route.ifindex == 0
     hops = b"".join(
-        struct.pack("=HBBi", 16, 0, 0, ifindex) + attribute(rtnl.RTA_GATEWAY, V4)
-        for ifindex in (5, 6)
+        struct.pack("=HBBi", 16, 0, 0, ifindex) + attribute(RTA_GATEWAY, V4) for ifindex in (5, 6)
     )
-    read = rtnl.read_route(a_route(DESTINATION, attribute(rtnl.RTA_MULTIPATH, hops)))
+    read = rtnl.read_route(a_route(DESTINATION, attribute(RTA_MULTIPATH, hops)))
     assert read is not None
     assert (read.route.ifindex, read.route.gateway, read.multipath) == (5, V4, True)
-    via = attribute(rtnl.RTA_VIA, struct.pack("=H", 10) + V6)
+    via = attribute(RTA_VIA, struct.pack("=H", 10) + V6)
     read = rtnl.read_route(a_route(DESTINATION, via))
     assert read is not None
     assert read.route.gateway == V6
     with pytest.raises(MalformedError):
-        rtnl.read_route(a_route(attribute(rtnl.RTA_DST, b"\1"), length=8))
+        rtnl.read_route(a_route(attribute(RTA_DST, b"\1"), length=8))
     with pytest.raises(MalformedError):
         rtnl.read_route(memoryview(b"\2"))
 
 
-def test_links():
+def a_link(kind=b"gre", address=NBMA, *more):
+    """A link message; of a tunnel it has a key (42) and a parent (2)."""
     gre = b"".join(
         (
-            attribute(rtnl.IFLA_GRE_LOCAL, NBMA),
-            attribute(rtnl.IFLA_GRE_REMOTE, bytes(4)),
-            attribute(rtnl.IFLA_GRE_IFLAGS, b"\x20\x00"),
-            attribute(rtnl.IFLA_GRE_IKEY, bytes((0, 0, 0, 42))),
-            attribute(rtnl.IFLA_GRE_TTL, b"\x40"),
-            attribute(rtnl.IFLA_GRE_LINK, struct.pack("=I", 2)),
+            attribute(IFLA_GRE_LOCAL, address),
+            attribute(IFLA_GRE_REMOTE, bytes(len(address))),
+            attribute(IFLA_GRE_IFLAGS, b"\x20\x00"),
+            attribute(IFLA_GRE_IKEY, bytes((0, 0, 0, 42))),
+            attribute(IFLA_GRE_TTL, b"\x40"),
+            attribute(IFLA_GRE_LINK, struct.pack("=I", 2)),
         )
     )
-    info = nested(rtnl.IFLA_LINKINFO, attribute(1, b"gre\0"), nested(2, gre))
-    name = attribute(rtnl.IFLA_IFNAME, b"gre1\0") + attribute(4, struct.pack("=I", 1472))
-    head = rtnl.IFINFOMSG.pack(0, 778, 5, 0x81, 0)
-    assert rtnl.read_link(memoryview(head + name + info)) == LinkChanged(
+    name = attribute(IFLA_IFNAME, b"gre1\0") + attribute(IFLA_MTU, struct.pack("=I", 1472))
+    info = nested(IFLA_LINKINFO, attribute(1, kind + b"\0"), nested(2, gre))
+    return memoryview(rtnl.IFINFOMSG.pack(0, 778, 5, 0x81, 0) + name + b"".join(more) + info)
+
+
+@pytest.mark.parametrize(("kind", "address"), [(b"gre", NBMA), (b"ip6gre", NBMA6)])
+def test_tunnels(kind, address):
+    assert rtnl.read_link(a_link(kind, address)) == LinkChanged(
         ifindex=5,
         name="gre1",
         up=True,
         mtu=1472,
         noarp=True,
-        gre=GreParameters(local=NBMA, key=42, ttl=64, link=2),
+        gre=GreParameters(local=address, key=42, ttl=64, link=2),
     )
-    tap = nested(rtnl.IFLA_LINKINFO, attribute(1, b"gretap\0"), nested(2, gre))
-    link = rtnl.read_link(memoryview(head + name + tap))
+
+
+@pytest.mark.parametrize("kind", [b"gretap", b"erspan", b"vlan", b"of tomorrow"])
+def test_other_links_have_no_tunnel_parameters(kind):
+    link = rtnl.read_link(a_link(kind))
     assert link is not None
     assert link.gre is None
+
+
+def test_links_that_are_not_whole():
+    head, name = rtnl.IFINFOMSG.pack(0, 778, 5, 0x81, 0), attribute(IFLA_IFNAME, b"gre1\0")
     assert rtnl.read_link(memoryview(head)) is None
+    plain = LinkChanged(ifindex=5, name="gre1", up=True, mtu=0, noarp=True)
+    assert rtnl.read_link(memoryview(head + name)) == plain
     assert rtnl.read_link(memoryview(rtnl.IFINFOMSG.pack(7, 0, 5, 1, 0) + name)) is None
     assert rtnl.link_index(memoryview(rtnl.IFINFOMSG.pack(7, 0, 5, 1, 0))) is None
     assert rtnl.link_index(memoryview(head)) == 5
+    no_data = nested(IFLA_LINKINFO, attribute(1, b"gre\0"))
+    link = rtnl.read_link(memoryview(head + name + no_data))
+    assert link is not None
+    assert link.gre is None
+
+
+def test_names_of_links_need_not_be_text():
+    head = rtnl.IFINFOMSG.pack(0, 778, 5, 0, 0)
+    link = rtnl.read_link(memoryview(head + attribute(IFLA_IFNAME, b"gr\xff\0")))
+    assert link is not None
+    assert link.name == "gr\N{REPLACEMENT CHARACTER}"
+
+
+def test_attributes_that_do_not_matter_may_be_anything():
+    odd = attribute(IFLA_PROTINFO, b"abcd") + attribute(999, b"abc") + attribute(7, b"\1")
+    assert rtnl.read_link(a_link(b"gre", NBMA, odd)) == rtnl.read_link(a_link())
+    plain = a_route(DESTINATION, attribute(RTA_GATEWAY, V4))
+    for odd in (attribute(RTA_ENCAP, b"\0\0\0\0\0"), attribute(999, b"a"), attribute(8, b"a")):
+        payload = a_route(DESTINATION, odd, attribute(RTA_GATEWAY, V4))
+        assert rtnl.read_route(payload) == rtnl.read_route(plain)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        a_route(attribute(RTA_DST, V6)),
+        a_route(attribute(RTA_DST, b"")),
+        a_route(DESTINATION, attribute(RTA_TABLE, b"\1")),
+        a_route(DESTINATION, attribute(RTA_GATEWAY, b"\1")),
+        a_route(DESTINATION, attribute(RTA_VIA, b"\1")),
+        a_route(DESTINATION, struct.pack("=HH", 99, RTA_GATEWAY)),
+        a_route(DESTINATION, struct.pack("=HH", 0, RTA_GATEWAY)),
+        a_route(DESTINATION, attribute(RTA_MULTIPATH, b"\1\2")),
+        a_route(DESTINATION, attribute(RTA_MULTIPATH, struct.pack("=HBBi", 40, 0, 0, 5))),
+    ],
+)
+def test_routes_of_broken_attributes_are_malformed(payload):
+    with pytest.raises(MalformedError):
+        rtnl.read_route(payload)
+
+
+def test_links_of_broken_attributes_are_malformed():
+    with pytest.raises(MalformedError):
+        rtnl.read_link(a_link(b"ip6gre", NBMA))
+    with pytest.raises(MalformedError):
+        rtnl.read_link(a_link()[:-2])
+    with pytest.raises(MalformedError):
+        rtnl.link_index(memoryview(b""))
 
 
 def test_addresses():
-    head = rtnl.IFADDRMSG.pack(2, 24, 1, 0, 5)
-    both = attribute(rtnl.IFA_ADDRESS, NBMA) + attribute(rtnl.IFA_LOCAL, V4)
+    head = IFADDRMSG.pack(2, 24, 1, 0, 5)
+    both = attribute(IFA_ADDRESS, NBMA) + attribute(IFA_LOCAL, V4)
     assert rtnl.read_address(memoryview(head + both)) == AddressAdded(
         ifindex=5, address=V4, prefix_length=24, secondary=True
     )
-    six = rtnl.IFADDRMSG.pack(10, 64, 0, 0, 5) + attribute(rtnl.IFA_ADDRESS, V6)
+    six = IFADDRMSG.pack(10, 64, 0, 0, 5) + attribute(IFA_ADDRESS, V6)
     read = rtnl.read_address(memoryview(six))
     assert read is not None
     assert read.address == V6
     assert rtnl.read_address(memoryview(head)) is None
-    assert rtnl.read_address(memoryview(rtnl.IFADDRMSG.pack(1, 0, 0, 0, 5))) is None
+    assert rtnl.read_address(memoryview(IFADDRMSG.pack(1, 0, 0, 0, 5))) is None
 
 
 def test_refusals_are_named():

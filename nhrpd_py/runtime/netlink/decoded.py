@@ -1,0 +1,135 @@
+"""pyroute2's message classes (linux/rtnetlink.h and the like), made fit for a daemon.
+
+The classes know the attributes and their types. What is here decodes one attribute at a time, when
+it is asked for: those which do not matter, known or not, cost little and cannot be wrong; one that
+does matter must end where it says. Whatever pyroute2 raises is a MalformedError. Its sockets stay
+unused.
+"""
+
+import functools
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyroute2.netlink.exceptions import NetlinkDecodeError
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import nh, rtmsg
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.runtime.netlink.socket import ATTRIBUTE, HEADER, MalformedError, attributes
+
+UNDECODABLE = (struct.error, ValueError, LookupError, TypeError, NetlinkDecodeError)
+"""What pyroute2 raises over octets that are not what they should be."""
+
+Decoded = Any
+"""A message or attribute of pyroute2, which ships no types."""
+Read = TypeVar("Read")
+
+
+class LinkMessage(ifinfmsg):  # type: ignore[misc]
+    """pyroute2 looks up the class of IFLA_PROTINFO by a family that need not be there; it is not
+    ours to read.
+    """
+
+    protinfo = ifinfmsg.hex
+
+
+class NextHop(nh):  # type: ignore[misc]
+    """pyroute2 searches the rest of the message for the kind of an encapsulation, by steps that an
+    odd length turns into a search without end; we never look into one.
+    """
+
+    encap_info = nh.hex
+
+
+class RouteMessage(rtmsg):  # type: ignore[misc]
+    """See `NextHop`."""
+
+    encap_info = rtmsg.hex
+    get_nh = NextHop
+
+
+for overriding in (LinkMessage, NextHop, RouteMessage):
+    # pyroute2 compiles the table of attributes once per class, and one that its base has is
+    # inherited
+    overriding().compile_nla_table()
+
+
+def reader(read: Callable[[memoryview], Read]) -> Callable[[memoryview], Read]:
+    """A function that raises nothing but MalformedError about what it reads."""
+
+    @functools.wraps(read)
+    def guarded(payload: memoryview) -> Read:
+        try:
+            return read(payload)
+        except MalformedError:
+            raise
+        except UNDECODABLE as error:
+            raise MalformedError(f"pyroute2 cannot decode it: {error!r}") from error
+
+    return guarded
+
+
+def family_in(payload: memoryview) -> int:
+    """The first octet of all these messages; an empty one has none."""
+    return payload[0]
+
+
+def decode(kind: type[Decoded], payload: memoryview) -> Decoded:
+    """A message of whole attributes, which `attribute_of` decodes. pyroute2 expects the netlink
+    header.
+    """
+    attributes(payload, kind.get_size())  # pyroute2 makes do with broken ones
+    found = kind(HEADER.pack(HEADER.size + len(payload), 0, 0, 0, 0) + bytes(payload))
+    found.decode()
+    return found
+
+
+def attribute_of(parent: Decoded, name: str) -> Decoded | None:
+    """The first attribute of a name, decoded.
+
+    The ways of pyroute2 to get at one log what cannot be decoded and hand out its octets instead.
+    """
+    for slot in parent["attrs"]:
+        if slot.name == name:
+            found = slot.cell[1]
+            room = found.length
+            found.decode()
+            if found.length != room or room < ATTRIBUTE.size + found.get_size():
+                raise MalformedError(f"{name} of {found.length} octets in {room}")
+            return found
+    return None
+
+
+def number(parent: Decoded, name: str) -> int:
+    found = attribute_of(parent, name)
+    return int(found["value"]) if found is not None else 0
+
+
+def text(parent: Decoded, name: str) -> str | None:
+    """A name; the kernel allows octets in it that are not UTF-8."""
+    found = attribute_of(parent, name)
+    return found["value"].decode(errors="replace") if found is not None else None
+
+
+def octets(parent: Decoded, name: str) -> bytes:
+    """The value as it came, which of an address is what we want; empty where there is none."""
+    found = attribute_of(parent, name)
+    if found is None:
+        return b""
+    return bytes(found.data[found.offset + ATTRIBUTE.size : found.offset + found.length])
+
+
+def set_address(parent: Decoded, name: str) -> Address:
+    """An address, or none for an absent or unspecified one."""
+    address = octets(parent, name)
+    return address if any(address) else b""
+
+
+def payload_of(kind: type[Decoded], values: dict[str, int], *attrs: tuple[Any, ...]) -> bytes:
+    """What follows the netlink header of a message."""
+    request = kind()
+    request.update(values)
+    request["attrs"] = list(attrs)
+    request.encode()
+    return bytes(request.data[HEADER.size :])
