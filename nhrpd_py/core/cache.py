@@ -68,6 +68,8 @@ class Binding:
     """It has a host route."""
     adopted: bool = False
     """Taken over from an earlier run, and not refreshed since."""
+    recalled: bool = False
+    """Read from the state file, and not refreshed since."""
 
     @property
     def nat(self) -> bool:
@@ -149,7 +151,7 @@ class Cache:
         binding.claimed_nbma = claimed_nbma or nbma
         binding.mtu = mtu
         binding.unique = unique
-        binding.adopted = False
+        binding.adopted = binding.recalled = False
         shortened = expires_at < binding.expires_at
         binding.expires_at = expires_at
         changed_time = holding_time_s != binding.holding_time_s

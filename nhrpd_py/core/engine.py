@@ -122,15 +122,15 @@ class Engine:
                 self._traffic_seen(event, now)
             case LinkChanged():
                 self._links.change(event)
-                if not event.up:
-                    self._link_lost(event.ifindex, now)
                 self._follow(now)
+                if not event.up:  # after a tunnel is closed: it has nobody to tell any more
+                    self._link_lost(event.ifindex, now)
             case LinkGone(ifindex):
                 link = self._links.remove(ifindex)
                 for address, _ in link.addresses if link else ():
                     self._forget_local(address)
-                self._link_lost(ifindex, now)
                 self._follow(now)
+                self._link_lost(ifindex, now)
             case AddressAdded():
                 self._address_added(event, now)
             case AddressRemoved():

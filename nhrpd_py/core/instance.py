@@ -97,12 +97,15 @@ class Instance:
         """Takes over a binding of an earlier run; None where there is no use for it.
 
         One from the state file is as good as then. Of one that only the kernel remembers neither age nor type is
-        known: it gets a holding time of ours, and its client is asked to register.
+        known: it gets a holding time of ours, and its client is asked to register. Where the two differ the kernel
+        is right: it was written when the client moved, the file once a minute.
         """
         station = self.station
         binding = station.cache.get(event.protocol)
         if binding is not None:
-            return binding
+            outdated = binding.recalled and event.remaining_s is None
+            if not outdated or binding.nbma == event.nbma:
+                return binding
         if event.protocol in station.context.local_addresses:
             return None
         if event.remaining_s is not None and event.remaining_s <= 0:
@@ -125,7 +128,8 @@ class Instance:
                 interface=station.interface.name, protocol=event.protocol, nbma=event.nbma
             )
         )
-        if event.remaining_s is None:
+        binding.recalled = event.remaining_s is not None
+        if not binding.recalled:
             binding.adopted = True
             key = TimerKey(TimerKind.ADOPTED, station.interface.name, event.protocol)
             station.context.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)

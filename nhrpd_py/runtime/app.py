@@ -30,7 +30,7 @@ from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import Kernel
 from nhrpd_py.runtime.logs import NoticeLog
-from nhrpd_py.runtime.netlink.nflog import Nflog
+from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.notices import NoticeHub
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
@@ -159,10 +159,12 @@ class App:
             status = _Started(lambda: self._problems.pop("nflog", None))
             try:
                 await self._nflog.run(task_status=status)
-                reason = "its socket was closed"
+                reason = f"NFLOG group {group}: its socket was closed"
+            except NflogError as error:
+                reason = error.strerror or str(error)  # it names the group
             except (OSError, RuntimeError) as error:
-                reason = str(error)
-            self._problems["nflog"] = f"no redirects: NFLOG group {group}: {reason}"
+                reason = f"NFLOG group {group}: {error}"
+            self._problems["nflog"] = f"no redirects: {reason}"
             self._log.error("nflog.failed", group=group, reason=reason, retry_in_s=NFLOG_RETRY_S)
             await trio.sleep(NFLOG_RETRY_S)
 

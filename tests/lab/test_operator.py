@@ -41,7 +41,10 @@ def test_flushing_a_spoke_sends_traffic_to_the_hub_until_the_next_redirect(cast:
     hub, one, two = cast
     before = one.ctl("show", "shortcuts")
     assert [each["state"] for each in before] == ["active"]
-    assert one.run_ctl("flush", "shortcuts", "--protocol", "172.16.99.0/24", check=False).returncode == 1
+    assert (
+        one.run_ctl("flush", "shortcuts", "--protocol", "172.16.99.0/24", check=False).returncode
+        == 1
+    )
     assert two.lan_prefix in one.routes()
     assert one.run_ctl("flush", "shortcuts", "--protocol", two.lan_prefix).returncode == 0
     wait_until(lambda: two.lan_prefix not in one.routes(), 3.0, "the kernel's shortcut route goes")
@@ -53,7 +56,9 @@ def test_flushing_a_spoke_sends_traffic_to_the_hub_until_the_next_redirect(cast:
 def test_flushing_the_hub_brings_its_clients_back_at_once(cast: tuple) -> None:
     hub, one, two = cast
     assert hub.run_ctl("flush", "cache", "--nbma", one.nbma).returncode == 0
-    wait_until(lambda: hub.binding(one.tunnel, "dynamic"), 3.0, "the flushed client registers again")
+    wait_until(
+        lambda: hub.binding(one.tunnel, "dynamic"), 3.0, "the flushed client registers again"
+    )
     wait_until(lambda: one.tunnel in hub.neighbors(), 3.0, "with its neighbour entry")
     assert hub.run_ctl("flush", "all").returncode == 0
     wait_registered(hub.lab, 5.0)
@@ -88,7 +93,15 @@ def test_an_address_that_nobody_has_is_negative_with_a_reason_in_the_log(cast: t
 
 def test_monitor_tells_what_happens(cast: tuple) -> None:
     hub, one, _ = cast
-    argv = [sys.executable, "-m", "nhrpd_py.cli.ctl", "-s", str(hub.socket_path), "--json", "monitor"]
+    argv = [
+        sys.executable,
+        "-m",
+        "nhrpd_py.cli.ctl",
+        "-s",
+        str(hub.socket_path),
+        "--json",
+        "monitor",
+    ]
     with subprocess.Popen(
         hub.namespace.enter(argv),
         stdout=subprocess.PIPE,
@@ -108,11 +121,15 @@ def test_monitor_tells_what_happens(cast: tuple) -> None:
             watcher.terminate()
 
 
-def test_a_bad_file_is_refused_with_every_error_and_touches_nothing(cast: tuple, tmp_path: Path) -> None:
+def test_a_bad_file_is_refused_with_every_error_and_touches_nothing(
+    cast: tuple, tmp_path: Path
+) -> None:
     _, one, _ = cast
     before = our_entries(one)
     bad = tmp_path / "bad.toml"
-    bad.write_text('[interface.gre1]\nnetwork-id = 0\nauthentication = "much too long"\nredirct = true\n')
+    bad.write_text(
+        '[interface.gre1]\nnetwork-id = 0\nauthentication = "much too long"\nredirct = true\n'
+    )
     done = run_daemon(one, bad)
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
@@ -138,7 +155,9 @@ def test_without_rights_one_line_names_the_capability(cast: tuple, tmp_path: Pat
         f'[daemon]\ncontrol-socket = "{tmp_path}/s"\nstate-directory = "{tmp_path}"\n'
         "[interface.gre1]\nnetwork-id = 1\n"
     )
-    done = run_daemon(one, config, "setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw")
+    done = run_daemon(
+        one, config, "setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"
+    )
     assert done.returncode == 1
     assert "CAP_NET_RAW" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -61,6 +61,7 @@ def test_a_killed_hub_keeps_forwarding_and_gets_its_clients_back(trio: Trio) -> 
     for spoke in (one, two):
         spoke.run_ctl("flush", "shortcuts")
     hub.kill()
+    (hub.directory / "state.json").unlink(missing_ok=True)  # of an earlier test's clean stop
     assert our_entries(hub) == before
     assert one.ping_lan(two, count=3).lost == 0  # over the hub, whose daemon is dead
     hub.start()
@@ -91,6 +92,24 @@ def test_a_hub_that_is_restarted_cleanly_has_its_clients_at_once(trio: Trio) -> 
     )
     assert one.ping_lan(two, count=3).lost == 0
     said("hub restarted: everything registered", wait_registered(trio.lab))
+
+
+def test_a_killed_hub_finds_a_client_where_it_moved_after_the_state_was_saved(trio: Trio) -> None:
+    hub, one = trio.hub, trio.one
+    new = "192.0.2.78"
+    assert hub.stop() == 0  # saves the state
+    hub.start()
+    wait_registered(trio.lab)
+    one.set_underlay(new)
+    wait_until(lambda: nbma_at(hub, one.tunnel) == new, 5.0, "the client has moved")
+    hub.kill()
+    assert f'"{one.nbma}"' in (hub.directory / "state.json").read_text()
+    hub.start()
+    wait_until(lambda: nbma_at(hub, one.tunnel) == new, 5.0, "the kernel's word counts")
+    wait_until(lambda: hub.neighbors()[one.tunnel].nbma == new, 3.0, "and it stays in the kernel")
+    assert hub.lan.ping(one.lan_host, count=3).lost == 0
+    one.set_underlay(one.nbma)
+    wait_until(lambda: nbma_at(hub, one.tunnel) == one.nbma, 5.0, "it moves back")
 
 
 def test_a_hub_that_lost_everything_learns_again_from_its_spokes(trio: Trio) -> None:

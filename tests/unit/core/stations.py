@@ -166,6 +166,16 @@ class Node:
     def advance(self, now: float) -> list[Effect]:
         return self.engine.advance(now)
 
+    def run(self, until: float) -> list[Effect]:
+        """Runs all timers to an instant, while the hub answers registrations."""
+        effects: list[Effect] = []
+        while (at := self.engine.next_deadline()) is not None and at <= until:
+            news = self.engine.advance(at)
+            for request in sent(news, PacketType.REGISTRATION_REQUEST):
+                news += self.receive(a_registration_reply(request), HUB_NBMA, now=at)
+            effects += news
+        return effects
+
     def rows(self, view: View, now: float = 0.0) -> list[Row]:
         return self.engine.view(Query(view=view), now)
 

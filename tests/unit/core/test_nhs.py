@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core import context as context_module
+from nhrpd_py.core.address import Afi
 from nhrpd_py.core.effects import DropNeighbor, ResolveName, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, NameResolved
 from nhrpd_py.core.notices import ErrorReceived, NameUnresolved, NhsDown, NhsUp
@@ -43,6 +44,7 @@ from tests.unit.core.stations import (
     nat_extension,
     nbma,
     of,
+    packets,
     sent,
     the,
     the_packet,
@@ -304,7 +306,7 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     spoke.advance(3.0)
     assert states(spoke) == ["registering", "down"]
     effects = spoke.advance(7.0)
-    second = the(m for to, m in ((t, m) for t, m in _packets(effects)) if to == HUB2_NBMA)
+    second = the(message for to, message in packets(effects) if to == HUB2_NBMA)
     spoke.receive(a_registration_reply(second, server=HUB2), HUB2_NBMA, now=7.1)
     assert states(spoke) == ["probe", "up"]
     effects = spoke.receive(a_registration_reply(first), HUB_NBMA, now=8.0)
@@ -318,12 +320,6 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     assert purge.destination_protocol == HUB2
     assert the(of(effects, NhsDown)).reason == "a better next hop server is up"
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
-
-
-def _packets(effects):
-    from tests.unit.core.stations import packets  # noqa: PLC0415
-
-    return packets(effects)
 
 
 def test_worse_server_that_is_still_asked_is_just_left() -> None:
@@ -398,21 +394,10 @@ def test_failed_lookup_leaves_what_we_had() -> None:
 def test_name_is_looked_up_again_every_five_minutes_and_moves_take_effect() -> None:
     spoke = a_named_spoke(HUB_NBMA)
     spoke.receive(a_registration_reply(sent(spoke.started)[0]), HUB_NBMA)
-    assert of(_run(spoke, 300.0), ResolveName)
+    assert of(spoke.run(300.0), ResolveName)
     effects = spoke.give(NameResolved("hub.example.net", (HUB2_NBMA,)), now=300.0)
     assert (HUB2_NBMA, PacketType.REGISTRATION_REQUEST) in kinds(effects)
     assert spoke.table(View.NHS, "nbma") == [("192.168.100.11",)]
-
-
-def _run(node: Node, until: float) -> list:
-    """Advances to an instant; every registration is answered."""
-    effects = []
-    while (at := node.engine.next_deadline()) is not None and at <= until:
-        news = node.advance(at)
-        for request in sent(news, PacketType.REGISTRATION_REQUEST):
-            news += node.receive(a_registration_reply(request), HUB_NBMA, now=at)
-        effects += news
-    return effects
 
 
 def test_lost_server_with_a_name_is_looked_up_at_once() -> None:
@@ -527,13 +512,16 @@ def test_server_that_is_our_client_too_becomes_a_server() -> None:
 
 def test_timer_of_a_registration_that_is_gone_is_harmless() -> None:
     spoke = a_spoke(2)
-    client = spoke.engine._instances["gre1"][_ipv4()].client
+    client = spoke.engine._instances["gre1"][Afi.IPV4].client
     client.send_due(0, nbma(99), 1.0)
     client.resolve_due(99)
     assert states(spoke) == ["up"]
 
 
-def _ipv4():
-    from nhrpd_py.core.address import Afi  # noqa: PLC0415
-
-    return Afi.IPV4
+def test_worse_server_waits_for_the_name_of_the_better_one_and_not_for_ever() -> None:
+    spoke = a_fresh_spoke(
+        nhs=(an_nhs("hub.example.net"), an_nhs("192.168.100.11", priority=10)),
+    )
+    assert sent(spoke.started) == []
+    effects = spoke.give(NameResolved("hub.example.net", (), "no such host"))
+    assert kinds(effects) == [(HUB2_NBMA, PacketType.REGISTRATION_REQUEST)]

@@ -31,6 +31,7 @@ from tests.unit.core.stations import (
     a_registration_reply,
     a_route,
     a_spoke,
+    an_address,
     an_nhs,
     host,
     ip,
@@ -372,8 +373,6 @@ def test_registration_of_ipv6_clients_is_a_matter_of_its_own() -> None:
 
 
 def a_hub_of_both() -> Node:
-    from tests.unit.core.stations import an_address  # noqa: PLC0415
-
     hub = a_hub()
     hub.give(an_address(GRE, ip("fd00::1"), 128))
     return hub

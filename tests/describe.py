@@ -1,0 +1,107 @@
+"""Messages, effects and notices as one line each, the way a transcript shows them."""
+
+from nhrpd_py.core.address import format_address
+from nhrpd_py.core.effects import (
+    AnswerCommand,
+    CloseInterface,
+    DropNeighbor,
+    DropRoute,
+    Effect,
+    Halt,
+    NeighborState,
+    OpenInterface,
+    ResolveName,
+    SetNeighbor,
+    SetRoute,
+)
+from nhrpd_py.core.notices import Notice
+from nhrpd_py.packet import BadPacket, ClientInformation, Extension, ExtensionType, Message
+from nhrpd_py.packet.iana import (
+    PacketType,
+    describe_cie,
+    describe_error,
+    describe_type,
+)
+from nhrpd_py.packet.inner import data_addresses, peek
+
+_EXTENSIONS = {int(member): member.name.lower().replace("_", "-") for member in ExtensionType}
+
+
+def describe_message(message: Message) -> str:
+    """All that a message says, but for lengths and checksums."""
+    addresses = (
+        f"{format_address(message.source_protocol)}[{format_address(message.source_nbma)}]"
+        f" => {format_address(message.destination_protocol)}"
+    )
+    parts = [message.type.name, addresses, f"hops {message.hop_count}"]
+    match message.type:
+        case PacketType.ERROR_INDICATION:
+            offender = peek(message.payload)
+            about = describe_type(offender.type) if offender else "?"
+            request_id = offender.request_id if offender else 0
+            parts.append(f"{describe_error(message.error_code)} about {about} id {request_id}")
+        case PacketType.TRAFFIC_INDICATION:
+            source, destination = data_addresses(message.payload, message.protocol_type)
+            parts.append(f"data {format_address(source)} > {format_address(destination)}")
+        case _:
+            parts.append(f"id {message.request_id} flags {message.flags:04x}")
+    parts += [f"({_describe_entry(each)})" for each in message.entries]
+    parts += [_describe_extension(each, message) for each in message.extensions]
+    return " ".join(parts)
+
+
+def describe_effect(effect: Effect) -> str:
+    """What the engine asks of the world, other than packets."""
+    match effect:
+        case OpenInterface():
+            return f"opens {effect.name}"
+        case CloseInterface():
+            return f"closes ifindex {effect.ifindex}"
+        case SetNeighbor():
+            stale = " stale" if effect.state is NeighborState.STALE else ""
+            return f"+ neighbor {format_address(effect.address)} at {format_address(effect.nbma)}{stale}"
+        case DropNeighbor():
+            return f"- neighbor {format_address(effect.address)}"
+        case SetRoute():
+            via = f" via {format_address(effect.gateway)}" if effect.gateway else ""
+            return f"+ route {effect.prefix}{via}"
+        case DropRoute():
+            return f"- route {effect.prefix}"
+        case ResolveName():
+            return f"looks up {effect.name}"
+        case AnswerCommand():
+            return f"answers: {effect.refused or effect.detail}"
+        case Halt():
+            return "halts"
+        case _:
+            raise AssertionError(effect)
+
+
+def describe_notice(notice: Notice) -> str:
+    """The event of a notice and its fields, as a log line would have them."""
+    fields = notice.as_dict()
+    del fields["interface"]
+    return " ".join([notice.event, *(f"{key}={value}" for key, value in fields.items())])
+
+
+def _describe_entry(entry: ClientInformation) -> str:
+    parts = [describe_cie(entry.code)] if entry.code else []
+    parts.append(f"/{entry.prefix_length} {entry.holding_time_s}s")
+    if entry.protocol:
+        parts.append(format_address(entry.protocol))
+    if entry.nbma:
+        parts.append(f"at {format_address(entry.nbma)}")
+    return " ".join(parts)
+
+
+def _describe_extension(extension: Extension, message: Message) -> str:
+    name = _EXTENSIONS.get(extension.type, f"extension-{extension.type}")
+    if not extension.compulsory:
+        name += "?"
+    if extension.type == ExtensionType.AUTHENTICATION:
+        return f"{name}:{extension.value[4:].decode('ascii', 'replace')}"
+    try:
+        entries = extension.entries(message.nbma_size, message.protocol_size)
+    except BadPacket:
+        return f"{name}:{extension.value.hex()}"
+    return f"{name}:[{', '.join(map(_describe_entry, entries))}]" if entries else name

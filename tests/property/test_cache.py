@@ -1,0 +1,105 @@
+"""The cache against a plain dictionary: precedence, expiry, and a kernel that is always as the cache is."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
+from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
+from tests.builders import HUB, a_config, an_engine
+
+PROTOCOLS = [bytes([10, 255, 255, number]) for number in (20, 21, 22)]
+NBMAS = [bytes([192, 0, 2, number]) for number in (20, 21)]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    protocol: Address
+    kind: BindingType
+    nbma: Address
+    holding_time_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    protocol: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+
+
+updates = st.builds(
+    Update,
+    st.sampled_from(PROTOCOLS),
+    st.sampled_from(BindingType),
+    st.sampled_from(NBMAS),
+    st.sampled_from((0, 1, 10, 60, 65535)),
+)
+removals = st.builds(Remove, st.sampled_from(PROTOCOLS))
+waits = st.builds(Wait, st.sampled_from((0.5, 1.0, 9.0, 40.0, 61.0)))
+
+
+class Kernel:
+    """The neighbours and routes that the effects add up to."""
+
+    def __init__(self) -> None:
+        self.neighbors: dict[Address, Address] = {}
+        self.routes: set[Prefix] = set()
+
+    def apply(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SetNeighbor():
+                    self.neighbors[effect.address] = effect.nbma
+                case DropNeighbor():
+                    del self.neighbors[effect.address]
+                case SetRoute():
+                    self.routes.add(effect.prefix)
+                case DropRoute():
+                    self.routes.remove(effect.prefix)
+                case _:
+                    pass
+
+
+@given(st.lists(updates | removals | waits, max_size=30))
+def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remove | Wait]) -> None:
+    engine, _ = an_engine(HUB, a_config())
+    instance = engine._instances["gre1"][Afi.IPV4]
+    cache = instance.station.cache
+    kernel = Kernel()
+    model: dict[Address, tuple[BindingType, Address, float]] = {}
+    now = 0.0
+    for step in script:
+        effects: list[Effect] = []
+        engine._context.effects = effects
+        match step:
+            case Update(protocol, kind, nbma, holding_time_s):
+                binding = cache.update(protocol, kind, nbma, now, holding_time_s=holding_time_s)
+                is_weaker = protocol in model and kind < model[protocol][0]
+                assert (binding is None) == is_weaker
+                if not is_weaker:
+                    ends = now + holding_time_s if holding_time_s else float("inf")
+                    model[protocol] = (kind, nbma, ends)
+            case Remove(protocol):
+                found = cache.get(protocol)
+                assert (found is not None) == (protocol in model)
+                if found is not None:
+                    instance.shortcuts.forget_binding(found, "the test says so")
+                    del model[protocol]
+            case Wait(seconds):
+                now += seconds
+                effects = engine.advance(now)
+                model = {key: each for key, each in model.items() if each[2] > now}
+        kernel.apply(effects)
+        assert {each.protocol: (each.type, each.nbma, each.expires_at) for each in cache} == model
+        assert kernel.neighbors == {key: nbma for key, (_, nbma, _) in model.items()}
+        assert kernel.routes == {host_prefix(key) for key in model}
+        for nbma in NBMAS:
+            count = sum(each[1] == nbma for each in model.values())
+            assert cache._per_nbma.get(nbma, 0) == count
+        deadline = engine.next_deadline()
+        assert deadline is None or deadline > now

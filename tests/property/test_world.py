@@ -1,0 +1,79 @@
+"""Misfortunes in any order: no step breaks a rule of `Station.check`, and fair weather mends everything."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nhrpd_py.core.events import CommandGiven
+from nhrpd_py.core.queries import Flush, FlushWhat
+from tests.builders import HUB, SPOKE_1, SPOKE_2, a_config, a_route, an_nhs
+from tests.dialogue import Dialogue, binding_at
+
+HOLDING_TIME_S = 60
+MAX_RETRY_S = 64.0
+NAMES = ("hub", "spoke-1", "spoke-2")
+VERBS = ("talk", "wait", "loss", "crash", "reboot", "down", "replace", "flush")
+
+steps = st.tuples(st.sampled_from(VERBS), st.sampled_from(NAMES), st.sampled_from((0.005, 1, 25)))
+
+
+def a_cloud(seed: int) -> Dialogue:
+    dialogue = Dialogue(seed=seed)
+    spokes = {"spoke-1": SPOKE_1, "spoke-2": SPOKE_2}
+    routes = [a_route(each.lan, via=each.tunnel) for each in spokes.values()]
+    config = a_config(redirect=True, holding_time_s=HOLDING_TIME_S)
+    dialogue.add("hub", HUB, config, routes=routes)
+    for name, site in spokes.items():
+        config = a_config(nhs=(an_nhs(),), holding_time_s=HOLDING_TIME_S)
+        routes = [a_route(each, via=HUB.tunnel) for each in ("172.16.0.0/12", "10.255.255.0/24")]
+        dialogue.add(name, site, config, routes=routes)
+    return dialogue
+
+
+def befall(dialogue: Dialogue, verb: str, name: str, seconds: float) -> None:
+    match verb:
+        case "talk":
+            one, other = ("spoke-1", "spoke-2") if name == "spoke-1" else ("spoke-2", "spoke-1")
+            dialogue.talk(one, other)
+        case "loss":
+            dialogue.loss = 0.0 if dialogue.loss else 0.3
+        case "crash":
+            dialogue.kill(name)
+            dialogue.run(seconds)
+            dialogue.boot(name)
+        case "reboot":
+            dialogue.kill(name)
+            dialogue.run(seconds)
+            dialogue.reboot(name)
+        case "down":
+            dialogue.tunnel_down(name)
+            dialogue.run(seconds)
+            dialogue.tunnel_up(name)
+        case "replace":
+            dialogue.replace_tunnel(name)
+        case "flush":
+            dialogue.give(name, CommandGiven(1, Flush(what=FlushWhat.ALL)))
+        case _:
+            pass
+    dialogue.run(seconds)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(steps, max_size=20), st.integers(0, 5))
+def test_whatever_befalls_the_cloud_it_works_again(
+    script: list[tuple[str, str, float]], seed: int
+) -> None:
+    dialogue = a_cloud(seed)
+    for step in script:
+        befall(dialogue, *step)
+    dialogue.loss = 0.0
+    dialogue.run(HOLDING_TIME_S / 3 + MAX_RETRY_S + 1.0)
+    hub = dialogue.stations["hub"]
+    for name in ("spoke-1", "spoke-2"):
+        station = dialogue.stations[name]
+        assert station.servers_up == [HUB.nbma]
+        assert binding_at(hub, station.site.tunnel) == station.outside
+    # What was asked in vain is left alone for a minute, what was refused for three.
+    dialogue.run(185.0)
+    dialogue.talk("spoke-1", "spoke-2")
+    dialogue.run(1.0)
+    assert dialogue.talk("spoke-1", "spoke-2") == ["spoke-1", "spoke-2"]

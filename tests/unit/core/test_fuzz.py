@@ -1,0 +1,240 @@
+"""Whatever comes in: no exception, bounded tables, a state that makes sense.
+
+Valid packets of all types, from all peers, are mutated with a right checksum (or not), and fed to a hub and a spoke in
+several configurations, between other events. The seed is fixed: a failure is found again.
+"""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from nhrpd_py.core import cache as cache_module
+from nhrpd_py.core import context as context_module
+from nhrpd_py.core import egress as egress_module
+from nhrpd_py.core import purge as purge_module
+from nhrpd_py.core import resolution as resolution_module
+from nhrpd_py.core import shortcut as shortcut_module
+from nhrpd_py.core.address import Afi, is_unicast
+from nhrpd_py.core.effects import SendPacket, SetNeighbor
+from nhrpd_py.core.events import (
+    AddressRemoved,
+    BindingFound,
+    Event,
+    NeighborSolicited,
+    PacketReceived,
+    RouteAdded,
+    RouteRemoved,
+    TrafficSeen,
+)
+from nhrpd_py.core.queries import View
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension, of_entries
+from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.message import decode, encode
+from nhrpd_py.packet.wire import internet_checksum
+from tests.unit.core.stations import (
+    AUTHENTICATION,
+    GRE,
+    HUB,
+    LAN,
+    SECRET,
+    Node,
+    a_data_packet,
+    a_hub,
+    a_map,
+    a_purge,
+    a_record,
+    a_registration,
+    a_registration_reply,
+    a_resolution_reply,
+    a_resolution_request,
+    a_route,
+    a_spoke,
+    a_tunnel_link,
+    an_address,
+    an_error,
+    an_indication,
+    host,
+    ip,
+    nat_extension,
+    nbma,
+    tunnel,
+)
+from tests.unit.packet.vectors import OBSERVED
+
+ROUNDS = 1500
+BOUND = 8
+
+
+def seeds(*, signed: bool) -> list[bytes]:
+    """Valid packets of all types, small and with everything in them."""
+    signature = (AUTHENTICATION,) if signed else ()
+    request = a_resolution_request(2, host(3))
+    everything = (
+        of_entries(4, (a_record(1), a_record(7))),
+        of_entries(5, (a_record(7),)),
+        of_entries(3, (a_record(3),)),
+        nat_extension((tunnel(2), nbma(50)), (tunnel(3), nbma(51))),
+        Extension(8, b"\0\0\x0cgroup", compulsory=False),
+        Extension(0x123, b"unknown"),
+    )
+    base = [
+        a_registration(2),
+        a_registration(2, flags=0x8002, entries=(ClientInformation(prefix_length=255),) * 3),
+        a_registration_reply(a_registration(2)),
+        request,
+        a_resolution_request(2, tunnel(3)),
+        a_resolution_request(2, HUB),
+        a_resolution_reply(request),
+        a_resolution_reply(request, request_id=2),
+        a_resolution_reply(request, entries=(ClientInformation(code=12),)),
+        a_purge(3, "172.16.3.0/24", tunnel(2)),
+        a_purge(3, "10.255.255.2/32", tunnel(2)),
+        replace(a_purge(3, "172.16.3.0/24", tunnel(3)), type=PacketType.PURGE_REPLY),
+        an_error(1, 6, request),
+        an_error(1, 11, a_registration(2)),
+        an_indication(1, host(2), host(3)),
+    ]
+    full = [replace(each, extensions=everything) for each in base]
+    ours = [replace(each, extensions=(*each.extensions, *signature)) for each in (*base, *full)]
+    return [encode(each) for each in ours] + list(OBSERVED.values())
+
+
+INTERESTING = (0, 1, 2, 3, 4, 5, 7, 8, 12, 16, 32, 63, 64, 127, 128, 254, 255)
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 8))):
+        at = rng.randrange(len(changed))
+        match rng.randrange(6):
+            case 0:
+                changed[at] = rng.choice(INTERESTING)
+            case 1:
+                changed[at] ^= 1 << rng.randrange(8)
+            case 2:
+                del changed[at : at + rng.randrange(1, 9)]
+            case 3:
+                changed[at:at] = rng.randbytes(rng.randrange(1, 9))
+            case 4:
+                changed[at : at + 4] = rng.choice((bytes(4), nbma(1), nbma(2), tunnel(2), HUB))
+            case _:
+                # Another request id: one that is waited for, perhaps.
+                changed[24:28] = rng.randrange(12).to_bytes(4)
+        if len(changed) < 28:
+            changed = bytearray(data)
+    if rng.random() < 0.9:
+        changed[10:12] = len(changed).to_bytes(2)
+        changed[12:14] = bytes(2)
+        changed[12:14] = internet_checksum(bytes(changed)).to_bytes(2)
+    return bytes(changed)
+
+
+def other_event(rng: random.Random) -> Event:
+    number = rng.randrange(2, 6)
+    return rng.choice(
+        (
+            TrafficSeen(GRE, rng.choice((GRE, 0)), a_data_packet(host(number), host(3))),
+            TrafficSeen(GRE, GRE, rng.randbytes(rng.randrange(40))),
+            NeighborSolicited(GRE, tunnel(number), b""),
+            NeighborSolicited(GRE, tunnel(number), nbma(number)),
+            RouteAdded(a_route("172.16.3.0/24", rng.choice((GRE, LAN, 0)), tunnel(number))),
+            RouteRemoved(a_route("172.16.3.0/24", GRE, tunnel(number))),
+            RouteAdded(a_route("172.16.0.0/16", GRE, HUB)),
+            BindingFound(GRE, tunnel(number), nbma(number), rng.choice((None, 5.0))),
+            AddressRemoved(LAN, host(2, 1), 24),
+            an_address(LAN, host(2, 1), 24),
+            a_tunnel_link(up=rng.random() < 0.7),
+            a_tunnel_link(),
+        )
+    )
+
+
+@pytest.fixture
+def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in (
+        (cache_module, "MAX_BINDINGS"),
+        (egress_module, "MAX_ANSWERS"),
+        (purge_module, "MAX_PURGES"),
+        (resolution_module, "MAX_RESOLUTIONS"),
+        (shortcut_module, "MAX_SHORTCUTS"),
+    ):
+        monkeypatch.setattr(module, name, BOUND)
+    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 4 * BOUND)
+
+
+NODES = {
+    "hub": lambda: a_hub(2, 3),
+    "hub that follows": lambda: a_hub(2, 3, shortcut=True, unique=True),
+    "spoke": lambda: a_spoke(2),
+    "spoke with everything": lambda: a_spoke(
+        2, redirect=True, unique=True, maps=(a_map(tunnel(9), nbma(9)),), prefix_length=24
+    ),
+    "signed": lambda: a_spoke(2, registered=False, authentication=SECRET),
+}
+
+
+def check(node: Node, now: float) -> None:
+    context = node.engine._context
+    for instances in node.engine._instances.values():
+        for instance in instances.values():
+            station = instance.station
+            bindings = list(station.cache)
+            assert len(bindings) <= BOUND
+            assert len(instance.shortcuts) <= BOUND
+            assert len(instance.resolver.resolutions) <= BOUND
+            assert len(instance.egress._answers) <= BOUND
+            assert len(instance.purges._purges) <= BOUND
+            assert sum(station.cache._per_nbma.values()) == len(bindings)
+            for binding in bindings:
+                assert binding.expires_at > now
+                assert binding.protocol not in context.local_addresses
+                assert is_unicast(binding.nbma)
+                assert len(binding.nbma) == 4
+                assert len(binding.protocol) * 8 == station.host_length
+            for shortcut in instance.shortcuts:
+                assert station.cache.get(shortcut.binding.protocol) is shortcut.binding
+                assert shortcut.expires_at > now
+    assert len(context.outstanding) <= 4 * BOUND
+    assert len(context.timers) <= 20 * BOUND
+    deadline = node.engine.next_deadline()
+    assert deadline is None or deadline > now
+
+
+@pytest.mark.usefixtures("small_tables")
+@pytest.mark.parametrize("name", list(NODES))
+def test_nothing_that_comes_in_breaks_the_engine(name: str) -> None:
+    rng = random.Random(name)
+    packets = seeds(signed=name == "signed")
+    node = NODES[name]()
+    node.give(an_address(GRE, ip("fd00::1" if "hub" in name else "fd00::2"), 128))
+    now = 0.0
+    for round_ in range(ROUNDS):
+        now += rng.choice((0.0, 0.1, 0.5, 7.0))
+        if rng.random() < 0.1:
+            event = other_event(rng)
+        else:
+            data = mutated(rng.choice(packets), rng)
+            event = PacketReceived(GRE, nbma(rng.choice((1, 2, 3, 4, 50))), data)
+        effects = node.give(event, now=now)
+        for effect in effects:
+            if isinstance(effect, SendPacket):
+                decode(effect.data)  # what we send is always well formed
+                assert len(effect.nbma) == 4
+            elif isinstance(effect, SetNeighbor):
+                assert len(effect.nbma) == 4
+                assert is_unicast(effect.nbma)
+        assert len(effects) < 20 * BOUND
+        check(node, now)
+        if round_ % 100 == 0:
+            for view in View:
+                node.rows(view, now)
+            node.engine.saved_state(now)
+    # It still does its job.
+    node.give(a_tunnel_link(up=False), now=now)
+    node.give(a_tunnel_link(), now=now)
+    node.run(now + 100000.0)
+    assert not [each for each in node.cache(now + 100000.0).values() if each[0] == "dynamic"]
+    instance = node.engine._instances["gre1"][Afi.IPV4]
+    assert instance.resolver.resolutions == {}

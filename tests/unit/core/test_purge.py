@@ -1,0 +1,273 @@
+"""Taking back, and believing others that do (RFC 2332 §5.2.5, §5.2.6)."""
+
+from dataclasses import replace
+
+import pytest
+
+from nhrpd_py.core import purge as purge_module
+from nhrpd_py.core.address import Afi, parse_prefix
+from nhrpd_py.core.effects import DropNeighbor, DropRoute
+from nhrpd_py.core.events import AddressRemoved, RouteRemoved
+from nhrpd_py.core.notices import PurgeReceived
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import PURGE_NO_REPLY, ErrorCode, PacketType
+from nhrpd_py.packet.message import Message
+from tests.unit.core.stations import (
+    AUTHENTICATION,
+    GRE,
+    HUB,
+    HUB_NBMA,
+    LAN,
+    SECRET,
+    Node,
+    a_hub,
+    a_map,
+    a_purge,
+    a_registration,
+    a_resolution_reply,
+    a_resolution_request,
+    a_route,
+    a_spoke,
+    a_tunnel_link,
+    an_error,
+    an_indication,
+    drops,
+    host,
+    kinds,
+    nbma,
+    of,
+    sent,
+    the,
+    the_packet,
+    tunnel,
+)
+
+PURGE = PacketType.PURGE_REQUEST
+REPLY = PacketType.PURGE_REPLY
+
+
+def a_shortcut_spoke() -> Node:
+    spoke = a_spoke(2)
+    request = the(sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA)))
+    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    return spoke
+
+
+def receive_purge(node: Node, prefix: str, number: int = 3, **fields) -> list:
+    purge = a_purge(number, prefix, tunnel(2), **fields)
+    return node.receive(purge, nbma(number), now=1.0)
+
+
+def removed(effects: list) -> int:
+    return the(of(effects, PurgeReceived)).removed
+
+
+# Received.
+
+
+def test_purge_of_a_prefix_removes_the_shortcuts_in_it() -> None:
+    spoke = a_shortcut_spoke()
+    effects = receive_purge(spoke, "172.16.3.0/24")
+    assert [str(each.prefix) for each in of(effects, DropRoute)] == ["172.16.3.0/24"]
+    assert removed(effects) == 1
+    assert spoke.shortcuts() == []
+
+
+def test_purge_of_more_than_a_shortcut_removes_it_too_and_one_of_less_does_not() -> None:
+    spoke = a_shortcut_spoke()
+    assert removed(receive_purge(spoke, "172.16.3.10/32")) == 0
+    assert len(spoke.shortcuts()) == 1
+    assert removed(receive_purge(spoke, "172.16.0.0/16")) == 1
+
+
+def test_purge_of_a_peer_removes_all_that_leans_on_it() -> None:
+    spoke = a_shortcut_spoke()
+    effects = receive_purge(spoke, "10.255.255.3/32")
+    assert [type(each) for each in effects if isinstance(each, DropRoute | DropNeighbor)] == [
+        DropRoute,
+        DropRoute,
+        DropNeighbor,
+    ]
+    assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+@pytest.mark.parametrize("length", [0, 32, 255, 33])
+def test_all_spellings_of_a_host_are_taken(length) -> None:
+    spoke = a_shortcut_spoke()
+    entry = ClientInformation(prefix_length=length, protocol=tunnel(3))
+    receive_purge(spoke, "10.255.255.3/32", entries=(entry,))
+    assert spoke.shortcuts() == []
+
+
+def test_purge_can_be_narrowed_to_one_nbma_address() -> None:
+    spoke = a_shortcut_spoke()
+    entry = ClientInformation(prefix_length=8, protocol=tunnel(3), nbma=nbma(9))
+    assert removed(receive_purge(spoke, "10.0.0.0/8", entries=(entry,))) == 0
+    narrow = ClientInformation(prefix_length=24, protocol=host(3), nbma=nbma(9))
+    assert removed(receive_purge(spoke, "172.16.3.0/24", entries=(narrow,))) == 0
+    right = replace(entry, nbma=nbma(3))
+    assert removed(receive_purge(spoke, "10.0.0.0/8", entries=(right,))) == 1
+
+
+def test_each_entry_is_purged_and_one_without_an_address_says_nothing() -> None:
+    spoke = a_shortcut_spoke()
+    entries = (
+        ClientInformation(prefix_length=24),
+        ClientInformation(prefix_length=24, protocol=host(3)),
+        ClientInformation(prefix_length=24, protocol=host(4)),
+    )
+    effects = receive_purge(spoke, "0.0.0.0/0", entries=entries)
+    assert [each.removed for each in of(effects, PurgeReceived)] == [1, 0]
+
+
+def test_client_takes_its_own_registration_back() -> None:
+    hub = a_hub(2, 3)
+    effects = hub.receive(a_purge(2, "10.255.255.2/32", HUB), nbma(2))
+    assert removed(effects) == 1
+    assert set(hub.cache()) == {"10.255.255.3"}
+
+
+def test_client_may_address_the_purge_to_itself() -> None:
+    hub = a_hub(2)
+    hub.receive(a_purge(2, "10.255.255.2/32", tunnel(2)), nbma(2))
+    assert hub.cache() == {}
+
+
+def test_nobody_takes_back_the_registration_of_another() -> None:
+    hub = a_hub(2, 3)
+    assert removed(hub.receive(a_purge(3, "10.255.255.2/32", HUB), nbma(3))) == 0
+    assert removed(hub.receive(a_purge(3, "10.255.255.0/24", HUB), nbma(3))) == 1
+    assert set(hub.cache()) == {"10.255.255.2"}
+
+
+def test_servers_and_configured_bindings_are_not_purged() -> None:
+    spoke = a_spoke(2, maps=(a_map(tunnel(9), nbma(9)),))
+    effects = receive_purge(spoke, "10.255.254.0/23", number=1)
+    assert removed(effects) == 0
+    assert len(spoke.cache()) == 2
+
+
+def test_purge_is_confirmed_even_if_there_was_nothing() -> None:
+    spoke = a_spoke(2)
+    vendor = Extension(8, b"\0\0\x0cx", compulsory=False)
+    purge = a_purge(3, "172.16.9.0/24", tunnel(2), extensions=(vendor,))
+    to, reply = the_packet(spoke.receive(purge, nbma(3)))
+    assert to == nbma(3)
+    assert reply == replace(purge, type=REPLY)
+
+
+def test_purge_that_wants_no_reply_gets_none() -> None:
+    effects = receive_purge(a_spoke(2), "172.16.9.0/24", flags=PURGE_NO_REPLY)
+    assert sent(effects) == []
+
+
+def test_confirmation_is_signed() -> None:
+    hub = a_hub(authentication=SECRET)
+    purge = a_purge(2, "10.255.255.2/32", HUB, extensions=(AUTHENTICATION,))
+    assert the_packet(hub.receive(purge, nbma(2)))[1].extensions == (AUTHENTICATION,)
+    unsigned = a_purge(2, "10.255.255.2/32", HUB)
+    assert drops(hub.receive(unsigned, nbma(2))) == ["authentication-failed"]
+
+
+def test_purge_for_somebody_else_is_handed_on() -> None:
+    effects = a_hub(2, 3).receive(a_purge(3, "172.16.3.0/24", tunnel(2)), nbma(3))
+    assert kinds(effects) == [(nbma(2), PURGE)]
+
+
+def test_purge_of_our_own_address_counts_from_our_servers_only() -> None:
+    spoke = a_spoke(2)
+    assert kinds(receive_purge(spoke, "10.255.255.2/32", number=3)) == [(nbma(3), REPLY)]
+    assert (HUB_NBMA, PacketType.REGISTRATION_REQUEST) in kinds(
+        receive_purge(spoke, "10.255.255.2/32", number=1)
+    )
+
+
+def test_purge_of_a_network_around_us_is_not_about_us() -> None:
+    effects = receive_purge(a_shortcut_spoke(), "10.255.255.0/24", number=1)
+    assert sent(effects, PacketType.REGISTRATION_REQUEST) == []
+    assert removed(effects) == 1
+
+
+# Sent.
+
+
+def a_purging_spoke() -> tuple[Node, Message]:
+    """Spoke 3, which told spoke 2 what is behind it, and then lost it at second 5."""
+    spoke = a_spoke(3)
+    spoke.receive(a_resolution_request(2, host(3)), nbma(2))
+    effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=5.0)
+    return spoke, the(sent(effects))
+
+
+def test_purge_has_the_prefix_and_zero_in_everything_else() -> None:
+    _, purge = a_purging_spoke()
+    assert purge.type is PURGE
+    assert purge.flags == 0
+    assert (purge.source_protocol, purge.destination_protocol) == (tunnel(3), tunnel(2))
+    assert purge.entries == (
+        ClientInformation(prefix_length=24, protocol=parse_prefix("172.16.3.0/24").address),
+    )
+
+
+def test_unconfirmed_purge_is_sent_four_times_with_its_id() -> None:
+    spoke, first = a_purging_spoke()
+    for at in (6.0, 8.0, 12.0):
+        assert sent(spoke.advance(at), PURGE) == [first]
+    spoke.run(20.0)
+    assert sent(spoke.run(60.0), PURGE) == []
+    assert first.request_id not in spoke.engine._context.outstanding
+
+
+def test_confirmed_purge_is_not_sent_again() -> None:
+    spoke, purge = a_purging_spoke()
+    spoke.receive(replace(purge, type=REPLY), nbma(2), now=5.5)
+    assert sent(spoke.run(60.0), PURGE) == []
+
+
+def test_reply_of_another_type_confirms_nothing() -> None:
+    spoke, purge = a_purging_spoke()
+    spoke.receive(replace(purge, type=PacketType.RESOLUTION_REPLY), nbma(2), now=5.5)
+    assert len(sent(spoke.advance(6.0), PURGE)) == 1
+
+
+def test_error_about_a_purge_ends_it() -> None:
+    spoke, purge = a_purging_spoke()
+    spoke.receive(an_error(2, ErrorCode.UNRECOGNIZED_EXTENSION, purge), nbma(2), now=5.5)
+    assert sent(spoke.run(60.0), PURGE) == []
+
+
+def test_confirmation_that_nobody_waits_for_is_dropped_in_silence() -> None:
+    spoke, purge = a_purging_spoke()
+    effects = spoke.receive(replace(purge, type=REPLY, request_id=9999), nbma(2), now=5.5)
+    assert drops(effects) == ["unsolicited-reply"]
+    assert sent(effects) == []
+
+
+def test_too_many_purges_at_once_are_left_to_the_holding_time(monkeypatch) -> None:
+    monkeypatch.setattr(purge_module, "MAX_PURGES", 1)
+    spoke = a_spoke(3)
+    for number in (2, 4):
+        spoke.receive(a_resolution_request(number, host(3)), nbma(number))
+    effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=5.0)
+    assert len(sent(effects, PURGE)) == 1
+
+
+def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:
+    spoke, _ = a_purging_spoke()
+    instance = spoke.engine._instances["gre1"][Afi.IPV4]
+    spoke.receive(a_registration(4), nbma(4), now=5.0)
+    binding = instance.station.cache.get(tunnel(4))
+    assert binding is not None
+    spoke.give(a_tunnel_link(up=False), now=5.1)
+    spoke.engine._context.effects = []
+    instance.purges.send(tunnel(4), nbma(4), parse_prefix("172.16.3.0/24"), 5.2)
+    instance.purges.hint(binding)
+    instance.purges.timer_due(12345, 5.2)
+    assert spoke.engine._context.effects == []
+
+
+def test_pending_purge_skips_a_beat_without_an_address_of_ours() -> None:
+    spoke, _ = a_purging_spoke()
+    spoke.give(AddressRemoved(GRE, tunnel(3), 32), now=5.5)
+    assert sent(spoke.advance(6.0)) == []

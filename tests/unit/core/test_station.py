@@ -1,0 +1,135 @@
+"""Our own end: messages, signatures, errors."""
+
+import pytest
+
+from nhrpd_py.core.address import Afi
+from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import ErrorCode, PacketType
+from nhrpd_py.packet.inner import peek
+from nhrpd_py.packet.message import encode
+from tests.unit.core.stations import (
+    AUTHENTICATION,
+    HUB,
+    HUB_NBMA,
+    SECRET,
+    a_hub,
+    a_registration,
+    a_registration_reply,
+    a_resolution_reply,
+    a_resolution_request,
+    a_tunnel_link,
+    an_error,
+    an_indication,
+    host,
+    nat_extension,
+    nbma,
+    packets,
+    tunnel,
+)
+
+
+def a_station(**settings) -> Station:
+    return a_hub(**settings).engine._instances["gre1"][Afi.IPV4].station
+
+
+def test_message_is_from_us() -> None:
+    message = a_station().message(PacketType.PURGE_REQUEST, tunnel(2), request_id=5)
+    assert (message.source_nbma, message.source_protocol) == (HUB_NBMA, HUB)
+    assert (message.afn, message.protocol_type, message.hop_count) == (1, 0x0800, 255)
+
+
+def test_station_is_ready_with_an_open_interface_and_both_addresses() -> None:
+    hub = a_hub()
+    instances = hub.engine._instances["gre1"]
+    assert instances[Afi.IPV4].station.ready
+    assert not instances[Afi.IPV6].station.ready
+    hub.give(a_tunnel_link(up=False))
+    assert not instances[Afi.IPV4].station.ready
+
+
+def test_signature_replaces_that_of_another_and_comes_last() -> None:
+    vendor = Extension(8, b"x", compulsory=False)
+    foreign = Extension(7, b"\0\0\0\1other")
+    assert a_station(authentication=SECRET).signed((foreign, vendor)) == (vendor, AUTHENTICATION)
+    assert a_station().signed((foreign, vendor)) == (vendor,)
+
+
+def test_own_nat_list_is_empty_or_has_our_post_nat_address() -> None:
+    station = a_station()
+    assert station.own_nat_extension() == nat_extension()
+    station.nat_nbma = nbma(50)
+    assert station.own_nat_extension() == nat_extension((HUB, nbma(50)))
+
+
+@pytest.mark.parametrize(
+    ("extensions", "found"),
+    [
+        ((), b""),
+        ((nat_extension(),), b""),
+        ((nat_extension((tunnel(3), nbma(3))),), b""),
+        ((nat_extension((tunnel(3), nbma(3)), (tunnel(2), nbma(50))),), nbma(50)),
+        ((nat_extension((tunnel(2), b"")),), b""),
+        ((Extension(9, b"\1\2\3", compulsory=False),), b""),
+    ],
+)
+def test_post_nat_address_is_the_one_of_that_protocol_address(extensions, found) -> None:
+    message = a_registration(2, extensions=extensions)
+    assert a_station().nat_address_in(message, tunnel(2)) == found
+
+
+def test_entries_of_something_else_are_none() -> None:
+    assert entries_in(Extension(9, b"\1"), a_registration(2)) == ()
+    assert entries_in(nat_extension((tunnel(2), nbma(2))), a_registration(2)) != ()
+
+
+def errors(about: bytes, **settings) -> list[bytes]:
+    hub = a_hub(**settings)
+    station = hub.engine._instances["gre1"][Afi.IPV4].station
+    station.context.effects = []
+    station.send_error(nbma(2), peek(about), about, ErrorCode.LOOP_DETECTED, 0.0, offset=17)
+    sent = packets(station.context.effects)
+    assert all(message.error_offset == 17 for _, message in sent)
+    return [message.destination_protocol for _, message in sent]
+
+
+def test_error_goes_to_who_made_the_packet() -> None:
+    request = a_resolution_request(2, host(3))
+    assert errors(encode(request)) == [tunnel(2)]
+    assert errors(encode(a_resolution_reply(request))) == [host(3)]
+    assert errors(encode(a_registration_reply(a_registration(2), server=tunnel(9)))) == [tunnel(9)]
+    assert errors(encode(an_indication(2, host(2), host(3)))) == [tunnel(2)]
+
+
+def test_nothing_is_said_about_errors_and_what_cannot_be_read() -> None:
+    assert errors(encode(an_error(2, 6, a_registration(1)))) == []
+    assert errors(b"") == []
+    assert errors(encode(an_error(2, 6, a_registration(1), source_protocol=b""))) == []
+
+
+def test_nothing_is_said_to_nobody_or_without_an_address_of_ours() -> None:
+    nobody = bytearray(encode(a_registration(2)))
+    nobody[20] = 0  # no source protocol address
+    assert errors(bytes(nobody)) == []
+    hub = a_hub()
+    station = hub.engine._instances["gre1"][Afi.IPV6].station
+    station.context.effects = []
+    data = encode(a_registration(2))
+    station.send_error(nbma(2), peek(data), data, ErrorCode.PROTOCOL_ERROR, 0.0)
+    assert station.context.effects == []
+
+
+def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
+    station = a_station()
+    station.context.effects = []
+    huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(4000))
+    station.send(nbma(2), station.message(PacketType.PURGE_REQUEST, tunnel(2), entries=huge))
+    assert packets(station.context.effects) == []
+    assert station.counters.sent[PacketType.PURGE_REQUEST] == 0
+    assert list(station.context.drops.values()) == [1]
+
+
+def test_record_says_nothing_about_a_prefix() -> None:
+    record = a_station().record(code=5)
+    assert (record.code, record.prefix_length, record.mtu, record.preference) == (5, 0, 0, 0)
