@@ -64,6 +64,8 @@ class Binding:
     """The kernel sent traffic to it lately; only known of cached ones."""
     probing: bool = False
     """The neighbour entry is STALE to find that out."""
+    shortcuts_end_at: float = NEVER
+    """When the first of the shortcuts that lean on it ends; they are renewed ahead of that."""
     routed: bool = False
     """It has a host route."""
     adopted: bool = False
@@ -162,7 +164,10 @@ class Cache:
             binding.nbma = nbma
             binding.created_at = now
             self._program(binding)
-        elif binding.probing:
+        elif binding.probing and not (
+            kind is BindingType.CACHED and binding.shortcuts_end_at < expires_at
+        ):
+            # Else the probe goes on: the peer's own request keeps the binding, but no shortcut.
             self._program(binding)
         # The expiry timer is lazy: when it fires early it looks at `expires_at` and sleeps again.
         if promoted or shortened or changed_time or kind is BindingType.CACHED:
@@ -238,6 +243,13 @@ class Cache:
         self._program(binding)
         return news
 
+    def watch(self, binding: Binding, shortcuts_end_at: float, now: float) -> None:
+        """Its shortcuts were renewed, or are new: whether they are used is asked ahead of their end."""
+        binding.shortcuts_end_at = shortcuts_end_at
+        if binding.probing:
+            self._program(binding)
+        self._arm(binding, now)
+
     def _program(self, binding: Binding) -> None:
         binding.probing = False
         ifindex = self._interface.ifindex
@@ -256,10 +268,10 @@ class Cache:
         else:
             timers.set(expiry, binding.expires_at)
         probe = self._key(TimerKind.BINDING_PROBE, binding.protocol)
-        if binding.type is not BindingType.CACHED:
+        if binding.type is not BindingType.CACHED or binding.probing:
             timers.stop(probe)
             return
-        left_s = binding.expires_at - now
+        left_s = max(1.0, min(binding.expires_at, binding.shortcuts_end_at) - now)
         timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
 
     def _leave_nbma(self, nbma: Address) -> None:

@@ -8,7 +8,7 @@ RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 
 from dataclasses import dataclass, replace
 
-from nhrpd_py.core.address import Address, Prefix, is_unicast
+from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.cache import BindingType
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.purge import PurgeSender
@@ -106,10 +106,21 @@ class Egress:
             self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
 
     def withdraw_all(self, now: float, *, final: bool) -> None:
-        """Takes back all answers that still count: we are somewhere else now, or (`final`) going away."""
+        """Takes back all answers that still count: we are somewhere else now, or (`final`) going away.
+
+        With them goes what each requester knows of our own address, for that came with the answer.
+        """
+        own = self._station.address
+        told: dict[tuple[Address, Address], None] = {}
         for answer in self._answers.values():
             if answer.expires_at > now:
-                self._purges.send(answer.requester, answer.nbma, answer.prefix, now, final=final)
+                told[answer.requester, answer.nbma] = None
+                if answer.prefix != host_prefix(own):
+                    self._purges.send(
+                        answer.requester, answer.nbma, answer.prefix, now, final=final
+                    )
+        for requester, nbma in told:
+            self._purges.send(requester, nbma, host_prefix(own), now, final=final)
         self._answers.clear()
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix
-from nhrpd_py.core.cache import Binding
+from nhrpd_py.core.cache import NEVER, Binding
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
 from nhrpd_py.core.prefixmap import PrefixMap
@@ -93,6 +93,7 @@ class ShortcutTable:
         old.holding_time_s = holding_time_s
         old.expires_at = now + holding_time_s
         self._station.context.timers.set(self._key(prefix), old.expires_at)
+        self._station.cache.watch(binding, self._first_end(binding), now)
         self.reassert(old)
         return old
 
@@ -133,6 +134,12 @@ class ShortcutTable:
         del of_peer[shortcut.prefix]
         if not of_peer:
             del self._by_peer[shortcut.binding.protocol]
+        shortcut.binding.shortcuts_end_at = self._first_end(shortcut.binding)
+
+    def _first_end(self, binding: Binding) -> float:
+        """When the first shortcut over a peer ends."""
+        over_it = self._by_peer.get(binding.protocol, {})
+        return min((each.expires_at for each in over_it.values()), default=NEVER)
 
     def _key(self, prefix: Prefix) -> TimerKey:
         return TimerKey(TimerKind.SHORTCUT_EXPIRY, self._station.interface.name, prefix)

@@ -300,7 +300,8 @@ def test_requesters_are_told_when_our_nbma_address_moves() -> None:
     effects = spoke.give(an_address(UNDERLAY, nbma(33), 24), now=6.0)
     assert kinds(effects) == [
         (HUB_NBMA, PacketType.REGISTRATION_REQUEST),
-        (nbma(2), PacketType.PURGE_REQUEST),
+        (nbma(2), PacketType.PURGE_REQUEST),  # the LAN
+        (nbma(2), PacketType.PURGE_REQUEST),  # our tunnel address: its binding came with the answer
     ]
     assert sent(effects, PacketType.PURGE_REQUEST)[0].source_nbma == nbma(33)
 
@@ -310,8 +311,9 @@ def test_shutdown_takes_all_answers_back_without_waiting_for_replies() -> None:
     ask(spoke)
     ask(spoke, tunnel(3), source_protocol=tunnel(4), source_nbma=nbma(4))
     effects = spoke.give(ShutdownRequested(), now=5.0)
-    assert purges(effects)[:2] == [
+    assert purges(effects)[:3] == [
         (nbma(2), tunnel(2), "24"),
+        (nbma(2), tunnel(2), "32"),
         (nbma(4), tunnel(4), "32"),
     ]
     flags = {message.flags for message in sent(effects, PacketType.PURGE_REQUEST)}

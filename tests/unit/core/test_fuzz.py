@@ -79,6 +79,23 @@ def seeds(*, signed: bool) -> list[bytes]:
         Extension(8, b"\0\0\x0cgroup", compulsory=False),
         Extension(0x123, b"unknown"),
     )
+    foreign = {"afn": 2, "source_nbma": ip("2001:db8::2"), "extensions": ()}
+    odd = [
+        a_registration(2, **foreign),
+        a_resolution_request(2, host(2, 77), **foreign),
+        # Behind a transit NHS, where all there is are claims.
+        *(
+            make(source_nbma=claimed, extensions=everything[:1])
+            for make in (a_registration, a_resolution_request)
+            for claimed in (bytes(4), nbma(1), nbma(2), ip("224.0.0.1"))
+        ),
+        a_resolution_request(3, host(1, 77), extensions=(of_entries(4, (a_record(7),)),)),
+        a_resolution_request(3, host(2, 77), extensions=(of_entries(4, (a_record(7),)),)),
+        # As long as a packet can be.
+        a_resolution_request(
+            2, host(3), extensions=(Extension(4), Extension(8, bytes(65400), compulsory=False))
+        ),
+    ]
     base = [
         a_registration(2),
         a_registration(2, flags=0x8002, entries=(ClientInformation(prefix_length=255),) * 3),
@@ -98,6 +115,7 @@ def seeds(*, signed: bool) -> list[bytes]:
     ]
     full = [replace(each, extensions=everything) for each in base]
     ours = [replace(each, extensions=(*each.extensions, *signature)) for each in (*base, *full)]
+    ours += odd
     return [encode(each) for each in ours] + list(OBSERVED.values())
 
 

@@ -639,3 +639,12 @@ def test_requester_in_our_own_name_is_not_believed() -> None:
 def test_kernel_is_not_answered_about_what_is_routed_elsewhere() -> None:
     spoke = a_spoke(2, routes=[a_route("10.255.255.0/24", UNDERLAY, nbma(254))])
     assert solicit(spoke, tunnel(9)) == []
+
+
+@pytest.mark.parametrize("target", [ip("224.0.0.5"), ip("255.255.255.255"), ip("127.0.0.1")])
+def test_nobody_is_asked_about_groups_even_where_a_default_route_leads_into_the_cloud(
+    target,
+) -> None:
+    spoke = a_spoke(2, routes=[a_route("0.0.0.0/0", GRE, HUB)])
+    assert sent(redirect(spoke, target)) == []
+    assert len(sent(redirect(spoke, ip("8.8.8.8")))) == 1
