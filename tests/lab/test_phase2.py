@@ -105,7 +105,7 @@ def test_a_neighbour_in_use_outlives_its_holding_time_and_an_idle_one_goes(
     lab: Lab, one: NhrpdNode
 ) -> None:
     two = lab.spokes[1]
-    seconds = HOLDING_TIME_S * 2.2
+    seconds = HOLDING_TIME_S * 1.6
     assert one.ping_lan(two, count=20, interval_s=0.05, wait_s=2.0).lost == 0
     wait_until(lambda: one.binding(two.tunnel, "cached"), 5.0, "the answer")
     with one.capture() as wire, ThreadPoolExecutor() as pool:
