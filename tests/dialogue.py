@@ -47,8 +47,8 @@ from nhrpd_py.core.events import (
     TrafficSeen,
 )
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.nhs import NhsState
 from nhrpd_py.core.notices import Notice
+from nhrpd_py.core.servers import NhsState
 from nhrpd_py.packet import Message, PacketType, decode
 from tests.builders import GRE, Site, a_data_packet, a_gre_link, links_of
 from tests.describe import describe_effect, describe_message, describe_notice

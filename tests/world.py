@@ -43,7 +43,7 @@ from nhrpd_py.core.events import (
     TrafficSeen,
 )
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.nhs import NhsState
+from nhrpd_py.core.servers import NhsState
 
 ETH, LAN = 2, 3
 HUB_NAME = "hub.example.net"

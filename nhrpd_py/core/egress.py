@@ -6,7 +6,7 @@ be broken. Who was told what is remembered: when the route behind an answer move
 RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.cache import BindingType
@@ -15,7 +15,6 @@ from nhrpd_py.core.purge import PurgeSender
 from nhrpd_py.core.routing import Location, Routing, Where
 from nhrpd_py.core.station import Station
 from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import (
     NAT,
     RESOLUTION_AUTHORITATIVE,
@@ -185,28 +184,13 @@ class Egress:
         flags = message.flags & (RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT)
         if entry.code == CieCode.SUCCESS:
             flags |= RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
-        extensions: list[Extension] = []
-        for extension in message.extensions:
-            match extension.type:
-                case ExtensionType.RESPONDER_ADDRESS:
-                    extensions.append(of_entries(extension.type, (station.record(),)))
-                case ExtensionType.NAT_ADDRESS:
-                    extensions.append(station.own_nat_extension())
-                case _:
-                    extensions.append(extension)
-        reply = replace(
-            station.message(
-                PacketType.RESOLUTION_REPLY,
-                message.destination_protocol,
-                flags=flags,
-                request_id=message.request_id,
-                entries=(entry,),
-                extensions=station.signed(tuple(extensions)),
-            ),
-            afn=message.afn,
-            source_nbma=message.source_nbma,
-            source_nbma_subaddress=message.source_nbma_subaddress,
-            source_protocol=message.source_protocol,
+        reply = station.reply(
+            PacketType.RESOLUTION_REPLY,
+            message,
+            message.destination_protocol,
+            flags=flags,
+            entries=(entry,),
+            nat=station.own_nat_extension(),
         )
         station.send(nbma, reply)
 

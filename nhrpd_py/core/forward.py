@@ -80,14 +80,18 @@ def _handed_on(
     station: Station, egress: Station, message: Message, extension: Extension
 ) -> Extension:
     """An extension as the next hop gets it."""
-    record = (
-        ExtensionType.REVERSE_TRANSIT_NHS if message.is_reply else ExtensionType.FORWARD_TRANSIT_NHS
-    )
-    if extension.type == record:
+    if extension.type == _transit_record(message):
         return replace(extension, value=extension.value + encode_entries((egress.record(),)))
     if extension.type == ExtensionType.NAT_ADDRESS and not extension.value:
         return _translated(station, message, extension)
     return extension
+
+
+def _transit_record(message: Message) -> ExtensionType:
+    """Where transit NHSs write themselves: replies have a record of their own (§5.3.2, §5.3.3)."""
+    if message.is_reply:
+        return ExtensionType.REVERSE_TRANSIT_NHS
+    return ExtensionType.FORWARD_TRANSIT_NHS
 
 
 def _translated(station: Station, message: Message, extension: Extension) -> Extension:
@@ -110,10 +114,7 @@ def _loops(station: Station, message: Message) -> bool:
             station.address,
             station.interface.nbma,
         )
-    record = (
-        ExtensionType.REVERSE_TRANSIT_NHS if message.is_reply else ExtensionType.FORWARD_TRANSIT_NHS
-    )
-    suspects = [record]
+    suspects = [_transit_record(message)]
     if message.type is PacketType.RESOLUTION_REPLY:
         suspects.append(ExtensionType.RESPONDER_ADDRESS)
     for kind in suspects:

@@ -9,12 +9,13 @@ from nhrpd_py.core.context import Context
 from nhrpd_py.core.egress import Egress
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.interface import Interface
-from nhrpd_py.core.nhs import NhsClient, NhsState
+from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import BindingAdopted
 from nhrpd_py.core.purge import PurgeReceiver, PurgeSender
 from nhrpd_py.core.registration import RegistrationServer
 from nhrpd_py.core.resolution import Resolver
 from nhrpd_py.core.routing import Routing
+from nhrpd_py.core.servers import NhsState
 from nhrpd_py.core.shortcut import ShortcutTable
 from nhrpd_py.core.station import Station
 from nhrpd_py.core.timers import TimerKey, TimerKind
@@ -78,9 +79,7 @@ class Instance:
         for each in station.config.maps:
             if len(each.protocol) * 8 == station.host_length:
                 station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
-        station.cache.reassert()
-        for shortcut in self.shortcuts:
-            self.shortcuts.reassert(shortcut)
+        station.cache.reassert()  # no shortcuts: they did not outlive `closed`
 
     def closed(self, reason: str) -> None:
         """The netdev is down or gone. What peers registered keeps until its time is over; shortcuts do not."""

@@ -13,14 +13,18 @@ RFC 2332 §5.2.3, §5.2.4.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.core.cache import BindingType
-from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import ErrorReceived, NameUnresolved, NhsDown, NhsUp
+from nhrpd_py.core.servers import (
+    FIRST_RETRY_S,
+    NAME_RETRY_S,
+    NhsState,
+    Registration,
+    Server,
+)
 from nhrpd_py.core.shortcut import ShortcutTable
 from nhrpd_py.core.station import Station, entries_in
 from nhrpd_py.core.timers import TimerKey, TimerKind
@@ -38,78 +42,17 @@ from nhrpd_py.packet.iana import (
 )
 from nhrpd_py.packet.message import Message
 
-FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 64.0
 LOST_AFTER = 3
 """Unanswered requests until an NHS counts as lost."""
 RENEWAL_SHARE = 3
 """A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
-NAME_RETRY_S = 5.0
 NAME_MAX_RETRY_S = 60.0
 NAME_REFRESH_S = 300.0
 """getaddrinfo tells no TTL; a hub that moves is found within this time, or at once when it is lost."""
 MAX_ADDRESSES_PER_NAME = 16
 UNIQUE_PREFIX_LENGTH = 0xFF
 """§5.2.3: with the unique bit the prefix length must be 255."""
-
-
-class NhsState(StrEnum):
-    DOWN = "down"
-    PROBE = "probe"
-    REGISTERING = "registering"
-    UP = "up"
-
-
-@dataclass(slots=True, eq=False)
-class Registration:
-    """Our registration with one NBMA address of an NHS."""
-
-    server: "Server"
-    nbma: Address
-    state: NhsState = NhsState.DOWN
-    protocol: Address = b""
-    """The NHS's overlay address, as its last reply told."""
-    request_id: int = 0
-    """Of the request that is unanswered, or 0."""
-    retry_s: float = FIRST_RETRY_S
-    lost: int = 0
-    """Requests unanswered in a row."""
-    up_since: float = 0.0
-    next_at: float | None = None
-    last_error: str | None = None
-    requests_sent: int = 0
-    replies_received: int = 0
-    client: "NhsClient" = field(kw_only=True)
-
-    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        self.client.reply_received(self, message, now)
-
-    def error_received(self, code: int, now: float) -> None:
-        self.client.error_received(self, code)
-
-
-@dataclass(slots=True, eq=False)
-class Server:
-    """One configured NHS."""
-
-    index: int
-    config: NhsConfig
-    literal: Address
-    """The address when `nbma` is one, else empty."""
-    registrations: dict[Address, Registration] = field(default_factory=dict)
-    resolving: bool = False
-    name_error: str | None = None
-    name_retry_s: float = NAME_RETRY_S
-
-    @property
-    def is_hopeful(self) -> bool:
-        """Tells whether worse priorities should wait: up, or on the first tries."""
-        if not self.registrations:
-            return self.name_error is None
-        return any(
-            each.state in (NhsState.UP, NhsState.REGISTERING)
-            for each in self.registrations.values()
-        )
 
 
 class NhsClient:

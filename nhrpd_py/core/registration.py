@@ -11,7 +11,7 @@ from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
 from nhrpd_py.core.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension, of_entries
+from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import (
     NAT,
     REGISTRATION_UNIQUE,
@@ -118,30 +118,15 @@ class RegistrationServer:
         nbma: Address,
     ) -> None:
         station = self._station
-        extensions = []
-        for extension in message.extensions:
-            match extension.type:
-                case ExtensionType.RESPONDER_ADDRESS:
-                    extensions.append(of_entries(extension.type, (station.record(),)))
-                case ExtensionType.NAT_ADDRESS:
-                    extensions.append(self._nat_reply(message, extension, nbma))
-                case _:
-                    # §5.3: everything of the request comes back, known or not.
-                    extensions.append(extension)
-        reply = replace(
-            station.message(
-                PacketType.REGISTRATION_REPLY,
-                # Our address, not the destination asked: how an anonymous client gets to know it.
-                station.address,
-                flags=message.flags & (REGISTRATION_UNIQUE | NAT),
-                request_id=message.request_id,
-                entries=entries,
-                extensions=station.signed(tuple(extensions)),
-            ),
-            afn=message.afn,
-            source_nbma=message.source_nbma,
-            source_nbma_subaddress=message.source_nbma_subaddress,
-            source_protocol=message.source_protocol,
+        asked = message.extension(ExtensionType.NAT_ADDRESS)
+        reply = station.reply(
+            PacketType.REGISTRATION_REPLY,
+            message,
+            # Our address, not the destination asked: how an anonymous client gets to know it.
+            station.address,
+            flags=message.flags & (REGISTRATION_UNIQUE | NAT),
+            entries=entries,
+            nat=self._nat_reply(message, asked, nbma) if asked is not None else None,
         )
         station.send(nbma, reply)
 

@@ -26,7 +26,7 @@ from nhrpd_py.packet.extension import (
 )
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
 from nhrpd_py.packet.inner import OffendingHeader
-from nhrpd_py.packet.message import Message, encode
+from nhrpd_py.packet.message import REPLIES, Message, encode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
 HOP_COUNT = 255
@@ -37,9 +37,6 @@ RECORD_PREFIX_LENGTH = 0
 """Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
 
 _PACKET_TYPES = len(PacketType) + 1
-_REPLIES = frozenset(
-    {PacketType.RESOLUTION_REPLY, PacketType.REGISTRATION_REPLY, PacketType.PURGE_REPLY}
-)
 
 
 class Counters:
@@ -124,6 +121,44 @@ class Station:
             payload=payload,
             error_code=error_code,
             error_offset=error_offset,
+        )
+
+    def reply(
+        self,
+        kind: PacketType,
+        request: Message,
+        destination: Address,
+        *,
+        flags: int,
+        entries: tuple[ClientInformation, ...],
+        nat: Extension | None,
+    ) -> Message:
+        """Our reply: the request's source and id stay, so that the requester knows it (§5.2.0.1).
+
+        Every extension of the request comes back in its place, known or not (§5.3); we fill in the responder
+        address, and `nat` takes the place of the NAT address extension.
+        """
+        extensions = []
+        for extension in request.extensions:
+            if extension.type == ExtensionType.RESPONDER_ADDRESS:
+                extensions.append(of_entries(extension.type, (self.record(),)))
+            elif extension.type == ExtensionType.NAT_ADDRESS and nat is not None:
+                extensions.append(nat)
+            else:
+                extensions.append(extension)
+        return Message(
+            type=kind,
+            afn=request.afn,
+            protocol_type=self.protocol_type,
+            hop_count=HOP_COUNT,
+            flags=flags,
+            request_id=request.request_id,
+            source_nbma=request.source_nbma,
+            source_nbma_subaddress=request.source_nbma_subaddress,
+            source_protocol=request.source_protocol,
+            destination_protocol=destination,
+            entries=entries,
+            extensions=self.signed(tuple(extensions)),
         )
 
     def signed(self, extensions: tuple[Extension, ...]) -> tuple[Extension, ...]:
@@ -213,7 +248,7 @@ class Station:
         if offender is None or offender.type == PacketType.ERROR_INDICATION or not self.ready:
             return
         # The sender of a reply is the station that the request was for.
-        is_reply = offender.type in _REPLIES
+        is_reply = offender.type in REPLIES
         to = offender.destination_protocol if is_reply else offender.source_protocol
         if not to or not self.context.errors.take(now):
             return

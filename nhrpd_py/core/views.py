@@ -9,7 +9,6 @@ from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.interface import Interface
-from nhrpd_py.core.nhs import NhsState, Server
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.resolution import Resolution, Trigger
 from nhrpd_py.core.rows import (
@@ -22,6 +21,7 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
+from nhrpd_py.core.servers import NhsState, Server
 from nhrpd_py.core.state import SavedBinding, SavedState
 from nhrpd_py.core.station import Station
 from nhrpd_py.packet.iana import PacketType

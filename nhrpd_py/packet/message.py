@@ -50,7 +50,7 @@ INDICATIONS = frozenset({PacketType.ERROR_INDICATION, PacketType.TRAFFIC_INDICAT
 _REQUESTS = frozenset(
     {PacketType.RESOLUTION_REQUEST, PacketType.REGISTRATION_REQUEST, PacketType.PURGE_REQUEST}
 )
-_REPLIES = frozenset(
+REPLIES = frozenset(
     {PacketType.RESOLUTION_REPLY, PacketType.REGISTRATION_REPLY, PacketType.PURGE_REPLY}
 )
 
@@ -111,7 +111,7 @@ class Message:
     @property
     def is_reply(self) -> bool:
         """Tells whether the packet answers; it travels from destination to source."""
-        return self.type in _REPLIES
+        return self.type in REPLIES
 
     def extension(self, type: int) -> Extension | None:  # noqa: A002 - the field's name
         """Finds the first extension of a type."""

@@ -97,8 +97,7 @@ class Kernel:
         parts = (part.counters for part in (self._requests, self._follower) if part is not None)
         return sum(parts, self._counters.copy())
 
-    # --- verbs ------------------------------------------------------------------------------------
-    # -----------------
+    # Verbs.
 
     def set_neighbor(self, effect: SetNeighbor) -> None:
         wanted = self._wanted.get(effect.ifindex)
@@ -175,8 +174,7 @@ class Kernel:
             return True
         return False
 
-    # --- tasks ------------------------------------------------------------------------------------
-    # -----------------
+    # Tasks.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tells all links, addresses and routes, reports its start, and works until cancelled.
@@ -261,8 +259,7 @@ class Kernel:
             raise RuntimeError("the kernel store does not run")
         return self._requests
 
-    # --- opening ----------------------------------------------------------------------------------
-    # -----------------
+    # Opening.
 
     async def _open(self, wanted: Wanted) -> None:
         ifindex = wanted.ifindex
@@ -293,8 +290,7 @@ class Kernel:
         if self._wanted.get(ifindex) is wanted:
             self._audit_asked.set()
 
-    # --- what the follower and the request socket tell
-    # --------------------------------------------------------------
+    # What the follower and the request socket tell.
 
     def link_seen(self, link: LinkChanged) -> None:
         wanted = self._wanted.get(link.ifindex)
@@ -348,8 +344,7 @@ class Kernel:
                 events.append(KernelRefused(*named, refusal.text))
         self._inbox.offer(events)
 
-    # --- comparing --------------------------------------------------------------------------------
-    # -----------------
+    # Comparing.
 
     async def _audit_for_ever(self) -> None:
         while True:

@@ -47,8 +47,7 @@ class Mirror:
         """The routes of others that a route of ours would replace."""
         return self._routes.get((prefix, metric), ())
 
-    # --- notifications
-    # ---------------------------------------------------------------------------------------------
+    # Notifications.
 
     def link_changed(self, link: LinkChanged) -> list[Event]:
         before = self.links.get(link.ifindex)
@@ -133,8 +132,7 @@ class Mirror:
             self._multipath.discard(key)
         return [RouteRemoved(route)]
 
-    # --- dumps ------------------------------------------------------------------------------------
-    # -----------------
+    # Dumps.
 
     def sync_links(self, dumped: Iterable[LinkChanged]) -> list[Event]:
         found = {link.ifindex: link for link in dumped}
