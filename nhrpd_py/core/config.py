@@ -6,8 +6,10 @@ anything. Field names are the file's keys with `-` as `_`, and durations carry t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias, Union
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, Prefix
 
 DEFAULT_HOLDING_TIME_S = 600
 MAX_HOLDING_TIME_S = 65535
@@ -44,6 +46,48 @@ class MapConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IpsecConfig:
+    """What protects an interface: a connection of swanctl.conf, or one of ours ([profile.NAME])."""
+
+    profile: str
+    """The connection, and the name of its CHILD_SA, that is cloned for each peer."""
+    fallback_profile: str | None = None
+    """Tried in turn after an attempt with `profile` failed."""
+    peer_identity: str | None = None
+    """The IKE identity that peers other than servers must have (wildcards as in swanctl.conf). None: the profile's,
+    or `%any` where the profile names one exact identity, which no other peer can have."""
+
+
+class Unlisted(StrEnum):
+    """What becomes of a peer whose identity no rule names."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizeRule:
+    """What peers of an identity may claim. All rules whose pattern matches add up."""
+
+    identity: str
+    """A pattern for the authenticated IKE identity: `*` and `?` stand for any text and one character."""
+    protocol: tuple[Prefix, ...] = ()
+    """Tunnel addresses that it may register and answer with."""
+    prefixes: tuple[Prefix, ...] = ()
+    """Networks that may lie behind it; its tunnel addresses are always among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizeConfig:
+    """Who may claim what on a protected interface."""
+
+    rules: tuple[AuthorizeRule, ...] = ()
+    unlisted: Unlisted = Unlisted.ALLOW
+    certificate: bool = False
+    """The address blocks (RFC 3779) of the peer's certificate are the policy, instead of rules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceConfig:
     """One mGRE netdev that speaks NHRP."""
 
@@ -62,6 +106,9 @@ class InterfaceConfig:
     """Cisco clear text, 1–8 octets."""
     nhs: tuple[NhsConfig, ...] = ()
     maps: tuple[MapConfig, ...] = ()
+    ipsec: IpsecConfig | None = None
+    """None: what protects the tunnel, if anything, is not our business."""
+    authorize: AuthorizeConfig = field(default_factory=AuthorizeConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +134,24 @@ class RoutesConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViciConfig:
+    """How to reach strongSwan's charon, and where its profiles are."""
+
+    socket: str = "/run/charon.vici"
+    swanctl_config: str = "/etc/swanctl/swanctl.conf"
+    """The file that profiles are taken from, read by the `swanctl` command itself."""
+
+
+ProfileValue: TypeAlias = Union[str, tuple[str, ...], Mapping[str, "ProfileValue"]]
+"""A value of a profile as VICI has it: text, a list, or a section."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     nflog: NflogConfig = field(default_factory=NflogConfig)
     routes: RoutesConfig = field(default_factory=RoutesConfig)
+    vici: ViciConfig = field(default_factory=ViciConfig)
+    profiles: Mapping[str, Mapping[str, ProfileValue]] = field(default_factory=dict)
+    """Connections of our own file ([profile.NAME]), with the keys of swanctl.conf; they beat its connections."""
     interfaces: Mapping[str, InterfaceConfig] = field(default_factory=dict)

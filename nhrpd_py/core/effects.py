@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.notices import Notice
 
 
@@ -22,11 +23,24 @@ class SendPacket:
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """The GRE traffic that must never leave or enter in clear."""
+
+    key: int | None
+    ipv6: bool
+    """The underlay's family."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenInterface:
-    """Prepare a tunnel (NOARP cleared, solicitations to us, no ICMP redirects) and receive NHRP from it."""
+    """Prepare a tunnel (NOARP cleared, solicitations to us, no ICMP redirects) and receive NHRP from it.
+
+    With a guard, only once that stands; it stays when the interface is closed.
+    """
 
     ifindex: int
     name: str
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,29 @@ class DropRoute:
     ifindex: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantSa:
+    """Keep a CHILD_SA between two addresses up, until `DropSa`. One a (profile, local, remote); said again it
+    replaces what was said before, and the next attempt is made at once instead of after its back-off."""
+
+    ipsec: IpsecConfig
+    local: Address
+    remote: Address
+    server: bool
+    """An NHS of ours: the profile's own remote identity is for it. Else `peer_identity` is."""
+    delay_s: float = 0.0
+    """How long to leave the other end the first go, so that not both initiate."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropSa:
+    """Nobody needs the SA any more: make no more attempts. What is up ends by charon's own rules (inactivity)."""
+
+    profile: str
+    local: Address
+    remote: Address
+
+
 @dataclass(frozen=True, slots=True)
 class ResolveName:
     """Look a host name up once; a `NameResolved` follows."""
@@ -101,6 +138,8 @@ Effect: TypeAlias = (
     | DropNeighbor
     | SetRoute
     | DropRoute
+    | WantSa
+    | DropSa
     | ResolveName
     | AnswerCommand
     | Halt

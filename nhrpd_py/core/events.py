@@ -136,6 +136,64 @@ class BindingFound:
     claimed_nbma: Address = b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Association:
+    """A CHILD_SA in transport mode, installed in the kernel. One pair of addresses may have several."""
+
+    id: int
+    """charon's uniqueid of the CHILD_SA; a rekeying gives a new one."""
+    local: Address
+    remote: Address
+    """As the outer header has it: of a peer behind NAT the translated address."""
+    identity: str
+    """The IKE identity that the peer proved, as charon prints it."""
+    address_blocks: tuple[Prefix, ...] | None = None
+    """The RFC 3779 blocks of its certificate; None where the certificate is not known or has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaInstalled:
+    """A CHILD_SA carries traffic from now on. For each one that exists also after every connect to charon."""
+
+    association: Association
+
+
+@dataclass(frozen=True, slots=True)
+class SaGone:
+    """A CHILD_SA is no more: deleted, rekeyed (its successor was reported before), or lost with its kernel state."""
+
+    local: Address
+    remote: Address
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaFailed:
+    """An attempt to get a wanted SA failed; the supervisor tries again by itself."""
+
+    local: Address
+    remote: Address
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecReady:
+    """charon is there and has told all its SAs."""
+
+    version: str
+    patched: bool
+    """It knows `my-host` and `other-host` (Alpine's and VyOS's builds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecLost:
+    """charon cannot be reached. Its SAs may live on in the kernel; what really went is reported by SaGone."""
+
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class KernelRefused:
     """The kernel would not take a neighbour or route (`what` names it for people)."""
@@ -187,6 +245,11 @@ Event: TypeAlias = (
     | NeighborSolicited
     | NeighborLost
     | BindingFound
+    | SaInstalled
+    | SaGone
+    | SaFailed
+    | IpsecReady
+    | IpsecLost
     | KernelRefused
     | NameResolved
     | InterfaceRefused
