@@ -7,7 +7,7 @@ anything. Field names are the file's keys with `-` as `_`, and durations carry t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from nhrpd_py.core.address import Address, Prefix
 
@@ -142,7 +142,7 @@ class ViciConfig:
     """The file that profiles are taken from, read by the `swanctl` command itself."""
 
 
-ProfileValue: TypeAlias = Union[str, tuple[str, ...], Mapping[str, "ProfileValue"]]
+ProfileValue: TypeAlias = "str | tuple[str, ...] | Mapping[str, ProfileValue]"
 """A value of a profile as VICI has it: text, a list, or a section."""
 
 
