@@ -15,7 +15,6 @@ from nhrpd_py.core.purge import PurgeReceiver, PurgeSender
 from nhrpd_py.core.registration import RegistrationServer
 from nhrpd_py.core.resolution import Resolver
 from nhrpd_py.core.routing import Routing
-from nhrpd_py.core.servers import NhsState
 from nhrpd_py.core.shortcut import ShortcutTable
 from nhrpd_py.core.station import Station
 from nhrpd_py.core.timers import TimerKey, TimerKind
@@ -56,9 +55,7 @@ class Instance:
         address = station.interface.own_address(station.afi)
         moved = address != station.address
         if moved and station.address and address:
-            for registration in self.client.registrations():
-                if registration.state is NhsState.UP:
-                    self.client.deregister(registration)  # the old address, while we still know it
+            self.client.deregister()  # the old address, while we still know it
         station.address = address
         if moved and address:
             own = station.cache.get(address)
@@ -150,9 +147,7 @@ class Instance:
     def shut_down(self, now: float) -> None:
         """Tells others what is no longer true, and withdraws everything from the kernel."""
         self.egress.withdraw_all(now, final=True)
-        for registration in self.client.registrations():
-            if registration.state is NhsState.UP:
-                self.client.deregister(registration)
+        self.client.deregister()
         self.client.stop()
         self.resolver.forget_all()
         self.purges.finish_all()

@@ -1,68 +1,35 @@
-"""The client's side of registration: next hop servers, and our registrations with them.
+"""Which next hop servers we register with, by name, address, cluster and priority.
 
-Each configured NHS is a `Server`; each NBMA address that its name has is a `Registration` of its own, a small state
-machine:
-
-    DOWN ──(wanted)──► REGISTERING ──(reply)──► UP ──(a third of the holding time)──► asks again, stays UP
-      ▲                     │ three requests lost     │ three requests lost
-      └──(not wanted)── PROBE ◄───────────────────────┘     PROBE goes on asking, at most every 64 s
-
-A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s. Within a cluster a worse
-priority is wanted only while no better one is up or on its first tries. Owned by the instance.
-RFC 2332 §5.2.3, §5.2.4.
+Each configured NHS is a `Server`; each NBMA address that its name has is a `Registration` of its own, which the
+`registrant` moves from state to state. Within a cluster a worse priority is wanted only while no better one is up or on
+its first tries. Owned by the instance.
 """
 
 from collections.abc import Iterator
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.core.cache import BindingType
 from nhrpd_py.core.effects import ResolveName
-from nhrpd_py.core.notices import ErrorReceived, NameUnresolved, NhsDown, NhsUp
-from nhrpd_py.core.servers import (
-    FIRST_RETRY_S,
-    NAME_RETRY_S,
-    NhsState,
-    Registration,
-    Server,
-)
+from nhrpd_py.core.notices import NameUnresolved
+from nhrpd_py.core.registrant import Registrant
+from nhrpd_py.core.servers import NAME_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.shortcut import ShortcutTable
-from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.core.station import Station
 from nhrpd_py.core.timers import TimerKey, TimerKind
-from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension
-from nhrpd_py.packet.iana import (
-    NAT,
-    PURGE_NO_REPLY,
-    REGISTRATION_UNIQUE,
-    CieCode,
-    ExtensionType,
-    PacketType,
-    describe_cie,
-    describe_error,
-)
-from nhrpd_py.packet.message import Message
 
-MAX_RETRY_S = 64.0
-LOST_AFTER = 3
-"""Unanswered requests until an NHS counts as lost."""
-RENEWAL_SHARE = 3
-"""A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
 NAME_MAX_RETRY_S = 60.0
 NAME_REFRESH_S = 300.0
 """getaddrinfo tells no TTL; a hub that moves is found within this time, or at once when it is lost."""
 MAX_ADDRESSES_PER_NAME = 16
-UNIQUE_PREFIX_LENGTH = 0xFF
-"""§5.2.3: with the unique bit the prefix length must be 255."""
 
 
 class NhsClient:
     """All NHSs of one station. `active` while the station can register at all."""
 
-    __slots__ = ("_shortcuts", "_station", "active", "servers")
+    __slots__ = ("_registrant", "_station", "active", "servers")
 
     def __init__(self, station: Station, shortcuts: ShortcutTable) -> None:
         self._station = station
-        self._shortcuts = shortcuts
+        self._registrant = Registrant(station, shortcuts, overseer=self)
         self.active = False
         self.servers = [
             Server(index, config, _literal(config.nbma))
@@ -88,7 +55,7 @@ class NhsClient:
         self.active = True
         for registration in self.registrations():
             if registration.state is not NhsState.DOWN:
-                self._restart(registration, now)
+                self._registrant.restart(registration, now)
         for server in self.servers:
             if server.literal:
                 self._set_addresses(server, (server.literal,), now)
@@ -103,14 +70,14 @@ class NhsClient:
             self._station.context.timers.stop(self._resolve_key(server))
             server.resolving = False  # an answer that comes meanwhile is not heard
             for registration in server.registrations.values():
-                self._release(registration)
+                self._registrant.release(registration)
 
     def kick(self, now: float, nbma: Address) -> bool:
         """Registers anew at once with the NHS at `nbma`: it told us that it lost us. Tells whether it is one."""
         found = [each for each in self.registrations() if each.nbma == nbma]
         for registration in found:
             if registration.state is not NhsState.DOWN:
-                self._restart(registration, now)
+                self._registrant.restart(registration, now)
         return bool(found)
 
     def name_resolved(
@@ -154,61 +121,23 @@ class NhsClient:
             ),
             None,
         )
-        if registration is None or registration.state is NhsState.DOWN:
-            return
-        if registration.request_id:
-            self._request_lost(registration, now)
-        self._send(registration, now)
+        if registration is not None:
+            self._registrant.send_due(registration, now)
 
-    def reply_received(self, registration: Registration, message: Message, now: float) -> None:
-        station = self._station
-        if message.type is not PacketType.REGISTRATION_REPLY:
-            return
-        if message.source_protocol != station.address:
-            return  # about an address that we had before
-        registration.replies_received += 1
-        bad = next((each.code for each in message.entries if each.code != CieCode.SUCCESS), None)
-        if bad is not None:
-            # Any refusal is one; the retry goes on at its pace, for policy may change.
-            self._complain(registration, f"registration refused: {describe_cie(bad)}")
-            return
-        station.context.release_request(registration.request_id)
-        registration.request_id = 0
-        registration.retry_s = FIRST_RETRY_S
-        registration.lost = 0
-        registration.last_error = None
-        self._learn_nat(message)
-        self._bind(registration, message, now)
-        if registration.state is not NhsState.UP:
-            registration.state = NhsState.UP
-            registration.up_since = now
-            station.context.emit(
-                NhsUp(
-                    interface=station.interface.name,
-                    protocol=registration.protocol,
-                    nbma=registration.nbma,
-                    name=registration.server.config.nbma,
-                )
-            )
-            self._choose(now)
-        renewal_s = station.config.holding_time_s / RENEWAL_SHARE
-        self._arm(registration, now + station.context.jittered(renewal_s))
+    def deregister(self) -> None:
+        """Takes our registrations back wherever they stand: we are going, or our address is."""
+        for registration in self.registrations():
+            if registration.state is NhsState.UP:
+                self._registrant.deregister(registration)
 
-    def error_received(self, registration: Registration, code: int) -> None:
-        self._complain(registration, f"error indication: {describe_error(code)}")
+    def server_answers(self, now: float) -> None:
+        """A server is up that was not: worse ones may go."""
+        self._choose(now)
 
-    def _complain(self, registration: Registration, error: str) -> None:
-        news = registration.last_error != error
-        registration.last_error = error
-        if news:
-            self._station.context.emit(
-                ErrorReceived(
-                    interface=self._station.interface.name,
-                    protocol=registration.protocol,
-                    nbma=registration.nbma,
-                    error=error,
-                )
-            )
+    def server_lost(self, server: Server, now: float) -> None:
+        """A server does not answer any more: it may have moved, and worse ones may be wanted."""
+        self._resolve(server)
+        self._choose(now)
 
     def _choose(self, now: float) -> None:
         """Starts what is wanted and stops what is not: priorities within each cluster."""
@@ -223,186 +152,24 @@ class NhsClient:
             )
             for registration in server.registrations.values():
                 if wanted and registration.state is NhsState.DOWN:
-                    self._begin(registration, now)
+                    self._registrant.begin(registration, now)
                 elif not wanted and registration.state is not NhsState.DOWN:
-                    self._end(registration, "a better next hop server is up")
-
-    def _begin(self, registration: Registration, now: float) -> None:
-        if registration.nbma == self._station.interface.nbma:
-            registration.last_error = "this is our own NBMA address"
-            return
-        registration.state = NhsState.REGISTERING
-        registration.lost = 0
-        registration.retry_s = FIRST_RETRY_S
-        self._send(registration, now)
-
-    def _end(self, registration: Registration, reason: str) -> None:
-        """Leaves an NHS that we do not want any more, and says so to it."""
-        if registration.state is NhsState.UP:
-            self.deregister(registration)
-        self._lose(registration, reason)
-        self._release(registration)
-
-    def _restart(self, registration: Registration, now: float) -> None:
-        """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
-        self._station.context.release_request(registration.request_id)
-        registration.request_id = 0
-        registration.retry_s = FIRST_RETRY_S
-        registration.lost = 0
-        if registration.state is NhsState.PROBE:
-            registration.state = NhsState.REGISTERING
-        self._send(registration, now)
-
-    def _send(self, registration: Registration, now: float) -> None:
-        station = self._station
-        if registration.request_id not in station.context.outstanding:  # none, or displaced
-            registration.request_id = station.context.new_request(registration)
-        registration.requests_sent += 1
-        self._arm(registration, now + station.context.jittered(registration.retry_s))
-        station.send(registration.nbma, self._request(registration))
-
-    def _request(self, registration: Registration) -> Message:
-        station = self._station
-        unique = station.config.unique
-        known = registration.protocol or registration.server.config.protocol
-        extensions = (
-            Extension(ExtensionType.FORWARD_TRANSIT_NHS),
-            Extension(ExtensionType.REVERSE_TRANSIT_NHS),
-            Extension(ExtensionType.RESPONDER_ADDRESS),
-            # The NHS as we see it: so it can find out that it is behind NAT itself.
-            station.nat_extension((known or bytes(station.host_length // 8), registration.nbma)),
-        )
-        return station.message(
-            PacketType.REGISTRATION_REQUEST,
-            # "Anonymous" registration, to our own address, while the NHS's is to be learnt (§5.2.3).
-            registration.server.config.protocol or station.address,
-            flags=NAT | (REGISTRATION_UNIQUE if unique else 0),
-            request_id=registration.request_id,
-            entries=(
-                ClientInformation(
-                    prefix_length=UNIQUE_PREFIX_LENGTH if unique else station.host_length,
-                    holding_time_s=station.config.holding_time_s,
-                ),
-            ),
-            extensions=station.signed(extensions),
-        )
-
-    def _request_lost(self, registration: Registration, now: float) -> None:
-        registration.lost += 1
-        registration.retry_s = min(registration.retry_s * 2, MAX_RETRY_S)
-        if registration.lost != LOST_AFTER:
-            return
-        if registration.last_error is None:
-            registration.last_error = f"no answer to {LOST_AFTER} registration requests"
-        registration.state = NhsState.PROBE
-        self._tell_down(registration, registration.last_error)
-        self._resolve(registration.server)  # it may have moved
-        self._choose(now)
-
-    def _bind(self, registration: Registration, message: Message, now: float) -> None:
-        """Keeps the NHS's binding: permanent as far as we know, so it lives as long as our registration."""
-        station = self._station
-        protocol = message.destination_protocol
-        if protocol in (b"", station.address):
-            # An NHS that copies the destination of an anonymous registration; the responder entry tells.
-            responder = message.extension(ExtensionType.RESPONDER_ADDRESS)
-            listed = entries_in(responder, message) if responder else ()
-            protocol = listed[0].protocol if listed and listed[0].protocol else b""
-        if len(protocol) * 8 != station.host_length or protocol == station.address:
-            registration.last_error = "the reply does not tell the server's overlay address"
-            return
-        if registration.protocol not in (b"", protocol):
-            self._unbind(registration, "the server has another overlay address now")
-        registration.protocol = protocol
-        station.cache.update(
-            protocol,
-            BindingType.NHS,
-            registration.nbma,
-            now,
-            holding_time_s=station.config.holding_time_s,
-            mtu=message.entries[-1].mtu if message.entries else 0,
-        )
-
-    def _learn_nat(self, message: Message) -> None:
-        """The NHS lists us once more, with the address that it sees, when that is not the one we claim."""
-        station = self._station
-        seen = station.nat_address_in(message, station.address)
-        station.nat_nbma = seen if seen != station.interface.nbma else b""
-
-    def deregister(self, registration: Registration) -> None:
-        """Takes our registration back at an NHS (§5.2.5), without waiting for its word."""
-        station = self._station
-        if not station.ready:
-            return
-        purge = station.message(
-            PacketType.PURGE_REQUEST,
-            registration.protocol or station.address,
-            flags=PURGE_NO_REPLY,
-            request_id=station.context.new_request(registration),
-            entries=(
-                ClientInformation(prefix_length=station.host_length, protocol=station.address),
-            ),
-            extensions=station.signed(()),
-        )
-        station.context.release_request(purge.request_id)
-        station.send(registration.nbma, purge)
-
-    def _lose(self, registration: Registration, reason: str) -> None:
-        if registration.state is NhsState.UP:
-            self._tell_down(registration, reason)
-        self._unbind(registration, reason)
-
-    def _tell_down(self, registration: Registration, reason: str) -> None:
-        self._station.context.emit(
-            NhsDown(
-                interface=self._station.interface.name,
-                protocol=registration.protocol,
-                nbma=registration.nbma,
-                name=registration.server.config.nbma,
-                reason=reason,
-            )
-        )
-
-    def _unbind(self, registration: Registration, reason: str) -> None:
-        binding = self._station.cache.get(registration.protocol)
-        if (
-            binding is not None
-            and binding.type is BindingType.NHS
-            and binding.nbma == registration.nbma
-        ):
-            self._shortcuts.forget_binding(binding, reason)
-
-    def _release(self, registration: Registration) -> None:
-        context = self._station.context
-        context.timers.stop(self._send_key(registration))
-        context.release_request(registration.request_id)
-        registration.request_id = 0
-        registration.next_at = None
-        registration.lost = 0
-        registration.state = NhsState.DOWN
+                    self._registrant.end(registration, "a better next hop server is up")
 
     def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
         for nbma in [each for each in server.registrations if each not in addresses]:
             registration = server.registrations[nbma]
-            self._end(registration, f"{server.config.nbma} no longer has this address")
+            self._registrant.end(registration, f"{server.config.nbma} no longer has this address")
             del server.registrations[nbma]
         for nbma in addresses:
             if nbma not in server.registrations:
-                server.registrations[nbma] = Registration(server, nbma, client=self)
+                server.registrations[nbma] = Registration(server, nbma, client=self._registrant)
         self._choose(now)
 
     def _resolve(self, server: Server) -> None:
         if self.active and not server.resolving and not server.literal:
             server.resolving = True
             self._station.context.emit(ResolveName(server.config.nbma))
-
-    def _arm(self, registration: Registration, at: float) -> None:
-        registration.next_at = at
-        self._station.context.timers.set(self._send_key(registration), at)
-
-    def _send_key(self, registration: Registration) -> TimerKey:
-        subject = (self._station.afi, registration.server.index, registration.nbma)
-        return TimerKey(TimerKind.NHS_SEND, self._station.interface.name, subject)
 
     def _resolve_key(self, server: Server) -> TimerKey:
         subject = (self._station.afi, server.index)

@@ -1,4 +1,4 @@
-"""Next hop servers and our registrations with them: the entities that `nhs` moves from state to state."""
+"""Next hop servers and our registrations with them: the entities of `nhs` and `registrant`."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

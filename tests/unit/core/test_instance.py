@@ -287,5 +287,5 @@ def test_nothing_is_taken_back_by_a_station_that_cannot_speak() -> None:
     registration = the(client.registrations())
     spoke.give(DOWN)
     spoke.engine._context.effects = []
-    client.deregister(registration)
+    client._registrant.deregister(registration)
     assert spoke.engine._context.effects == []

@@ -1,0 +1,285 @@
+"""The exchange with one next hop server: Registration Requests, their renewal and their answers.
+
+Each NBMA address of an NHS has a `Registration`, a small state machine:
+
+    DOWN ──(begin)──► REGISTERING ──(reply)──► UP ──(a third of the holding time)──► asks again, stays UP
+      ▲                   │ three requests lost   │ three requests lost
+      └──(end)───────── PROBE ◄───────────────────┘     PROBE goes on asking, at most every 64 s
+
+A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s. Which servers are wanted
+is decided in `nhs`. RFC 2332 §5.2.3, §5.2.4.
+"""
+
+from typing import Protocol
+
+from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
+from nhrpd_py.core.servers import FIRST_RETRY_S, NhsState, Registration, Server
+from nhrpd_py.core.shortcut import ShortcutTable
+from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.core.timers import TimerKey, TimerKind
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import (
+    NAT,
+    PURGE_NO_REPLY,
+    REGISTRATION_UNIQUE,
+    CieCode,
+    ExtensionType,
+    PacketType,
+    describe_cie,
+    describe_error,
+)
+from nhrpd_py.packet.message import Message
+
+MAX_RETRY_S = 64.0
+LOST_AFTER = 3
+"""Unanswered requests until an NHS counts as lost."""
+RENEWAL_SHARE = 3
+"""A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
+UNIQUE_PREFIX_LENGTH = 0xFF
+"""§5.2.3: with the unique bit the prefix length must be 255."""
+
+
+class Overseer(Protocol):
+    """Whoever decides which servers are wanted."""
+
+    def server_answers(self, now: float) -> None:
+        """A server is up that was not."""
+
+    def server_lost(self, server: Server, now: float) -> None:
+        """A server does not answer any more, or never did."""
+
+
+class Registrant:
+    """See the module. Owned by `NhsClient`, whose registrations it moves from state to state."""
+
+    __slots__ = ("_overseer", "_shortcuts", "_station")
+
+    def __init__(self, station: Station, shortcuts: ShortcutTable, overseer: Overseer) -> None:
+        self._station = station
+        self._shortcuts = shortcuts
+        self._overseer = overseer
+
+    def begin(self, registration: Registration, now: float) -> None:
+        """Starts to register with an NHS that was DOWN."""
+        if registration.nbma == self._station.interface.nbma:
+            registration.last_error = "this is our own NBMA address"
+            return
+        registration.state = NhsState.REGISTERING
+        registration.lost = 0
+        registration.retry_s = FIRST_RETRY_S
+        self._send(registration, now)
+
+    def end(self, registration: Registration, reason: str) -> None:
+        """Leaves an NHS that we do not want any more, and says so to it."""
+        if registration.state is NhsState.UP:
+            self.deregister(registration)
+        self._lose(registration, reason)
+        self.release(registration)
+
+    def restart(self, registration: Registration, now: float) -> None:
+        """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
+        self._station.context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.retry_s = FIRST_RETRY_S
+        registration.lost = 0
+        if registration.state is NhsState.PROBE:
+            registration.state = NhsState.REGISTERING
+        self._send(registration, now)
+
+    def release(self, registration: Registration) -> None:
+        """Lets go of an NHS without a word; its binding stays."""
+        context = self._station.context
+        context.timers.stop(self._send_key(registration))
+        context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.next_at = None
+        registration.lost = 0
+        registration.state = NhsState.DOWN
+
+    def send_due(self, registration: Registration, now: float) -> None:
+        """The renewal is due, or the reply is overdue."""
+        if registration.state is NhsState.DOWN:
+            return
+        if registration.request_id:
+            self._request_lost(registration, now)
+        self._send(registration, now)
+
+    def deregister(self, registration: Registration) -> None:
+        """Takes our registration back at an NHS (§5.2.5), without waiting for its word."""
+        station = self._station
+        if not station.ready:
+            return
+        purge = station.message(
+            PacketType.PURGE_REQUEST,
+            registration.protocol or station.address,
+            flags=PURGE_NO_REPLY,
+            request_id=station.context.new_request(registration),
+            entries=(
+                ClientInformation(prefix_length=station.host_length, protocol=station.address),
+            ),
+            extensions=station.signed(()),
+        )
+        station.context.release_request(purge.request_id)
+        station.send(registration.nbma, purge)
+
+    def reply_received(self, registration: Registration, message: Message, now: float) -> None:
+        """A reply to our outstanding request: accepted or refused (§5.2.4)."""
+        station = self._station
+        if message.type is not PacketType.REGISTRATION_REPLY:
+            return
+        if message.source_protocol != station.address:
+            return  # about an address that we had before
+        registration.replies_received += 1
+        bad = next((each.code for each in message.entries if each.code != CieCode.SUCCESS), None)
+        if bad is not None:
+            # Any refusal is one; the retry goes on at its pace, for policy may change.
+            self._complain(registration, f"registration refused: {describe_cie(bad)}")
+            return
+        station.context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.retry_s = FIRST_RETRY_S
+        registration.lost = 0
+        registration.last_error = None
+        self._learn_nat(message)
+        self._bind(registration, message, now)
+        if registration.state is not NhsState.UP:
+            registration.state = NhsState.UP
+            registration.up_since = now
+            station.context.emit(
+                NhsUp(
+                    interface=station.interface.name,
+                    protocol=registration.protocol,
+                    nbma=registration.nbma,
+                    name=registration.server.config.nbma,
+                )
+            )
+            self._overseer.server_answers(now)
+        renewal_s = station.config.holding_time_s / RENEWAL_SHARE
+        self._arm(registration, now + station.context.jittered(renewal_s))
+
+    def error_received(self, registration: Registration, code: int) -> None:
+        """Somebody on the path complains about our request; it is sent again at its pace."""
+        self._complain(registration, f"error indication: {describe_error(code)}")
+
+    def _complain(self, registration: Registration, error: str) -> None:
+        news = registration.last_error != error
+        registration.last_error = error
+        if news:
+            self._station.context.emit(
+                ErrorReceived(
+                    interface=self._station.interface.name,
+                    protocol=registration.protocol,
+                    nbma=registration.nbma,
+                    error=error,
+                )
+            )
+
+    def _send(self, registration: Registration, now: float) -> None:
+        station = self._station
+        if registration.request_id not in station.context.outstanding:  # none, or displaced
+            registration.request_id = station.context.new_request(registration)
+        registration.requests_sent += 1
+        self._arm(registration, now + station.context.jittered(registration.retry_s))
+        station.send(registration.nbma, self._request(registration))
+
+    def _request(self, registration: Registration) -> Message:
+        station = self._station
+        unique = station.config.unique
+        known = registration.protocol or registration.server.config.protocol
+        extensions = (
+            Extension(ExtensionType.FORWARD_TRANSIT_NHS),
+            Extension(ExtensionType.REVERSE_TRANSIT_NHS),
+            Extension(ExtensionType.RESPONDER_ADDRESS),
+            # The NHS as we see it: so it can find out that it is behind NAT itself.
+            station.nat_extension((known or bytes(station.host_length // 8), registration.nbma)),
+        )
+        return station.message(
+            PacketType.REGISTRATION_REQUEST,
+            # "Anonymous" registration, to our own address, while the NHS's is to be learnt (§5.2.3).
+            registration.server.config.protocol or station.address,
+            flags=NAT | (REGISTRATION_UNIQUE if unique else 0),
+            request_id=registration.request_id,
+            entries=(
+                ClientInformation(
+                    prefix_length=UNIQUE_PREFIX_LENGTH if unique else station.host_length,
+                    holding_time_s=station.config.holding_time_s,
+                ),
+            ),
+            extensions=station.signed(extensions),
+        )
+
+    def _request_lost(self, registration: Registration, now: float) -> None:
+        registration.lost += 1
+        registration.retry_s = min(registration.retry_s * 2, MAX_RETRY_S)
+        if registration.lost != LOST_AFTER:
+            return
+        if registration.last_error is None:
+            registration.last_error = f"no answer to {LOST_AFTER} registration requests"
+        registration.state = NhsState.PROBE
+        self._tell_down(registration, registration.last_error)
+        self._overseer.server_lost(registration.server, now)
+
+    def _bind(self, registration: Registration, message: Message, now: float) -> None:
+        """Keeps the NHS's binding: permanent as far as we know, so it lives as long as our registration."""
+        station = self._station
+        protocol = message.destination_protocol
+        if protocol in (b"", station.address):
+            # An NHS that copies the destination of an anonymous registration; the responder entry tells.
+            responder = message.extension(ExtensionType.RESPONDER_ADDRESS)
+            listed = entries_in(responder, message) if responder else ()
+            protocol = listed[0].protocol if listed and listed[0].protocol else b""
+        if len(protocol) * 8 != station.host_length or protocol == station.address:
+            registration.last_error = "the reply does not tell the server's overlay address"
+            return
+        if registration.protocol not in (b"", protocol):
+            self._unbind(registration, "the server has another overlay address now")
+        registration.protocol = protocol
+        station.cache.update(
+            protocol,
+            BindingType.NHS,
+            registration.nbma,
+            now,
+            holding_time_s=station.config.holding_time_s,
+            mtu=message.entries[-1].mtu if message.entries else 0,
+        )
+
+    def _learn_nat(self, message: Message) -> None:
+        """The NHS lists us once more, with the address that it sees, when that is not the one we claim."""
+        station = self._station
+        seen = station.nat_address_in(message, station.address)
+        station.nat_nbma = seen if seen != station.interface.nbma else b""
+
+    def _lose(self, registration: Registration, reason: str) -> None:
+        if registration.state is NhsState.UP:
+            self._tell_down(registration, reason)
+        self._unbind(registration, reason)
+
+    def _tell_down(self, registration: Registration, reason: str) -> None:
+        self._station.context.emit(
+            NhsDown(
+                interface=self._station.interface.name,
+                protocol=registration.protocol,
+                nbma=registration.nbma,
+                name=registration.server.config.nbma,
+                reason=reason,
+            )
+        )
+
+    def _unbind(self, registration: Registration, reason: str) -> None:
+        binding = self._station.cache.get(registration.protocol)
+        if (
+            binding is not None
+            and binding.type is BindingType.NHS
+            and binding.nbma == registration.nbma
+        ):
+            self._shortcuts.forget_binding(binding, reason)
+
+    def _arm(self, registration: Registration, at: float) -> None:
+        registration.next_at = at
+        self._station.context.timers.set(self._send_key(registration), at)
+
+    def _send_key(self, registration: Registration) -> TimerKey:
+        subject = (self._station.afi, registration.server.index, registration.nbma)
+        return TimerKey(TimerKind.NHS_SEND, self._station.interface.name, subject)
