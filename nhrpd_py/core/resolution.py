@@ -263,9 +263,11 @@ class Resolver:
         resolution.requests += 1
         resolution.until = now + station.context.jittered(retry_s)
         station.context.timers.set(self._key(resolution.target), resolution.until)
-        nbma = self._next_hop(resolution.target)
+        nbma = self._next_hop(resolution.target) if station.ready else None
         if nbma is None:
-            return  # the NHS may be back at the next try
+            return  # the NHS, or our own address, may be back at the next try
+        if resolution.request_id not in station.context.outstanding:
+            resolution.request_id = station.context.new_request(resolution)  # it was displaced
         extensions = (
             Extension(ExtensionType.FORWARD_TRANSIT_NHS),
             Extension(ExtensionType.REVERSE_TRANSIT_NHS),

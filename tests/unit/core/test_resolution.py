@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core import cache as cache_module
+from nhrpd_py.core import context as context_module
 from nhrpd_py.core import resolution as resolution_module
 from nhrpd_py.core.address import Afi, host_prefix
 from nhrpd_py.core.effects import (
@@ -14,7 +15,7 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     SetRoute,
 )
-from nhrpd_py.core.events import NeighborSolicited, RouteAdded, RouteRemoved
+from nhrpd_py.core.events import AddressRemoved, NeighborSolicited, RouteAdded, RouteRemoved
 from nhrpd_py.core.notices import (
     ResolutionFailed,
     ResolutionStarted,
@@ -42,6 +43,7 @@ from tests.unit.core.stations import (
     a_resolution_request,
     a_route,
     a_spoke,
+    an_address,
     an_error,
     an_indication,
     an_nhs,
@@ -376,6 +378,31 @@ def test_retry_skips_a_beat_while_the_server_is_away() -> None:
 
 
 # Redirects while a shortcut is there.
+
+
+@pytest.mark.parametrize(
+    "lost", [AddressRemoved(UNDERLAY, nbma(2), 24), AddressRemoved(GRE, tunnel(2), 32)]
+)
+def test_retry_skips_a_beat_while_we_have_no_address_of_our_own(lost) -> None:
+    """DHCP takes the address away while we ask; it took the daemon along."""
+    spoke, request = an_asking_spoke()
+    spoke.give(lost, now=0.5)
+    assert sent(spoke.advance(1.0), REQUEST) == []
+    back = an_address(lost.ifindex, lost.address, lost.prefix_length)
+    spoke.give(back, now=2.0)
+    again = the(sent(spoke.advance(3.0), REQUEST))
+    assert (again.request_id, again.source_nbma) == (request.request_id, nbma(2))
+
+
+def test_resolution_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
+    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 1)
+    spoke, request = an_asking_spoke()
+    redirect(spoke, host(4), now=0.5)
+    again = the(sent(spoke.advance(1.0), REQUEST))
+    assert again.destination_protocol == host(3)
+    assert again.request_id != request.request_id
+    spoke.receive(a_resolution_reply(again), HUB_NBMA, now=1.1)
+    assert ("172.16.3.0/24", "10.255.255.3", "active") in spoke.shortcuts(1.1)
 
 
 def test_redirect_of_what_has_a_shortcut_asserts_its_route_anew() -> None:
