@@ -1,6 +1,7 @@
 """What a transit NHS does with a packet that is for somebody else: one hop less, one record more, signed anew.
 
-Loops are found by our own overlay address in the transit record, or as responder of a reply that passes. Extensions
+Loops are found by our own overlay address in the transit record, as responder of a reply that passes, or by a next hop
+that the packet just came from. Extensions
 keep their order; a compulsory one that we do not know makes us a mere forwarder that leaves no record.
 RFC 2332 §5.1 (hop count), §5.3.1–§5.3.3 (records), §5.3 (unknown extensions); Cisco NAT extension.
 """
@@ -45,7 +46,12 @@ def forward(
     nbma_source: Address,
     now: float,
 ) -> None:
-    """Hands a message on to the next hop, or drops it and says why."""
+    """Hands a message on to the next hop, or drops it and says why.
+
+    Never back to where it came from: two stations whose routes lead to each other would play ping-pong with a packet
+    that keeps no record until its hops are used up.
+    """
+    egress = location.station
     peer = location.binding
     if peer is None:
         station.drop(DropReason.NO_ROUTE, nbma_source)
@@ -54,12 +60,11 @@ def forward(
         _refuse(station, data, nbma_source, ErrorCode.HOP_COUNT_EXCEEDED, now)
         station.drop(DropReason.HOP_COUNT_EXCEEDED, nbma_source)
         return
-    if _loops(station, message):
+    if _loops(station, message) or (egress is station and peer.nbma == nbma_source):
         if message.type is not PacketType.ERROR_INDICATION:
             _refuse(station, data, nbma_source, ErrorCode.LOOP_DETECTED, now)
         station.drop(DropReason.LOOP_DETECTED, nbma_source)
         return
-    egress = location.station
     records = unknown_compulsory(message) is None and bool(egress.address)
     extensions = tuple(
         _handed_on(station, egress, message, each) if records else each

@@ -76,7 +76,7 @@ class Receiver:
     ) -> None:
         station = instance.station
         source = event.nbma_source
-        location = self._target(station, message)
+        location = self._target(station, message, source)
         if location is not None:
             if location.where in (Where.UNRESOLVED, Where.NOWHERE):
                 self._undeliverable(instance, message, event, location, now)
@@ -106,7 +106,7 @@ class Receiver:
             case _:
                 self._reply_received(station, message, event, now)
 
-    def _target(self, station: Station, message: Message) -> Location | None:
+    def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
         """Where a message must go that is not for us; None when it is for us."""
         to = message.source_protocol if message.is_reply else message.destination_protocol
         if len(to) * 8 != station.host_length:
@@ -125,6 +125,13 @@ class Receiver:
                 # A host behind us cannot speak NHRP: requests and indications about it are ours. Replies are not.
                 return location if message.is_reply else None
             case Where.NEXT_HOP:
+                peer = location.binding
+                if (
+                    message.type is PacketType.TRAFFIC_INDICATION
+                    and peer is not None
+                    and peer.nbma == nbma_source
+                ):
+                    return None  # our next hop had the data from us, whatever our route to its source says
                 return location
             case Where.UNRESOLVED | Where.NOWHERE:
                 # An indication names the data's source, which may be routed differently than we think.

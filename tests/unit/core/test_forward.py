@@ -155,6 +155,14 @@ def test_packet_that_only_looks_like_a_loop_goes_on(packet, source) -> None:
     assert drops(effects) == []
 
 
+def test_packet_is_never_sent_back_to_where_it_came_from() -> None:
+    """Two stations whose routes lead to each other bounced packets without records 255 times."""
+    hub = a_hub(2, routes=[a_route("172.17.0.0/16", GRE, tunnel(2))])
+    request = a_request(destination_protocol=ip("172.17.0.9"), extensions=())
+    to, error = the_packet(hub.receive(request, nbma(2)))
+    assert (to, error.error_code) == (nbma(2), ErrorCode.LOOP_DETECTED)
+
+
 def test_our_own_error_that_comes_by_again_is_dropped_in_silence() -> None:
     error = an_error(1, 6, a_request())
     effects = a_hub(2, 3).receive(error, nbma(3))
