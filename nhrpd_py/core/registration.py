@@ -41,7 +41,7 @@ class RegistrationServer:
         # Behind a transit NHS the outer source is not the client's; then its claim is all there is.
         nbma = nbma_source if is_direct else message.source_nbma
         entries = tuple(self._register(message, entry, nbma, now) for entry in message.entries)
-        self._reply(message, entries, nbma)
+        self._reply(message, entries, nbma if self._is_usable(nbma) else nbma_source)
 
     def _register(
         self, message: Message, entry: ClientInformation, nbma: Address, now: float
@@ -100,7 +100,7 @@ class RegistrationServer:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if protocol in station.context.local_addresses:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
-        if not is_unicast(nbma) or nbma == station.interface.nbma:
+        if not self._is_usable(nbma):
             return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed, from behind a transit NHS
         if before is None or before.nbma == nbma:
             return CieCode.SUCCESS
@@ -110,6 +110,10 @@ class RegistrationServer:
             # §5.2.3: whoever was first keeps it, be the newcomer unique or not.
             return CieCode.UNIQUE_ADDRESS_REGISTERED
         return CieCode.SUCCESS
+
+    def _is_usable(self, nbma: Address) -> bool:
+        """Tells whether a client can be there: a claim may be any number."""
+        return is_unicast(nbma) and nbma != self._station.interface.nbma
 
     def _reply(
         self,

@@ -260,8 +260,9 @@ def test_claim_behind_a_transit_nhs_must_be_an_address_of_somebody_else(claimed)
         extensions=(of_entries(ExtensionType.FORWARD_TRANSIT_NHS, (a_record(5),)),),
     )
     hub = a_hub()
-    hub.receive(request, nbma(5))
+    to, reply = the_packet(hub.receive(request, nbma(5)))
     assert hub.cache() == {}
+    assert (to, the(reply.entries).code) == (nbma(5), CieCode.ADMINISTRATIVELY_PROHIBITED)
 
 
 def test_client_without_records_is_believed_to_be_direct() -> None:
