@@ -76,7 +76,9 @@ class NhsClient:
         """Registers anew at once with the NHS at `nbma`: it told us that it lost us. Tells whether it is one."""
         found = [each for each in self.registrations() if each.nbma == nbma]
         for registration in found:
-            if registration.state is not NhsState.DOWN:
+            # A first request on its way will tell the same; a flood of Purges must not displace its id for ever.
+            is_asking = bool(registration.request_id) and not registration.lost
+            if registration.state is not NhsState.DOWN and not is_asking:
                 self._registrant.restart(registration, now)
         return bool(found)
 

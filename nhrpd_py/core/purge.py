@@ -17,6 +17,7 @@ from nhrpd_py.core.timers import TimerKey, TimerKind
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
 
 FIRST_RETRY_S = 1.0
 MAX_SENDS = 4
@@ -35,8 +36,7 @@ class Purge:
     sender: "PurgeSender" = field(kw_only=True)
 
     def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        if message.type is PacketType.PURGE_REPLY:
-            self.sender.finish(self)
+        self.sender.reply_received(self, message, nbma_source)
 
     def error_received(self, code: int, now: float) -> None:
         self.sender.finish(self)
@@ -80,6 +80,13 @@ class PurgeSender:
         purge.request_id = self._station.context.new_request(purge)
         self._station.context.release_request(purge.request_id)
         self._station.send(binding.nbma, self._message(purge, PURGE_NO_REPLY))
+
+    def reply_received(self, purge: Purge, message: Message, nbma_source: Address) -> None:
+        """A reply with the id of a Purge Request of ours: confirmed, if it is one."""
+        if message.type is PacketType.PURGE_REPLY:
+            self.finish(purge)
+        else:
+            self._station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
 
     def timer_due(self, request_id: int, now: float) -> None:
         purge = self._purges.get(request_id)

@@ -12,6 +12,7 @@ is decided in `nhs`. RFC 2332 §5.2.3, §5.2.4.
 
 from typing import Protocol
 
+from nhrpd_py.core.address import Address
 from nhrpd_py.core.cache import BindingType
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
 from nhrpd_py.core.servers import FIRST_RETRY_S, NhsState, Registration, Server
@@ -31,6 +32,7 @@ from nhrpd_py.packet.iana import (
     describe_error,
 )
 from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
 
 MAX_RETRY_S = 64.0
 LOST_AFTER = 3
@@ -124,13 +126,17 @@ class Registrant:
         station.context.release_request(purge.request_id)
         station.send(registration.nbma, purge)
 
-    def reply_received(self, registration: Registration, message: Message, now: float) -> None:
+    def reply_received(
+        self, registration: Registration, message: Message, nbma_source: Address, now: float
+    ) -> None:
         """A reply to our outstanding request: accepted or refused (§5.2.4)."""
         station = self._station
-        if message.type is not PacketType.REGISTRATION_REPLY:
+        if (
+            message.type is not PacketType.REGISTRATION_REPLY
+            or message.source_protocol != station.address  # about one that we had before
+        ):
+            station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
             return
-        if message.source_protocol != station.address:
-            return  # about an address that we had before
         registration.replies_received += 1
         bad = next((each.code for each in message.entries if each.code != CieCode.SUCCESS), None)
         if bad is not None:

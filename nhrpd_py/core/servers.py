@@ -18,7 +18,7 @@ class Registrar(Protocol):
     """Whoever owns registrations and hears of the answers to their requests."""
 
     def reply_received(
-        self, registration: "Registration", message: Message, now: float
+        self, registration: "Registration", message: Message, nbma_source: Address, now: float
     ) -> None: ...
     def error_received(self, registration: "Registration", code: int) -> None: ...
 
@@ -52,7 +52,7 @@ class Registration:
     client: Registrar = field(kw_only=True)
 
     def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        self.client.reply_received(self, message, now)
+        self.client.reply_received(self, message, nbma_source, now)
 
     def error_received(self, code: int, now: float) -> None:
         self.client.error_received(self, code)

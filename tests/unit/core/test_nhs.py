@@ -203,7 +203,7 @@ def test_reply_about_an_address_that_we_had_before_is_ignored() -> None:
     request = the_packet(spoke.started)[1]
     spoke.give(an_address(2, tunnel(99), 32))
     stale = replace(a_registration_reply(request), source_protocol=tunnel(99))
-    spoke.receive(stale, HUB_NBMA)
+    assert drops(spoke.receive(stale, HUB_NBMA)) == ["unsolicited-reply"]
     assert states(spoke) == ["registering"]
 
 
@@ -211,7 +211,7 @@ def test_reply_of_another_type_to_our_request_id_is_ignored() -> None:
     spoke = a_fresh_spoke()
     request = the_packet(spoke.started)[1]
     wrong = replace(a_registration_reply(request), type=PacketType.RESOLUTION_REPLY)
-    assert spoke.receive(wrong, HUB_NBMA) == []
+    assert drops(spoke.receive(wrong, HUB_NBMA)) == ["unsolicited-reply"]
     assert states(spoke) == ["registering"]
 
 
@@ -473,6 +473,15 @@ def test_server_that_lost_us_is_registered_with_at_once() -> None:
         (HUB_NBMA, PacketType.REGISTRATION_REQUEST),
         (HUB_NBMA, PacketType.PURGE_REPLY),
     ]
+
+
+def test_flood_of_purges_does_not_keep_us_from_registering() -> None:
+    spoke = a_spoke(2)
+    purge = a_purge(1, "10.255.255.2/32", tunnel(2), flags=PURGE_NO_REPLY)
+    effects = [each for _ in range(50) for each in spoke.receive(purge, HUB_NBMA, now=5.0)]
+    request = the(sent(effects))
+    assert drops(spoke.receive(a_registration_reply(request), HUB_NBMA, now=5.1)) == []
+    assert len(sent(spoke.receive(purge, HUB_NBMA, now=5.2))) == 1  # and a later one counts again
 
 
 def test_server_that_is_not_wanted_is_not_kicked() -> None:

@@ -227,7 +227,8 @@ def test_confirmed_purge_is_not_sent_again() -> None:
 
 def test_reply_of_another_type_confirms_nothing() -> None:
     spoke, purge = a_purging_spoke()
-    spoke.receive(replace(purge, type=PacketType.RESOLUTION_REPLY), nbma(2), now=5.5)
+    wrong = replace(purge, type=PacketType.RESOLUTION_REPLY)
+    assert drops(spoke.receive(wrong, nbma(2), now=5.5)) == ["unsolicited-reply"]
     assert len(sent(spoke.advance(6.0), PURGE)) == 1
 
 
