@@ -2,8 +2,8 @@
 
 A `Binding` has a type that says where it is from, and types have a precedence: a weaker source never overwrites a
 stronger one. Every binding is a wanted neighbour entry and, unless a connected prefix of the tunnel covers it, a wanted
-host route. Bindings that were only learnt by resolution (`cached`) are watched near their end: the neighbour entry is
-set STALE, and a probe of the kernel then tells that traffic uses it.
+host route. Bindings that were only learnt by resolution (`cached`), and any that shortcuts lean on, are watched near
+the end: the neighbour entry is set STALE, and a probe of the kernel then tells that traffic uses it.
 
 Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management), §5.2.3 (uniqueness).
 """
@@ -61,7 +61,7 @@ class Binding:
     mtu: int
     unique: bool
     used: bool = False
-    """The kernel sent traffic to it lately; only known of cached ones."""
+    """The kernel sent traffic to it lately; only known of those that are watched."""
     probing: bool = False
     """The neighbour entry is STALE to find that out."""
     shortcuts_end_at: float = NEVER
@@ -164,10 +164,8 @@ class Cache:
             binding.nbma = nbma
             binding.created_at = now
             self._program(binding)
-        elif binding.probing and not (
-            kind is BindingType.CACHED and binding.shortcuts_end_at < expires_at
-        ):
-            # Else the probe goes on: the peer's own request keeps the binding, but no shortcut.
+        elif binding.probing and binding.shortcuts_end_at >= expires_at:
+            # Else the probe goes on: the peer's own word keeps the binding, but no shortcut.
             self._program(binding)
         # The expiry timer is lazy: when it fires early it looks at `expires_at` and sleeps again.
         if promoted or shortened or changed_time or kind is BindingType.CACHED:
@@ -250,6 +248,16 @@ class Cache:
             self._program(binding)
         self._arm(binding, now)
 
+    def unwatch(self, binding: Binding, shortcuts_end_at: float) -> None:
+        """One of its shortcuts is gone. An entry that nobody has to know the use of any more must not stay STALE:
+        the kernel would give it up while the daemon is away."""
+        binding.shortcuts_end_at = shortcuts_end_at
+        if shortcuts_end_at != NEVER or binding.type is BindingType.CACHED:
+            return
+        self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
+        if binding.probing:
+            self._program(binding)
+
     def _program(self, binding: Binding) -> None:
         binding.probing = False
         ifindex = self._interface.ifindex
@@ -268,10 +276,14 @@ class Cache:
         else:
             timers.set(expiry, binding.expires_at)
         probe = self._key(TimerKind.BINDING_PROBE, binding.protocol)
-        if binding.type is not BindingType.CACHED or binding.probing:
+        # What a peer registers and what is configured ends when they say so; then only the shortcuts count.
+        ends_at = binding.shortcuts_end_at
+        if binding.type is BindingType.CACHED:
+            ends_at = min(ends_at, binding.expires_at)
+        if ends_at == NEVER or binding.probing:
             timers.stop(probe)
             return
-        left_s = max(1.0, min(binding.expires_at, binding.shortcuts_end_at) - now)
+        left_s = max(1.0, ends_at - now)
         timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
 
     def _leave_nbma(self, nbma: Address) -> None:

@@ -144,9 +144,9 @@ class Resolver:
         self._start(target, Trigger.RENEWAL, now)
 
     def binding_probe_due(self, protocol: Address) -> None:
-        """A learnt binding comes to its end: does the kernel use it?"""
+        """A learnt binding, or the first shortcut over one, comes to its end: does the kernel use it?"""
         binding = self._station.cache.get(protocol)
-        if binding is not None and binding.type is BindingType.CACHED:
+        if binding is not None:
             self._station.cache.probe(binding)
 
     def binding_in_use(self, protocol: Address, now: float) -> None:
@@ -155,10 +155,10 @@ class Resolver:
         binding = cache.get(protocol)
         if binding is None or not cache.confirm(binding):
             return
-        if binding.type is not BindingType.CACHED:
-            return
-        shortcuts = self._shortcuts.of_peer(protocol)
-        for target in {each.target for each in shortcuts} or {protocol}:
+        targets = {each.target for each in self._shortcuts.of_peer(protocol)}
+        if not targets and binding.type is BindingType.CACHED:
+            targets = {protocol}
+        for target in sorted(targets):
             self.renew(target, now)
 
     def timer_due(self, target: Address, now: float) -> None:

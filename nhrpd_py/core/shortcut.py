@@ -134,7 +134,7 @@ class ShortcutTable:
         del of_peer[shortcut.prefix]
         if not of_peer:
             del self._by_peer[shortcut.binding.protocol]
-        shortcut.binding.shortcuts_end_at = self._first_end(shortcut.binding)
+        self._station.cache.unwatch(shortcut.binding, self._first_end(shortcut.binding))
 
     def _first_end(self, binding: Binding) -> float:
         """When the first shortcut over a peer ends."""

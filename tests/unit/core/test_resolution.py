@@ -7,7 +7,7 @@ import pytest
 from nhrpd_py.core import cache as cache_module
 from nhrpd_py.core import context as context_module
 from nhrpd_py.core import resolution as resolution_module
-from nhrpd_py.core.address import Afi, host_prefix
+from nhrpd_py.core.address import Address, Afi, host_prefix
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
@@ -36,6 +36,7 @@ from tests.unit.core.stations import (
     SECRET,
     UNDERLAY,
     Node,
+    a_map,
     a_record,
     a_registration,
     a_registration_reply,
@@ -63,6 +64,7 @@ from tests.unit.core.stations import (
 )
 
 REQUEST = PacketType.RESOLUTION_REQUEST
+STALE = NeighborState.STALE
 
 
 def redirect(spoke: Node, target: bytes = host(3), now: float = 0.0) -> list:
@@ -595,13 +597,66 @@ def test_refused_renewal_removes_the_shortcut_at_once() -> None:
     assert spoke.shortcuts() == []
 
 
-def test_probe_timer_of_a_binding_that_became_something_better_does_nothing() -> None:
+def test_timers_of_what_is_gone_do_nothing() -> None:
     spoke = a_shortcut_spoke()
     resolver = spoke.engine._instances["gre1"][Afi.IPV4].resolver
+    effects = spoke.engine._context.effects = []
     resolver.binding_probe_due(tunnel(99))
-    resolver.binding_probe_due(HUB)
     resolver.timer_due(host(99), 0.0)
-    assert spoke.advance(0.0) == []
+    assert effects == []
+
+
+def a_spoke_with_a_shortcut_over(kind: str) -> tuple[Node, Address]:
+    """A shortcut over a binding that does not come from resolution, and the peer's overlay address."""
+    maps = (a_map(tunnel(3), nbma(3)),) if kind == "static" else ()
+    spoke = a_spoke(2, maps=maps)
+    if kind == "dynamic":
+        spoke.receive(a_registration(3), nbma(3))
+    number = 1 if kind == "nhs" else 3
+    request = the(sent(redirect(spoke), REQUEST))
+    spoke.receive(a_resolution_reply(request, number), HUB_NBMA)
+    assert spoke.cache()[f"10.255.255.{number}"][0] == kind
+    return spoke, tunnel(number)
+
+
+@pytest.mark.parametrize("kind", ["static", "nhs", "dynamic"])
+def test_shortcut_over_any_binding_is_renewed_while_it_is_used(kind) -> None:
+    """Over a map or a server it ended at its holding time, although traffic used it."""
+    spoke, peer = a_spoke_with_a_shortcut_over(kind)
+    stale = [each for each in of(spoke.run(45.0), SetNeighbor) if each.state is STALE]
+    assert [each.address for each in stale] == [peer]
+    effects = solicit(spoke, peer, now=46.0, known=stale[0].nbma)
+    assert the(of(effects, SetNeighbor)).state is NeighborState.PERMANENT
+    request = the(sent(effects, REQUEST))
+    assert request.destination_protocol == host(3)
+    number = peer[-1]
+    spoke.receive(a_resolution_reply(request, number), HUB_NBMA, now=46.1)
+    if kind == "dynamic":
+        spoke.receive(a_registration(3), nbma(3), now=47.0)
+    assert spoke.shortcuts(105.0) == [("172.16.3.0/24", f"10.255.255.{number}", "active")]
+    assert the(of(spoke.run(106.2), ShortcutRemoved)).reason == "expired"
+
+
+@pytest.mark.parametrize("kind", ["static", "nhs", "dynamic"])
+def test_entry_of_a_binding_whose_shortcut_ended_unused_is_permanent_again(kind) -> None:
+    """A STALE one would fail at the next restart of the daemon."""
+    spoke, peer = a_spoke_with_a_shortcut_over(kind)
+    if kind == "dynamic":
+        spoke.receive(a_registration(3), nbma(3), now=1.0)
+    effects = spoke.run(60.0)
+    assert sent(effects, REQUEST) == []
+    assert the(of(effects, ShortcutRemoved)).reason == "expired"
+    last = [each.state for each in of(effects, SetNeighbor) if each.address == peer][-1]
+    assert last is NeighborState.PERMANENT
+    assert [each for each in of(spoke.run(200.0), SetNeighbor) if each.state is STALE] == []
+
+
+def test_word_of_the_peer_does_not_end_the_search_for_use() -> None:
+    spoke, peer = a_spoke_with_a_shortcut_over("dynamic")
+    spoke.run(41.0)
+    effects = spoke.receive(a_registration(3), nbma(3), now=42.0)
+    assert of(effects, SetNeighbor) == []
+    assert sent(solicit(spoke, peer, now=46.0, known=nbma(3)), REQUEST)
 
 
 # Routes.
