@@ -6,6 +6,7 @@ its first tries. Owned by the instance.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.core.effects import ResolveName
@@ -22,15 +23,23 @@ NAME_REFRESH_S = 300.0
 MAX_ADDRESSES_PER_NAME = 16
 
 
+class Dependant(Protocol):
+    """Whoever sends traffic through the best server."""
+
+    def servers_changed(self) -> None:
+        """`best` may be another one now."""
+
+
 class NhsClient:
     """All NHSs of one station. `active` while the station can register at all."""
 
-    __slots__ = ("_registrant", "_station", "active", "servers")
+    __slots__ = ("_registrant", "_station", "active", "dependant", "servers")
 
     def __init__(self, station: Station, shortcuts: ShortcutTable) -> None:
         self._station = station
         self._registrant = Registrant(station, shortcuts, overseer=self)
         self.active = False
+        self.dependant: Dependant | None = None
         self.servers = [
             Server(index, config, _literal(config.nbma))
             for index, config in enumerate(station.config.nhs)
@@ -157,6 +166,8 @@ class NhsClient:
                     self._registrant.begin(registration, now)
                 elif not wanted and registration.state is not NhsState.DOWN:
                     self._registrant.end(registration, "a better next hop server is up")
+        if self.dependant is not None:
+            self.dependant.servers_changed()
 
     def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
         for nbma in [each for each in server.registrations if each not in addresses]:

@@ -9,7 +9,8 @@ A `Resolution` is one address that is being asked for, or that was refused a whi
 
 Requests follow the routed path, never a shortcut, and are sent again with the same id after 1, 2, 4, 8 s. Traffic stays
 on the hub meanwhile. For a kernel that asks for an unknown tunnel address (phase 2) the neighbour entry points to the
-NHS until the answer is there, so that nothing is lost. RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
+best NHS until the answer is there, and stays so while that is negative, so that nothing is lost.
+RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class Resolution:
     until: float = 0.0
     """When it is asked again, or forgotten."""
     interim_nbma: Address = b""
-    """Where the kernel's neighbour entry points to meanwhile."""
+    """The NHS that the kernel's neighbour entry points to meanwhile."""
     resolver: "Resolver" = field(kw_only=True)
 
     def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
@@ -95,6 +96,7 @@ class Resolver:
         self._routing = routing
         self._client = client
         self._shortcuts = shortcuts
+        client.dependant = self
         self.resolutions: dict[Address, Resolution] = {}
 
     def redirected(self, target: Address, now: float) -> None:
@@ -120,12 +122,16 @@ class Resolver:
         if not is_unicast(address) or address in station.context.local_addresses:
             return
         resolution = self._start(address, Trigger.KERNEL, now)
-        server = self._client.best()
-        if resolution is None or resolution.reason is not None or server is None:
-            return
-        # §5.2.1: packets should go on along the routed path meanwhile. The hub relays them.
-        resolution.interim_nbma = server.nbma
-        station.context.emit(SetNeighbor(station.interface.ifindex, address, server.nbma))
+        if resolution is not None:
+            self._lead_to_server(resolution)
+
+    def servers_changed(self) -> None:
+        """Another NHS may be the best one now: traffic that it relays for us must not go to a dead one."""
+        best = self._client.best()
+        for resolution in self.resolutions.values():
+            is_led = resolution.interim_nbma and self._station.cache.get(resolution.target) is None
+            if best is not None and is_led and resolution.interim_nbma != best.nbma:
+                self._lead_to_server(resolution)
 
     def asked(self, address: Address, now: float) -> str | None:
         """An operator wants `address` resolved. Gives the reason why not."""
@@ -196,7 +202,6 @@ class Resolver:
         if problem is not None:
             self._fail(resolution, problem, REFUSED_S, now)
             return
-        self.forget(resolution, keep_neighbor=gateway == resolution.target)
         holding_time_s = entry.holding_time_s or station.config.holding_time_s
         binding = station.cache.update(
             gateway,
@@ -207,15 +212,15 @@ class Resolver:
             holding_time_s=holding_time_s,
             mtu=entry.mtu,
         ) or station.cache.get(gateway)
-        if binding is None:  # no room; the cache said so
-            if resolution.interim_nbma:
-                self._end_interim(resolution)
+        if binding is None:
+            self._fail(resolution, "no room in the cache", BUSY_S, now)
             return
         if resolution.trigger in (Trigger.REDIRECT, Trigger.KERNEL):
             binding.used = True  # traffic made us ask
         prefix = self._prefix_of(resolution.target, entry.prefix_length)
         if prefix != host_prefix(gateway):
             self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
+        self.forget(resolution)
 
     def error_received(self, resolution: Resolution, code: int, now: float) -> None:
         """Somebody on the path complains about our request."""
@@ -224,14 +229,15 @@ class Resolver:
         else:
             self._fail(resolution, describe_error(code), UNANSWERED_S, now)
 
-    def forget(self, resolution: Resolution, *, keep_neighbor: bool = False) -> None:
+    def forget(self, resolution: Resolution) -> None:
         """Ends a resolution, whatever its state."""
         station = self._station
         del self.resolutions[resolution.target]
         station.context.timers.stop(self._key(resolution.target))
         station.context.release_request(resolution.request_id)
-        if resolution.interim_nbma and not keep_neighbor:
-            self._end_interim(resolution)
+        is_led = resolution.interim_nbma and station.cache.get(resolution.target) is None
+        if is_led and station.interface.opened:
+            station.context.emit(DropNeighbor(station.interface.ifindex, resolution.target))
 
     def forget_all(self) -> None:
         for resolution in list(self.resolutions.values()):
@@ -349,13 +355,11 @@ class Resolver:
                 interface=station.interface.name, target=resolution.target, reason=reason
             )
         )
-        if resolution.interim_nbma:
-            self._end_interim(resolution)
         if reason != "no answer":
             shortcut = self._shortcuts.longest(resolution.target)
             if shortcut is not None:
                 self._shortcuts.remove(shortcut, reason)
-        if resolution.trigger is Trigger.RENEWAL:
+        if resolution.trigger is Trigger.RENEWAL and not resolution.interim_nbma:
             # What we have lives on to its end; the next redirect may ask anew.
             self.forget(resolution)
             return
@@ -363,12 +367,14 @@ class Resolver:
         resolution.until = now + seconds
         station.context.timers.set(self._key(resolution.target), resolution.until)
 
-    def _end_interim(self, resolution: Resolution) -> None:
-        resolution.interim_nbma = b""
-        if self._station.interface.opened and self._station.cache.get(resolution.target) is None:
-            self._station.context.emit(
-                DropNeighbor(self._station.interface.ifindex, resolution.target)
-            )
+    def _lead_to_server(self, resolution: Resolution) -> None:
+        """§5.2.1: packets should go on along the routed path while there is no answer, or a negative one."""
+        server = self._client.best()
+        if server is None:
+            return
+        resolution.interim_nbma = server.nbma
+        ifindex = self._station.interface.ifindex
+        self._station.context.emit(SetNeighbor(ifindex, resolution.target, server.nbma))
 
     def _make_room(self, now: float) -> bool:
         """Forgets the negative result that ends first; tells whether there was one."""

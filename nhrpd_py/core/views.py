@@ -137,7 +137,9 @@ def _cache_rows(instance: Instance, now: float) -> Iterator[CacheRow]:
     for binding in station.cache:
         yield _binding_row(station, binding, now)
     for resolution in instance.resolver.resolutions.values():
-        if resolution.trigger is Trigger.KERNEL:
+        if station.cache.get(resolution.target) is None and (
+            resolution.trigger is Trigger.KERNEL or resolution.interim_nbma
+        ):
             yield _pending_row(station, resolution, now)
 
 

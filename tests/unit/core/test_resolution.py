@@ -11,6 +11,7 @@ from nhrpd_py.core.address import Address, Afi, host_prefix
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
+    Effect,
     NeighborState,
     SetNeighbor,
     SetRoute,
@@ -443,40 +444,104 @@ def test_answer_to_the_kernel_replaces_the_hub_without_a_gap() -> None:
     assert of(effects, SetRoute) == []
 
 
-def test_refusal_takes_the_interim_neighbour_back() -> None:
+@pytest.mark.parametrize(("code", "seconds"), [(4, 180.0), (5, 30.0), (12, 180.0)])
+def test_refusal_leaves_traffic_on_the_hub(code, seconds) -> None:
+    """§5.2.1: it dropped for three minutes, also where the peer had just been about to register."""
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(3))))
-    nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))
+    nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
     effects = spoke.receive(nak, HUB_NBMA)
-    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, tunnel(3))]
-    assert spoke.cache()["10.255.255.3"] == ("negative", None)
-    # And the kernel's next question does not bring it back.
-    assert solicit(spoke, tunnel(3), now=1.0) == []
+    assert of(effects, DropNeighbor) == []
+    assert spoke.cache()["10.255.255.3"] == ("negative", "192.168.100.1")
+    # The kernel that lost the entry gets it again, and nobody is asked.
+    assert solicit(spoke, tunnel(3), now=1.0) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
+    # It goes with the negative result; the next packet asks anew.
+    assert of(spoke.run(seconds - 0.1), DropNeighbor) == []
+    assert of(spoke.run(seconds), DropNeighbor) == [DropNeighbor(GRE, tunnel(3))]
+    again = solicit(spoke, tunnel(3), now=seconds + 1)
+    assert kinds(again) == [(HUB_NBMA, REQUEST)]
+    assert of(again, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
 
 
-def test_answer_by_another_gateway_takes_the_interim_neighbour_back() -> None:
+def test_silence_leaves_traffic_on_the_hub() -> None:
+    spoke = a_phase_2_spoke()
+    solicit(spoke, tunnel(3))
+    assert of(spoke.run(60.0), DropNeighbor) == []
+    assert spoke.cache(60.0)["10.255.255.3"] == ("negative", "192.168.100.1")
+
+
+def test_kernel_that_asks_for_what_was_refused_before_gets_the_hub() -> None:
+    """The refusal was about a redirect; that is no reason to drop what the kernel sends now."""
+    spoke, request = an_asking_spoke(tunnel(3), prefix_length=24)
+    spoke.receive(a_resolution_reply(request, entries=(ClientInformation(code=12),)), HUB_NBMA)
+    assert solicit(spoke, tunnel(3), now=1.0) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
+    assert spoke.cache()["10.255.255.3"] == ("negative", "192.168.100.1")
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_traffic_on_the_hub_moves_with_the_best_server(is_refused) -> None:
+    servers = (an_nhs(), an_nhs("192.168.100.11"))
+    routes = [a_route("10.255.255.0/24", GRE)]
+    spoke = a_spoke(2, registered=False, prefix_length=24, routes=routes, nhs=servers)
+    requests = packets(spoke.started)
+    for to, request in requests:
+        reply = a_registration_reply(request, server=tunnel(to[-1]))
+        spoke.receive(reply, to, now=1.0 if to == HUB_NBMA else 2.0)
+    request = the(sent(solicit(spoke, tunnel(3), now=3.0)))
+    if is_refused:
+        nak = a_resolution_reply(request, entries=(ClientInformation(code=4),))
+        spoke.receive(nak, HUB_NBMA, now=3.1)
+    effects: list[Effect] = []
+    while spoke.engine.next_deadline() < 40.0:  # the other one only goes on answering
+        at = spoke.engine.next_deadline()
+        news = spoke.advance(at)
+        for to, message in packets(news):
+            if to == nbma(11) and message.type is PacketType.REGISTRATION_REQUEST:
+                reply = a_registration_reply(message, server=tunnel(11))
+                news += spoke.receive(reply, to, now=at)
+        effects += news
+    moved = [each for each in of(effects, SetNeighbor) if each.address == tunnel(3)]
+    assert moved == [SetNeighbor(GRE, tunnel(3), nbma(11))]
+
+
+def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
+    spoke = a_phase_2_spoke()
+    solicit(spoke, tunnel(3))
+    spoke.receive(a_registration(3), nbma(3))
+    effects = spoke.engine._context.effects = []
+    spoke.engine._instances["gre1"][Afi.IPV4].resolver.servers_changed()
+    assert effects == []
+    assert of(spoke.run(59.0), DropNeighbor) == []
+    assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
+
+
+def test_answer_by_another_gateway_takes_the_interim_neighbour_back_last() -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(9))))
     effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
+    order = [type(each) for each in effects if isinstance(each, SetRoute | DropNeighbor)]
+    assert order == [SetRoute, DropNeighbor]
     assert of(effects, DropNeighbor) == [DropNeighbor(GRE, tunnel(9))]
     assert spoke.shortcuts() == [("10.255.255.9/32", "10.255.255.3", "active")]
 
 
-def test_full_cache_takes_the_interim_neighbour_back(monkeypatch) -> None:
+def test_full_cache_leaves_traffic_on_the_hub(monkeypatch) -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(3))))
     monkeypatch.setattr(cache_module, "MAX_BINDINGS", 1)
     effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
     assert of(effects, TableFull)
-    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, tunnel(3))]
+    assert of(effects, DropNeighbor) == []
+    assert spoke.cache()["10.255.255.3"] == ("negative", "192.168.100.1")
 
 
-def test_full_cache_without_an_interim_neighbour_is_just_told(monkeypatch) -> None:
+def test_full_cache_is_told_and_nobody_asked_for_a_while(monkeypatch) -> None:
     spoke, request = an_asking_spoke()
     monkeypatch.setattr(cache_module, "MAX_BINDINGS", 1)
     effects = spoke.receive(a_resolution_reply(request), HUB_NBMA)
-    assert [type(each) for each in effects] == [TableFull]
-    assert spoke.shortcuts() == []
+    assert [type(each) for each in effects] == [TableFull, ResolutionFailed]
+    assert redirect(spoke, now=1.0) == []
+    assert spoke.shortcuts() == [("172.16.3.10/32", None, "negative")]
 
 
 def test_interim_neighbour_stays_where_a_registration_took_its_place() -> None:

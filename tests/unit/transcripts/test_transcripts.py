@@ -225,6 +225,30 @@ def negative_result(dialogue: Dialogue) -> None:
 
 
 @theme
+def phase_2_refusal(dialogue: Dialogue) -> None:
+    """The peer wants no shortcuts: what goes to it stays on the hub, and nothing is lost."""
+    routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
+    dialogue.add("hub", HUB, a_config(holding_time_s=600), routes=routes, tunnel_length=24)
+    for name, site, other in (("spoke-1", SPOKE_1, SPOKE_2), ("spoke-2", SPOKE_2, SPOKE_1)):
+        config = a_config(nhs=(an_nhs(),), shortcut=name == "spoke-1")
+        routes = [a_route(other.lan, via=other.tunnel)]
+        dialogue.add(name, site, config, routes=routes, tunnel_length=24)
+    dialogue.run(1.0)
+    dialogue.lines.clear()
+    dialogue.hidden |= RENEWALS
+    dialogue.say(
+        "the kernel of spoke-1 asks for spoke-2, which refuses; traffic goes on by the hub"
+    )
+    assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
+    dialogue.run(30.0)
+    assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
+    dialogue.say("after three minutes the entry goes, and the next packet asks anew")
+    dialogue.run(151.0)
+    assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
+    dialogue.run(1.0)
+
+
+@theme
 def purge_on_route_change(dialogue: Dialogue) -> None:
     a_cloud(dialogue)
     talk(dialogue)
