@@ -178,7 +178,7 @@ class Receiver:
         except BadPacket as bad:
             station.drop(bad.reason, source)
             return
-        instance.resolver.redirected(destination, now)
+        instance.resolver.redirected(destination, source, now)
 
     def _reply_received(
         self, station: Station, message: Message, event: PacketReceived, now: float

@@ -99,13 +99,14 @@ class Resolver:
         client.dependant = self
         self.resolutions: dict[Address, Resolution] = {}
 
-    def redirected(self, target: Address, now: float) -> None:
-        """A Traffic Indication says that there is a better way to `target`."""
+    def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
+        """A Traffic Indication from `nbma_source` says that there is a better way to `target`."""
         if not is_unicast(target):
             return
         existing = self._shortcuts.longest(target)
-        if existing is not None:
-            # The hub should not see this traffic any more: somebody took our route away.
+        if existing is not None and existing.binding.nbma != nbma_source:
+            # The hub should not see this traffic any more: somebody took our route away. But the peer that our
+            # shortcut leads to may: a part of what is behind it is elsewhere now.
             self._shortcuts.reassert(existing)
             return
         where = self._routing.locate(self._station, target).where

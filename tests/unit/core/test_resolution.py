@@ -417,6 +417,19 @@ def test_redirect_of_what_has_a_shortcut_asserts_its_route_anew() -> None:
     ]
 
 
+def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
+    """A host of its LAN moved behind spoke 4; the wide shortcut hid that for as long as it was in use."""
+    spoke = a_shortcut_spoke()
+    redirected = spoke.receive(an_indication(3, host(2), host(3, 77)), nbma(3), now=1.0)
+    request = the(sent(redirected))
+    assert request.destination_protocol == host(3, 77)
+    spoke.receive(a_resolution_reply(request, 4, prefix_length=32), HUB_NBMA, now=1.1)
+    assert sorted(spoke.shortcuts(2.0)) == [
+        ("172.16.3.0/24", "10.255.255.3", "active"),
+        ("172.16.3.77/32", "10.255.255.4", "active"),
+    ]
+
+
 # Phase 2: the kernel asks.
 
 
@@ -492,8 +505,8 @@ def test_traffic_on_the_hub_moves_with_the_best_server(is_refused) -> None:
         nak = a_resolution_reply(request, entries=(ClientInformation(code=4),))
         spoke.receive(nak, HUB_NBMA, now=3.1)
     effects: list[Effect] = []
-    while spoke.engine.next_deadline() < 40.0:  # the other one only goes on answering
-        at = spoke.engine.next_deadline()
+    # The other one only goes on answering.
+    while (at := spoke.engine.next_deadline()) is not None and at < 40.0:
         news = spoke.advance(at)
         for to, message in packets(news):
             if to == nbma(11) and message.type is PacketType.REGISTRATION_REQUEST:
