@@ -8,6 +8,7 @@ the end: the neighbour entry is set STALE, and a probe of the kernel then tells 
 Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management), §5.2.3 (uniqueness).
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -81,12 +82,14 @@ class Binding:
 class Cache:
     """See the module."""
 
-    __slots__ = ("_bindings", "_context", "_interface", "_per_nbma")
+    __slots__ = ("_bindings", "_context", "_interface", "_ordered", "_per_nbma")
 
     def __init__(self, context: Context, interface: Interface) -> None:
         self._context = context
         self._interface = interface
         self._bindings: dict[Address, Binding] = {}
+        self._ordered: list[Address] = []
+        """The overlay addresses, ascending."""
         self._per_nbma: dict[Address, int] = {}
 
     def __len__(self) -> int:
@@ -97,6 +100,11 @@ class Cache:
 
     def get(self, protocol: Address) -> Binding | None:
         return self._bindings.get(protocol)
+
+    def around(self, address: Address) -> list[Address]:
+        """The bound addresses next to an address, below and above: no other has more leading bits of it."""
+        at = bisect_left(self._ordered, address)
+        return self._ordered[max(0, at - 1) : at + 1]
 
     def has_room(self, nbma: Address, now: float) -> bool:
         """Tells whether one more binding fits, and says so in a notice when not."""
@@ -142,6 +150,7 @@ class Cache:
                 unique,
             )
             self._bindings[protocol] = binding
+            insort(self._ordered, protocol)
             self._per_nbma[nbma] = self._per_nbma.get(nbma, 0) + 1
             self._program(binding)
             self._arm(binding, now)
@@ -175,6 +184,7 @@ class Cache:
     def remove(self, binding: Binding, reason: str) -> None:
         """Takes a binding out of cache and kernel. Its shortcuts must have gone before."""
         del self._bindings[binding.protocol]
+        del self._ordered[bisect_left(self._ordered, binding.protocol)]
         self._leave_nbma(binding.nbma)
         self._context.timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))

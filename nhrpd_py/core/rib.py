@@ -4,7 +4,7 @@ Resolution follows real routing, never the shortcuts that came of it: that is wh
 for each address family; a prefix may have several routes, of which the lowest metric counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Afi, Prefix, cut
 from nhrpd_py.core.events import Route
@@ -69,7 +69,7 @@ class Rib:
         return not _same_path(before[0], after[0])
 
 
-def stretch(prefix: Prefix, target: Address, exceptions: Iterator[Prefix]) -> Prefix:
+def stretch(prefix: Prefix, target: Address, exceptions: Iterable[Prefix]) -> Prefix:
     """Lengthens a prefix around `target` until it holds none of the exceptions (RFC 2332 §6.3)."""
     length = prefix.length
     for other in exceptions:

@@ -102,15 +102,23 @@ class Routing:
         )
 
     def _egress_prefix(self, station: Station, prefix: Prefix, address: Address) -> Prefix | None:
-        """The widest prefix around an address that wholly leads out of the cloud by one route (r2r constraints)."""
+        """The widest prefix around an address that wholly leads out of the cloud by one route (r2r constraints).
+
+        It holds no address of the cloud either, registered or our own: those have routes of ours only, or none.
+        """
         if prefix.length < MIN_EGRESS_LENGTH:
             return None
         rib = self._context.ribs[station.afi]
-        exceptions = (
+        exceptions = [
             route.prefix
             for route in rib.inside(prefix)
             if route.prefix != prefix and not self._leaves_cloud(station, route)
-        )
+        ]
+        for each in self._stations.values():
+            if each.afi is station.afi and self.same_cloud(station, each):
+                members = each.cache.around(address)
+                members += (own.address for own in each.interface.addresses)
+                exceptions += (host_prefix(it) for it in members if len(it) == len(address))
         return stretch(prefix, address, exceptions)
 
     def _leaves_cloud(self, station: Station, route: Route) -> bool:

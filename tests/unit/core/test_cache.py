@@ -222,6 +222,16 @@ def test_bounds_are_told_once_a_minute_each(monkeypatch) -> None:
     assert len(bench.effects()) == 1
 
 
+def test_neighbours_of_an_address_are_those_in_order() -> None:
+    bench = Bench()
+    bindings = [bench.binding(number) for number in (7, 3, 5)]
+    assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(5)]
+    assert bench.cache.around(tunnel(1)) == [tunnel(3)]
+    assert bench.cache.around(tunnel(9)) == [tunnel(7)]
+    bench.cache.remove(bindings[2], "x")
+    assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(7)]
+
+
 def test_two_bindings_of_one_nbma_address_are_counted_apart() -> None:
     bench = Bench()
     first, second = bench.binding(2, to=nbma(9)), bench.binding(3, to=nbma(9))

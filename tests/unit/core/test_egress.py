@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core import egress as egress_module
+from nhrpd_py.core.address import prefix_of
 from nhrpd_py.core.effects import DropNeighbor, SendPacket, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.notices import ResolutionAnswered
@@ -32,13 +33,16 @@ from tests.unit.core.stations import (
     UNDERLAY,
     Node,
     a_hub,
+    a_node,
     a_record,
     a_registration,
     a_registration_reply,
     a_resolution_request,
     a_route,
     a_spoke,
+    a_tunnel_link,
     an_address,
+    an_interface,
     drops,
     host,
     ip,
@@ -90,6 +94,33 @@ def test_answer_goes_straight_to_the_requester_and_says_what_is_behind_us() -> N
 
 def test_our_own_tunnel_address_is_answered_as_a_host() -> None:
     assert the(the_packet(ask(a_spoke(3), tunnel(3)))[1].entries).prefix_length == 32
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix"),
+    [
+        ("10.1.2.3", "10.0.0.0/9"),
+        ("10.255.254.9", "10.255.254.0/24"),
+        ("10.255.255.9", "10.255.255.8/29"),
+    ],
+)
+def test_answer_covers_no_address_of_the_cloud(target, prefix) -> None:
+    """Behind us is all of 10/8 but the tunnel: who believed that sent us what is for the other clients."""
+    hub = a_hub(2, 3, shortcut=True, routes=[a_route("10.0.0.0/8", LAN, host(1, 254))])
+    request = a_resolution_request(2, ip(target))
+    answer = the(sent(hub.receive(request, nbma(2)), PacketType.RESOLUTION_REPLY))
+    assert str(prefix_of(ip(target), answer.entries[0].prefix_length)) == prefix
+
+
+def test_answer_covers_no_client_of_another_interface_of_the_cloud() -> None:
+    tunnels = (an_interface("gre1", shortcut=True), an_interface("gre2"))
+    hub = a_node(1, *tunnels, routes=[a_route("10.0.0.0/8", LAN, host(1, 254))])
+    hub.give(a_tunnel_link(5, "gre2"), an_address(5, ip("10.255.254.1"), 32))
+    client = ip("10.1.0.1")
+    registration = a_registration(9, source_protocol=client, destination_protocol=client)
+    hub.receive(registration, nbma(9), ifindex=5)
+    answer = the(sent(hub.receive(a_resolution_request(2, ip("10.1.2.3")), nbma(2))))
+    assert str(prefix_of(ip("10.1.2.3"), answer.entries[0].prefix_length)) == "10.1.2.0/23"
 
 
 def test_only_flags_that_we_know_come_back() -> None:
