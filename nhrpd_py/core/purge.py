@@ -148,11 +148,14 @@ class PurgeReceiver:
             length = entry.prefix_length
             if length == 0 or length > self._station.host_length:
                 length = self._station.host_length
-            self._purge(prefix_of(entry.protocol, length), entry.nbma, nbma_source, now)
+            prefix = prefix_of(entry.protocol, length)
+            self._purge(prefix, entry.nbma, message.source_protocol, nbma_source, now)
         if not message.flags & PURGE_NO_REPLY:
             self._reply(message, nbma_source)
 
-    def _purge(self, prefix: Prefix, narrowed: Address, nbma_source: Address, now: float) -> None:
+    def _purge(
+        self, prefix: Prefix, narrowed: Address, sender: Address, nbma_source: Address, now: float
+    ) -> None:
         """`narrowed` is the only NBMA address meant, when the sender names one."""
         station = self._station
         if prefix.contains(station.address) and prefix.is_host:
@@ -167,8 +170,8 @@ class PurgeReceiver:
             if narrowed not in (b"", binding.nbma):
                 continue
             if binding.type is BindingType.CACHED or (
-                # A registration is its client's to take back, and nobody else's.
-                binding.type is BindingType.DYNAMIC and binding.nbma == nbma_source
+                binding.type is BindingType.DYNAMIC
+                and self._is_client(binding, sender, nbma_source)
             ):
                 self._shortcuts.forget_binding(binding, "purged by its owner")
                 removed += 1
@@ -181,6 +184,16 @@ class PurgeReceiver:
                 removed=removed,
             )
         )
+
+    def _is_client(self, binding: Binding, sender: Address, nbma_source: Address) -> bool:
+        """A registration is its client's to take back, and nobody else's.
+
+        One whose NBMA address has changed is believed where it has to know our pass phrase: with a unique address it
+        has no other way to register again.
+        """
+        if binding.nbma == nbma_source:
+            return True
+        return self._station.config.authentication is not None and binding.protocol == sender
 
     def _bindings(self, prefix: Prefix) -> list[Binding]:
         cache = self._station.cache

@@ -39,6 +39,10 @@ LOST_AFTER = 3
 """Unanswered requests until an NHS counts as lost."""
 RENEWAL_SHARE = 3
 """A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
+TAKE_BACK_S = 2.0
+"""After our address was taken back at an NHS that has it from elsewhere, until we register again; as OpenNHRP does."""
+TAKE_BACK_INTERVAL_S = 600.0
+"""Two stations with one address must not take it from each other all the time."""
 UNIQUE_PREFIX_LENGTH = 0xFF
 """§5.2.3: with the unique bit the prefix length must be 255."""
 
@@ -140,8 +144,7 @@ class Registrant:
         registration.replies_received += 1
         bad = next((each.code for each in message.entries if each.code != CieCode.SUCCESS), None)
         if bad is not None:
-            # Any refusal is one; the retry goes on at its pace, for policy may change.
-            self._complain(registration, f"registration refused: {describe_cie(bad)}")
+            self._refused(registration, bad, now)
             return
         station.context.release_request(registration.request_id)
         registration.request_id = 0
@@ -164,6 +167,22 @@ class Registrant:
             self._overseer.server_answers(now)
         renewal_s = station.config.holding_time_s / RENEWAL_SHARE
         self._arm(registration, now + station.context.jittered(renewal_s))
+
+    def _refused(self, registration: Registration, code: int, now: float) -> None:
+        """Any refusal is one; the retry goes on at its pace, for policy may change."""
+        error = f"registration refused: {describe_cie(code)}"
+        if code != CieCode.UNIQUE_ADDRESS_REGISTERED:
+            self._complain(registration, error)
+        elif now - registration.taken_back_at < TAKE_BACK_INTERVAL_S:
+            self._complain(registration, f"{error}; another station has our address")
+        else:
+            # Most likely it was us, before our NBMA address changed.
+            registration.taken_back_at = now
+            self._complain(registration, f"{error}; taking it back")
+            self.deregister(registration)
+            self._station.context.release_request(registration.request_id)
+            registration.request_id = 0
+            self._arm(registration, now + TAKE_BACK_S)
 
     def error_received(self, registration: Registration, code: int) -> None:
         """Somebody on the path complains about our request; it is sent again at its pace."""

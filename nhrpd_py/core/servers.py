@@ -45,6 +45,8 @@ class Registration:
     lost: int = 0
     """Requests unanswered in a row."""
     up_since: float = 0.0
+    taken_back_at: float = float("-inf")
+    """When we last had our address taken back there, for it was registered from elsewhere."""
     next_at: float | None = None
     last_error: str | None = None
     requests_sent: int = 0

@@ -1,6 +1,7 @@
 """The client's side of registration: next hop servers (RFC 2332 §5.2.3, §5.2.4)."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_reply_to_a_server_given_up_brings_it_back() -> None:
     assert of(spoke.receive(a_registration_reply(request), HUB_NBMA, now=200.0), NhsUp)
 
 
-@pytest.mark.parametrize("code", [4, 5, 11, 12, 13, 14, 99])
+@pytest.mark.parametrize("code", [4, 5, 11, 12, 13, 99])
 def test_every_refusal_is_one_whatever_its_code(code) -> None:
     spoke = a_fresh_spoke()
     request = the_packet(spoke.started)[1]
@@ -171,6 +172,41 @@ def test_every_refusal_is_one_whatever_its_code(code) -> None:
     )
     assert times(spoke, 8.0) == [1, 3, 7]
     assert states(spoke) == ["probe"]
+
+
+def test_unique_address_of_ours_is_taken_back_once_and_registered_again() -> None:
+    """Our NBMA address changed, and the server holds the old one for unique."""
+    spoke = a_fresh_spoke(unique=True)
+    request = the_packet(spoke.started)[1]
+    effects = spoke.receive(a_registration_reply(request, code=14), HUB_NBMA, now=0.1)
+    to, purge = the_packet(effects)
+    assert (to, purge.type, purge.flags) == (HUB_NBMA, PacketType.PURGE_REQUEST, PURGE_NO_REPLY)
+    assert the(purge.entries).protocol == tunnel(2)
+    error = "registration refused: UNIQUE_ADDRESS_REGISTERED; "
+    assert spoke.table(View.NHS, "last_error") == [(error + "taking it back",)]
+    again = the(sent(spoke.advance(2.1)))
+    assert again.type is PacketType.REGISTRATION_REQUEST
+    assert again.request_id not in (request.request_id, purge.request_id)
+    spoke.receive(a_registration_reply(again), HUB_NBMA, now=2.2)
+    assert spoke.table(View.NHS, "state", "last_error") == [("up", None)]
+
+
+def test_address_of_two_stations_is_not_taken_back_again_and_again() -> None:
+    spoke = a_fresh_spoke(unique=True)
+    purges: list[float] = []
+    request = the_packet(spoke.started)[1]
+    effects = spoke.receive(a_registration_reply(request, code=14), HUB_NBMA)
+    at = 0.0
+    while at < 1500.0:
+        purges += [at] * len(sent(effects, PacketType.PURGE_REQUEST))
+        at = spoke.engine.next_deadline() or 0.0
+        effects = spoke.advance(at)
+        for request in sent(effects, PacketType.REGISTRATION_REQUEST):
+            effects += spoke.receive(a_registration_reply(request, code=14), HUB_NBMA, now=at)
+    assert len(purges) == 3
+    assert min(later - earlier for earlier, later in pairwise(purges)) >= 600.0
+    error = "registration refused: UNIQUE_ADDRESS_REGISTERED; another station has our address"
+    assert spoke.table(View.NHS, "state", "last_error") == [("probe", error)]
 
 
 def test_one_refused_entry_is_a_refusal() -> None:

@@ -141,6 +141,21 @@ def test_nobody_takes_back_the_registration_of_another() -> None:
     assert set(hub.cache()) == {"10.255.255.2"}
 
 
+@pytest.mark.parametrize(
+    ("secret", "sender", "is_gone"),
+    [(SECRET, 2, True), (None, 2, False), (SECRET, 3, False)],
+)
+def test_client_that_moved_takes_back_its_registration_where_it_is_authenticated(
+    secret, sender, is_gone
+) -> None:
+    signature = (AUTHENTICATION,) if secret else ()
+    hub = a_hub(authentication=secret)
+    hub.receive(a_registration(2, extensions=signature), nbma(2))
+    purge = a_purge(sender, "10.255.255.2/32", HUB, extensions=signature)
+    hub.receive(purge, nbma(22))
+    assert (hub.cache() == {}) is is_gone
+
+
 def test_servers_and_configured_bindings_are_not_purged() -> None:
     spoke = a_spoke(2, maps=(a_map(tunnel(9), nbma(9)),))
     effects = receive_purge(spoke, "10.255.254.0/23", number=1)

@@ -29,6 +29,7 @@ from tests.builders import (
     LAN,
     SPOKE_1,
     SPOKE_2,
+    SPOKE_3,
     Site,
     a_config,
     a_registration_reply,
@@ -40,7 +41,7 @@ from tests.builders import (
     empty_records,
     received,
 )
-from tests.dialogue import Dialogue
+from tests.dialogue import Dialogue, binding_at
 
 OVERLAY = "172.16.0.0/12"
 TUNNELS = "10.255.255.0/24"
@@ -134,6 +135,22 @@ def refused_registration(dialogue: Dialogue) -> None:
     dialogue.say("somebody else registers the unique address of spoke-1")
     a_spoke(dialogue, "impostor", replace(SPOKE_2, tunnel=SPOKE_1.tunnel))
     dialogue.run(4.0)
+
+
+@theme
+def unique_address_taken_back(dialogue: Dialogue) -> None:
+    a_hub(dialogue, secret=b"secret")
+    a_spoke(dialogue, "spoke-1", SPOKE_1, unique=True, secret=b"secret")
+    dialogue.run(1.0)
+    dialogue.lines.clear()
+    dialogue.say("spoke-1 has another NBMA address; the hub holds the old one for unique")
+    spoke = dialogue.stations["spoke-1"]
+    spoke.outside = SPOKE_3.nbma
+    dialogue.give("spoke-1", AddressRemoved(ETH, SPOKE_1.nbma, 24))
+    dialogue.give("spoke-1", AddressAdded(ifindex=ETH, address=SPOKE_3.nbma, prefix_length=24))
+    dialogue.run(3.0)
+    assert spoke.servers_up == [HUB.nbma]
+    assert binding_at(dialogue.stations["hub"], SPOKE_1.tunnel) == SPOKE_3.nbma
 
 
 @theme
