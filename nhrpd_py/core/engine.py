@@ -32,7 +32,6 @@ from nhrpd_py.core.events import (
     LinkChanged,
     LinkGone,
     NameResolved,
-    NeighborLost,
     NeighborSolicited,
     PacketReceived,
     RouteAdded,
@@ -148,11 +147,6 @@ class Engine:
                         instance.resolver.binding_in_use(address, now)
                     else:
                         instance.resolver.solicited(address, now)
-            case NeighborLost(ifindex, address):
-                instance = self._instance(ifindex, afi_of(address))
-                binding = instance.station.cache.get(address) if instance else None
-                if instance is not None and binding is not None:
-                    instance.station.cache.reassert_one(binding)
             case BindingFound():
                 instance = self._instance(event.ifindex, afi_of(event.protocol))
                 if instance is None or instance.adopt(event, now) is None:

@@ -114,14 +114,6 @@ class NeighborSolicited:
 
 
 @dataclass(frozen=True, slots=True)
-class NeighborLost:
-    """An entry that was asked for is no longer in the kernel as asked (deleted or changed by somebody else)."""
-
-    ifindex: int
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
 class BindingFound:
     """A binding of an earlier run: from its state file, or from a neighbour entry of ours that outlived it.
 
@@ -243,7 +235,6 @@ Event: TypeAlias = (
     | RouteAdded
     | RouteRemoved
     | NeighborSolicited
-    | NeighborLost
     | BindingFound
     | SaInstalled
     | SaGone

@@ -35,10 +35,7 @@ class DropReason(StrEnum):
     UNSOLICITED_REPLY = "unsolicited-reply"
     UNRECOGNIZED_EXTENSION = "unrecognized-extension"
     RATE_LIMITED = "rate-limited"
-    TABLE_FULL = "table-full"
-    NOT_FOR_US = "not-for-us"
     NOT_ALLOWED = "not-allowed"
-    INTERNAL_ERROR = "internal-error"
 
 
 class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error of ours

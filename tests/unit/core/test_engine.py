@@ -14,7 +14,6 @@ from nhrpd_py.core.events import (
     KernelRefused,
     LinkGone,
     NameResolved,
-    NeighborLost,
     RouteAdded,
     RouteRemoved,
     ShutdownRequested,
@@ -117,7 +116,6 @@ def test_events_about_unknown_links_are_harmless() -> None:
     assert hub.give(AddressRemoved(99, nbma(9), 24)) == []
     assert hub.give(LinkGone(99)) == []
     assert hub.give(InterfaceRefused(99, "no")) == []
-    assert hub.give(NeighborLost(99, tunnel(9))) == []
     assert hub.give(RouteRemoved(a_route("1.0.0.0/8", 99))) == []
     assert nbma(9) not in hub.engine._context.local_addresses
 
@@ -132,12 +130,6 @@ def test_routes_of_a_lost_link_are_gone_in_silence() -> None:
     hub = a_hub()
     hub.give(a_link(LAN, "lan0", up=False))
     assert hub.engine._context.ribs["ipv4"].lookup(host(1)) is None  # type: ignore[index]
-
-
-def test_neighbour_that_somebody_deleted_is_asked_for_anew() -> None:
-    hub = a_hub(2)
-    assert SetNeighbor(GRE, tunnel(2), nbma(2)) in hub.give(NeighborLost(GRE, tunnel(2)))
-    assert hub.give(NeighborLost(GRE, tunnel(9))) == []
 
 
 def test_refused_interface_is_closed_and_tried_again_after_30_s() -> None:

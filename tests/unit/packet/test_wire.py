@@ -70,8 +70,5 @@ def test_drop_reasons_are_labels() -> None:
         "unsolicited-reply",
         "unrecognized-extension",
         "rate-limited",
-        "table-full",
-        "not-for-us",
         "not-allowed",
-        "internal-error",
     ]
