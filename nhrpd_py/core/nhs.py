@@ -150,6 +150,19 @@ class NhsClient:
         self._resolve(server)
         self._choose(now)
 
+    def twin(self, registration: Registration) -> Registration | None:
+        """Another registration that is up, with the same server: it has several NBMA addresses."""
+        return next(
+            (
+                each
+                for each in self.registrations()
+                if each is not registration
+                and each.state is NhsState.UP
+                and each.protocol == registration.protocol != b""
+            ),
+            None,
+        )
+
     def _choose(self, now: float) -> None:
         """Starts what is wanted and stops what is not: priorities within each cluster."""
         if not self.active:
@@ -165,14 +178,16 @@ class NhsClient:
                 if wanted and registration.state is NhsState.DOWN:
                     self._registrant.begin(registration, now)
                 elif not wanted and registration.state is not NhsState.DOWN:
-                    self._registrant.end(registration, "a better next hop server is up")
+                    self._registrant.end(registration, "a better next hop server is up", now)
         if self.dependant is not None:
             self.dependant.servers_changed()
 
     def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
         for nbma in [each for each in server.registrations if each not in addresses]:
             registration = server.registrations[nbma]
-            self._registrant.end(registration, f"{server.config.nbma} no longer has this address")
+            self._registrant.end(
+                registration, f"{server.config.nbma} no longer has this address", now
+            )
             del server.registrations[nbma]
         for nbma in addresses:
             if nbma not in server.registrations:

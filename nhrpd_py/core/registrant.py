@@ -13,7 +13,7 @@ is decided in `nhs`. RFC 2332 §5.2.3, §5.2.4.
 from typing import Protocol
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
 from nhrpd_py.core.servers import FIRST_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.shortcut import ShortcutTable
@@ -56,6 +56,9 @@ class Overseer(Protocol):
     def server_lost(self, server: Server, now: float) -> None:
         """A server does not answer any more, or never did."""
 
+    def twin(self, registration: Registration) -> Registration | None:
+        """Another registration that is up, with the same server: it has several NBMA addresses."""
+
 
 class Registrant:
     """See the module. Owned by `NhsClient`, whose registrations it moves from state to state."""
@@ -77,11 +80,13 @@ class Registrant:
         registration.retry_s = FIRST_RETRY_S
         self._send(registration, now)
 
-    def end(self, registration: Registration, reason: str) -> None:
+    def end(self, registration: Registration, reason: str, now: float) -> None:
         """Leaves an NHS that we do not want any more, and says so to it."""
         if registration.state is NhsState.UP:
-            self.deregister(registration)
-        self._lose(registration, reason)
+            if self._overseer.twin(registration) is None:  # else it would forget that one too
+                self.deregister(registration)
+            self._tell_down(registration, reason)
+        self._unbind(registration, reason, now)
         self.release(registration)
 
     def restart(self, registration: Registration, now: float) -> None:
@@ -244,6 +249,7 @@ class Registrant:
             registration.last_error = f"no answer to {LOST_AFTER} registration requests"
         registration.state = NhsState.PROBE
         self._tell_down(registration, registration.last_error)
+        self._hand_over(registration, now)
         self._overseer.server_lost(registration.server, now)
 
     def _bind(self, registration: Registration, message: Message, now: float) -> None:
@@ -259,12 +265,15 @@ class Registrant:
             registration.last_error = "the reply does not tell the server's overlay address"
             return
         if registration.protocol not in (b"", protocol):
-            self._unbind(registration, "the server has another overlay address now")
+            self._unbind(registration, "the server has another overlay address now", now)
         registration.protocol = protocol
+        twin = self._overseer.twin(registration)
+        # One way to a server is enough, as long as it works: traffic must not change over with each renewal.
+        way = twin if twin is not None and self._leads_to(twin) else registration
         station.cache.update(
             protocol,
             BindingType.NHS,
-            registration.nbma,
+            way.nbma,
             now,
             holding_time_s=station.config.holding_time_s,
             mtu=message.entries[-1].mtu if message.entries else 0,
@@ -275,11 +284,6 @@ class Registrant:
         station = self._station
         seen = station.nat_address_in(message, station.address)
         station.nat_nbma = seen if seen != station.interface.nbma else b""
-
-    def _lose(self, registration: Registration, reason: str) -> None:
-        if registration.state is NhsState.UP:
-            self._tell_down(registration, reason)
-        self._unbind(registration, reason)
 
     def _tell_down(self, registration: Registration, reason: str) -> None:
         self._station.context.emit(
@@ -292,14 +296,36 @@ class Registrant:
             )
         )
 
-    def _unbind(self, registration: Registration, reason: str) -> None:
-        binding = self._station.cache.get(registration.protocol)
-        if (
-            binding is not None
-            and binding.type is BindingType.NHS
-            and binding.nbma == registration.nbma
-        ):
+    def _unbind(self, registration: Registration, reason: str, now: float) -> None:
+        if self._hand_over(registration, now):
+            return
+        binding = self._leads_to(registration)
+        if binding is not None:
             self._shortcuts.forget_binding(binding, reason)
+
+    def _hand_over(self, registration: Registration, now: float) -> bool:
+        """Has traffic take another way to the same server; tells whether there is one."""
+        twin = self._overseer.twin(registration)
+        if twin is None:
+            return False
+        binding = self._leads_to(registration)
+        if binding is not None:
+            self._station.cache.update(
+                binding.protocol,
+                BindingType.NHS,
+                twin.nbma,
+                now,
+                holding_time_s=binding.holding_time_s,
+                mtu=binding.mtu,
+            )
+        return True
+
+    def _leads_to(self, registration: Registration) -> Binding | None:
+        """The binding of a server, if it is this registration's address that it leads to."""
+        binding = self._station.cache.get(registration.protocol)
+        if binding is None or binding.type is not BindingType.NHS:
+            return None
+        return binding if binding.nbma == registration.nbma else None
 
     def _arm(self, registration: Registration, at: float) -> None:
         registration.next_at = at

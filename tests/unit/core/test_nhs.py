@@ -7,7 +7,7 @@ import pytest
 
 from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Afi
-from nhrpd_py.core.effects import DropNeighbor, ResolveName, SetNeighbor
+from nhrpd_py.core.effects import DropNeighbor, Effect, ResolveName, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, NameResolved
 from nhrpd_py.core.notices import ErrorReceived, NameUnresolved, NhsDown, NhsUp
 from nhrpd_py.core.queries import View
@@ -356,6 +356,58 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     assert purge.destination_protocol == HUB2
     assert the(of(effects, NhsDown)).reason == "a better next hop server is up"
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+def a_spoke_of_a_hub_with_two_addresses(*priorities: int) -> Node:
+    """The hub is at both NBMA addresses; the registrations with it are up since 1 s, the first one first."""
+    addresses = ("192.168.100.1", "192.168.100.11")
+    servers = (an_nhs(each, priority=p) for each, p in zip(addresses, priorities, strict=True))
+    spoke = a_fresh_spoke(nhs=tuple(servers))
+    for to, request in packets(spoke.started):
+        spoke.receive(a_registration_reply(request), to, now=1.0)
+    return spoke
+
+
+def run_while(spoke: Node, until: float, *alive: bytes) -> list[Effect]:
+    """Runs all timers; the hub answers at the addresses that are alive."""
+    effects: list[Effect] = []
+    while (at := spoke.engine.next_deadline()) is not None and at <= until:
+        news = spoke.advance(at)
+        for to, request in packets(news):
+            if to in alive and request.type is PacketType.REGISTRATION_REQUEST:
+                news += spoke.receive(a_registration_reply(request), to, now=at)
+        effects += news
+    return effects
+
+
+def test_traffic_to_a_hub_with_two_addresses_does_not_change_over_with_each_renewal() -> None:
+    spoke = a_spoke_of_a_hub_with_two_addresses(0, 0)
+    effects = run_while(spoke, 200.0, HUB_NBMA, HUB2_NBMA)
+    assert of(effects, SetNeighbor) == []
+    assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+def test_other_address_of_the_hub_takes_over_when_one_is_lost() -> None:
+    """It was waited for its next renewal, up to a third of the holding time, while all traffic was lost."""
+    spoke = a_spoke_of_a_hub_with_two_addresses(0, 0)
+    effects = run_while(spoke, 28.0, HUB2_NBMA)
+    assert states(spoke) == ["probe", "up"]
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, HUB, HUB2_NBMA)]
+    effects = run_while(spoke, 200.0, HUB_NBMA, HUB2_NBMA)
+    assert states(spoke) == ["up", "up"]
+    assert of(effects, SetNeighbor) == []
+
+
+def test_fail_back_to_the_better_address_of_the_hub_does_not_take_our_registration_along() -> None:
+    """The Purge at the worse address made the hub forget what we had just registered at the better one."""
+    spoke = a_spoke_of_a_hub_with_two_addresses(0, 1)
+    run_while(spoke, 40.0, HUB2_NBMA)
+    assert states(spoke) == ["probe", "up"]
+    effects = run_while(spoke, 120.0, HUB_NBMA, HUB2_NBMA)
+    assert states(spoke) == ["up", "down"]
+    assert sent(effects, PacketType.PURGE_REQUEST) == []
+    assert of(effects, DropNeighbor) == []
+    assert of(effects, SetNeighbor)[-1] == SetNeighbor(GRE, HUB, HUB_NBMA)
 
 
 def test_worse_server_that_is_still_asked_is_just_left() -> None:
