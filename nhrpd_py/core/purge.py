@@ -7,11 +7,12 @@ address by our next hop server is taken as "I lost your registration". RFC 2332 
 
 from dataclasses import dataclass, field, replace
 
-from nhrpd_py.core.address import Address, Prefix, host_prefix, prefix_of
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import PurgeReceived
-from nhrpd_py.core.shortcut import ShortcutTable
+from nhrpd_py.core.prefixmap import PrefixMap
+from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
 from nhrpd_py.core.station import HOP_COUNT, Station
 from nhrpd_py.core.timers import TimerKey, TimerKind
 from nhrpd_py.packet.cie import ClientInformation
@@ -130,6 +131,16 @@ class PurgeSender:
         return TimerKey(TimerKind.PURGE, self._station.interface.name, purge.request_id)
 
 
+@dataclass(slots=True, eq=False)
+class Demand:
+    """An entry of a Purge Request that was received."""
+
+    prefix: Prefix
+    nbma: Address
+    """The only NBMA address meant, when the sender names one."""
+    removed: int = 0
+
+
 class PurgeReceiver:
     """See the module. Owned by the instance."""
 
@@ -142,48 +153,76 @@ class PurgeReceiver:
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Takes a Purge Request that is for us, and confirms it unless that is not wanted."""
+        demands = self._demands(message, nbma_source, now)
+        if demands:
+            self._meet(demands, message.source_protocol, nbma_source)
+        if not message.flags & PURGE_NO_REPLY:
+            self._reply(message, nbma_source)
+
+    def _demands(self, message: Message, nbma_source: Address, now: float) -> list[Demand]:
+        """What the entries want gone. Our own address means another thing: see the module."""
+        station = self._station
+        demands: dict[tuple[Prefix, Address], Demand] = {}
         for entry in message.entries:
             if not entry.protocol:
                 continue
             length = entry.prefix_length
-            if length == 0 or length > self._station.host_length:
-                length = self._station.host_length
+            if length == 0 or length > station.host_length:
+                length = station.host_length
             prefix = prefix_of(entry.protocol, length)
-            self._purge(prefix, entry.nbma, message.source_protocol, nbma_source, now)
-        if not message.flags & PURGE_NO_REPLY:
-            self._reply(message, nbma_source)
+            if prefix == host_prefix(station.address):
+                self._client.kick(now, nbma_source)
+            else:
+                demands.setdefault((prefix, entry.nbma), Demand(prefix, entry.nbma))
+        return list(demands.values())
 
-    def _purge(
-        self, prefix: Prefix, narrowed: Address, sender: Address, nbma_source: Address, now: float
-    ) -> None:
-        """`narrowed` is the only NBMA address meant, when the sender names one."""
+    def _meet(self, demands: list[Demand], sender: Address, nbma_source: Address) -> None:
+        """Looks at each shortcut and binding once, however many entries there are: a packet holds thousands."""
         station = self._station
-        if prefix.contains(station.address) and prefix.is_host:
-            self._client.kick(now, nbma_source)
-            return
-        removed = 0
-        for shortcut in list(self._shortcuts.touching(prefix)):
-            if prefix.covers(shortcut.prefix) and narrowed in (b"", shortcut.binding.nbma):
+        wanted: PrefixMap[dict[Address, Demand]] = PrefixMap(SIZE_OF_AFI[station.afi])
+        for demand in demands:
+            of_prefix = wanted.get(demand.prefix)
+            if of_prefix is None:
+                of_prefix = wanted[demand.prefix] = {}
+            of_prefix[demand.nbma] = demand
+        for shortcut in self._touched_shortcuts(demands):
+            met = _find(wanted, shortcut.prefix, shortcut.binding.nbma)
+            if met is not None:
                 self._shortcuts.remove(shortcut, "purged by its owner")
-                removed += 1
-        for binding in self._bindings(prefix):
-            if narrowed not in (b"", binding.nbma):
-                continue
-            if binding.type is BindingType.CACHED or (
+                met.removed += 1
+        for binding in self._touched_bindings(demands):
+            if binding.type is not BindingType.CACHED and not (
                 binding.type is BindingType.DYNAMIC
                 and self._is_client(binding, sender, nbma_source)
             ):
+                continue
+            met = _find(wanted, host_prefix(binding.protocol), binding.nbma)
+            if met is not None:
                 self._shortcuts.forget_binding(binding, "purged by its owner")
-                removed += 1
-        station.context.emit(
-            PurgeReceived(
-                interface=station.interface.name,
-                protocol=prefix.address,
-                nbma=nbma_source,
-                prefix=prefix,
-                removed=removed,
+                met.removed += 1
+        for demand in demands:
+            station.context.emit(
+                PurgeReceived(
+                    interface=station.interface.name,
+                    protocol=demand.prefix.address,
+                    nbma=nbma_source,
+                    prefix=demand.prefix,
+                    removed=demand.removed,
+                )
             )
-        )
+
+    def _touched_shortcuts(self, demands: list[Demand]) -> list[Shortcut]:
+        if not all(each.prefix.is_host for each in demands):
+            return list(self._shortcuts)
+        found = (self._shortcuts.longest(each.prefix.address) for each in demands)
+        return list({each.prefix: each for each in found if each is not None}.values())
+
+    def _touched_bindings(self, demands: list[Demand]) -> list[Binding]:
+        cache = self._station.cache
+        if not all(each.prefix.is_host for each in demands):
+            return list(cache)
+        found = (cache.get(each.prefix.address) for each in demands)
+        return list({each.protocol: each for each in found if each is not None}.values())
 
     def _is_client(self, binding: Binding, sender: Address, nbma_source: Address) -> bool:
         """A registration is its client's to take back, and nobody else's.
@@ -195,13 +234,6 @@ class PurgeReceiver:
             return True
         return self._station.config.authentication is not None and binding.protocol == sender
 
-    def _bindings(self, prefix: Prefix) -> list[Binding]:
-        cache = self._station.cache
-        if prefix.is_host:
-            binding = cache.get(prefix.address)
-            return [] if binding is None else [binding]
-        return [each for each in cache if prefix.contains(each.protocol)]
-
     def _reply(self, message: Message, nbma_source: Address) -> None:
         """§5.2.6: the request as it came, with another type; a reply goes whence the request came."""
         station = self._station
@@ -212,3 +244,12 @@ class PurgeReceiver:
             extensions=station.signed(message.extensions),
         )
         station.send(nbma_source, reply)
+
+
+def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:
+    """The demand that is about a prefix at an NBMA address."""
+    for of_prefix in wanted.matches(prefix.address):
+        demand = of_prefix.get(b"") or of_prefix.get(nbma)
+        if demand is not None and demand.prefix.length <= prefix.length:
+            return demand
+    return None

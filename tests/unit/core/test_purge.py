@@ -9,6 +9,7 @@ from nhrpd_py.core.address import Afi, parse_prefix
 from nhrpd_py.core.effects import DropNeighbor, DropRoute
 from nhrpd_py.core.events import AddressRemoved, RouteRemoved
 from nhrpd_py.core.notices import PurgeReceived
+from nhrpd_py.core.prefixmap import PrefixMap
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, ErrorCode, PacketType
@@ -119,6 +120,49 @@ def test_each_entry_is_purged_and_one_without_an_address_says_nothing() -> None:
     )
     effects = receive_purge(spoke, "0.0.0.0/0", entries=entries)
     assert [each.removed for each in of(effects, PurgeReceived)] == [1, 0]
+
+
+def test_entries_that_say_the_same_are_one_and_the_widest_need_not_be_the_first() -> None:
+    spoke = a_shortcut_spoke()
+    entries = tuple(
+        ClientInformation(prefix_length=length, protocol=host(3), nbma=address)
+        for length, address in ((32, b""), (24, nbma(9)), (16, nbma(3)), (16, nbma(3)))
+    )
+    effects = receive_purge(spoke, "0.0.0.0/0", entries=entries)
+    assert [each.removed for each in of(effects, PurgeReceived)] == [0, 0, 1]
+
+
+def test_purge_of_many_hosts_takes_those_that_there_are() -> None:
+    spoke = a_shortcut_spoke()
+    entries = tuple(
+        ClientInformation(prefix_length=32, protocol=each)
+        for each in (host(3), tunnel(3), tunnel(4), tunnel(3))
+    )
+    effects = receive_purge(spoke, "0.0.0.0/0", entries=entries)
+    assert [each.removed for each in of(effects, PurgeReceived)] == [0, 1, 0]
+    assert spoke.shortcuts() == []
+
+
+def test_purge_of_everything_looks_at_each_binding_once(monkeypatch) -> None:
+    """A packet holds thousands of entries, a cache thousands of bindings: their product took minutes."""
+    looks = 0
+    seen = PrefixMap.matches
+
+    def matches(table, address):
+        nonlocal looks
+        looks += 1
+        return seen(table, address)
+
+    spoke = a_shortcut_spoke()
+    for number in range(20, 60):
+        spoke.receive(a_registration(number), nbma(number))
+    monkeypatch.setattr(PrefixMap, "matches", matches)
+    entries = tuple(
+        ClientInformation(prefix_length=1 + number % 24, protocol=bytes([number & 127, 0, 0, 0]))
+        for number in range(1000)
+    )
+    receive_purge(spoke, "0.0.0.0/0", entries=entries)
+    assert looks == 2  # the shortcut and its peer; nothing else is the sender's
 
 
 def test_client_takes_its_own_registration_back() -> None:
