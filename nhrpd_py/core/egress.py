@@ -7,10 +7,12 @@ RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.cache import BindingType
 from nhrpd_py.core.notices import ResolutionAnswered
+from nhrpd_py.core.prefixmap import PrefixMap
 from nhrpd_py.core.purge import PurgeSender
 from nhrpd_py.core.routing import Location, Routing, Where
 from nhrpd_py.core.station import Station
@@ -33,6 +35,10 @@ REPEAT_S = 30.0
 """Within this time a request with the id of an answered one means that the answer got lost."""
 
 
+Key: TypeAlias = tuple[Address, Address]
+"""Requester and target."""
+
+
 @dataclass(slots=True, eq=False)
 class Answer:
     """What a requester was told."""
@@ -49,13 +55,15 @@ class Answer:
 class Egress:
     """See the module. Owned by the instance."""
 
-    __slots__ = ("_answers", "_purges", "_routing", "_station")
+    __slots__ = ("_answers", "_by_prefix", "_purges", "_routing", "_station")
 
     def __init__(self, station: Station, routing: Routing, purges: PurgeSender) -> None:
         self._station = station
         self._routing = routing
         self._purges = purges
-        self._answers: dict[tuple[Address, Address], Answer] = {}
+        self._answers: dict[Key, Answer] = {}
+        """The oldest first."""
+        self._by_prefix: PrefixMap[dict[Key, Answer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
     def request_received(
         self, message: Message, location: Location, nbma_source: Address, now: float
@@ -92,17 +100,22 @@ class Egress:
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
         """A route changed: takes back the answers about it that are no longer true."""
-        for key, answer in list(self._answers.items()):
-            if answer.expires_at <= now:
-                del self._answers[key]
-                continue
-            if not (prefix.covers(answer.prefix) or answer.prefix.covers(prefix)):
-                continue
-            location = self._routing.locate(self._station, answer.target)
-            if location.where in (Where.HERE, Where.BEHIND_US) and location.prefix == answer.prefix:
-                continue
-            del self._answers[key]
-            self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
+        around = (
+            each
+            for each in self._by_prefix.matches(prefix.address)
+            if next(iter(each.values())).prefix.length < prefix.length
+        )
+        for touched in [*self._by_prefix.inside(prefix), *around]:
+            for answer in list(touched.values()):
+                if answer.expires_at <= now:
+                    self._forget(answer)
+                    continue
+                location = self._routing.locate(self._station, answer.target)
+                is_here = location.where in (Where.HERE, Where.BEHIND_US)
+                if is_here and location.prefix == answer.prefix:
+                    continue
+                self._forget(answer)
+                self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
 
     def withdraw_all(self, now: float, *, final: bool) -> None:
         """Takes back all answers that still count: we are somewhere else now, or (`final`) going away.
@@ -120,7 +133,8 @@ class Egress:
                     )
         for requester, nbma in told:
             self._purges.send(requester, nbma, host_prefix(own), now, final=final)
-        self._answers.clear()
+        for answer in list(self._answers.values()):
+            self._forget(answer)
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
         """Where the requester is: what we see of it if it asks us directly, else its post-NAT address."""
@@ -153,15 +167,17 @@ class Egress:
     def _remember(self, message: Message, prefix: Prefix, nbma: Address, now: float) -> bool:
         """Notes whom we told what. Tells whether this very request was answered a moment ago."""
         key = (message.source_protocol, message.destination_protocol)
-        old = self._answers.pop(key, None)
+        old = self._answers.get(key)
         repeated = (
             old is not None
             and old.request_id == message.request_id
             and now - old.answered_at < REPEAT_S
         )
-        if len(self._answers) >= MAX_ANSWERS:
-            del self._answers[next(iter(self._answers))]
-        self._answers[key] = Answer(
+        if old is not None:
+            self._forget(old)
+        elif len(self._answers) >= MAX_ANSWERS:
+            self._forget(next(iter(self._answers.values())))
+        answer = Answer(
             requester=message.source_protocol,
             nbma=nbma,
             target=message.destination_protocol,
@@ -170,7 +186,20 @@ class Egress:
             answered_at=now,
             expires_at=now + self._station.config.holding_time_s,
         )
+        self._answers[key] = answer
+        of_prefix = self._by_prefix.get(prefix)
+        if of_prefix is None:
+            of_prefix = self._by_prefix[prefix] = {}
+        of_prefix[key] = answer
         return repeated
+
+    def _forget(self, answer: Answer) -> None:
+        key = (answer.requester, answer.target)
+        del self._answers[key]
+        of_prefix = self._by_prefix[answer.prefix]
+        del of_prefix[key]
+        if not of_prefix:
+            self._by_prefix.pop(answer.prefix)
 
     def _way_back(self, message: Message, nbma_source: Address) -> Address:
         """The routed path to the requester; where that is not known, whence the request came."""

@@ -9,6 +9,7 @@ from nhrpd_py.core.address import prefix_of
 from nhrpd_py.core.effects import DropNeighbor, SendPacket, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.notices import ResolutionAnswered
+from nhrpd_py.core.routing import Routing
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import (
@@ -322,6 +323,18 @@ def test_requester_is_told_once_and_not_after_the_holding_time() -> None:
     ask(spoke, now=10.0, request_id=9)
     spoke.run(70.0)
     assert purges(spoke.give(gone, now=70.0)) == []
+
+
+def test_answers_that_a_route_does_not_touch_are_not_looked_at(monkeypatch) -> None:
+    """Thousands of answers times thousands of routes of a BGP session took minutes."""
+    spoke = a_spoke(3)
+    for number in range(100):
+        ask(spoke, host(3, 10 + number))
+    looks = []
+    monkeypatch.setattr(Routing, "locate", lambda *given, **more: looks.append(given))
+    for number in range(100):
+        spoke.give(RouteAdded(a_route(f"172.20.{number}.0/24", GRE, HUB)))
+    assert looks == []
 
 
 def test_requesters_are_told_when_our_nbma_address_moves() -> None:
