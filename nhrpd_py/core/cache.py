@@ -12,6 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 
 from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.context import Context
@@ -28,6 +29,9 @@ from nhrpd_py.core.timers import TimerKey, TimerKind
 
 MAX_BINDINGS = 65536
 MAX_BINDINGS_PER_NBMA = 1024
+MAX_CACHED = 16384
+"""Whoever asks is bound: a flood of requests must leave room for those who register."""
+EVICTION_TRIES = 16
 NEVER = float("inf")
 
 PROBE_LEAD_S = 8.0
@@ -82,12 +86,14 @@ class Binding:
 class Cache:
     """See the module."""
 
-    __slots__ = ("_bindings", "_context", "_interface", "_ordered", "_per_nbma")
+    __slots__ = ("_bindings", "_cached", "_context", "_interface", "_ordered", "_per_nbma")
 
     def __init__(self, context: Context, interface: Interface) -> None:
         self._context = context
         self._interface = interface
         self._bindings: dict[Address, Binding] = {}
+        self._cached: dict[Address, Binding] = {}
+        """Those of type `cached`, the one that was refreshed longest ago first."""
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._per_nbma: dict[Address, int] = {}
@@ -138,6 +144,8 @@ class Cache:
         if binding is None:
             if not self.has_room(nbma, now):
                 return None
+            if kind is BindingType.CACHED and not self._has_room_for_cached(now):
+                return None
             binding = Binding(
                 protocol,
                 kind,
@@ -152,6 +160,7 @@ class Cache:
             self._bindings[protocol] = binding
             insort(self._ordered, protocol)
             self._per_nbma[nbma] = self._per_nbma.get(nbma, 0) + 1
+            self._sort_in(binding)
             self._program(binding)
             self._arm(binding, now)
             return binding
@@ -159,6 +168,7 @@ class Cache:
             return None  # but whatever the kernel alone remembers is weaker than any word of a peer
         promoted = kind is not binding.type
         binding.type = kind
+        self._sort_in(binding)
         binding.claimed_nbma = claimed_nbma or nbma
         binding.mtu = mtu
         binding.unique = unique
@@ -185,6 +195,7 @@ class Cache:
         """Takes a binding out of cache and kernel. Its shortcuts must have gone before."""
         del self._bindings[binding.protocol]
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
+        self._cached.pop(binding.protocol, None)
         self._leave_nbma(binding.nbma)
         self._context.timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
@@ -295,6 +306,23 @@ class Cache:
             return
         left_s = max(1.0, ends_at - now)
         timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
+
+    def _sort_in(self, binding: Binding) -> None:
+        self._cached.pop(binding.protocol, None)
+        if binding.type is BindingType.CACHED:
+            self._cached[binding.protocol] = binding
+
+    def _has_room_for_cached(self, now: float) -> bool:
+        """Makes room where there is none: the one that was refreshed longest ago goes, unless a shortcut needs it."""
+        if len(self._cached) < MAX_CACHED:
+            return True
+        for binding in list(islice(self._cached.values(), EVICTION_TRIES)):
+            if binding.shortcuts_end_at == NEVER:
+                self.remove(binding, "made room")
+                return True
+            self._sort_in(binding)
+        self._tell_full("cached bindings", MAX_CACHED, now)
+        return False
 
     def _leave_nbma(self, nbma: Address) -> None:
         count = self._per_nbma[nbma] - 1

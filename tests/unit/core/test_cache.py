@@ -222,6 +222,37 @@ def test_bounds_are_told_once_a_minute_each(monkeypatch) -> None:
     assert len(bench.effects()) == 1
 
 
+def test_cached_bindings_leave_room_for_those_who_register(monkeypatch) -> None:
+    """A flood of Resolution Requests in made-up names filled the cache: no client could register any more."""
+    monkeypatch.setattr(cache_module, "MAX_CACHED", 2)
+    bench = Bench()
+    for number in (2, 3, 4):
+        bench.binding(number, BindingType.CACHED)
+    assert [each.protocol for each in bench.cache] == [tunnel(3), tunnel(4)]
+    bench.binding(3, BindingType.CACHED, now=1.0)  # asked again: younger than 4
+    bench.update(5, BindingType.CACHED, now=2.0)
+    effects = bench.effects()
+    assert the(of(effects, BindingRemoved)).protocol == tunnel(4)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(5), nbma(5))]
+    bench.binding(3, BindingType.DYNAMIC, now=3.0)  # it registered: no cached one any more
+    bench.binding(6, BindingType.CACHED, now=4.0)
+    assert len(bench.cache) == 3
+
+
+def test_cached_binding_that_a_shortcut_needs_is_not_evicted(monkeypatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_CACHED", 2)
+    bench = Bench()
+    needed = [bench.binding(number, BindingType.CACHED) for number in (2, 3)]
+    bench.cache.watch(needed[0], 30.0, 0.0)
+    bench.binding(4, BindingType.CACHED)
+    assert [each.protocol for each in bench.cache] == [tunnel(2), tunnel(4)]
+    fourth = bench.cache.get(tunnel(4))
+    assert fourth is not None
+    bench.cache.watch(fourth, 30.0, 0.0)
+    assert bench.update(5, BindingType.CACHED) is None
+    assert [each.table for each in of(bench.effects(), TableFull)] == ["cached bindings"]
+
+
 def test_neighbours_of_an_address_are_those_in_order() -> None:
     bench = Bench()
     bindings = [bench.binding(number) for number in (7, 3, 5)]

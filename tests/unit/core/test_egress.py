@@ -331,7 +331,7 @@ def test_answers_that_a_route_does_not_touch_are_not_looked_at(monkeypatch) -> N
     for number in range(100):
         ask(spoke, host(3, 10 + number))
     looks = []
-    monkeypatch.setattr(Routing, "locate", lambda *given, **more: looks.append(given))
+    monkeypatch.setattr(Routing, "locate", lambda *given: looks.append(given))
     for number in range(100):
         spoke.give(RouteAdded(a_route(f"172.20.{number}.0/24", GRE, HUB)))
     assert looks == []
