@@ -193,3 +193,31 @@ class KernelRefusal(Notice):
     level = "error"
     what: str
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRestored(Notice):
+    """Somebody took the clear-text guard of a tunnel away; it stands again."""
+
+    event = "guard.restored"
+    level = "error"
+    policy: str
+    found: str
+    """What stood in its place, empty for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardFailed(Notice):
+    """The clear-text guard of a tunnel that is in use does not stand."""
+
+    event = "guard.failed"
+    level = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRemoved(Notice):
+    """A policy of the guard that the configuration asks for no more; `interface` is empty for one of an earlier run."""
+
+    event = "guard.removed"
+    policy: str

@@ -17,6 +17,7 @@ from contextlib import suppress
 import trio
 
 NETLINK_ROUTE = 0
+NETLINK_XFRM = 6
 NETLINK_NETFILTER = 12
 
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
@@ -158,6 +159,19 @@ class NetlinkSocket:
             except InterruptedError:
                 continue
             await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+
+    def send_now(self, data: bytes) -> None:
+        """Sends one datagram without waiting; raises OSError.
+
+        Where the kernel answers within the system call, as it does in most families, the answer can
+        be read at once.
+        """
+        while True:
+            try:
+                self._socket.send(data)
+            except InterruptedError:
+                continue
             return
 
     async def wait(self) -> None:

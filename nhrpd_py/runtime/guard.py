@@ -1,0 +1,336 @@
+"""The clear-text guard: no GRE packet of a protected tunnel leaves or arrives unless IPsec covers it.
+
+For each protected tunnel the kernel has a pair of XFRM policies that block `proto gre key K`, one a
+direction, of so low a priority that the policies of every security association win. They are there
+before the tunnel's first packet and stay when the daemon stops or dies; they go when the
+configuration protects the tunnel no more.
+
+In and out suffice. A packet of ours is checked by the `out` policies when it is routed, and by
+those of `in` when it is delivered to us (fragments after they were put together); after
+decapsulation it has an inner header that a selector of GRE does not fit. `fwd` is for packets in
+transit. Those of somebody else's tunnel with the same key fall under `out` all the same, for the
+kernel asks it about everything that it sends: a router of other people's GRE needs another key.
+
+The kernel can be told to skip its policies altogether (`disable_xfrm`, `disable_policy`), also those
+of IPsec itself: such a tunnel is not protected, whatever policies there are.
+"""
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+import trio
+
+from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored, Notice
+from nhrpd_py.runtime.netlink.gre_block import (
+    SETTINGS,
+    Slot,
+    Tunnel,
+    bypasses,
+    is_guard,
+    slot_of,
+    touches,
+)
+from nhrpd_py.runtime.netlink.socket import (
+    READS_PER_WAKE,
+    MalformedError,
+    NetlinkError,
+    NetlinkSocket,
+    is_overrun,
+    messages,
+)
+from nhrpd_py.runtime.netlink.xfrm import (
+    XFRM_MSG_DELPOLICY,
+    XFRM_MSG_NEWPOLICY,
+    XFRM_MSG_UPDPOLICY,
+    Direction,
+    Policy,
+    drop_policy,
+    set_policy,
+)
+from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_news, open_xfrm
+
+AUDIT_S = 60.0
+RETRY_S = 1.0
+
+
+class GuardError(Exception):
+    """The tunnel is not protected and must stay closed; a sentence for people."""
+
+
+class Guard:
+    """The policies of all protected tunnels. The verbs do not wait: it stands when they return.
+
+    Counters: restored, failures, audits, swept, malformed, overruns.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[Notice], None],
+        *,
+        open_requests: Callable[[], Xfrm] = open_xfrm,
+        open_news: Callable[[], NetlinkSocket] = open_policy_news,
+        settings: Path = SETTINGS,
+    ) -> None:
+        self._publish = publish
+        self._open_requests = open_requests
+        self._open_news = open_news
+        self._settings = settings
+        self._xfrm: Xfrm | None = None
+        self._tunnels: dict[str, Tunnel] = {}
+        self._configured: frozenset[str] = frozenset()
+        self._sweeping = False
+        self._problems: dict[str, str] = {}
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why tunnels that were protected are not, by interface."""
+        return self._problems
+
+    # Verbs.
+
+    def configure(self, protected: Collection[str]) -> None:
+        """Tells which interfaces the configuration protects, at the start and after a reload.
+
+        The policies of all others go; those of an earlier run only when each of these interfaces
+        has said its keys (`protect`), for nothing but the key tells whose they are. Raises
+        GuardError.
+        """
+        self._configured = frozenset(protected)
+        self._sweeping = True
+        for name in self._tunnels.keys() - self._configured:
+            self.unprotect(name)
+        self._sweep()
+
+    def protect(self, name: str, tunnel: Tunnel) -> None:
+        """Has the policies of a tunnel stand; those that it had under another key go afterwards.
+
+        May be called again at any time. Raises GuardError: then nothing may be sent.
+        """
+        self._refuse_bypass(tunnel)
+        for policy in tunnel.policies:
+            self._install(policy)
+        before = self._tunnels.get(name)
+        self._tunnels[name] = tunnel
+        self._problems.pop(name, None)
+        if before is not None:
+            self._drop(name, before.policies)
+        self._sweep()
+
+    def unprotect(self, name: str) -> None:
+        """Removes the policies of a tunnel, but those that another one shares. Raises
+        GuardError.
+        """
+        tunnel = self._tunnels.pop(name, None)
+        self._problems.pop(name, None)
+        if tunnel is not None:
+            self._drop(name, tunnel.policies)
+
+    def close(self) -> None:
+        """Forgets the sockets; the policies stay."""
+        if self._xfrm is not None:
+            self._xfrm.close()
+            self._xfrm = None
+
+    # Reading.
+
+    def policies(self) -> list[Policy]:
+        """The guard's policies that stand in the kernel, of this run and others. Raises
+        GuardError.
+        """
+        try:
+            return [policy for policy in self._link.policies() if is_guard(policy)]
+        except NetlinkError as error:
+            raise _refusal(error) from error
+
+    # Requests.
+
+    @property
+    def _link(self) -> Xfrm:
+        if self._xfrm is None:
+            try:
+                self._xfrm = self._open_requests()
+            except OSError as error:
+                raise _refusal(error) from error
+        return self._xfrm
+
+    def _refuse_bypass(self, tunnel: Tunnel) -> None:
+        names = bypasses(tunnel, self._settings)
+        if names:
+            command = " ".join(f"{name}=0" for name in names)
+            raise GuardError(f"the kernel skips all IPsec policies; mend it: sysctl -w {command}")
+
+    def _install(self, policy: Policy) -> None:
+        try:
+            if self._add(policy):
+                return
+            found = self._standing().get(slot_of(policy))
+        except NetlinkError as error:
+            raise _refusal(error) from error
+        if found is not None and found != policy:
+            raise GuardError(
+                f"the place of the clear-text guard is taken by: {found}; remove it: "
+                f"ip xfrm policy delete {policy.selector} dir {Direction(policy.direction).label}"
+            )
+
+    def _add(self, policy: Policy) -> bool:
+        """Tells whether there was none. Raises NetlinkError."""
+        try:
+            self._link.ask(XFRM_MSG_NEWPOLICY, set_policy(policy), f"add {policy}")
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            return False
+        return True
+
+    def _standing(self) -> dict[Slot, Policy]:
+        """What the kernel has where policies of ours could be."""
+        return {
+            slot_of(policy): policy
+            for policy in self._link.policies()
+            if policy.mark == (0, 0) and not policy.if_id
+        }
+
+    def _wanted(self) -> dict[Policy, str]:
+        """All wanted policies, each with one of the interfaces that want it."""
+        return {policy: name for name, each in self._tunnels.items() for policy in each.policies}
+
+    def _drop(self, name: str, policies: Iterable[Policy]) -> None:
+        wanted = self._wanted()
+        for policy in policies:
+            if policy in wanted:
+                continue
+            try:
+                self._link.ask(XFRM_MSG_DELPOLICY, drop_policy(policy), f"delete {policy}")
+            except NetlinkError as error:
+                if error.errno != errno.ENOENT:
+                    raise _refusal(error) from error
+            else:
+                self._publish(GuardRemoved(interface=name, policy=str(policy)))
+
+    def _sweep(self) -> None:
+        """Removes what an earlier run left and nobody wants, as soon as that can be known."""
+        if not self._sweeping or not self._configured <= self._tunnels.keys():
+            return
+        wanted = self._wanted()
+        leftovers = [policy for policy in self.policies() if policy not in wanted]
+        self._drop("", leftovers)
+        self.counters["swept"] += len(leftovers)
+        self._sweeping = False
+
+    # Watching.
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Puts back at once what others remove or change, until cancelled. Raises GuardError."""
+        try:
+            news = self._open_news()
+        except OSError as error:
+            raise _refusal(error) from error
+        try:
+            task_status.started()
+            await self._follow(news)
+        finally:
+            news.close()
+            self.close()
+
+    async def _follow(self, news: NetlinkSocket) -> None:
+        audit_at = trio.current_time()
+        while True:
+            with trio.move_on_at(audit_at):
+                await news.wait()
+            lost, changed = self._read(news)
+            if changed is not None and self._put_back(changed):
+                audit_at = trio.current_time() + RETRY_S
+            if lost or trio.current_time() >= audit_at:
+                audit_at = trio.current_time() + (AUDIT_S if self.audit() else RETRY_S)
+            await trio.lowlevel.checkpoint()
+
+    def _read(self, news: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
+        """Reads what waits: whether news were lost, and which wanted policies were replaced by
+        what; None when no wanted policy was touched.
+        """
+        lost = touched = False
+        changed: dict[Policy, Policy] = {}
+        wanted = {slot_of(policy): policy for policy in self._wanted()}
+        for _ in range(READS_PER_WAKE):
+            try:
+                datagram = news.read()
+                if datagram is None:
+                    break
+                for item in messages(datagram):
+                    touched |= touches(item, wanted, changed)
+            except MalformedError:
+                self.counters["malformed"] += 1
+                lost = True
+            except OSError as error:
+                if not is_overrun(error):
+                    raise
+                self.counters["overruns"] += 1
+                lost = True
+        return lost, changed if touched else None
+
+    def audit(self) -> bool:
+        """Compares the kernel with what is wanted and mends it; tells whether all is well."""
+        self.counters["audits"] += 1
+        failures: dict[str, str] = {}
+        try:
+            standing = self._standing() if self._tunnels else {}
+        except (GuardError, NetlinkError) as error:
+            for name in self._tunnels:
+                self._fail(name, str(_refusal(error)), failures)
+        else:
+            found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
+            failures = self._put_back({p: other for p, other in found if other not in (None, p)})
+        for name, tunnel in self._tunnels.items():
+            try:
+                self._refuse_bypass(tunnel)
+            except GuardError as error:
+                self._fail(name, str(error), failures)
+        for name in self._problems.keys() - failures:
+            del self._problems[name]
+        return not failures
+
+    def _put_back(self, changed: Mapping[Policy, Policy | None]) -> dict[str, str]:
+        """Has every wanted policy stand; `changed` are those in whose slot is another.
+
+        Returns the interfaces of those that do not stand, and why.
+        """
+        failures: dict[str, str] = {}
+        for policy, name in self._wanted().items():
+            found = changed.get(policy)
+            try:
+                if found is not None:
+                    what = f"restore {policy}"
+                    self._link.ask(XFRM_MSG_UPDPOLICY, set_policy(policy), what)
+                elif not self._add(policy):
+                    continue
+            except (GuardError, NetlinkError) as error:
+                self._fail(name, str(_refusal(error)), failures)
+            else:
+                self.counters["restored"] += 1
+                text = "" if found is None else str(found)
+                self._publish(GuardRestored(interface=name, policy=str(policy), found=text))
+        return failures
+
+    def _fail(self, name: str, reason: str, failures: dict[str, str]) -> None:
+        """Notes a failure, and tells it when it is news."""
+        failures[name] = reason
+        self.counters["failures"] += 1
+        if self._problems.get(name) != reason:
+            self._problems[name] = reason
+            self._publish(GuardFailed(interface=name, reason=reason))
+
+
+def _refusal(error: Exception) -> GuardError:
+    if isinstance(error, GuardError) or not isinstance(error, OSError):
+        return GuardError(str(error))
+    reasons = {
+        errno.EPERM: "CAP_NET_ADMIN is missing",
+        errno.EPROTONOSUPPORT: "the kernel has no xfrm_user",
+        errno.ENOPROTOOPT: "the kernel has no XFRM policies",
+        errno.EAFNOSUPPORT: "the kernel has no XFRM policies of this family",
+    }
+    reason = reasons.get(error.errno or 0, error.strerror or str(error))
+    return GuardError(f"no clear-text guard: {reason}")
