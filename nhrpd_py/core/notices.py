@@ -196,6 +196,15 @@ class KernelRefusal(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingLacking(Notice):
+    """A setting of the kernel that we may not change spoils something; `problem` ends with the command for it."""
+
+    event = "setting.lacking"
+    level = "warning"
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRestored(Notice):
     """Somebody took the clear-text guard of a tunnel away; it stands again."""
 

@@ -70,11 +70,11 @@ class App:
         self._inbox = Inbox()
         self._state = StateFile(config.daemon.state_directory)
         self._packets = PacketSockets(self._inbox)
-        self._kernel = Kernel(self._inbox, config.routes)
         self._resolver = Resolver(self._inbox)
         self._commands = Commands(self._inbox)
         self._notice_log = NoticeLog(log_level)
         self._notices = NoticeHub(self._notice_log)
+        self._kernel = Kernel(self._inbox, config.routes, self._notices.publish)
         self._nflog: Nflog | None = None
         self._executor = Executor(
             packets=self._packets,
@@ -177,7 +177,7 @@ class App:
             commands=self._commands,
             notices=self._notices,
             counters=self._counters,
-            problems=lambda: self._problems,
+            problems=lambda: {**self._problems, **self._kernel.problems},
             uptime=self._uptime,
         )
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._control.socket))

@@ -16,7 +16,7 @@ wanted.
 import errno
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -39,6 +39,7 @@ from nhrpd_py.core.events import (
     LinkChanged,
     Route,
 )
+from nhrpd_py.core.notices import Notice, SettingLacking
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.netlink import neighbor, prepare, rtnl
 from nhrpd_py.runtime.netlink.follower import Follower, echo_filter
@@ -75,8 +76,11 @@ class Kernel:
     `drift` counts by kind what had to be written again because the kernel differed from the wants.
     """
 
-    def __init__(self, inbox: Inbox, routes: RoutesConfig) -> None:
+    def __init__(
+        self, inbox: Inbox, routes: RoutesConfig, publish: Callable[[Notice], None]
+    ) -> None:
         self._inbox = inbox
+        self._publish = publish
         self._protocol = routes.protocol
         self._metric = routes.metric
         self._wanted: dict[int, Wanted] = {}
@@ -89,7 +93,13 @@ class Kernel:
         self._requests: Requests | None = None
         self._follower: Follower | None = None
         self._counters: Counter[str] = Counter()
+        self._problems: dict[str, str] = {}
         self.drift: Counter[str] = Counter()
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Settings of the machine that spoil something and are not ours to change, by name."""
+        return self._problems
 
     @property
     def counters(self) -> Counter[str]:
@@ -265,8 +275,7 @@ class Kernel:
         ifindex = wanted.ifindex
         try:
             self._counters.update(await prepare.prepare(self._link, ifindex))
-            if not prepare.stop_redirects_of_all(SEND_REDIRECTS_ALL):
-                self._counters["send_redirects_all_refused"] += 1
+            self._stop_redirects(wanted.name)
             read = functools.partial(neighbor.read_own_neighbor, self._protocol, ifindex)
             request = neighbor.dump_neighbors(ifindex)
             found = await self._link.dump(neighbor.RTM_GETNEIGH, request, "neighbours", read)
@@ -289,6 +298,14 @@ class Kernel:
         wanted.adopting = False
         if self._wanted.get(ifindex) is wanted:
             self._audit_asked.set()
+
+    def _stop_redirects(self, name: str) -> None:
+        problem = prepare.stop_redirects_of_all(SEND_REDIRECTS_ALL)
+        if problem is None:
+            self._problems.pop("send_redirects", None)
+        elif self._problems.get("send_redirects") != problem:
+            self._problems["send_redirects"] = problem
+            self._publish(SettingLacking(interface=name, problem=problem))
 
     # What the follower and the request socket tell.
 
@@ -373,6 +390,8 @@ class Kernel:
         read = functools.partial(rtnl.read_own_route, self._protocol)
         own = await requests.dump(rtnl.RTM_GETROUTE, rtnl.DUMP_ROUTES, "routes", read)
         self._counters["audits"] += 1
+        for any_of_them in list(self._wanted.values())[:1]:
+            self._stop_redirects(any_of_them.name)
         for ifindex, expected in neighbors.items():
             wanted = self._wanted.get(ifindex)
             if wanted is None or not wanted.ready:

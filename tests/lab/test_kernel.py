@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -40,6 +42,7 @@ from nhrpd_py.core.events import (
 from nhrpd_py.runtime import kernel as kernel_module
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import Kernel
+from nhrpd_py.runtime.netlink import rtnl
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.packets import PacketSockets
 
@@ -105,7 +108,8 @@ class World:
 
     def __init__(self, protocol=208):
         self.inbox = Inbox()
-        self.kernel = Kernel(self.inbox, RoutesConfig(protocol=protocol))
+        self.notices: list[Any] = []
+        self.kernel = Kernel(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
         self.events = []
 
     @contextlib.asynccontextmanager
@@ -299,6 +303,63 @@ async def test_what_others_delete_or_change_is_put_back(gre):
         run("ip neigh replace 10.255.0.2 dev gre1 lladdr 192.0.2.77 nud permanent")
         world.kernel._audit_asked.set()
         await world.until(lambda: neighbors()["10.255.0.2"]["lladdr"] == "192.0.2.2", "the repair")
+
+
+@contextlib.contextmanager
+def read_only_settings():
+    """/proc/sys as systemd's ProtectKernelTunables= leaves it."""
+    run("mount --bind /proc/sys /proc/sys")
+    try:
+        run("mount -o remount,bind,ro /proc/sys")
+        yield
+    finally:
+        run("umount /proc/sys")
+
+
+async def test_a_link_is_prepared_without_a_write_below_proc_sys(gre):
+    run("sysctl -qw net.ipv4.conf.all.send_redirects=1 net.ipv4.conf.gre1.send_redirects=1")
+    with read_only_settings():
+        with pytest.raises(subprocess.CalledProcessError):
+            run("sysctl -qw net.ipv4.conf.all.send_redirects=0")
+        async with World().running() as world:
+            await world.open(gre)
+            world.kernel.set_neighbor(SetNeighbor(gre, PEER, NBMA))
+            assert await world.kernel.settle(2)
+            await world.until(lambda: "10.255.0.2" in neighbors(), "a neighbour")
+            assert "NOARP" not in json.loads(run("ip -j link show gre1"))[0]["flags"]
+            for family in ("ipv4", "ipv6"):
+                for name, value in (("app_solicit", 1), ("mcast_solicit", 0), ("ucast_solicit", 0)):
+                    assert read(f"/proc/sys/net/{family}/neigh/gre1/{name}") == str(value)
+            assert read("/proc/sys/net/ipv4/conf/gre1/send_redirects") == "0"
+            assert read("/proc/sys/net/ipv4/conf/all/send_redirects") == "1"
+            assert not world.of(InterfaceRefused)
+            problem = (
+                "hosts behind this one get ICMP redirects that lead nowhere, for "
+                "net.ipv4.conf.all.send_redirects cannot be cleared (Read-only file system): "
+                "sysctl -w net.ipv4.conf.all.send_redirects=0"
+            )
+            assert [notice.problem for notice in world.notices] == [problem]
+            assert world.kernel.problems == {"send_redirects": problem}
+    async with World().running() as world:  # where it may be written, it is
+        await world.open(gre)
+        await world.until(
+            lambda: read("/proc/sys/net/ipv4/conf/all/send_redirects") == "0", "the setting"
+        )
+        assert not world.kernel.problems
+
+
+def test_netlink_cannot_set_what_belongs_to_all_links(gre):
+    """The reason for the file below /proc/sys: when this fails, the kernel has learnt something."""
+    newnetconf = struct.pack("=IHHIIB3xHHiHHi", 36, 80, 5, 1, 0, socket.AF_INET, 8, 1, -1, 8, 2, 1)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as link:
+        link.settimeout(2)
+        link.send(newnetconf)
+        assert struct.unpack_from("=i", link.recv(4096), 16) == (-errno.EOPNOTSUPP,)
+        for ifindex in (-1, 0):
+            payload = rtnl.stop_redirects(1)
+            payload = payload[:4] + struct.pack("=i", ifindex) + payload[8:]
+            link.send(struct.pack("=IHHII", 16 + len(payload), rtnl.RTM_SETLINK, 5, 2, 0) + payload)
+            assert struct.unpack_from("=i", link.recv(4096), 16) == (-errno.EINVAL,)
 
 
 async def test_routes_of_others_are_not_replaced(gre):

@@ -2,8 +2,9 @@
 
 NOARP cleared and the probes of the neighbour tables directed to us (RTM_SETLINK, RTM_SETNEIGHTBL),
 no ICMP redirects. The kernel sends those when the link's `send_redirects` *or* that of `all` is
-set, and netlink can set only the link's: the one of `all` is a file below /proc/sys. Clearing it
-leaves every other link to its own setting.
+set, and netlink can set only the link's: the one of `all` is a file below /proc/sys, which is
+written where it may be; else the operator is told the command. Clearing it leaves every other link
+to its own setting.
 """
 
 import errno
@@ -37,12 +38,20 @@ async def prepare(requests: Requests, ifindex: int) -> Counter[str]:
     return lacking
 
 
-def stop_redirects_of_all(setting: Path) -> bool:
-    """Clears `send_redirects` of `all` where it is set; tells whether it is clear now."""
+def stop_redirects_of_all(setting: Path) -> str | None:
+    """Clears `send_redirects` of `all` where it is set; returns what is wrong if it still is.
+
+    No request of rtnetlink can do it: RTM_SETLINK takes no `all`, and RTM_NEWNETCONF is only told
+    (EOPNOTSUPP). IPv6 has no such setting.
+    """
     try:
         if setting.read_text().strip() == "0":
-            return True
+            return None
         setting.write_text("0\n")
-    except OSError:  # a read-only /proc/sys: the operator has to set it
-        return False
-    return True
+    except OSError as error:  # /proc/sys is read-only under systemd's ProtectKernelTunables=
+        return (
+            "hosts behind this one get ICMP redirects that lead nowhere, for "
+            f"net.ipv4.conf.all.send_redirects cannot be cleared ({error.strerror or error}): "
+            "sysctl -w net.ipv4.conf.all.send_redirects=0"
+        )
+    return None

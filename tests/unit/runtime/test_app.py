@@ -23,7 +23,9 @@ class PlayedKernel:
 
     last: ClassVar["PlayedKernel"]
 
-    def __init__(self, inbox, routes) -> None:
+    problems: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, inbox, routes, publish) -> None:
         self._inbox = inbox
         self.counters: Counter[str] = Counter()
         self.settled = False

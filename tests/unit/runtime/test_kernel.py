@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import tracemalloc
+from typing import Any
 
 import pytest
 import trio
@@ -65,7 +66,9 @@ class World:
         self.news, self.speak = a_pair()
         self.peer = ScriptedKernel(theirs)
         self.peer.tables[rtnl.RTM_GETLINK].append(a_link())
-        self.kernel = Kernel(self.inbox, RoutesConfig(protocol=OURS, metric=METRIC))
+        self.notices: list[Any] = []
+        routes = RoutesConfig(protocol=OURS, metric=METRIC)
+        self.kernel = Kernel(self.inbox, routes, self.notices.append)
         self.events = []
         self._sockets = (self.speak, theirs)
 
@@ -126,6 +129,27 @@ async def test_wants_wait_for_the_interface_to_be_prepared(world, autojump_clock
     assert world.peer.requests[before - 1] == neighbor.RTM_GETNEIGH  # preparation is over
     assert world.changes() == [(neighbor.RTM_NEWNEIGH, a_neighbor())]
     assert kernel_module.SEND_REDIRECTS_ALL.read_text() == "0\n"
+
+
+async def test_a_setting_out_of_reach_is_a_problem_until_the_operator_mends_it(
+    world, autojump_clock, tmp_path, monkeypatch
+):
+    """A directory stands for what cannot be written: that holds for root too."""
+    setting = tmp_path / "out of reach"
+    setting.mkdir()
+    monkeypatch.setattr(kernel_module, "SEND_REDIRECTS_ALL", setting)
+    await world.open()
+    assert [notice.event for notice in world.notices] == ["setting.lacking"]
+    assert world.notices[0].problem.endswith(": sysctl -w net.ipv4.conf.all.send_redirects=0")
+    assert list(world.kernel.problems.values()) == [world.notices[0].problem]
+    world.set()  # all the rest works
+    await trio.testing.wait_all_tasks_blocked()
+    assert world.changes() == [(neighbor.RTM_NEWNEIGH, a_neighbor())]
+    setting.rmdir()
+    setting.write_text("0\n")
+    await trio.sleep(kernel_module.AUDIT_S + 1)
+    assert not world.kernel.problems
+    assert len(world.notices) == 1
 
 
 async def test_changes_of_one_moment_are_one_datagram_and_one_message_per_object(
@@ -352,7 +376,7 @@ async def test_settle_gives_up_in_time():
 
 
 def test_ten_thousand_spokes_are_lean():
-    kernel = Kernel(Inbox(), RoutesConfig())
+    kernel = Kernel(Inbox(), RoutesConfig(), lambda _notice: None)
     kernel.open_interface(OpenInterface(GRE, "gre1"))
     wanted = kernel._wanted[GRE]
     addresses = [bytes((10, 1, n >> 8, n & 255)) for n in range(10_000)]

@@ -97,7 +97,7 @@ class ScriptedXfrm(FaultySocket):
         self.states = []
         self.refuse = {}
         self.deeds = []
-        self.answers = deque()
+        self.answers: deque[bytes] = deque()
         self.listeners = []
         self.silent = False
 
