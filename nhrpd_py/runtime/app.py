@@ -27,6 +27,7 @@ from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
+from nhrpd_py.runtime.guard import Guard, GuardError
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import Kernel
 from nhrpd_py.runtime.logs import NoticeLog
@@ -76,9 +77,11 @@ class App:
         self._notices = NoticeHub(self._notice_log)
         self._kernel = Kernel(self._inbox, config.routes, self._notices.publish)
         self._nflog: Nflog | None = None
+        self._guard = Guard(self._notices.publish)
         self._executor = Executor(
             packets=self._packets,
             kernel=self._kernel,
+            guard=self._guard,
             resolve=self._resolver.resolve,
             answer=self._commands.answer,
             publish=self._notices.publish,
@@ -102,6 +105,7 @@ class App:
                 nursery.start_soon(self._obey_signals, nursery, signals)
                 await nursery.start(self._packets.run)
                 await nursery.start(self._resolver.run)
+                await self._start_guard(nursery)
                 nursery.start_soon(self._run_pump)
                 await nursery.start(self._kernel.run)
                 if any(interface.redirect for interface in self._config.interfaces.values()):
@@ -139,6 +143,7 @@ class App:
             },
             "packets": self._packets.counters,
             "kernel": self._kernel.counters,
+            "guard": self._guard.counters,
             "nflog": {} if self._nflog is None else self._nflog.counters,
             "resolver": self._resolver.counters,
             "notices": self._notices.counts,
@@ -149,6 +154,19 @@ class App:
     async def _run_pump(self) -> None:
         await self._pump.run()
         self._halted.set()
+
+    async def _start_guard(self, nursery: trio.Nursery) -> None:
+        """Has the guard watch, if there is something to protect, and drop what is no more."""
+        interfaces = self._config.interfaces.items()
+        protected = [name for name, interface in interfaces if interface.ipsec is not None]
+        try:
+            self._guard.configure(protected)
+            if protected:
+                await nursery.start(self._guard.run)
+            else:
+                self._guard.close()
+        except GuardError as error:  # an interface that needs it will be refused
+            self._log.error("guard.failed", reason=str(error))
 
     async def _run_nflog(self) -> None:
         """Keeps the firewall's samples coming; without them there are no redirects, but everything
@@ -177,7 +195,11 @@ class App:
             commands=self._commands,
             notices=self._notices,
             counters=self._counters,
-            problems=lambda: {**self._problems, **self._kernel.problems},
+            problems=lambda: {
+                **self._problems,
+                **self._kernel.problems,
+                **{f"guard {name}": reason for name, reason in self._guard.problems.items()},
+            },
             uptime=self._uptime,
         )
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._control.socket))

@@ -23,6 +23,8 @@ from nhrpd_py.core.effects import (
 )
 from nhrpd_py.core.events import Event, InterfaceRefused
 from nhrpd_py.core.notices import Notice
+from nhrpd_py.runtime.guard import GuardError
+from nhrpd_py.runtime.netlink.gre_block import Tunnel
 
 
 class PacketVerbs(Protocol):
@@ -40,6 +42,10 @@ class KernelVerbs(Protocol):
     def close_interface(self, ifindex: int) -> None: ...
 
 
+class GuardVerbs(Protocol):
+    def protect(self, name: str, tunnel: Tunnel) -> None: ...
+
+
 class Executor:
     """The one place that knows which adapter serves which effect."""
 
@@ -48,6 +54,7 @@ class Executor:
         *,
         packets: PacketVerbs,
         kernel: KernelVerbs,
+        guard: GuardVerbs,
         resolve: Callable[[str], None],
         answer: Callable[[AnswerCommand], None],
         publish: Callable[[Notice], None],
@@ -58,6 +65,7 @@ class Executor:
         inbox, surely."""
         self._packets = packets
         self._kernel = kernel
+        self._guard = guard
         self._recall = recall
         self._report = report
         self._halted = False
@@ -96,6 +104,14 @@ class Executor:
         return self._publish
 
     def _open_interface(self, effect: OpenInterface) -> None:
+        if effect.guard is not None:
+            key = effect.guard.key
+            tunnel = Tunnel(ipv6=effect.guard.ipv6, input_key=key, output_key=key)
+            try:
+                self._guard.protect(effect.name, tunnel)
+            except GuardError as error:
+                self._report([InterfaceRefused(effect.ifindex, str(error))])
+                return
         try:
             self._packets.open(effect.ifindex)
         except OSError as error:

@@ -56,6 +56,19 @@ class PlayedPackets:
         return lambda *_: None
 
 
+class PlayedGuard:
+    """Leaves the policies of the machine that runs the tests alone."""
+
+    def __init__(self, publish) -> None:
+        self.counters: Counter[str] = Counter()
+        self.problems: dict[str, str] = {}
+
+    def configure(self, protected) -> None:
+        assert not protected
+
+    def close(self) -> None: ...
+
+
 class PlayedNflog:
     """Fails as often as it is told to, then works."""
 
@@ -78,6 +91,7 @@ def played(monkeypatch):
     monkeypatch.setattr(app, "Kernel", PlayedKernel)
     monkeypatch.setattr(app, "PacketSockets", PlayedPackets)
     monkeypatch.setattr(app, "Nflog", PlayedNflog)
+    monkeypatch.setattr(app, "Guard", PlayedGuard)
     monkeypatch.setattr(app, "tame_garbage_collector", lambda: None)
     monkeypatch.setattr(PlayedNflog, "failures", 0)
 

@@ -11,6 +11,7 @@ from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
     Effect,
+    Guard,
     Halt,
     OpenInterface,
     ResolveName,
@@ -21,6 +22,8 @@ from nhrpd_py.core.effects import (
 from nhrpd_py.core.events import BindingFound, InterfaceRefused
 from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.runtime.executor import Executor
+from nhrpd_py.runtime.guard import GuardError
+from nhrpd_py.runtime.netlink.gre_block import Tunnel
 
 PEER = bytes([10, 0, 0, 1])
 NBMA = bytes([192, 0, 2, 1])
@@ -35,11 +38,17 @@ class World:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.open_error: OSError | None = None
+        self.guard_error: GuardError | None = None
 
     def open(self, ifindex: int) -> None:
         if self.open_error is not None:
             raise self.open_error
         self.calls.append(("open", ifindex))
+
+    def protect(self, name: str, tunnel: Tunnel) -> None:
+        if self.guard_error is not None:
+            raise self.guard_error
+        self.calls.append(("protect", name, tunnel))
 
     def __getattr__(self, name: str):
         return lambda *arguments: self.calls.append((name, *arguments))
@@ -49,6 +58,7 @@ def an_executor(world: World, known: list[BindingFound] | None = None) -> Execut
     return Executor(
         packets=world,
         kernel=world,
+        guard=world,
         resolve=world.resolve,
         answer=world.answer,
         publish=world.publish,
@@ -111,6 +121,22 @@ def test_an_interface_that_cannot_be_received_from_is_refused_with_the_reason() 
     assert world.calls == [
         ("report", [InterfaceRefused(5, "cannot receive packets: No such device")])
     ]
+
+
+def test_a_protected_tunnel_is_opened_after_its_guard_stands() -> None:
+    world = World()
+    an_executor(world).execute([OpenInterface(5, "gre1", Guard(key=42, ipv6=False))])
+    tunnel = Tunnel(input_key=42, output_key=42)
+    assert world.calls[:2] == [("protect", "gre1", tunnel), ("open", 5)]
+
+
+def test_a_tunnel_whose_guard_does_not_stand_stays_closed() -> None:
+    world = World()
+    world.guard_error = GuardError("no clear-text guard: CAP_NET_ADMIN is missing")
+    effects: list[Effect] = [OpenInterface(5, "gre1", Guard(key=42, ipv6=False))]
+    an_executor(world).execute(effects)
+    refusal = InterfaceRefused(5, "no clear-text guard: CAP_NET_ADMIN is missing")
+    assert world.calls == [("report", [refusal])]
 
 
 def test_an_effect_that_nobody_serves_is_a_bug_not_a_shrug() -> None:
