@@ -73,10 +73,14 @@ class Binding:
     """When the first of the shortcuts that lean on it ends; they are renewed ahead of that."""
     routed: bool = False
     """It has a host route."""
+    programmed: bool = False
+    """It has a neighbour entry: the circuit to its NBMA address is up."""
     adopted: bool = False
     """Taken over from an earlier run, and not refreshed since."""
     recalled: bool = False
     """Read from the state file, and not refreshed since."""
+    inherited: bool = False
+    """The kernel had it when we started; it keeps it until charon tells whether the SA lives."""
 
     @property
     def nat(self) -> bool:
@@ -86,7 +90,7 @@ class Binding:
 class Cache:
     """See the module."""
 
-    __slots__ = ("_bindings", "_cached", "_context", "_interface", "_ordered", "_per_nbma")
+    __slots__ = ("_bindings", "_by_nbma", "_cached", "_context", "_interface", "_ordered")
 
     def __init__(self, context: Context, interface: Interface) -> None:
         self._context = context
@@ -96,7 +100,7 @@ class Cache:
         """Those of type `cached`, the one that was refreshed longest ago first."""
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
-        self._per_nbma: dict[Address, int] = {}
+        self._by_nbma: dict[Address, list[Binding]] = {}
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -106,6 +110,14 @@ class Cache:
 
     def get(self, protocol: Address) -> Binding | None:
         return self._bindings.get(protocol)
+
+    def of_nbma(self, nbma: Address) -> tuple[Binding, ...]:
+        """The bindings that lead to an NBMA address."""
+        return tuple(self._by_nbma.get(nbma, ()))
+
+    def nbma_addresses(self) -> tuple[Address, ...]:
+        """All NBMA addresses that bindings lead to."""
+        return tuple(self._by_nbma)
 
     def around(self, address: Address) -> list[Address]:
         """The bound addresses next to an address, below and above: no other has more leading bits of it."""
@@ -117,7 +129,7 @@ class Cache:
         if len(self._bindings) >= MAX_BINDINGS:
             self._tell_full("cache", MAX_BINDINGS, now)
             return False
-        if self._per_nbma.get(nbma, 0) >= MAX_BINDINGS_PER_NBMA:
+        if len(self._by_nbma.get(nbma, ())) >= MAX_BINDINGS_PER_NBMA:
             self._tell_full("bindings of one NBMA address", MAX_BINDINGS_PER_NBMA, now)
             return False
         return True
@@ -159,7 +171,7 @@ class Cache:
             )
             self._bindings[protocol] = binding
             insort(self._ordered, protocol)
-            self._per_nbma[nbma] = self._per_nbma.get(nbma, 0) + 1
+            self._by_nbma.setdefault(nbma, []).append(binding)
             self._sort_in(binding)
             self._program(binding)
             self._arm(binding, now)
@@ -178,8 +190,8 @@ class Cache:
         changed_time = holding_time_s != binding.holding_time_s
         binding.holding_time_s = holding_time_s
         if nbma != binding.nbma:
-            self._leave_nbma(binding.nbma)
-            self._per_nbma[nbma] = self._per_nbma.get(nbma, 0) + 1
+            self._leave_nbma(binding)
+            self._by_nbma.setdefault(nbma, []).append(binding)
             binding.nbma = nbma
             binding.created_at = now
             self._program(binding)
@@ -196,7 +208,7 @@ class Cache:
         del self._bindings[binding.protocol]
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
         self._cached.pop(binding.protocol, None)
-        self._leave_nbma(binding.nbma)
+        self._leave_nbma(binding)
         self._context.timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
         ifindex = self._interface.ifindex
@@ -228,13 +240,18 @@ class Cache:
         if not self._interface.opened:
             return
         for binding in self._bindings.values():
-            wanted = not self._interface.on_link(binding.protocol)
+            wanted = binding.programmed and not self._interface.on_link(binding.protocol)
             if wanted == binding.routed:
                 continue
             binding.routed = wanted
             prefix = host_prefix(binding.protocol)
             ifindex = self._interface.ifindex
             self._context.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
+
+    def detach(self) -> None:
+        """The netdev is down or gone: nothing of this is in the kernel any more."""
+        for binding in self._bindings.values():
+            binding.programmed = binding.routed = binding.probing = binding.inherited = False
 
     def rearm_expiry(self, binding: Binding, now: float) -> bool:
         """The expiry timer fired: tells whether the binding is still good, and sleeps on if so."""
@@ -246,7 +263,9 @@ class Cache:
         return True
 
     def probe(self, binding: Binding) -> None:
-        """Has the kernel tell us whether it uses the entry."""
+        """Has the kernel tell us whether it uses the entry; one without a circuit has none."""
+        if not binding.programmed:
+            return
         binding.used = False
         binding.probing = True
         self._context.emit(
@@ -281,13 +300,28 @@ class Cache:
 
     def _program(self, binding: Binding) -> None:
         binding.probing = False
-        ifindex = self._interface.ifindex
-        if not self._interface.opened:
+        interface = self._interface
+        if not interface.opened:
             return  # `reassert` follows when it opens
-        self._context.effects.append(SetNeighbor(ifindex, binding.protocol, binding.nbma))
-        binding.routed = not self._interface.on_link(binding.protocol)
+        circuits = interface.circuits
+        if not circuits.is_up(binding.nbma) and not (binding.inherited and circuits.unsure):
+            self.withdraw(binding)
+            return
+        binding.programmed = True
+        self._context.effects.append(SetNeighbor(interface.ifindex, binding.protocol, binding.nbma))
+        binding.routed = not interface.on_link(binding.protocol)
         if binding.routed:
-            self._context.effects.append(SetRoute(host_prefix(binding.protocol), ifindex))
+            self._context.effects.append(SetRoute(host_prefix(binding.protocol), interface.ifindex))
+
+    def withdraw(self, binding: Binding) -> None:
+        """Takes route and neighbour back, where there are any; the binding stays, for when its circuit is up."""
+        if not binding.programmed:
+            return
+        binding.probing = binding.programmed = False
+        if binding.routed:
+            binding.routed = False
+            self._context.emit(DropRoute(host_prefix(binding.protocol), self._interface.ifindex))
+        self._context.emit(DropNeighbor(self._interface.ifindex, binding.protocol))
 
     def _arm(self, binding: Binding, now: float) -> None:
         timers = self._context.timers
@@ -324,12 +358,13 @@ class Cache:
         self._tell_full("cached bindings", MAX_CACHED, now)
         return False
 
-    def _leave_nbma(self, nbma: Address) -> None:
-        count = self._per_nbma[nbma] - 1
-        if count:
-            self._per_nbma[nbma] = count
-        else:
-            del self._per_nbma[nbma]
+    def _leave_nbma(self, binding: Binding) -> None:
+        """Its NBMA address is another one, or it goes; what it needed the circuit for is over."""
+        of_nbma = self._by_nbma[binding.nbma]
+        of_nbma.remove(binding)
+        if not of_nbma:
+            del self._by_nbma[binding.nbma]
+        self._interface.circuits.release(binding.nbma, binding.protocol)
 
     def _key(self, kind: TimerKind, protocol: Address) -> TimerKey:
         return TimerKey(kind, self._interface.name, protocol)

@@ -71,10 +71,10 @@ class AuthorizeRule:
 
     identity: str
     """A pattern for the authenticated IKE identity: `*` and `?` stand for any text and one character."""
-    protocol: tuple[Prefix, ...] = ()
-    """Tunnel addresses that it may register and answer with."""
-    prefixes: tuple[Prefix, ...] = ()
-    """Networks that may lie behind it; its tunnel addresses are always among them."""
+    protocol: tuple[Prefix, ...] | None = None
+    """Tunnel addresses that it may register and answer with. None: any."""
+    prefixes: tuple[Prefix, ...] | None = None
+    """Networks that may lie behind it; its tunnel addresses are always among them. None: any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

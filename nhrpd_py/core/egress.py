@@ -87,11 +87,15 @@ class Egress:
         )
         nbma = (
             self._way_back(message, nbma_source)
-            if repeated or not is_unicast(requester_nbma)
+            if repeated or not self._is_reachable(requester_nbma)
             else requester_nbma
         )
         self._send(message, entry, nbma)
         self._tell(message, requester_nbma, location.prefix, "")
+
+    def _is_reachable(self, nbma: Address) -> bool:
+        """Tells whether an answer can go straight: with IPsec, the requester makes the SA when it has the answer."""
+        return is_unicast(nbma) and self._station.circuits.is_up(nbma)
 
     def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
         """Answers with a refusal, the way the request came (§5.2.2: one entry, everything else zero)."""
@@ -153,6 +157,8 @@ class Egress:
         if not entry.holding_time_s or not is_unicast(nbma) or nbma == station.interface.nbma:
             return
         if requester in station.context.local_addresses or not is_unicast(requester):
+            return
+        if station.circuits.objection_to_address(nbma, requester) is not None:
             return
         station.cache.update(
             requester,

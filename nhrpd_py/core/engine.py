@@ -7,9 +7,11 @@ for each interface and family, `routing`, `receive`, `indication`, `views`.
 """
 
 import random
-from typing import assert_never
+from typing import NamedTuple, Self, assert_never
 
-from nhrpd_py.core.address import Afi, Prefix, afi_of
+from nhrpd_py.core.address import Address, Afi, Prefix, afi_of
+from nhrpd_py.core.associations import Associations
+from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.commands import Commands
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.context import Context
@@ -18,6 +20,7 @@ from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
     Effect,
+    Guard,
     Halt,
     OpenInterface,
 )
@@ -28,6 +31,8 @@ from nhrpd_py.core.events import (
     CommandGiven,
     Event,
     InterfaceRefused,
+    IpsecLost,
+    IpsecReady,
     KernelRefused,
     LinkChanged,
     LinkGone,
@@ -36,6 +41,9 @@ from nhrpd_py.core.events import (
     PacketReceived,
     RouteAdded,
     RouteRemoved,
+    SaFailed,
+    SaGone,
+    SaInstalled,
     ShutdownRequested,
     TrafficSeen,
 )
@@ -43,6 +51,7 @@ from nhrpd_py.core.indication import Redirector
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.interface import Interface, Links
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
+from nhrpd_py.core.protection import Protection
 from nhrpd_py.core.queries import Query
 from nhrpd_py.core.receive import Receiver
 from nhrpd_py.core.routing import Routing, Where
@@ -54,6 +63,19 @@ from nhrpd_py.packet.wire import DropReason
 
 REOPEN_S = 30.0
 """How long an interface that the kernel refused is left alone."""
+
+
+class _Seen(NamedTuple):
+    """What of an interface matters when its link changes."""
+
+    ifindex: int
+    guard: Guard | None
+    nbma: Address
+    addresses: tuple[AddressAdded, ...]
+
+    @classmethod
+    def of(cls, interface: Interface) -> Self:
+        return cls(interface.ifindex, interface.guard, interface.nbma, interface.addresses)
 
 
 class Engine:
@@ -68,13 +90,18 @@ class Engine:
         self._routing = Routing(self._context)
         self._receiver = Receiver(self._context, self._routing)
         self._redirector = Redirector(self._context, self._routing)
+        associations = Associations()
         self._interfaces = {
-            name: Interface(each) for name, each in sorted(config.interfaces.items())
+            name: Interface(each, Circuits(self._context, each, associations))
+            for name, each in sorted(config.interfaces.items())
         }
         self._instances: dict[str, dict[Afi, Instance]] = {
             name: {afi: Instance(self._context, interface, afi, self._routing) for afi in Afi}
             for name, interface in self._interfaces.items()
         }
+        self._protection = Protection(
+            self._context, associations, self._interfaces, self._instances
+        )
         self._by_ifindex: dict[int, dict[Afi, Instance]] = {}
         self._commands = Commands(self._context, self._instances, self._routing)
         self._views = Views(config, self._context, self._interfaces, self._instances)
@@ -151,6 +178,19 @@ class Engine:
                 instance = self._instance(event.ifindex, afi_of(event.protocol))
                 if instance is None or instance.adopt(event, now) is None:
                     self._context.emit(DropNeighbor(event.ifindex, event.protocol))
+            case SaInstalled():
+                for packet in self._protection.installed(event, now):
+                    self._packet_received(packet, now)
+            case SaGone():
+                self._protection.gone(event, now)
+            case SaFailed():
+                self._protection.failed(event, now)
+            case IpsecReady():
+                self._protection.ready(now)
+                self._follow(now)
+            case IpsecLost(reason):
+                self._protection.lost(reason)
+                self._follow(now)
             case KernelRefused():
                 self._kernel_refused(event, now)
             case NameResolved(name, addresses, error):
@@ -175,6 +215,12 @@ class Engine:
         instances = self._by_ifindex.get(event.ifindex)
         if instances is None:
             self._context.count_drop(None, DropReason.UNKNOWN_INTERFACE)
+            return
+        circuits = next(iter(instances.values())).station.circuits
+        if circuits.protected and not circuits.is_up(event.nbma_source):
+            # The guard lets nothing through in clear, so there is an SA that we have not heard of yet.
+            if not circuits.park(event, now):
+                self._context.count_drop(circuits.name, DropReason.NO_ASSOCIATION)
             return
         self._receiver.packet_received(instances, event, now)
 
@@ -220,26 +266,35 @@ class Engine:
     def _follow(self, now: float) -> None:
         """Brings every interface in line with its link."""
         for name, interface in self._interfaces.items():
-            before = (interface.ifindex, interface.nbma, interface.addresses)
-            worked = interface.opened and interface.problem is None
+            before = _Seen.of(interface)
             interface.follow(self._links)
-            if interface.opened and (not interface.can_open or interface.ifindex != before[0]):
-                self._close(interface, before[0])
-            elif before == (interface.ifindex, interface.nbma, interface.addresses) and (
-                interface.opened == interface.can_open
-            ):
+            seen = _Seen.of(interface)
+            is_replaced = (seen.ifindex, seen.guard) != (before.ifindex, before.guard)
+            if interface.opened and (not interface.can_open or is_replaced):
+                self._close(interface, before.ifindex)
+            elif seen == before and interface.opened == interface.can_open:
+                self._tell(interface)
                 continue
+            nbma_moved = seen.nbma != before.nbma
+            if nbma_moved:
+                interface.circuits.moved(interface.nbma)
             if interface.can_open and not interface.opened:
-                interface.opened = True
-                self._context.emit(OpenInterface(interface.ifindex, name))
-                self._index()
+                self._open(interface, now)
+            elif nbma_moved and interface.circuits.protected:
                 for instance in self._instances[name].values():
-                    instance.opened(now)
+                    instance.gate.review(now)
             for instance in self._instances[name].values():
-                instance.follow(now, nbma_moved=before[1] != interface.nbma)
-                if before[2] != interface.addresses:
+                instance.follow(now, nbma_moved=nbma_moved)
+                if seen.addresses != before.addresses:
                     instance.station.cache.refit_routes()
-            self._tell(interface, worked=worked)
+            self._tell(interface)
+
+    def _open(self, interface: Interface, now: float) -> None:
+        interface.opened = True
+        self._context.emit(OpenInterface(interface.ifindex, interface.name, interface.guard))
+        self._index()
+        for instance in self._instances[interface.name].values():
+            instance.opened(now)
 
     def _close(self, interface: Interface, ifindex: int) -> None:
         interface.opened = False
@@ -247,6 +302,7 @@ class Engine:
         self._index()
         for instance in self._instances[interface.name].values():
             instance.closed(interface.link_problem or "the netdev was replaced")
+        interface.circuits.release_all()
 
     def _index(self) -> None:
         self._by_ifindex = {
@@ -262,9 +318,12 @@ class Engine:
             ]
         )
 
-    def _tell(self, interface: Interface, *, worked: bool) -> None:
-        works = interface.opened and interface.problem is None
-        if works and not worked:
+    def _tell(self, interface: Interface) -> None:
+        """Says when an interface begins to work, and when it ceases to."""
+        if interface.works == interface.announced:
+            return
+        interface.announced = interface.works
+        if interface.works:
             self._context.emit(
                 InterfaceReady(
                     interface=interface.name,
@@ -272,7 +331,7 @@ class Engine:
                     addresses=", ".join(interface.address_texts()),
                 )
             )
-        elif worked and not works:
+        else:
             self._context.emit(
                 InterfaceLost(interface=interface.name, reason=interface.problem or "closed")
             )
@@ -335,6 +394,8 @@ class Engine:
             case TimerKind.PURGE, int():
                 for instance in instances.values():
                     instance.purges.timer_due(subject, now)
+            case TimerKind.PARKED, bytes():
+                self._protection.parked_due(self._interfaces[key.interface], subject)
             case TimerKind.INTERFACE, None:
                 self._interfaces[key.interface].refusal = None
                 self._follow(now)

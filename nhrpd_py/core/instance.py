@@ -8,6 +8,7 @@ from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.egress import Egress
 from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.gate import Gate
 from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import BindingAdopted
@@ -30,6 +31,7 @@ class Instance:
         "_adopted",
         "client",
         "egress",
+        "gate",
         "purges",
         "purging",
         "resolver",
@@ -45,6 +47,7 @@ class Instance:
         self.purges = PurgeSender(self.station)
         self.egress = Egress(self.station, routing, self.purges)
         self.resolver = Resolver(self.station, routing, self.client, self.shortcuts)
+        self.gate = Gate(self.station, self.client, self.resolver, self.shortcuts)
         self.server = RegistrationServer(self.station)
         self.purging = PurgeReceiver(self.station, self.client, self.shortcuts)
         self._adopted = 0
@@ -76,6 +79,7 @@ class Instance:
         for each in station.config.maps:
             if len(each.protocol) * 8 == station.host_length:
                 station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
+                station.circuits.want(each.nbma, each.protocol)
         station.cache.reassert()  # no shortcuts: they did not outlive `closed`
 
     def closed(self, reason: str) -> None:
@@ -88,6 +92,7 @@ class Instance:
         for binding in list(self.station.cache):
             if binding.type is BindingType.CACHED:
                 self.shortcuts.forget_binding(binding, reason)
+        self.station.cache.detach()
 
     def adopt(self, event: BindingFound, now: float) -> Binding | None:
         """Takes over a binding of an earlier run; None where there is no use for it.
@@ -101,6 +106,7 @@ class Instance:
         if binding is not None:
             outdated = binding.recalled and event.remaining_s is None
             if not outdated or binding.nbma == event.nbma:
+                self._inherit(binding, event)
                 return binding
         if event.protocol in station.context.local_addresses:
             return None
@@ -130,7 +136,15 @@ class Instance:
             key = TimerKey(TimerKind.ADOPTED, station.interface.name, event.protocol)
             station.context.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)
             self._adopted += 1
+        self._inherit(binding, event)
+        self.gate.await_circuit(binding)
         return binding
+
+    def _inherit(self, binding: Binding, event: BindingFound) -> None:
+        """What the kernel has of an earlier run stays there until charon tells whether its SA lives."""
+        if event.remaining_s is None and binding.nbma == event.nbma and not binding.programmed:
+            binding.inherited = True
+            self.station.cache.reassert_one(binding)
 
     def adopted_due(self, protocol: Address) -> None:
         """An adopted client had time to come by itself: asks it."""

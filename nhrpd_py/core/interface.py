@@ -16,7 +16,9 @@ from nhrpd_py.core.address import (
     is_unicast,
     prefix_of,
 )
+from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.effects import Guard
 from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged
 
 NO_SUCH_LINK = "no such netdev; waiting for it"
@@ -64,9 +66,12 @@ class Interface:
 
     __slots__ = (
         "addresses",
+        "announced",
+        "circuits",
         "config",
         "gre",
         "ifindex",
+        "ipsec_problem",
         "link_problem",
         "mtu",
         "nbma",
@@ -76,8 +81,9 @@ class Interface:
         "underlay",
     )
 
-    def __init__(self, config: InterfaceConfig) -> None:
+    def __init__(self, config: InterfaceConfig, circuits: Circuits) -> None:
         self.config = config
+        self.circuits = circuits
         self.ifindex = 0
         self.mtu = 0
         self.gre: GreParameters | None = None
@@ -89,11 +95,14 @@ class Interface:
         """The tunnel's usable addresses, the one of each family that NHRP speaks for first."""
         self.opened = False
         """The kernel was asked to prepare it, and the link is up since."""
+        self.announced = False
+        """A notice said that it works, and none since that it does not."""
         self.refusal: str | None = None
         """Why the kernel would not open it."""
         self.link_problem: str | None = NO_SUCH_LINK
         """Why packets can neither come nor go."""
         self.nbma_problem: str | None = None
+        self.ipsec_problem: str | None = "IPsec: waiting for charon" if circuits.protected else None
 
     @property
     def name(self) -> str:
@@ -105,11 +114,22 @@ class Interface:
         return self.link_problem is None
 
     @property
+    def works(self) -> bool:
+        return self.opened and self.problem is None
+
+    @property
+    def guard(self) -> Guard | None:
+        """What must never pass in clear; None where the tunnel is not protected, or there is none."""
+        if self.gre is None or not self.circuits.protected:
+            return None
+        return Guard(self.gre.key, self.gre.ipv6)
+
+    @property
     def problem(self) -> str | None:
         """What keeps the interface from working, for people."""
         if self.link_problem or self.nbma_problem:
             return self.link_problem or self.nbma_problem
-        return None if self.addresses else "the tunnel has no address"
+        return self.ipsec_problem if self.addresses else "the tunnel has no address"
 
     def follow(self, links: Links) -> None:
         """Takes over what the links say now."""

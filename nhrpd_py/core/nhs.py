@@ -91,6 +91,20 @@ class NhsClient:
                 self._registrant.restart(registration, now)
         return bool(found)
 
+    def circuit_up(self, nbma: Address, now: float) -> None:
+        """There is an SA, or a new one: whoever made it may have forgotten us, so registers at once."""
+        self.kick(now, nbma)
+
+    def circuit_down(self, nbma: Address, reason: str, now: float) -> None:
+        """The last SA with an NBMA address is gone."""
+        for registration in [each for each in self.registrations() if each.nbma == nbma]:
+            self._registrant.circuit_down(registration, reason, now)
+
+    def circuit_failed(self, nbma: Address, reason: str, now: float) -> None:
+        """No SA with an NBMA address can be had now."""
+        for registration in [each for each in self.registrations() if each.nbma == nbma]:
+            self._registrant.circuit_failed(registration, reason, now)
+
     def name_resolved(
         self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
     ) -> None:

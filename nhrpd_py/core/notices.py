@@ -104,6 +104,55 @@ class NhsDown(PeerNotice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationReady(Notice):
+    """A peer has an SA, or another peer has one with the same address."""
+
+    event = "sa.installed"
+    nbma: bytes
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationLost(Notice):
+    """The last SA with a peer is gone."""
+
+    event = "sa.lost"
+    level = "warning"
+    nbma: bytes
+    identity: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationFailed(Notice):
+    event = "sa.failed"
+    level = "warning"
+    nbma: bytes
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NbmaShared(Notice):
+    """Two peers behind one NAT address: in transport mode the kernel sends to one of them only."""
+
+    event = "nbma.shared"
+    level = "error"
+    nbma: bytes
+    identities: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRefused(PeerNotice):
+    """A peer claims what its authenticated identity may not have."""
+
+    event = "claim.refused"
+    level = "warning"
+    prefix: Prefix
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NameUnresolved(Notice):
     event = "name.unresolved"
     level = "warning"

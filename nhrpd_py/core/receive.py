@@ -4,17 +4,18 @@ The order matters: nothing is believed before it is authenticated, and nothing i
 type means is in the handlers; what a transit NHS does is in `forward`. RFC 2332 §5.2, §5.3.
 """
 
-from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi
+from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi, host_prefix
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.forward import forward, unknown_compulsory
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.notices import ErrorReceived
+from nhrpd_py.core.notices import ClaimRefused, ErrorReceived
 from nhrpd_py.core.routing import Location, Routing, Where
 from nhrpd_py.core.station import Station
 from nhrpd_py.packet.iana import (
     CieCode,
     ErrorCode,
+    ExtensionType,
     PacketType,
     describe_error,
 )
@@ -76,6 +77,11 @@ class Receiver:
     ) -> None:
         station = instance.station
         source = event.nbma_source
+        if message.type is PacketType.RESOLUTION_REQUEST:
+            objection = self._objection(station, message, source)
+            if objection is not None:
+                self._refuse_claim(instance, message, source, objection, now)
+                return
         location = self._target(station, message, source)
         if location is not None:
             if location.where in (Where.UNRESOLVED, Where.NOWHERE):
@@ -105,6 +111,31 @@ class Receiver:
                 self._error_received(station, message, source, now)
             case _:
                 self._reply_received(station, message, event, now)
+
+    def _objection(self, station: Station, message: Message, source: Address) -> str | None:
+        """Why a requester may not have the address that it asks from, where its own SA tells who it is."""
+        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
+        if record is not None and record.value:
+            return None  # the SA is that of an NHS, which has looked at it
+        return station.circuits.objection_to_address(source, message.source_protocol)
+
+    def _refuse_claim(
+        self, instance: Instance, message: Message, source: Address, objection: str, now: float
+    ) -> None:
+        name = instance.station.interface.name
+        instance.station.drop(DropReason.NOT_ALLOWED, source)
+        if self._context.reminders.allows((name, source, objection), now):
+            self._context.emit(
+                ClaimRefused(
+                    interface=name,
+                    protocol=message.source_protocol,
+                    nbma=source,
+                    prefix=host_prefix(message.source_protocol),
+                    reason=objection,
+                )
+            )
+        if self._context.errors.take(now):
+            instance.egress.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
         """Where a message must go that is not for us; None when it is for us."""

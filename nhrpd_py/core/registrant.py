@@ -78,7 +78,26 @@ class Registrant:
         registration.state = NhsState.REGISTERING
         registration.lost = 0
         registration.retry_s = FIRST_RETRY_S
+        self._station.circuits.want(registration.nbma, registration, server=True)
         self._send(registration, now)
+
+    def circuit_down(self, registration: Registration, reason: str, now: float) -> None:
+        """The SA with an NHS is gone: it counts as lost until it answers over a new one."""
+        if registration.state is NhsState.UP:
+            registration.last_error = reason
+            registration.state = NhsState.PROBE
+            self._tell_down(registration, reason)
+            self._unbind(registration, reason, now)
+            self._overseer.server_lost(registration.server, now)
+        if registration.state is not NhsState.DOWN:
+            self._wait_for_circuit(registration)
+
+    def circuit_failed(self, registration: Registration, reason: str, now: float) -> None:
+        """No SA with an NHS can be had now; it is tried again without us."""
+        registration.last_error = reason
+        if registration.state is NhsState.REGISTERING:
+            registration.state = NhsState.PROBE
+            self._overseer.server_lost(registration.server, now)
 
     def end(self, registration: Registration, reason: str, now: float) -> None:
         """Leaves an NHS that we do not want any more, and says so to it."""
@@ -101,11 +120,8 @@ class Registrant:
 
     def release(self, registration: Registration) -> None:
         """Lets go of an NHS without a word; its binding stays."""
-        context = self._station.context
-        context.timers.stop(self._send_key(registration))
-        context.release_request(registration.request_id)
-        registration.request_id = 0
-        registration.next_at = None
+        self._station.circuits.release(registration.nbma, registration)
+        self._wait_for_circuit(registration)
         registration.lost = 0
         registration.state = NhsState.DOWN
 
@@ -206,8 +222,19 @@ class Registrant:
                 )
             )
 
+    def _wait_for_circuit(self, registration: Registration) -> None:
+        """Nothing is sent, and nothing is due."""
+        context = self._station.context
+        context.timers.stop(self._send_key(registration))
+        context.release_request(registration.request_id)
+        registration.request_id = 0
+        registration.next_at = None
+
     def _send(self, registration: Registration, now: float) -> None:
         station = self._station
+        if not station.circuits.is_up(registration.nbma):
+            self._wait_for_circuit(registration)
+            return
         if registration.request_id not in station.context.outstanding:  # none, or displaced
             registration.request_id = station.context.new_request(registration)
         registration.requests_sent += 1

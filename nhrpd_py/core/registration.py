@@ -40,13 +40,23 @@ class RegistrationServer:
         is_direct = record is None or not record.value
         # Behind a transit NHS the outer source is not the client's; then its claim is all there is.
         nbma = nbma_source if is_direct else message.source_nbma
-        entries = tuple(self._register(message, entry, nbma, now) for entry in message.entries)
+        entries = tuple(
+            self._register(message, entry, nbma, nbma_source, now) for entry in message.entries
+        )
         self._reply(message, entries, nbma if self._is_usable(nbma) else nbma_source)
 
     def _register(
-        self, message: Message, entry: ClientInformation, nbma: Address, now: float
+        self,
+        message: Message,
+        entry: ClientInformation,
+        nbma: Address,
+        nbma_source: Address,
+        now: float,
     ) -> ClientInformation:
-        """Registers one entry; gives it back with its code, as the reply lists it."""
+        """Registers one entry; gives it back with its code, as the reply lists it.
+
+        Who may register what is decided by the identity behind `nbma_source`: the client's own, or its transit NHS's.
+        """
         protocol = entry.protocol or message.source_protocol
         unique = bool(message.flags & REGISTRATION_UNIQUE)
         holding_time_s = entry.holding_time_s or self._station.config.holding_time_s
@@ -54,6 +64,9 @@ class RegistrationServer:
         previous_nbma = before.nbma if before is not None else b""
         was_known = before is not None and before.type is BindingType.DYNAMIC and not before.adopted
         code = self._verdict(entry, protocol, before, nbma)
+        objection = self._station.circuits.objection_to_address(nbma_source, protocol)
+        if objection is not None:
+            code = CieCode.ADMINISTRATIVELY_PROHIBITED
         # What we know better already (a server of ours, an operator's map) is confirmed, not overwritten.
         if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
             binding = self._station.cache.update(
@@ -66,10 +79,11 @@ class RegistrationServer:
                 mtu=entry.mtu,
                 unique=unique,
             )
+            self._station.circuits.release(nbma, protocol)  # from now on it comes by itself
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
-            self._tell_refused(protocol, nbma, code, now)
+            self._tell_refused(protocol, nbma, objection or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
         if not was_known or previous_nbma != nbma:
             self._station.context.emit(
@@ -144,11 +158,9 @@ class RegistrationServer:
             asked.type, (asked.value if listed else b"") + seen.value, asked.compulsory
         )
 
-    def _tell_refused(self, protocol: Address, nbma: Address, code: CieCode, now: float) -> None:
+    def _tell_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
         name = self._station.interface.name
-        if self._station.context.reminders.allows((name, protocol, nbma, code), now):
+        if self._station.context.reminders.allows((name, protocol, nbma, reason), now):
             self._station.context.emit(
-                RegistrationRefused(
-                    interface=name, protocol=protocol, nbma=nbma, reason=describe_cie(code)
-                )
+                RegistrationRefused(interface=name, protocol=protocol, nbma=nbma, reason=reason)
             )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
-from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
@@ -52,6 +52,8 @@ REFUSED_S = 180.0
 BUSY_S = 30.0
 """The same for `insufficient resources`, which asks to come again."""
 MAX_RESOLUTIONS = 1024
+CROSSING_S = 0.5
+"""How long to leave a peer the first go that may be making an SA already: else there would be two of them."""
 
 
 class Trigger(StrEnum):
@@ -199,10 +201,16 @@ class Resolver:
             return
         gateway = entry.protocol or message.destination_protocol
         nbma = self._nbma_of(message, entry, gateway, nbma_source)
-        problem = self._problem_with(gateway, nbma)
+        prefix = self._prefix_of(resolution.target, entry.prefix_length)
+        problem = self._problem_with(gateway, nbma) or self._objection(gateway, nbma, prefix)
         if problem is not None:
             self._fail(resolution, problem, REFUSED_S, now)
             return
+        resting = station.circuits.resting(nbma, now)
+        if resting is not None:
+            self._fail(resolution, *resting, now)
+            return
+        known = station.cache.get(gateway)
         holding_time_s = entry.holding_time_s or station.config.holding_time_s
         binding = station.cache.update(
             gateway,
@@ -218,10 +226,21 @@ class Resolver:
             return
         if resolution.trigger in (Trigger.REDIRECT, Trigger.KERNEL):
             binding.used = True  # traffic made us ask
-        prefix = self._prefix_of(resolution.target, entry.prefix_length)
+        if not binding.programmed:
+            self._want_circuit(binding, known)
         if prefix != host_prefix(gateway):
             self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
         self.forget(resolution)
+
+    def leave_alone(self, target: Address, reason: str, seconds: float, now: float) -> None:
+        """What was resolved cannot be used: its traffic stays on the routed path for a while."""
+        resolution = self.resolutions.get(target)
+        if resolution is None:
+            if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
+                return
+            resolution = Resolution(target, Trigger.REDIRECT, now, resolver=self)
+            self.resolutions[target] = resolution
+        self._fail(resolution, reason, seconds, now)
 
     def error_received(self, resolution: Resolution, code: int, now: float) -> None:
         """Somebody on the path complains about our request."""
@@ -337,6 +356,22 @@ class Resolver:
         if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
             return "the reply names no usable NBMA address"
         return None
+
+    def _objection(self, gateway: Address, nbma: Address, prefix: Prefix) -> str | None:
+        """Why the peer may not be what the reply says, as far as its SA tells already; the rest is told with that."""
+        circuits = self._station.circuits
+        objection = circuits.objection_to_address(nbma, gateway)
+        if objection is None and not prefix.is_host:
+            objection = circuits.objection_to_prefix(nbma, prefix)
+        return objection
+
+    def _want_circuit(self, binding: Binding, known: Binding | None) -> None:
+        """Has an SA made. A peer that asked us just now may be making one itself; of two the higher address waits."""
+        station = self._station
+        is_crossing = known is not None and station.interface.nbma > binding.nbma
+        station.circuits.want(
+            binding.nbma, binding.protocol, delay_s=CROSSING_S if is_crossing else 0.0
+        )
 
     def _prefix_of(self, target: Address, length: int) -> Prefix:
         """The prefix to shortcut: what the reply says, but never more than our own route covers."""

@@ -133,4 +133,6 @@ def usable(station: Station, address: Address, *, learnt: bool) -> Binding | Non
     binding = station.cache.get(address)
     if binding is None or (binding.type is BindingType.CACHED and not learnt):
         return None
+    if not station.circuits.is_up(binding.nbma):
+        return None
     return binding

@@ -12,6 +12,7 @@ from nhrpd_py.core.address import (
     Afi,
 )
 from nhrpd_py.core.cache import Cache
+from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import SendPacket
@@ -81,6 +82,10 @@ class Station:
     @property
     def config(self) -> InterfaceConfig:
         return self.interface.config
+
+    @property
+    def circuits(self) -> Circuits:
+        return self.interface.circuits
 
     @property
     def ready(self) -> bool:
@@ -182,6 +187,9 @@ class Station:
 
     def send(self, nbma: Address, message: Message, *, forwarded: bool = False) -> None:
         """Sends a message to an outer destination; the extensions are the caller's, signature included."""
+        if not self.circuits.is_up(nbma):
+            self.drop(DropReason.NO_ASSOCIATION, nbma)  # the guard would not let it out
+            return
         try:
             data = encode(message)
         except ValueError:

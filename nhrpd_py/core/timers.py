@@ -31,6 +31,8 @@ class TimerKind(IntEnum):
     """Ask an adopted client to register."""
     INTERFACE = 9
     """Try to open an interface that the kernel refused."""
+    PARKED = 10
+    """A packet waited long enough for charon's word about its SA."""
 
 
 class TimerKey(NamedTuple):

@@ -36,6 +36,7 @@ class DropReason(StrEnum):
     UNRECOGNIZED_EXTENSION = "unrecognized-extension"
     RATE_LIMITED = "rate-limited"
     NOT_ALLOWED = "not-allowed"
+    NO_ASSOCIATION = "no-security-association"
 
 
 class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error of ours

@@ -100,6 +100,6 @@ def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remov
         assert kernel.routes == {host_prefix(key) for key in model}
         for nbma in NBMAS:
             count = sum(each[1] == nbma for each in model.values())
-            assert cache._per_nbma.get(nbma, 0) == count
+            assert len(cache.of_nbma(nbma)) == count
         deadline = engine.next_deadline()
         assert deadline is None or deadline > now

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from nhrpd_py.core.address import Address, parse_address, parse_prefix
+from nhrpd_py.core.associations import Associations
+from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.config import Config, InterfaceConfig, MapConfig, NhsConfig, Secret
+from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import Effect, SendPacket
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import (
@@ -22,6 +25,7 @@ from nhrpd_py.core.events import (
     RouteAdded,
     TrafficSeen,
 )
+from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row
@@ -81,6 +85,12 @@ HUB = tunnel(1)
 def an_interface(name: str = "gre1", **settings: object) -> InterfaceConfig:
     defaults: dict[str, object] = {"network_id": 1, "holding_time_s": 60}
     return InterfaceConfig(name=name, **(defaults | settings))  # type: ignore[arg-type]
+
+
+def a_bare_interface(config: InterfaceConfig, context: Context | None = None) -> Interface:
+    """The entity, without an engine around it."""
+    context = context or Context(rng=random.Random(1), now=0.0, first_request_id=1)
+    return Interface(config, Circuits(context, config, Associations()))
 
 
 def an_nhs(

@@ -4,9 +4,8 @@ import random
 
 from nhrpd_py.core.address import parse_address
 from nhrpd_py.core.cache import BindingType, Cache
-from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.interface import Interface
+from tests.unit.core.stations import a_bare_interface, an_interface
 
 PEER = parse_address("10.255.255.3")
 OLD, NEW = parse_address("192.0.2.3"), parse_address("192.0.2.30")
@@ -14,7 +13,7 @@ OLD, NEW = parse_address("192.0.2.3"), parse_address("192.0.2.30")
 
 def a_cache() -> Cache:
     context = Context(rng=random.Random(1), now=0.0, first_request_id=1)
-    return Cache(context, Interface(InterfaceConfig(name="gre1", network_id=1)))
+    return Cache(context, a_bare_interface(an_interface(), context))
 
 
 def test_a_resolution_overrules_an_adopted_binding() -> None:

@@ -14,10 +14,19 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     SetRoute,
 )
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.notices import BindingRemoved, TableFull
 from nhrpd_py.core.timers import TimerKind
-from tests.unit.core.stations import GRE, Steady, an_address, an_interface, nbma, of, the, tunnel
+from tests.unit.core.stations import (
+    GRE,
+    Steady,
+    a_bare_interface,
+    an_address,
+    an_interface,
+    nbma,
+    of,
+    the,
+    tunnel,
+)
 
 
 class Bench:
@@ -25,7 +34,7 @@ class Bench:
 
     def __init__(self, *, opened: bool = True, prefix_length: int = 32) -> None:
         self.context = Context(rng=Steady(0), now=0.0, first_request_id=1)
-        self.interface = Interface(an_interface())
+        self.interface = a_bare_interface(an_interface(), self.context)
         self.interface.ifindex = GRE
         self.interface.opened = opened
         self.interface.addresses = (an_address(GRE, tunnel(1), prefix_length),)
@@ -267,7 +276,7 @@ def test_two_bindings_of_one_nbma_address_are_counted_apart() -> None:
     bench = Bench()
     first, second = bench.binding(2, to=nbma(9)), bench.binding(3, to=nbma(9))
     bench.cache.remove(first, "x")
-    assert bench.cache._per_nbma == {nbma(9): 1}
+    assert bench.cache.nbma_addresses() == (nbma(9),)
     bench.cache.remove(second, "x")
-    assert bench.cache._per_nbma == {}
+    assert bench.cache.nbma_addresses() == ()
     assert bench.cache.get(tunnel(2)) is None

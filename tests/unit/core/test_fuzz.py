@@ -204,7 +204,7 @@ def check(node: Node, now: float) -> None:
             assert len(instance.resolver.resolutions) <= BOUND
             assert len(instance.egress._answers) <= BOUND
             assert len(instance.purges._purges) <= BOUND
-            assert sum(station.cache._per_nbma.values()) == len(bindings)
+            assert sum(map(len, station.cache._by_nbma.values())) == len(bindings)
             for binding in bindings:
                 assert binding.expires_at > now
                 assert binding.protocol not in context.local_addresses

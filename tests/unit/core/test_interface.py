@@ -9,6 +9,7 @@ from tests.unit.core.stations import (
     GRE,
     LAN,
     UNDERLAY,
+    a_bare_interface,
     a_link,
     a_tunnel_link,
     an_address,
@@ -27,7 +28,7 @@ def follow(*addresses: AddressAdded, gre: GreParameters | None = None, **setting
     links.change(a_tunnel_link(gre=gre))
     for each in addresses:
         links.by_ifindex[each.ifindex].addresses[(each.address, each.prefix_length)] = each
-    interface = Interface(an_interface(**settings))
+    interface = a_bare_interface(an_interface(**settings))
     interface.follow(links)
     return interface
 
@@ -37,7 +38,7 @@ def secondary(address: bytes, length: int, ifindex: int = UNDERLAY) -> AddressAd
 
 
 def test_interface_without_a_netdev_waits_for_it() -> None:
-    interface = Interface(an_interface())
+    interface = a_bare_interface(an_interface())
     interface.follow(Links())
     assert interface.problem == "no such netdev; waiting for it"
     assert not interface.can_open
@@ -47,7 +48,7 @@ def test_interface_that_lost_its_netdev_forgets_all_about_it() -> None:
     links = Links()
     links.change(a_link())
     links.change(a_tunnel_link())
-    interface = Interface(an_interface())
+    interface = a_bare_interface(an_interface())
     interface.follow(links)
     assert interface.ifindex == GRE
     assert links.remove(GRE) is not None
@@ -86,7 +87,7 @@ def test_netdev_that_cannot_work_is_not_opened_and_says_why(change, problem) -> 
     links.change(a_link())
     link = a_tunnel_link()
     links.change(type(link)(**({f: getattr(link, f) for f in link.__slots__} | change)))
-    interface = Interface(an_interface())
+    interface = a_bare_interface(an_interface())
     interface.follow(links)
     assert interface.problem == problem
     assert not interface.can_open
@@ -211,7 +212,7 @@ def test_refusal_of_the_kernel_is_forgotten_with_the_netdev() -> None:
     links = Links()
     links.change(a_link())
     links.change(a_tunnel_link())
-    interface = Interface(an_interface())
+    interface = a_bare_interface(an_interface())
     interface.follow(links)
     interface.refusal = "no"
     interface.follow(links)

@@ -71,4 +71,5 @@ def test_drop_reasons_are_labels() -> None:
         "unrecognized-extension",
         "rate-limited",
         "not-allowed",
+        "no-security-association",
     ]

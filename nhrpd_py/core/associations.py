@@ -1,0 +1,49 @@
+"""The CHILD_SAs that charon has installed, by the pair of outer addresses that they are between.
+
+A pair carries traffic while it has at least one. There may be several: both ends initiated, a rekeying is going on, or
+two peers hide behind one NAT address, which IPsec cannot tell apart. Owned by the engine, fed by charon's word alone.
+"""
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.events import Association
+
+Pair = tuple[Address, Address]
+
+
+class Associations:
+    """See the module."""
+
+    __slots__ = ("_pairs", "_since", "known")
+
+    def __init__(self) -> None:
+        self.known = False
+        """charon has told all there were at least once."""
+        self._pairs: dict[Pair, dict[int, Association]] = {}
+        self._since: dict[Pair, float] = {}
+
+    def __contains__(self, pair: Pair) -> bool:
+        return pair in self._pairs
+
+    def add(self, association: Association, now: float) -> None:
+        pair = association.local, association.remote
+        of_pair = self._pairs.setdefault(pair, {})
+        of_pair.pop(association.id, None)  # the one that came last stands last
+        of_pair[association.id] = association
+        self._since.setdefault(pair, now)
+
+    def remove(self, pair: Pair, identifier: int) -> bool:
+        """Tells whether the pair has none now, but had."""
+        of_pair = self._pairs.get(pair)
+        if of_pair is None or of_pair.pop(identifier, None) is None or of_pair:
+            return False
+        del self._pairs[pair]
+        del self._since[pair]
+        return True
+
+    def of(self, pair: Pair) -> tuple[Association, ...]:
+        """Those of a pair, the newest last."""
+        return tuple(self._pairs.get(pair, {}).values())
+
+    def since(self, pair: Pair) -> float | None:
+        """When the pair began to carry traffic."""
+        return self._since.get(pair)

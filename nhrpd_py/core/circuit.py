@@ -1,0 +1,237 @@
+"""Circuits: whether packets can go between us and an NBMA address, and what is done so that they can.
+
+On an interface without IPsec every circuit is up, and nothing here does anything. With it, a circuit is up while its
+pair of addresses has a CHILD_SA; neighbours, routes and packets exist only then. Whoever needs one `want`s it, as often
+as wanted, and `release`s it; the first wish and the last release become effects. A packet that comes in ahead of
+charon's word about its SA is parked for a moment rather than lost.
+
+Owned by the interface, shared by its address families.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.associations import Associations
+from nhrpd_py.core.authorize import Policy
+from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.effects import DropSa, WantSa
+from nhrpd_py.core.events import Association, PacketReceived
+from nhrpd_py.core.timers import TimerKey, TimerKind
+
+PARKED_S = 2.0
+"""How long a packet waits for charon's word about the SA that it came through."""
+MAX_PARKED_PEERS = 256
+MAX_PARKED_EACH = 4
+FIRST_REST_S = 30.0
+"""How long a peer that IKE cannot reach is left alone; doubles with each failure in a row."""
+MAX_REST_S = 900.0
+MAX_FAILURES = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Failure:
+    """What kept the last attempt for an SA from success."""
+
+    reason: str
+    count: int = 0
+    """Failures in a row after which the peer was given up for a while."""
+    rests_until: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    who: set[Hashable] = field(default_factory=set)
+    server: bool = False
+
+
+class Circuits:
+    """See the module. `local` is our own NBMA address, empty while we have none."""
+
+    __slots__ = (
+        "_associations",
+        "_config",
+        "_context",
+        "_failures",
+        "_parked",
+        "_wishes",
+        "local",
+        "name",
+        "policy",
+        "protected",
+    )
+
+    def __init__(
+        self, context: Context, config: InterfaceConfig, associations: Associations
+    ) -> None:
+        self._context = context
+        self._config = config
+        self._associations = associations
+        self.name = config.name
+        self.protected = config.ipsec is not None
+        self.policy = Policy(config.authorize)
+        self.local: Address = b""
+        self._wishes: dict[Address, Wish] = {}
+        self._failures: dict[Address, Failure] = {}
+        self._parked: dict[Address, list[PacketReceived]] = {}
+
+    # What is.
+
+    def is_up(self, remote: Address) -> bool:
+        """Tells whether packets can go to a peer and come from it."""
+        return not self.protected or (self.local, remote) in self._associations
+
+    @property
+    def unsure(self) -> bool:
+        """Tells whether charon has not said yet what there is: it may be away since before we started."""
+        return not self._associations.known
+
+    def associations(self, remote: Address) -> tuple[Association, ...]:
+        """The SAs with a peer, the newest last."""
+        return self._associations.of((self.local, remote))
+
+    def up_since(self, remote: Address) -> float | None:
+        return self._associations.since((self.local, remote))
+
+    def identity(self, remote: Address) -> str | None:
+        """Who the peer has proved to be; several names where several peers share its address."""
+        names = dict.fromkeys(each.identity for each in self.associations(remote))
+        return ", ".join(names) or None
+
+    def problem(self, remote: Address) -> str | None:
+        """Why a circuit is not up, for people; None when it is up, or nothing is known yet."""
+        if self.is_up(remote):
+            return None
+        failure = self._failures.get(remote)
+        return failure.reason if failure is not None else None
+
+    def objection_to_address(self, remote: Address, protocol: Address) -> str | None:
+        """Why the peer at `remote` may not have a tunnel address."""
+        return self.policy.objection_to_address(self.associations(remote), protocol)
+
+    def objection_to_prefix(self, remote: Address, prefix: Prefix) -> str | None:
+        """Why a network may not lie behind the peer at `remote`."""
+        return self.policy.objection_to_prefix(self.associations(remote), prefix)
+
+    # What is wanted.
+
+    def wanted(self) -> Iterator[Address]:
+        """The peers that somebody here needs an SA with."""
+        return iter(self._wishes)
+
+    def want(
+        self, remote: Address, who: Hashable, *, server: bool = False, delay_s: float = 0.0
+    ) -> None:
+        """Somebody needs the circuit."""
+        if not self.protected:
+            return
+        wish = self._wishes.get(remote)
+        if wish is None:
+            wish = self._wishes[remote] = Wish()
+        elif who in wish.who and wish.server >= server:
+            return
+        is_news = not wish.who or server > wish.server
+        wish.who.add(who)
+        wish.server = wish.server or server
+        if is_news:
+            self._ask(remote, wish, delay_s)
+
+    def release(self, remote: Address, who: Hashable) -> None:
+        """Somebody needs the circuit no more; harmless where it was not wanted."""
+        wish = self._wishes.get(remote)
+        if wish is None or who not in wish.who:
+            return
+        wish.who.remove(who)
+        if not wish.who:
+            del self._wishes[remote]
+            self._drop(remote)
+
+    def release_all(self) -> None:
+        """The netdev is down or gone."""
+        for remote in list(self._wishes):
+            self._drop(remote)
+        self._wishes.clear()
+
+    def moved(self, local: Address) -> None:
+        """Our own NBMA address is another one: the wishes go with us."""
+        if self.local:
+            for remote in self._wishes:
+                self._drop(remote)
+        self.local = local
+        self._failures.clear()
+        if local:
+            for remote, wish in self._wishes.items():
+                self._ask(remote, wish, 0.0)
+
+    def _ask(self, remote: Address, wish: Wish, delay_s: float) -> None:
+        ipsec = self._config.ipsec
+        if ipsec is None or not self.local:
+            return  # `moved` asks as soon as we have an address
+        self._context.emit(
+            WantSa(
+                ipsec=ipsec, local=self.local, remote=remote, server=wish.server, delay_s=delay_s
+            )
+        )
+
+    def _drop(self, remote: Address) -> None:
+        ipsec = self._config.ipsec
+        if ipsec is not None and self.local:
+            self._context.emit(DropSa(ipsec.profile, self.local, remote))
+
+    # What did not work.
+
+    def failed(self, remote: Address, reason: str) -> None:
+        """An attempt failed; more follow while the circuit is wanted."""
+        failure = self._failures.get(remote)
+        if failure is not None:
+            failure.reason = reason
+            return
+        if len(self._failures) >= MAX_FAILURES:
+            del self._failures[next(iter(self._failures))]
+        self._failures[remote] = Failure(reason)
+
+    def give_up(self, remote: Address, now: float) -> float:
+        """Leaves a peer alone whose circuit cannot be had; returns for how many seconds."""
+        failure = self._failures.get(remote)
+        if failure is None:
+            return FIRST_REST_S
+        rest_s = self._context.jittered(min(FIRST_REST_S * 2**failure.count, MAX_REST_S))
+        failure.count = min(failure.count + 1, 16)
+        failure.rests_until = now + rest_s
+        return rest_s
+
+    def resting(self, remote: Address, now: float) -> tuple[str, float] | None:
+        """The reason and the seconds left while a peer is left alone, else None."""
+        failure = self._failures.get(remote)
+        if failure is None or failure.rests_until <= now or self.is_up(remote):
+            return None
+        return failure.reason, failure.rests_until - now
+
+    def forgive(self, remote: Address) -> None:
+        """The circuit is up, or an operator wants a fresh start."""
+        self._failures.pop(remote, None)
+
+    # Packets that are ahead of charon's word.
+
+    def park(self, packet: PacketReceived, now: float) -> bool:
+        """Keeps a packet until its SA is reported; False when there is no room."""
+        remote = packet.nbma_source
+        parked = self._parked.get(remote)
+        if parked is None:
+            if len(self._parked) >= MAX_PARKED_PEERS:
+                return False
+            parked = self._parked[remote] = []
+            self._context.timers.set(self._parked_key(remote), now + PARKED_S)
+        if len(parked) >= MAX_PARKED_EACH:
+            return False
+        parked.append(packet)
+        return True
+
+    def unpark(self, remote: Address) -> list[PacketReceived]:
+        """Hands out what waited for a peer: its SA is there, or its time is over."""
+        self._context.timers.stop(self._parked_key(remote))
+        return self._parked.pop(remote, [])
+
+    def _parked_key(self, remote: Address) -> TimerKey:
+        return TimerKey(TimerKind.PARKED, self._config.name, remote)

@@ -1,0 +1,130 @@
+"""What an instance does when a circuit comes up, goes down, or cannot be had.
+
+Bindings and shortcuts are known to the cache before their circuit is up and go into the kernel with it. With the
+circuit go all that was learnt over it: clients and peers come again, over a new SA. A peer that IKE cannot reach is
+left alone for a while, and traffic stays on the hub. Owned by the instance; the engine calls it for protected
+interfaces only.
+"""
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.nhs import NhsClient
+from nhrpd_py.core.notices import ClaimRefused
+from nhrpd_py.core.resolution import REFUSED_S, Resolver
+from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
+from nhrpd_py.core.station import Station
+
+
+class Gate:
+    """See the module."""
+
+    __slots__ = ("_client", "_resolver", "_shortcuts", "_station")
+
+    def __init__(
+        self, station: Station, client: NhsClient, resolver: Resolver, shortcuts: ShortcutTable
+    ) -> None:
+        self._station = station
+        self._client = client
+        self._resolver = resolver
+        self._shortcuts = shortcuts
+
+    def came_up(self, remote: Address, now: float) -> None:
+        """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
+        station = self._station
+        for binding in station.cache.of_nbma(remote):
+            objection = station.circuits.objection_to_address(remote, binding.protocol)
+            if objection is not None:
+                self._refuse(binding, objection, now)
+                continue
+            for shortcut in self._shortcuts.of_peer(binding.protocol):
+                objection = station.circuits.objection_to_prefix(remote, shortcut.prefix)
+                if objection is not None:
+                    self._refuse_shortcut(shortcut, objection, now)
+            if not binding.programmed:
+                station.cache.reassert_one(binding)
+                for shortcut in self._shortcuts.of_peer(binding.protocol):
+                    self._shortcuts.reassert(shortcut)
+        self._client.circuit_up(remote, now)
+
+    def went_down(self, remote: Address, reason: str, now: float) -> None:
+        """The last SA with the peer is gone."""
+        self._client.circuit_down(remote, reason, now)
+        for binding in self._station.cache.of_nbma(remote):
+            if binding.type is BindingType.STATIC:
+                for shortcut in self._shortcuts.of_peer(binding.protocol):
+                    self._shortcuts.remove(shortcut, reason)
+                self._station.cache.withdraw(binding)
+            else:
+                self._shortcuts.forget_binding(binding, reason)
+
+    def failed(self, remote: Address, reason: str, now: float) -> None:
+        """An attempt to get an SA failed: who waited for it looks elsewhere, for a while."""
+        station = self._station
+        self._client.circuit_failed(remote, reason, now)
+        waiting = [
+            each
+            for each in station.cache.of_nbma(remote)
+            if not each.programmed and each.type in (BindingType.CACHED, BindingType.DYNAMIC)
+        ]
+        if not waiting:
+            return
+        rest_s = station.circuits.give_up(remote, now)
+        for binding in waiting:
+            targets = self._targets(binding)
+            self._shortcuts.forget_binding(binding, reason)
+            for target in targets:
+                self._resolver.leave_alone(target, reason, rest_s, now)
+
+    def review(self, now: float) -> None:
+        """Our own address is another one, or charon has told all there is: looks at every circuit anew."""
+        circuits = self._station.circuits
+        for remote in self._station.cache.nbma_addresses():
+            if circuits.is_up(remote):
+                self.came_up(remote, now)
+                continue
+            for binding in self._station.cache.of_nbma(remote):
+                self.await_circuit(binding)
+
+    def await_circuit(self, binding: Binding) -> None:
+        """A binding without a circuit. One of an earlier run is worth to be called back: its client may believe in an
+        SA that died with this machine, and would find out only by IKE's dead peer detection."""
+        circuits = self._station.circuits
+        if circuits.is_up(binding.nbma) or circuits.unsure:
+            return
+        self._station.cache.withdraw(binding)
+        if binding.type is BindingType.DYNAMIC and binding.nat:
+            reason = "no security association, and the client behind NAT must come by itself"
+            self._shortcuts.forget_binding(binding, reason)
+        elif binding.type is not BindingType.NHS:  # those are the registration's business
+            circuits.want(binding.nbma, binding.protocol)
+
+    def _targets(self, binding: Binding) -> list[Address]:
+        """What was asked for and led to this binding."""
+        if binding.type is not BindingType.CACHED:
+            return []
+        targets = {each.target for each in self._shortcuts.of_peer(binding.protocol)}
+        return sorted(targets or {binding.protocol})
+
+    def _refuse(self, binding: Binding, objection: str, now: float) -> None:
+        self._tell(binding, host_prefix(binding.protocol), objection)
+        targets = self._targets(binding)
+        self._client.circuit_failed(binding.nbma, objection, now)
+        self._shortcuts.forget_binding(binding, objection)
+        for target in targets:
+            self._resolver.leave_alone(target, objection, REFUSED_S, now)
+
+    def _refuse_shortcut(self, shortcut: Shortcut, objection: str, now: float) -> None:
+        self._tell(shortcut.binding, shortcut.prefix, objection)
+        self._shortcuts.remove(shortcut, objection)
+        self._resolver.leave_alone(shortcut.target, objection, REFUSED_S, now)
+
+    def _tell(self, binding: Binding, prefix: Prefix, objection: str) -> None:
+        self._station.context.emit(
+            ClaimRefused(
+                interface=self._station.interface.name,
+                protocol=binding.protocol,
+                nbma=binding.nbma,
+                prefix=prefix,
+                reason=objection,
+            )
+        )
