@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
+from typing import Protocol
 
 from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.context import Context
@@ -87,12 +88,28 @@ class Binding:
         return self.claimed_nbma != self.nbma
 
 
+class Follower(Protocol):
+    """Whoever must know of new bindings."""
+
+    def bound(self, protocol: Address) -> None:
+        """An address is about to get a binding that had none."""
+
+
 class Cache:
     """See the module."""
 
-    __slots__ = ("_bindings", "_by_nbma", "_cached", "_context", "_interface", "_ordered")
+    __slots__ = (
+        "_bindings",
+        "_by_nbma",
+        "_cached",
+        "_context",
+        "_interface",
+        "_ordered",
+        "follower",
+    )
 
     def __init__(self, context: Context, interface: Interface) -> None:
+        self.follower: Follower | None = None
         self._context = context
         self._interface = interface
         self._bindings: dict[Address, Binding] = {}
@@ -173,6 +190,8 @@ class Cache:
             insort(self._ordered, protocol)
             self._by_nbma.setdefault(nbma, []).append(binding)
             self._sort_in(binding)
+            if self.follower is not None:
+                self.follower.bound(protocol)
             self._program(binding)
             self._arm(binding, now)
             return binding

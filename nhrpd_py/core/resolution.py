@@ -228,7 +228,8 @@ class Resolver:
             binding.used = True  # traffic made us ask
         if not binding.programmed:
             self._want_circuit(binding, known)
-        if prefix != host_prefix(gateway):
+        # A host that has a binding has its route already, be it that of the gateway or its own.
+        if not prefix.is_host or station.cache.get(prefix.address) is None:
             self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
         self.forget(resolution)
 

@@ -7,7 +7,7 @@ routes before neighbours. What is still being asked for, or was refused, lives i
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix
 from nhrpd_py.core.cache import NEVER, Binding
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
@@ -38,6 +38,7 @@ class ShortcutTable:
         self._station = station
         self._shortcuts: PrefixMap[Shortcut] = PrefixMap(SIZE_OF_AFI[station.afi])
         self._by_peer: dict[Address, dict[Prefix, Shortcut]] = {}
+        station.cache.follower = self
 
     def __len__(self) -> int:
         return len(self._shortcuts)
@@ -115,6 +116,12 @@ class ShortcutTable:
                 interface=self._station.interface.name, prefix=shortcut.prefix, reason=reason
             )
         )
+
+    def bound(self, protocol: Address) -> None:
+        """An address gets a binding: a shortcut to it by way of another peer would fight for the same host route."""
+        shortcut = self._shortcuts.get(host_prefix(protocol))
+        if shortcut is not None:
+            self.remove(shortcut, "its address is known itself")
 
     def forget_binding(self, binding: Binding, reason: str) -> None:
         """Takes a binding out of the cache, after the shortcuts that lean on it."""

@@ -5,6 +5,7 @@ several configurations, between other events. The seed is fixed: a failure is fo
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -15,22 +16,35 @@ from nhrpd_py.core import egress as egress_module
 from nhrpd_py.core import purge as purge_module
 from nhrpd_py.core import resolution as resolution_module
 from nhrpd_py.core import shortcut as shortcut_module
-from nhrpd_py.core.address import Afi, is_unicast
-from nhrpd_py.core.effects import SendPacket, SetNeighbor
+from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.effects import (
+    CloseInterface,
+    DropNeighbor,
+    DropRoute,
+    Effect,
+    OpenInterface,
+    SendPacket,
+    SetNeighbor,
+    SetRoute,
+)
 from nhrpd_py.core.events import (
     AddressRemoved,
     BindingFound,
+    CommandGiven,
     Event,
+    InterfaceRefused,
+    LinkGone,
     NeighborSolicited,
     PacketReceived,
     RouteAdded,
     RouteRemoved,
+    ShutdownRequested,
     TrafficSeen,
 )
-from nhrpd_py.core.queries import View
+from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
-from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.iana import ExtensionType, PacketType
 from nhrpd_py.packet.message import decode, encode
 from nhrpd_py.packet.wire import internet_checksum
 from tests.unit.core.stations import (
@@ -39,9 +53,11 @@ from tests.unit.core.stations import (
     HUB,
     LAN,
     SECRET,
+    UNDERLAY,
     Node,
     a_data_packet,
     a_hub,
+    a_link,
     a_map,
     a_purge,
     a_record,
@@ -59,6 +75,7 @@ from tests.unit.core.stations import (
     ip,
     nat_extension,
     nbma,
+    packets,
     tunnel,
 )
 from tests.unit.packet.vectors import OBSERVED
@@ -149,7 +166,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def other_event(rng: random.Random) -> Event:
+def other_event(rng: random.Random, own: int) -> Event:
     number = rng.randrange(2, 6)
     return rng.choice(
         (
@@ -165,8 +182,40 @@ def other_event(rng: random.Random) -> Event:
             an_address(LAN, host(2, 1), 24),
             a_tunnel_link(up=rng.random() < 0.7),
             a_tunnel_link(),
+            # Leases end and begin, the tunnel is numbered anew, the netdev is replaced.
+            AddressRemoved(UNDERLAY, nbma(own), 24),
+            an_address(UNDERLAY, nbma(own), 24),
+            an_address(UNDERLAY, nbma(own + 100), 24),
+            AddressRemoved(UNDERLAY, nbma(own + 100), 24),
+            AddressRemoved(GRE, tunnel(own), rng.choice((24, 32))),
+            an_address(GRE, tunnel(own), rng.choice((24, 32))),
+            LinkGone(GRE),
+            LinkGone(UNDERLAY),
+            a_link(),
+            InterfaceRefused(GRE, "no"),
+            CommandGiven(1, Flush(what=rng.choice(list(FlushWhat)))),
+            CommandGiven(2, Resolve(address=rng.choice((tunnel(number), host(number))))),
         )
     )
+
+
+def answers(node: Node, effects: list[Effect], rng: random.Random, now: float) -> list[Effect]:
+    """Half of its requests are answered, in one way or another."""
+    news: list[Effect] = []
+    for to, message in packets(effects):
+        if rng.random() < 0.5 or message.protocol_size != 4:
+            continue
+        if message.type is PacketType.REGISTRATION_REQUEST:
+            reply = a_registration_reply(message)
+        elif message.type is PacketType.RESOLUTION_REQUEST:
+            length = rng.choice((0, 8, 16, 24, 32))
+            reply = a_resolution_reply(message, rng.choice((1, 3, 4)), prefix_length=length)
+        else:
+            continue
+        if message.extension(ExtensionType.AUTHENTICATION):
+            reply = replace(reply, extensions=(*reply.extensions, AUTHENTICATION))
+        news += node.receive(reply, to, now)
+    return news
 
 
 @pytest.fixture
@@ -191,6 +240,59 @@ NODES = {
     ),
     "signed": lambda: a_spoke(2, registered=False, authentication=SECRET),
 }
+
+
+class Kernel:
+    """What the effects add up to: no route is ever there without the neighbour that it leads to."""
+
+    def __init__(self, effects: Iterable[Effect]) -> None:
+        self.opened: set[int] = set()
+        self.neighbors: dict[bytes, bytes] = {}
+        self.routes: dict[Prefix, bytes] = {}
+        self.carry_out(effects)
+
+    def carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case OpenInterface(ifindex):
+                    self.opened.add(ifindex)
+                case CloseInterface(ifindex):
+                    self.opened.remove(ifindex)
+                    self.neighbors.clear()
+                    self.routes.clear()
+                case SetNeighbor(ifindex, address, to, _):
+                    assert ifindex in self.opened
+                    self.neighbors[address] = to
+                case DropNeighbor(_, address):  # may be one of an earlier run
+                    self.neighbors.pop(address, None)
+                case SetRoute(prefix, ifindex, gateway):
+                    assert ifindex in self.opened
+                    self.routes[prefix] = gateway or prefix.address
+                case DropRoute(prefix, _):
+                    del self.routes[prefix]
+                case SendPacket():
+                    assert effect.ifindex in self.opened
+                case _:
+                    continue
+            assert self.neighbors.keys() >= set(self.routes.values()), effect
+
+    def check(self, node: Node) -> None:
+        """It is as the engine has it."""
+        neighbors: dict[bytes, bytes] = {}
+        routes: dict[Prefix, bytes] = {}
+        for instance in node.engine._instances["gre1"].values():
+            for pending in instance.resolver.resolutions.values():
+                neighbors[pending.target] = pending.interim_nbma
+            for binding in instance.station.cache:
+                neighbors[binding.protocol] = binding.nbma
+                if binding.routed:
+                    routes[host_prefix(binding.protocol)] = binding.protocol
+            for shortcut in instance.shortcuts:
+                routes[shortcut.prefix] = shortcut.binding.protocol
+                assert shortcut.prefix != host_prefix(shortcut.binding.protocol)
+        if self.opened:
+            assert self.routes == routes
+            assert self.neighbors.items() <= neighbors.items()
 
 
 def check(node: Node, now: float) -> None:
@@ -224,18 +326,29 @@ def check(node: Node, now: float) -> None:
 @pytest.mark.parametrize("name", list(NODES))
 def test_nothing_that_comes_in_breaks_the_engine(name: str) -> None:
     rng = random.Random(name)
-    packets = seeds(signed=name == "signed")
+    own = 1 if "hub" in name else 2
+    repair = (
+        a_link(),
+        an_address(UNDERLAY, nbma(own), 24),
+        a_tunnel_link(),
+        an_address(GRE, tunnel(own), 32),
+    )
+    samples = seeds(signed=name == "signed")
     node = NODES[name]()
-    node.give(an_address(GRE, ip("fd00::1" if "hub" in name else "fd00::2"), 128))
+    node.give(a_tunnel_link(up=False))
+    kernel = Kernel(node.give(a_tunnel_link(), an_address(GRE, ip(f"fd00::{own}"), 128)))
     now = 0.0
     for round_ in range(ROUNDS):
         now += rng.choice((0.0, 0.1, 0.5, 7.0))
         if rng.random() < 0.1:
-            event = other_event(rng)
+            events = [other_event(rng, own), *(repair if rng.random() < 0.5 else ())]
         else:
-            data = mutated(rng.choice(packets), rng)
-            event = PacketReceived(GRE, nbma(rng.choice((1, 2, 3, 4, 50))), data)
-        effects = node.give(event, now=now)
+            data = mutated(rng.choice(samples), rng)
+            events = [PacketReceived(GRE, nbma(rng.choice((1, 2, 3, 4, 50))), data)]
+        effects = node.give(*events, now=now)
+        effects += answers(node, effects, rng, now)
+        kernel.carry_out(effects)
+        kernel.check(node)
         for effect in effects:
             if isinstance(effect, SendPacket):
                 decode(effect.data)  # what we send is always well formed
@@ -250,9 +363,10 @@ def test_nothing_that_comes_in_breaks_the_engine(name: str) -> None:
                 node.rows(view, now)
             node.engine.saved_state(now)
     # It still does its job.
-    node.give(a_tunnel_link(up=False), now=now)
-    node.give(a_tunnel_link(), now=now)
-    node.run(now + 100000.0)
+    kernel.carry_out(node.give(*repair, now=now))
+    kernel.carry_out(node.run(now + 100000.0))
     assert not [each for each in node.cache(now + 100000.0).values() if each[0] == "dynamic"]
     instance = node.engine._instances["gre1"][Afi.IPV4]
     assert instance.resolver.resolutions == {}
+    kernel.carry_out(node.give(ShutdownRequested(), now=now + 100000.0))
+    assert (kernel.neighbors, kernel.routes) == ({}, {})

@@ -417,6 +417,29 @@ def test_redirect_of_what_has_a_shortcut_asserts_its_route_anew() -> None:
     ]
 
 
+def test_host_shortcut_gives_way_to_a_binding_of_that_host() -> None:
+    """There is one route for both: when the shortcut ended, it took the binding's along."""
+    spoke, request = an_asking_spoke(tunnel(4))
+    spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB_NBMA)
+    assert spoke.shortcuts() == [("10.255.255.4/32", "10.255.255.3", "active")]
+    effects = spoke.receive(a_registration(4), nbma(4), now=1.0)
+    assert [each for each in effects if isinstance(each, SetNeighbor | SetRoute | DropRoute)] == [
+        DropRoute(host_prefix(tunnel(4)), GRE),
+        SetNeighbor(GRE, tunnel(4), nbma(4)),
+        SetRoute(host_prefix(tunnel(4)), GRE),
+    ]
+    assert spoke.shortcuts() == []
+    assert DropRoute(host_prefix(tunnel(4)), GRE) not in spoke.run(60.9)
+
+
+def test_answer_about_a_host_that_has_a_binding_makes_no_shortcut() -> None:
+    spoke, request = an_asking_spoke(tunnel(4))
+    spoke.receive(a_registration(4), nbma(4))
+    effects = spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB_NBMA)
+    assert [each.prefix for each in of(effects, SetRoute)] == [host_prefix(tunnel(3))]
+    assert spoke.shortcuts() == []
+
+
 def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
     """A host of its LAN moved behind spoke 4; the wide shortcut hid that for as long as it was in use."""
     spoke = a_shortcut_spoke()
