@@ -339,9 +339,14 @@ class Engine:
     def _routes_moved(self, prefix: Prefix, now: float) -> None:
         """A route changed: shortcuts and answers that lean on it are looked at again."""
         afi = afi_of(prefix.address)
+        rib = self._context.ribs[afi]
         for instances in self._by_ifindex.values():
             instance = instances[afi]
             for shortcut in instance.shortcuts.touching(prefix) if len(instance.shortcuts) else ():
+                route = rib.lookup(shortcut.target)
+                longer = route is not None and route.prefix.length > prefix.length
+                if longer and prefix.covers(shortcut.prefix):
+                    continue  # its way is that of a longer prefix: a default route that flaps is nothing to it
                 where = self._routing.locate(instance.station, shortcut.target).where
                 if where in (Where.NEXT_HOP, Where.UNRESOLVED):
                     instance.resolver.renew(shortcut.target, now)

@@ -203,6 +203,8 @@ class Interface:
         source = self.config.tunnel_source or (bound.state.name if bound else None)
         if any(gre.local):
             return gre.local, source, None
+        if source is None and gre.link:
+            return b"", None, "no NBMA address: the netdev that the tunnel is bound to is gone"
         if source is None:
             return (
                 b"",

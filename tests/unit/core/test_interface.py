@@ -117,7 +117,7 @@ def test_configured_source_beats_the_link_of_the_tunnel() -> None:
     ("gre", "settings", "problem"),
     [
         (GreParameters(), {}, "give the tunnel `dev` or `local`, or set tunnel-source"),
-        (GreParameters(link=99), {}, "give the tunnel `dev` or `local`, or set tunnel-source"),
+        (GreParameters(link=99), {}, "the netdev that the tunnel is bound to is gone"),
         (None, {"tunnel_source": "wan0"}, "there is no netdev wan0"),
         (None, {}, "eth0 has no ipv4 address"),
         (GreParameters(ipv6=True, link=UNDERLAY), {}, "eth0 has no ipv6 address"),

@@ -785,6 +785,17 @@ def test_route_that_leads_elsewhere_removes_the_shortcut_at_once(event) -> None:
     assert spoke.shortcuts() == []
 
 
+def test_default_route_that_flaps_is_no_reason_to_ask() -> None:
+    """Each change of it asked for all shortcuts at once, although a longer prefix leads to them."""
+    spoke = a_shortcut_spoke()
+    default = a_route("0.0.0.0/0", GRE, HUB)
+    assert sent(spoke.give(RouteAdded(default), RouteRemoved(default), now=1.0)) == []
+    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
+    # But a part of the shortcut that leads elsewhere is one, whatever leads to the address asked for.
+    route = a_route("172.16.3.128/25", GRE, tunnel(7))
+    assert len(sent(spoke.give(RouteAdded(route), now=2.0))) == 1
+
+
 def test_route_that_has_nothing_to_do_with_it_is_no_reason_to_ask() -> None:
     spoke = a_shortcut_spoke()
     assert spoke.give(RouteAdded(a_route("172.16.9.0/24", GRE, HUB)), now=1.0) == []
