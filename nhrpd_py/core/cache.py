@@ -141,6 +141,10 @@ class Cache:
         at = bisect_left(self._ordered, address)
         return self._ordered[max(0, at - 1) : at + 1]
 
+    def leads_to(self, nbma: Address) -> bool:
+        """Tells whether some binding leads to an NBMA address."""
+        return nbma in self._per_nbma
+
     def has_room(self, nbma: Address, now: float) -> bool:
         """Tells whether one more binding fits, and says so in a notice when not."""
         if len(self._bindings) >= MAX_BINDINGS:

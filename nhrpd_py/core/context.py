@@ -19,6 +19,9 @@ MAX_REQUEST_ID = 0xFFFFFFFF
 MAX_OUTSTANDING = 8192
 ERRORS_PER_S = 10.0
 ERROR_BURST = 20.0
+RESOLUTIONS_PER_S = 100.0
+RESOLUTION_BURST = 500.0
+"""What peers may make us ask by redirects; §5.2.1: not for every data packet."""
 REDIRECT_INTERVAL_S = 2.0
 MAX_REDIRECT_PAIRS = 4096
 REMINDER_INTERVAL_S = 60.0
@@ -46,6 +49,7 @@ class Context:
         "outstanding",
         "redirects",
         "reminders",
+        "resolutions",
         "ribs",
         "rng",
         "timers",
@@ -62,6 +66,7 @@ class Context:
         self.drops: dict[tuple[str | None, DropReason], int] = {}
         """Packets dropped, by interface name (None: of no known interface) and reason."""
         self.errors = TokenBucket(rate=ERRORS_PER_S, burst=ERROR_BURST, now=now)
+        self.resolutions = TokenBucket(rate=RESOLUTIONS_PER_S, burst=RESOLUTION_BURST, now=now)
         self.redirects = IntervalLimiter(interval_s=REDIRECT_INTERVAL_S, limit=MAX_REDIRECT_PAIRS)
         self.reminders = IntervalLimiter(interval_s=REMINDER_INTERVAL_S, limit=MAX_REDIRECT_PAIRS)
         """For notices about a lasting state, such as a full table."""

@@ -158,6 +158,8 @@ class Egress:
             return
         if requester in station.context.local_addresses or not is_unicast(requester):
             return
+        if station.recurses(requester, nbma):
+            return
         if station.circuits.objection_to_address(nbma, requester) is not None:
             return
         station.cache.update(

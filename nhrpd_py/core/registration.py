@@ -116,6 +116,8 @@ class RegistrationServer:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if not self._is_usable(nbma):
             return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed, from behind a transit NHS
+        if station.recurses(protocol, nbma):
+            return CieCode.ADMINISTRATIVELY_PROHIBITED
         if before is None or before.nbma == nbma:
             return CieCode.SUCCESS
         if before.type > BindingType.DYNAMIC:

@@ -111,6 +111,9 @@ class Resolver:
             # shortcut leads to may: a part of what is behind it is elsewhere now.
             self._shortcuts.reassert(existing)
             return
+        if target not in self.resolutions and not self._station.context.resolutions.take(now):
+            self._station.drop(DropReason.RATE_LIMITED, nbma_source)
+            return
         where = self._routing.locate(self._station, target).where
         if where in (Where.NEXT_HOP, Where.UNRESOLVED):
             self._start(target, Trigger.REDIRECT, now)
@@ -356,6 +359,8 @@ class Resolver:
             return "the peer has our own NBMA address"
         if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
             return "the reply names no usable NBMA address"
+        if station.recurses(gateway, nbma):
+            return "the reply leads the tunnel into itself"
         return None
 
     def _objection(self, gateway: Address, nbma: Address, prefix: Prefix) -> str | None:

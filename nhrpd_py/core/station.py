@@ -237,6 +237,13 @@ class Station:
                 return entry.nbma
         return b""
 
+    def recurses(self, protocol: Address, nbma: Address) -> bool:
+        """Tells whether such a binding would lead the tunnel into itself: one's overlay address is another's NBMA one.
+
+        Its host route would draw the tunnel's own packets in, and cut off whoever is at that address.
+        """
+        return protocol == nbma or self.cache.leads_to(protocol) or self.cache.get(nbma) is not None
+
     def drop(self, reason: DropReason, nbma: Address = b"") -> None:
         """Counts a packet that goes no further."""
         name = self.interface.name

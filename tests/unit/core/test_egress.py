@@ -163,6 +163,12 @@ def test_requester_that_has_an_address_of_ours_is_not_bound() -> None:
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
 
+def test_requester_at_the_overlay_address_of_another_is_not_bound() -> None:
+    spoke = a_spoke(3)
+    effects = ask(spoke, source_nbma=HUB)
+    assert of(effects, SetNeighbor) == []
+
+
 def test_requester_without_a_usable_nbma_address_is_answered_the_way_it_asked() -> None:
     assert the_packet(ask(a_spoke(3), source_nbma=ip("0.0.0.0")))[0] == HUB_NBMA
 

@@ -265,6 +265,22 @@ def test_claim_behind_a_transit_nhs_must_be_an_address_of_somebody_else(claimed)
     assert (to, the(reply.entries).code) == (nbma(5), CieCode.ADMINISTRATIVELY_PROHIBITED)
 
 
+@pytest.mark.parametrize(("number", "protocol"), [(3, nbma(3)), (3, nbma(2)), (10, tunnel(10))])
+def test_registration_that_leads_the_tunnel_into_itself_is_refused(number, protocol) -> None:
+    """Its host route would draw in the GRE packets to whoever has that NBMA address."""
+    hub = a_hub(2)
+    hub.receive(a_registration(7), tunnel(10))  # an odd NBMA address, but nobody's overlay one
+    request = a_registration(number, source_protocol=protocol, destination_protocol=protocol)
+    effects = hub.receive(request, nbma(number))
+    assert codes(effects) == [CieCode.ADMINISTRATIVELY_PROHIBITED]
+    assert of(effects, SetNeighbor) == []
+
+
+def test_client_at_the_overlay_address_of_another_is_refused() -> None:
+    hub = a_hub(2)
+    assert codes(hub.receive(a_registration(3), tunnel(2))) == [CieCode.ADMINISTRATIVELY_PROHIBITED]
+
+
 def test_client_without_records_is_believed_to_be_direct() -> None:
     hub = a_hub()
     to, reply = the_packet(hub.receive(a_registration(2, extensions=()), nbma(50)))

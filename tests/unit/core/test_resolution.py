@@ -262,6 +262,9 @@ def test_reply_to_something_else_is_not_taken(change) -> None:
         (tunnel(3), nbma(2), "the peer has our own NBMA address"),
         (tunnel(3), ip("0.0.0.0"), "the reply names no usable NBMA address"),
         (tunnel(3), ip("224.0.0.1"), "the reply names no usable NBMA address"),
+        (tunnel(3), HUB, "the reply leads the tunnel into itself"),
+        (nbma(3), nbma(3), "the reply leads the tunnel into itself"),
+        (HUB_NBMA, nbma(3), "the reply leads the tunnel into itself"),
     ],
 )
 def test_reply_that_cannot_be_true_is_refused(protocol, address, reason) -> None:
@@ -438,6 +441,16 @@ def test_answer_about_a_host_that_has_a_binding_makes_no_shortcut() -> None:
     effects = spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB_NBMA)
     assert [each.prefix for each in of(effects, SetRoute)] == [host_prefix(tunnel(3))]
     assert spoke.shortcuts() == []
+
+
+def test_flood_of_redirects_does_not_become_one_of_requests(monkeypatch) -> None:
+    spoke = a_spoke(2)
+    effects = [each for last in range(1, 254) for each in redirect(spoke, host(3, last))]
+    effects += [each for last in range(1, 254) for each in redirect(spoke, host(4, last))]
+    effects += redirect(spoke, host(3, 1))  # is asked for already
+    assert len(sent(effects, REQUEST)) == 500
+    assert drops(effects) == ["rate-limited"] * 6
+    assert len(sent(redirect(spoke, host(5), now=0.1), REQUEST)) == 1
 
 
 def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
