@@ -41,6 +41,8 @@ class GreParameters:
     """0: inherited from the inner packet."""
     ipv6: bool = False
     """ip6gre: the NBMA addresses are IPv6."""
+    external: bool = False
+    """Sends only what comes with a tunnel destination of its own (lightweight tunnels, OVS)."""
     link: int = 0
     """ifindex of the underlay that the tunnel is bound to (`dev`), or 0."""
 
@@ -55,6 +57,8 @@ class LinkChanged:
     """IFF_UP: the operator wants it up. (A GRE netdev's operstate says nothing.)"""
     mtu: int
     noarp: bool = False
+    vrf: bool = False
+    """Enslaved to a VRF: its routes are not in the main table."""
     gre: GreParameters | None = None
     """None: this link is no GRE netdev."""
 

@@ -520,6 +520,41 @@ async def test_an_ipv6_underlay_has_long_link_layer_addresses(gre):
         assert not world.of(KernelRefused)
 
 
+def test_linux_sends_nothing_through_a_multipoint_ip6gre(gre):
+    """Why `core.interface` refuses one. A kernel that fails this test needs no refusal."""
+    run("ip addr add 2001:db8:f::1/64 dev eth0 nodad")
+    run("ip link add gre6 type ip6gre local 2001:db8:f::1 key 42")
+    run("ip link set gre6 up")
+    sockets = PacketSockets(Inbox())
+    ifindex = socket.if_nametoindex("gre6")
+    sockets.open(ifindex)
+    for _ in range(5):
+        sockets.send(ifindex, parse_address("2001:db8:f::2"), b"packet")
+    sockets.close(ifindex)
+    assert sockets.counters["sent"] == 5
+    counted = json.loads(run("ip -j -s link show gre6"))[0]["stats64"]["tx"]
+    assert (counted["packets"], counted["errors"]) == (0, 5)
+
+
+async def test_tunnels_that_cannot_serve_are_told_apart(gre):
+    for command in (
+        "ip link add gre6 type ip6gre local 2001:db8:f::1 key 42",
+        "ip link add gre-ext type gre external",
+        "ip link add vrf1 type vrf table 100",
+        "ip link set gre1 master vrf1",
+    ):
+        run(command)
+    async with World().running() as world:
+        links = {each.name: each for each in world.of(LinkChanged)}
+        assert (links["gre1"].vrf, links["gre6"].vrf) == (True, False)
+        flags = {name: (e.gre.ipv6, e.gre.external) for name, e in links.items() if e.gre}
+        assert flags["gre1"] == (False, False)
+        assert flags["gre6"] == (True, False)
+        assert flags["gre-ext"] == (False, True)
+        run("ip link set gre1 nomaster")
+        await world.until(lambda: not world.of(LinkChanged)[-1].vrf, "its way out")
+
+
 async def test_nflog_samples_arrive_at_once(gre):
     inbox = Inbox()
     with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):

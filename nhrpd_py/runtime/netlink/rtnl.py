@@ -111,13 +111,15 @@ def read_link(payload: memoryview) -> LinkChanged | None:
     name = text(link, "IFLA_IFNAME")
     if name is None:
         return None
+    info = attribute_of(link, "IFLA_LINKINFO")
     return LinkChanged(
         ifindex=link["index"],
         name=name,
         up=bool(link["flags"] & IFF_UP),
         mtu=number(link, "IFLA_MTU"),
         noarp=bool(link["flags"] & IFF_NOARP),
-        gre=_read_gre(attribute_of(link, "IFLA_LINKINFO")),
+        vrf=info is not None and text(info, "IFLA_INFO_SLAVE_KIND") == "vrf",
+        gre=_read_gre(info),
     )
 
 
@@ -136,6 +138,8 @@ def _read_gre(info: Decoded | None) -> GreParameters | None:
         remote=set_address(gre, prefix + "REMOTE"),
         key=number(gre, prefix + "IKEY") if keyed else None,
         ttl=number(gre, prefix + "TTL"),
+        ipv6=kind == "ip6gre",
+        external=attribute_of(gre, prefix + "COLLECT_METADATA") is not None,
         link=number(gre, prefix + "LINK"),
     )
 

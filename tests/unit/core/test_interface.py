@@ -54,6 +54,7 @@ def test_interface_that_lost_its_netdev_forgets_all_about_it() -> None:
     assert links.remove(GRE) is not None
     assert links.remove(GRE) is None
     interface.follow(links)
+    assert (interface.ifindex, interface.mtu) == (0, 0)
     assert (interface.ifindex, interface.nbma, interface.gre, interface.addresses) == (
         0,
         b"",
@@ -80,6 +81,11 @@ def test_whole_interface_has_no_problem() -> None:
             {"gre": GreParameters(remote=nbma(1), link=UNDERLAY)},
             "the tunnel has a remote address: it is not multipoint",
         ),
+        (
+            {"gre": GreParameters(external=True)},
+            "the tunnel was made with `external`: it does not look at neighbours",
+        ),
+        ({"vrf": True}, "the tunnel is in a VRF: only the main routing table is supported"),
     ],
 )
 def test_netdev_that_cannot_work_is_not_opened_and_says_why(change, problem) -> None:
@@ -120,7 +126,6 @@ def test_configured_source_beats_the_link_of_the_tunnel() -> None:
         (GreParameters(link=99), {}, "the netdev that the tunnel is bound to is gone"),
         (None, {"tunnel_source": "wan0"}, "there is no netdev wan0"),
         (None, {}, "eth0 has no ipv4 address"),
-        (GreParameters(ipv6=True, link=UNDERLAY), {}, "eth0 has no ipv6 address"),
     ],
 )
 def test_missing_nbma_address_is_explained(gre, settings, problem) -> None:
@@ -146,6 +151,17 @@ def test_ipv6_tunnel_takes_a_global_address_of_its_family() -> None:
         gre=GreParameters(ipv6=True, link=UNDERLAY),
     )
     assert interface.nbma == ip("2001:db8::2")
+
+
+def test_an_ip6gre_is_not_opened_for_the_kernel_would_drop_everything() -> None:
+    interface = follow(
+        an_address(UNDERLAY, ip("2001:db8::2"), 64),
+        an_address(GRE, tunnel(2), 32),
+        gre=GreParameters(ipv6=True, link=UNDERLAY),
+    )
+    assert not interface.can_open
+    assert interface.problem is not None
+    assert "multipoint ip6gre" in interface.problem
 
 
 def test_tunnel_speaks_for_its_primary_address_with_the_widest_prefix() -> None:
