@@ -13,7 +13,7 @@ import gc
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
@@ -22,9 +22,10 @@ from nhrpd_py import __version__
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import Event, ShutdownRequested
-from nhrpd_py.core.queries import Query
-from nhrpd_py.core.rows import Row
+from nhrpd_py.core.queries import Query, View
+from nhrpd_py.core.rows import Row, TrafficRow
 from nhrpd_py.core.state import SavedState
+from nhrpd_py.packet.wire import DropReason
 from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard import Guard, GuardError
@@ -127,7 +128,24 @@ class App:
         return self._engine.saved_state(trio.current_time())
 
     def _ask(self, query: Query) -> Sequence[Row]:
-        return self._engine.view(query, trio.current_time())
+        rows = self._engine.view(query, trio.current_time())
+        return [*rows, *self._lost(query.interface)] if query.view is View.TRAFFIC else rows
+
+    def _lost(self, interface: str | None) -> Iterator[TrafficRow]:
+        """Drops that the engine does not know of."""
+        drops: dict[str | None, Mapping[str, int]] = dict(self._packets.drops.items())
+        drops[None] = {DropReason.INTERNAL_ERROR: self._pump.counters["internal-error"]}
+        for name, reasons in drops.items():
+            if interface in (None, name):
+                for reason, packets in reasons.items():
+                    if packets:
+                        yield TrafficRow(
+                            interface=name,
+                            afi=None,
+                            direction="dropped",
+                            type=reason,
+                            packets=packets,
+                        )
 
     def _uptime(self) -> float:
         return trio.current_time() - self._started_at

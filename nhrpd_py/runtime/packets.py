@@ -12,7 +12,8 @@ import errno
 import os
 import socket
 import struct
-from collections import Counter
+from collections import Counter, defaultdict
+from typing import NamedTuple
 
 import trio
 
@@ -30,6 +31,16 @@ RECEIVE_BUFFER = 8 << 20
 the hub.
 """
 ERROR_PAUSE_S = 0.05
+
+OVERSIZED = "oversized"
+NO_NBMA_SOURCE = "no-nbma-source"
+RECEIVE_BUFFER_FULL = "receive-buffer-full"
+OVERLOAD = "overload"
+SEND_FAILED = "send-failed"
+"""Reasons of drops that the engine never sees; the values are metric labels, as those of its own
+`DropReason`. `overload`: the inbox was full; `send-failed`: `counters` tells the errno (EMSGSIZE
+where the MTU is too small).
+"""
 
 SOL_PACKET = 263
 PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 6, 23
@@ -102,9 +113,11 @@ class _Batch:
             header.vector_length = 1
 
     def read(
-        self, sock: socket.socket, ifindex: int, counters: Counter[str]
+        self, sock: socket.socket, ifindex: int, drops: Counter[str]
     ) -> tuple[list[PacketReceived], int]:
-        """Reads what waits. Returns the packets, and how many slots were filled. Raises OSError."""
+        """Reads what waits, and counts by reason what cannot be handed on. Returns the packets, and
+        how many slots were filled. Raises OSError.
+        """
         filled = _recvmmsg(sock.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
         if filled < 0:
             code = ctypes.get_errno()
@@ -122,9 +135,9 @@ class _Batch:
             if kind == PACKET_OUTGOING:
                 continue
             if message.header.flags & MSG_TRUNC:
-                counters["oversized"] += 1
+                drops[OVERSIZED] += 1
             elif size not in (IPV4_SIZE, IPV6_SIZE):
-                counters["no_nbma_source"] += 1
+                drops[NO_NBMA_SOURCE] += 1
             else:
                 at += SOCKADDR_LL.size
                 start = slot * SLOT_SIZE
@@ -138,32 +151,40 @@ class _Batch:
         return packets, filled
 
 
+class _Tunnel(NamedTuple):
+    """An open interface under the name that it was opened by."""
+
+    name: str
+    socket: socket.socket
+
+
 class PacketSockets:
     """The sockets of all open interfaces, by ifindex.
 
-    Counters: received, sent, oversized, no_nbma_source, kernel_dropped, and `receive_`/`send_` with
-    an errno name.
+    Counters: received, sent, and `receive_`/`send_` with an errno name. `drops` counts
+    packets that were lost on their way to the engine or from it, by interface and reason.
     """
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._sockets: dict[int, socket.socket] = {}
+        self._tunnels: dict[int, _Tunnel] = {}
         self._batch = _Batch()
         self._nursery: trio.Nursery | None = None
         self.counters: Counter[str] = Counter()
+        self.drops: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receives until cancelled; interfaces are opened and closed meanwhile."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for ifindex, sock in self._sockets.items():
-                    nursery.start_soon(self._receive, ifindex, sock)
+                for ifindex, tunnel in self._tunnels.items():
+                    nursery.start_soon(self._receive, ifindex, tunnel)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             self._nursery = None
-            for ifindex in list(self._sockets):
+            for ifindex in list(self._tunnels):
                 self.close(ifindex)
 
     def open(self, ifindex: int) -> None:
@@ -184,37 +205,40 @@ class PacketSockets:
         except BaseException:
             sock.close()
             raise
-        self._sockets[ifindex] = sock
+        tunnel = self._tunnels[ifindex] = _Tunnel(name, sock)
         if self._nursery is not None:
-            self._nursery.start_soon(self._receive, ifindex, sock)
+            self._nursery.start_soon(self._receive, ifindex, tunnel)
 
     def close(self, ifindex: int) -> None:
-        sock = self._sockets.pop(ifindex, None)
-        if sock is not None:
-            self._count_kernel_drops(sock)
-            trio.lowlevel.notify_closing(sock)  # ends its task
-            sock.close()
+        tunnel = self._tunnels.pop(ifindex, None)
+        if tunnel is not None:
+            self._count_kernel_drops(tunnel)
+            trio.lowlevel.notify_closing(tunnel.socket)  # ends its task
+            tunnel.socket.close()
 
     def send(self, ifindex: int, nbma: Address, data: bytes) -> None:
         """Sends a packet to an outer destination, or counts why not; never waits."""
-        sock = self._sockets.get(ifindex)
-        if sock is None:
+        tunnel = self._tunnels.get(ifindex)
+        if tunnel is None:
             self.counters["send_closed"] += 1
             return
         address = SOCKADDR_LL.pack(socket.AF_PACKET, PROTOCOL, ifindex, 0, 0, len(nbma)) + nbma
         address = address.ljust(20, b"\0")  # the kernel wants a whole struct sockaddr_ll
-        sent = _sendto(sock.fileno(), data, len(data), socket.MSG_DONTWAIT, address, len(address))
+        descriptor = tunnel.socket.fileno()
+        sent = _sendto(descriptor, data, len(data), socket.MSG_DONTWAIT, address, len(address))
         if sent < 0:
             code = ctypes.get_errno()
             self.counters[f"send_{errno.errorcode.get(code, code)}"] += 1
+            self.drops[tunnel.name][SEND_FAILED] += 1
             return
         self.counters["sent"] += 1
 
-    async def _receive(self, ifindex: int, sock: socket.socket) -> None:
-        while self._sockets.get(ifindex) is sock:
+    async def _receive(self, ifindex: int, tunnel: _Tunnel) -> None:
+        drops = self.drops[tunnel.name]
+        while self._tunnels.get(ifindex) is tunnel:
             try:
-                await trio.lowlevel.wait_readable(sock)
-                packets, filled = self._batch.read(sock, ifindex, self.counters)
+                await trio.lowlevel.wait_readable(tunnel.socket)
+                packets, filled = self._batch.read(tunnel.socket, ifindex, drops)
             except trio.ClosedResourceError:
                 return
             except OSError as error:
@@ -224,17 +248,18 @@ class PacketSockets:
                 continue
             if packets:
                 self.counters["received"] += len(packets)
-                self._inbox.offer(packets)
+                if not self._inbox.offer(packets):
+                    drops[OVERLOAD] += len(packets)
             if filled == BATCH:
-                self._count_kernel_drops(sock)
+                self._count_kernel_drops(tunnel)
             await trio.lowlevel.checkpoint()
 
-    def _count_kernel_drops(self, sock: socket.socket) -> None:
+    def _count_kernel_drops(self, tunnel: _Tunnel) -> None:
         """Adds what the kernel dropped since last asked (struct tpacket_stats: packets, drops)."""
         try:
-            raw = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+            raw = tunnel.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         except OSError:
             return
         dropped = struct.unpack("=II", raw)[1]
         if dropped:
-            self.counters["kernel_dropped"] += dropped
+            self.drops[tunnel.name][RECEIVE_BUFFER_FULL] += dropped

@@ -47,6 +47,7 @@ class PlayedKernel:
 class PlayedPackets:
     def __init__(self, inbox) -> None:
         self.counters: Counter[str] = Counter()
+        self.drops = {"gre1": Counter({"oversized": 3, "overload": 0}), "gre2": Counter(overload=1)}
 
     async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -145,6 +146,23 @@ async def test_the_next_run_uses_request_ids_beyond_those_of_the_last(tmp_path, 
                 os.kill(os.getpid(), signal.SIGINT)
         found.append(json.loads((tmp_path / "state" / "state.json").read_text())["request_id"])
     assert found[1] - found[0] >= 65_535
+
+
+async def test_packets_that_never_reached_the_engine_are_in_show_traffic(tmp_path, played) -> None:
+    run = Run(tmp_path)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon)
+            await trio.sleep(0.1)
+            every = (await run.get("/v1/traffic"))["traffic"]
+            of_one = (await run.get("/v1/traffic?interface=gre1"))["traffic"]
+            os.kill(os.getpid(), signal.SIGTERM)
+    lost = {"interface": "gre1", "afi": None, "direction": "dropped", "type": "oversized"}
+    assert of_one == [{**lost, "packets": 3}]
+    assert [(row["interface"], row["type"]) for row in every] == [
+        ("gre1", "oversized"),
+        ("gre2", "overload"),
+    ]
 
 
 async def test_a_failing_nflog_is_shown_retried_and_never_fatal(
