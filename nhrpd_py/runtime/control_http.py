@@ -76,7 +76,7 @@ class ControlServer:
         self._config.errorlog = _complaints()
         self._config.include_server_header = False
         self._app = ASGIWrapper(cast(Any, application(sources)))
-        self._places = trio.CapacityLimiter(MAX_CONNECTIONS)
+        self._places = trio.Semaphore(MAX_CONNECTIONS)
 
     async def run(
         self,
@@ -84,23 +84,52 @@ class ControlServer:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         task_status.started()
-        await trio.serve_listeners(self._serve, [listener])
+        await trio.serve_listeners(self._serve, [_Doorkeeper(listener, self._places)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection. Whatever goes wrong with it ends it alone."""
         try:
-            async with self._places, trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(_hang_up_when_cancelled, stream)
                 context = WorkerContext(None)
                 state = ConnectionState({})
-                await TCPServer(
+                await _Connection(
                     self._app, self._config, context, cast(Any, state), cast(Any, stream)
                 )
                 nursery.cancel_scope.cancel()
         except Exception:  # noqa: BLE001 (the supervisor of one connection)
             self._log.exception("control.failed")
         finally:
+            self._places.release()
             await trio.aclose_forcefully(stream)
+
+
+class _Connection(TCPServer):
+    """Hypercorn's, but one that the client has closed ends at once and not with its idle time."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
+class _Doorkeeper(trio.abc.Listener[trio.SocketStream]):
+    """Accepts a connection when there is a place for it: those beyond wait in the kernel's backlog
+    and cost the daemon no descriptor."""
+
+    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
+        self._listener = listener
+        self._places = places
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.acquire()
+        try:
+            return await self._listener.accept()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
 
 
 async def _hang_up_when_cancelled(stream: trio.SocketStream) -> None:
@@ -240,7 +269,7 @@ async def _body(request: Request, keys: set[str]) -> dict[str, str]:
                 raise HTTPException(TOO_LARGE, f"a request has at most {MAX_BODY} octets")
     try:
         document = json.loads(data or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(BAD_REQUEST, f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise HTTPException(BAD_REQUEST, "the body must be a JSON object")

@@ -19,6 +19,7 @@ from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.core.queries import Flush, FlushWhat, Query, Resolve, View
 from nhrpd_py.runtime import control
 from nhrpd_py.runtime.control import ControlSocket, ControlSocketError
+from nhrpd_py.runtime.control_http import MAX_CONNECTIONS
 from nhrpd_py.runtime.notices import QUEUE_LENGTH
 from tests.unit.runtime.fake_daemon import a_cache_row, a_daemon, an_interface_row
 
@@ -114,6 +115,10 @@ def test_a_group_that_does_not_exist_is_named(path) -> None:
     with pytest.raises(ControlSocketError, match="no-such-group"):
         ControlSocket(path, "no-such-group")
     ControlSocket(path).close()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # What it answers.
@@ -267,6 +272,7 @@ async def test_commands_at_once_get_each_its_own_answer(path) -> None:
         ("/v1/flush", {"interface": "gre9"}, 404, "no interface 'gre9' is configured"),
         ("/v1/flush", b" " * 20_000, 413, "a request has at most 16384 octets"),
         ("/v1/resolve", {}, 400, "address is missing"),
+        ("/v1/flush", b"[" * 9000, 400, "the body is not JSON"),
         ("/v1/resolve", {"address": "x"}, 400, "'x' does not appear to be an IPv4 or IPv6 address"),
     ],
 )
@@ -306,6 +312,21 @@ async def test_garbage_on_the_socket_ends_only_its_connection(path) -> None:
                     while await stream.receive_some():
                         pass
         assert await fetch(path, "/v1/cache")
+
+
+async def test_connections_beyond_the_limit_cost_no_descriptor_and_wait_for_their_turn(
+    path,
+) -> None:
+    async with a_daemon(path):
+        before = descriptors()
+        idle = [await trio.open_unix_socket(path) for _ in range(MAX_CONNECTIONS + 50)]
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert descriptors() - before == len(idle) + MAX_CONNECTIONS
+        for stream in idle:
+            await stream.aclose()
+        assert await fetch(path, "/v1/cache")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert descriptors() == before
 
 
 # Watching.
