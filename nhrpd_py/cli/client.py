@@ -3,12 +3,14 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 DEADLINE_S = 30.0
+RETRY_S = 0.02
 
 
 class NoDaemonError(Exception):
@@ -72,7 +74,7 @@ class Client:
         body: str | None,
     ) -> http.client.HTTPResponse:
         try:
-            wire.connect(self._path)
+            _connect(wire, self._path)
             connection.sock = wire
             connection.request(method, target, body, {"Content-Type": "application/json"})
             return connection.getresponse()
@@ -93,6 +95,21 @@ class Client:
     def _document(self, response: http.client.HTTPResponse) -> dict[str, Any]:
         try:
             document = json.loads(response.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise NoDaemonError(f"half an answer on {self._path}: {error}") from None
-        return document if isinstance(document, dict) else {}
+        if not isinstance(document, dict):
+            raise NoDaemonError(f"what answers on {self._path} is not nhrpd")
+        return document
+
+
+def _connect(wire: socket.socket, path: str) -> None:
+    """Connects, within the socket's timeout: Linux refuses at once (EAGAIN) while more wait to be
+    accepted than the daemon's backlog holds. Raises OSError."""
+    ends_at = time.monotonic() + (wire.gettimeout() or 0)
+    while True:
+        try:
+            return wire.connect(path)
+        except BlockingIOError:
+            if time.monotonic() >= ends_at:
+                raise
+        time.sleep(RETRY_S)

@@ -6,7 +6,8 @@ little, so that a script can call it often.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -99,7 +100,8 @@ def show(context: click.Context, view: str, interface: str | None) -> None:
         return
     from nhrpd_py.cli import render  # noqa: PLC0415 (--json does not need it)
 
-    render.show(view, document[view])
+    with _understood():
+        render.show(view, document[view])
 
 
 @cli.command()
@@ -148,21 +150,34 @@ def monitor(context: click.Context) -> None:
 
     write = json.dumps if _as_json(context) else render.notice
     for row in _client(context).lines("/v1/monitor"):
-        click.echo(write(row))
+        with _understood():
+            text = write(row)
+        click.echo(text)
     raise NoDaemonError("the daemon went away")
 
 
 def _report(context: click.Context, answer: dict[str, Any]) -> None:
     """Tells what became of a command, and makes it the exit status."""
-    refused = answer["refused"]
+    with _understood():
+        matched, refused, detail = answer["matched"], answer["refused"], answer["detail"]
     if _as_json(context):
         _print_json(answer)
     elif refused is None:
-        click.echo(answer["detail"] or f"{answer['matched']} matched")
+        click.echo(detail or f"{matched} matched")
     if refused is not None:
         raise RefusedError(refused)
-    if answer["matched"] == 0:
+    if matched == 0:
         context.exit(REFUSED)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Around what reads an answer: a daemon of another version, or none at all, may have sent it."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise NoDaemonError(f"this is not an answer of nhrpd {__version__} ({what})") from error
 
 
 def _print_json(document: dict[str, Any]) -> None:

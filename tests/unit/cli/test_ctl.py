@@ -1,10 +1,12 @@
 """`nhrpctl` as its user meets it: output, exit status, and who is to blame."""
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import pytest
@@ -128,6 +130,47 @@ async def test_a_socket_that_a_crashed_daemon_left_is_no_daemon(path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     assert (await nhrpctl("show", "cache", path=path)).returncode == 3
+
+
+async def test_a_full_backlog_is_waited_for(path) -> None:
+    """Linux answers a full one with EAGAIN, at once."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as others:
+        busy.bind(path)
+        busy.listen(0)
+        others.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+
+        def serve() -> None:
+            time.sleep(0.5)
+            busy.accept()[0].close()
+            with busy.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(b'HTTP/1.0 200 OK\r\n\r\n{"nhs": []}')
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, serve)
+                done = await nhrpctl("show", "nhs", path=path)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"nhs": [{}]}', b'{"nhs": 7}', b"[" * 9000])
+async def test_what_answers_but_is_no_nhrpd_is_one_line_and_exit_3(path, answer) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen()
+
+        def serve() -> None:
+            with other.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + answer)
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, serve)
+                done = await nhrpctl("show", "nhs", path=path)
+    assert done.returncode == 3
+    assert done.stdout == b""
+    assert len(done.stderr.splitlines()) == 1
 
 
 async def test_monitor_prints_what_happens_until_the_daemon_goes(path) -> None:
