@@ -119,6 +119,11 @@ def _nbma(row: Row) -> str:
     return nbma if claimed in {None, row["nbma"]} else f"{nbma} (says {claimed})"
 
 
+def _server(row: Row) -> str:
+    name, nbma = row["name"], row["nbma"]
+    return str(name) if nbma in {None, name} else f"{name} ({nbma})"
+
+
 def _interface_state(row: Row) -> str:
     if row["problem"]:
         return "PROBLEM"
@@ -150,6 +155,16 @@ def _cache_legend(rows: Sequence[Row]) -> Iterable[str]:
     ]
     if shown:
         yield "flags: " + "; ".join(shown)
+
+
+def _nhs_legend(rows: Sequence[Row]) -> Iterable[str]:
+    yield from _words("state", NHS_STATES)(rows)
+    errors = [
+        f"{row['interface']}: {_server(row)}: last error: {row['last_error']}"
+        for row in rows
+        if row["last_error"]
+    ]
+    yield from dict.fromkeys(errors)  # both families of a tunnel often have the same
 
 
 def _shortcut_legend(rows: Sequence[Row]) -> Iterable[str]:
@@ -184,19 +199,19 @@ TABLES: Mapping[str, Table] = {
     "nhs": Table(
         (
             INTERFACE,
-            plain("afi", "afi"),
-            plain("server", "name"),
-            plain("nbma", "nbma"),
-            plain("protocol", "protocol"),
+            Column("server", _server),
+            Column("protocol", lambda row: row["protocol"] or f"({cell(row['afi'])})"),
             plain("state", "state"),
             timed("up for", "registered_for_s"),
             timed("next try", "next_attempt_in_s"),
-            plain("sent", "requests_sent", right=True),
-            plain("answered", "replies_received", right=True),
-            plain("last error", "last_error"),
+            Column(
+                "answered",
+                lambda row: f"{row['replies_received']}/{row['requests_sent']}",
+                right=True,
+            ),
         ),
         "no next hop servers: this is a hub, or an [[interface.NAME.nhs]] is missing",
-        _words("state", NHS_STATES),
+        _nhs_legend,
     ),
     "shortcuts": Table(
         (

@@ -76,9 +76,29 @@ def test_a_prefix_is_shown_where_it_is_no_host(capsys) -> None:
 
 
 def test_one_look_at_nhs_says_what_is_wrong(capsys) -> None:
-    text = shown(capsys, "nhs", an_nhs_row())
-    assert "no reply" in text
-    assert "probe = asked, no answer yet" in text
+    text = shown(capsys, "nhs", an_nhs_row(), an_nhs_row(afi="ipv6"))
+    table, _, below = text.partition("\n\n")
+    assert "hub.example.net (192.0.2.1)  (ipv4)" in table
+    assert "0/4" in table
+    assert below == (
+        "state: probe = asked, no answer yet\n"
+        "gre1: hub.example.net (192.0.2.1): last error: no reply\n"
+    )
+
+
+def test_nhs_fit_an_ordinary_terminal(capsys) -> None:
+    row = an_nhs_row(
+        name="hub1.example.net",
+        nbma="203.0.113.10",
+        protocol="10.255.255.254",
+        state="registering",
+        registered_for_s=7380.0,
+        next_attempt_in_s=125.0,
+        requests_sent=1234,
+        replies_received=1234,
+    )
+    text = shown(capsys, "nhs", row, an_nhs_row(name="192.0.2.1"))
+    assert max(map(len, text.partition("\n\n")[0].splitlines())) <= 100
 
 
 def test_one_look_at_interfaces_says_what_is_wrong(capsys) -> None:
