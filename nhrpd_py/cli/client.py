@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 
 DEADLINE_S = 30.0
 RETRY_S = 0.02
+UNREADABLE = (OSError, ValueError, RecursionError, MemoryError)
+"""What comes of reading octets that are no answer of nhrpd."""
 
 
 class NoDaemonError(Exception):
@@ -83,7 +85,7 @@ class Client:
         except (FileNotFoundError, ConnectionRefusedError):
             raise NoDaemonError(f"no daemon answers on {self._path}") from None
         except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise NoDaemonError(f"no answer on {self._path}: {reason}") from None
 
     def _refuse(self, response: http.client.HTTPResponse) -> NoReturn:
@@ -95,7 +97,7 @@ class Client:
     def _document(self, response: http.client.HTTPResponse) -> dict[str, Any]:
         try:
             document = json.loads(response.read())
-        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        except (*UNREADABLE, http.client.HTTPException) as error:
             raise NoDaemonError(f"half an answer on {self._path}: {error}") from None
         if not isinstance(document, dict):
             raise NoDaemonError(f"what answers on {self._path} is not nhrpd")

@@ -4,6 +4,7 @@ Exit 0 done, 1 refused or nothing matched, 2 wrong usage, 3 no daemon. It is syn
 little, so that a script can call it often.
 """
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -149,10 +150,13 @@ def monitor(context: click.Context) -> None:
     from nhrpd_py.cli import render  # noqa: PLC0415
 
     write = json.dumps if _as_json(context) else render.notice
-    for row in _client(context).lines("/v1/monitor"):
-        with _understood():
-            text = write(row)
-        click.echo(text)
+    try:
+        for row in _client(context).lines("/v1/monitor"):
+            with _understood():
+                text = write(row)
+            click.echo(text)
+    except KeyboardInterrupt:
+        return
     raise NoDaemonError("the daemon went away")
 
 
@@ -186,6 +190,8 @@ def _print_json(document: dict[str, Any]) -> None:
 
 def main() -> None:
     """The entry point; turns what can go wrong into one line and an exit status."""
+    if sys.stdout is None:  # closed by who called; the exit status is all that is wanted
+        sys.stdout = io.StringIO()
     try:
         cli(prog_name="nhrpctl")
     except WrongUsageError as error:
@@ -194,6 +200,8 @@ def main() -> None:
         _end(str(error), REFUSED)
     except NoDaemonError as error:
         _end(str(error), NO_DAEMON)
+    except OSError as error:
+        _end(f"cannot write: {error.strerror or error}", REFUSED)
 
 
 def _end(reason: str, status: int) -> None:

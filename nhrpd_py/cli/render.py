@@ -297,6 +297,7 @@ def show(view: str, rows: Sequence[Row]) -> None:
     legend = list(table.legend(rows))
     if legend:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in legend))
+    sys.stdout.flush()  # here a full disk is an error, at exit it is not even a failure
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
@@ -322,7 +323,7 @@ def _rich(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
         drawn.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for line in cells:
         drawn.add_row(*(Text(text, style=STYLES.get(text, "")) for text in line))
-    Console().print(drawn)
+    Console(width=shutil.get_terminal_size().columns).print(drawn)
 
 
 STYLES = {

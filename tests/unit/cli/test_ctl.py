@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 
 import pytest
 import trio
@@ -151,6 +153,35 @@ async def test_a_full_backlog_is_waited_for(path) -> None:
                 nursery.start_soon(trio.to_thread.run_sync, serve)
                 done = await nhrpctl("show", "nhs", path=path)
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("arguments", [["show", "nhs"], ["--json", "show", "nhs"], ["flush"]])
+async def test_what_cannot_be_written_is_one_line(path, arguments) -> None:
+    script = f"{sys.executable} -m nhrpd_py.cli.ctl -s {path} {' '.join(arguments)} >/dev/full"
+    async with a_daemon(path):
+        done = await trio.run_process(["sh", "-c", script], capture_stderr=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == b"nhrpctl: cannot write: No space left on device\n"
+
+
+async def test_a_closed_output_is_no_error(path) -> None:
+    async with a_daemon(path):
+        script = f"{sys.executable} -m nhrpd_py.cli.ctl -s {path} show nhs >&-"
+        done = await trio.run_process(["sh", "-c", script], capture_stderr=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+async def test_interrupting_monitor_is_its_ordinary_end(path) -> None:
+    argv = [sys.executable, "-m", "nhrpd_py.cli.ctl", "-s", path, "monitor"]
+    async with a_daemon(path) as daemon:
+        start = partial(trio.run_process, argv, capture_stdout=True, capture_stderr=True)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                process = await nursery.start(partial(start, check=False))
+                while not daemon.notices._subscribers:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+                process.send_signal(signal.SIGINT)
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"nhs": [{}]}', b'{"nhs": 7}', b"[" * 9000])

@@ -122,6 +122,13 @@ def test_on_a_terminal_no_address_is_cut_or_folded(capsys, monkeypatch, columns)
     assert "…" not in text
 
 
+def test_a_dumb_terminal_is_as_wide_as_it_says(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "hub.example.net (192.0.2.1)" in shown(capsys, "nhs", an_nhs_row())
+
+
 def test_a_notice_is_a_line() -> None:
     line = render.notice(
         {"time": 0.25, "event": "nhs.up", "level": "info", "interface": "gre1", "nbma": None}
