@@ -26,6 +26,7 @@ asked for."""
 SYNTAX_PLACE = re.compile(
     r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
 )
+TOO_DEEP = "tables within tables without end"
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -40,7 +41,7 @@ class ConfigError(Exception):
 def load(path: str | Path) -> Config:
     """Reads and checks a file; raises ConfigError with every problem."""
     try:
-        text = Path(path).read_bytes().decode()
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
@@ -58,6 +59,8 @@ def parse(text: str, name: str) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{name}: {_syntax(error)}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{name}: {TOO_DEEP}"]) from None
     problems = list(_across_tables(document))
     table = None
     try:
@@ -124,7 +127,10 @@ def _sentence(detail: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    try:
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
+    except RecursionError:
+        return TOO_DEEP
     return text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 (a line for people)
 
 

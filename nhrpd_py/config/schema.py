@@ -63,7 +63,7 @@ def interface_name(value: str) -> str:
     """Accepts what the kernel accepts as the name of a netdev."""
     if not 1 <= len(value.encode()) <= MAX_INTERFACE_NAME:
         raise ValueError(f"an interface name has 1..{MAX_INTERFACE_NAME} octets, {value!r} has not")
-    if value in {".", ".."} or any(c in "/:" or c.isspace() for c in value):
+    if value in {".", ".."} or any(c in "/:" or c.isspace() or not c.isprintable() for c in value):
         raise ValueError(f"{value!r} cannot name an interface")
     return value
 

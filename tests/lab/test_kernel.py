@@ -520,7 +520,7 @@ async def test_an_ipv6_underlay_has_long_link_layer_addresses(gre):
         assert not world.of(KernelRefused)
 
 
-def test_linux_sends_nothing_through_a_multipoint_ip6gre(gre):
+async def test_linux_sends_nothing_through_a_multipoint_ip6gre(gre):
     """Why `core.interface` refuses one. A kernel that fails this test needs no refusal."""
     run("ip addr add 2001:db8:f::1/64 dev eth0 nodad")
     run("ip link add gre6 type ip6gre local 2001:db8:f::1 key 42")

@@ -210,3 +210,22 @@ def test_a_file_that_is_not_text_is_one_clear_line(tmp_path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "bad.toml")
     assert caught.value.problems == [f"{tmp_path}/bad.toml: octet 3: is not UTF-8"]
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path) -> None:
+    path = tmp_path / "nhrpd.toml"
+    path.write_text(MINIMAL, encoding="utf-8-sig")
+    assert list(load(path).interfaces) == ["gre1"]
+
+
+@pytest.mark.parametrize(
+    "text", [f"{MINIMAL}holding-time = {'[' * 5000}{']' * 5000}\n", f"[{'.'.join('a' * 5000)}]\n"]
+)
+def test_bottomless_nesting_is_a_complaint(text) -> None:
+    assert complaints(text)
+
+
+@pytest.mark.parametrize("name", ["gre1\\u0000", "gre\\u001b[31m"])
+def test_what_cannot_be_printed_is_no_interface_name(name) -> None:
+    (complaint,) = complaints(f'[interface."{name}"]\nnetwork-id = 1\n')
+    assert "cannot name an interface" in complaint
