@@ -8,7 +8,7 @@ its first tries. Owned by the instance.
 from collections.abc import Iterator
 from typing import Protocol
 
-from nhrpd_py.core.address import Address, parse_address
+from nhrpd_py.core.address import Address, is_unicast, parse_address
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
 from nhrpd_py.core.registrant import Registrant
@@ -112,7 +112,12 @@ class NhsClient:
             if server.literal or server.config.nbma != name or not self.active:
                 continue
             server.resolving = False
-            usable = [each for each in addresses if len(each) == len(self._station.interface.nbma)]
+            own = self._station.interface.nbma
+            usable = [
+                each
+                for each in addresses
+                if len(each) == len(own) and each != own and is_unicast(each)
+            ]
             if usable:
                 server.name_error = None
                 server.name_retry_s = NAME_RETRY_S
@@ -120,7 +125,12 @@ class NhsClient:
                 again_s = self._station.context.jittered(NAME_REFRESH_S)
             else:
                 # A name that fails after it worked leaves us what we had.
-                server.name_error = error or "the name has no address of the underlay's family"
+                nobody = (
+                    "the name leads to this machine alone"
+                    if own in addresses
+                    else "the name has no address of the underlay's family"
+                )
+                server.name_error = error or nobody
                 self._station.context.emit(
                     NameUnresolved(
                         interface=self._station.interface.name, name=name, reason=server.name_error

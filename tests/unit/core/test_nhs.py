@@ -459,6 +459,17 @@ def test_name_whose_addresses_are_all_of_the_other_family_is_unresolved() -> Non
     assert spoke.table(View.NHS, "state", "last_error") == [("down", reason)]
 
 
+def test_our_own_address_among_those_of_a_name_is_no_server() -> None:
+    """Hubs that share a name and a configuration register with each other."""
+    loopback = ip("127.0.1.1")
+    spoke = a_named_spoke(nbma(2), loopback, HUB2_NBMA)
+    assert [to for to, _ in kinds(spoke.started)] == [HUB2_NBMA]
+    spoke = a_named_spoke()
+    effects = spoke.give(NameResolved("hub.example.net", (nbma(2),)))
+    assert the(of(effects, NameUnresolved)).reason == "the name leads to this machine alone"
+    assert sent(effects) == []
+
+
 def test_failed_lookup_is_tried_again_after_5_to_60_s() -> None:
     spoke = a_named_spoke()
     now, waits = 0.0, []
