@@ -55,8 +55,14 @@ class ControlSocket:
             raise
 
     def _take_lock(self) -> IO[str]:
-        descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        lock = os.fdopen(descriptor, "r+", encoding="ascii")
+        name = f"{self.path}.lock"
+        # Whoever may write in the directory must not have us write anywhere else.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(name, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ControlSocketError(f"{name} exists and is not a file")
+        lock = os.fdopen(descriptor, "r+", encoding="ascii", errors="replace")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -121,7 +127,7 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ControlSocketError(f"control socket {path}: {error.strerror}") from error
+        raise ControlSocketError(f"control socket {path}: {error.strerror or error}") from error
     except KeyError as error:
         raise ControlSocketError(f"control socket {path}: no group {error}") from error
 

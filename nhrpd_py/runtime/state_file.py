@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from nhrpd_py.core.address import format_address, parse_address
+from nhrpd_py.core.config import MAX_HOLDING_TIME_S
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.state import SavedBinding, SavedState
 
@@ -29,6 +30,8 @@ VERSION = 1
 SAVE_INTERVAL_S = 60.0
 REQUEST_ID_JUMP = 65_536
 REQUEST_ID_SPACE = 1 << 32
+DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
+"""What reading a file raises that we did not write."""
 
 
 class StateFile:
@@ -57,11 +60,14 @@ class StateFile:
         """Takes over what an earlier run left, if anything. Blocks; call before anything else
         runs."""
         try:
-            document = json.loads(self._path.read_bytes())
+            # O_NONBLOCK: a FIFO in its place must not hold the start up
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                document = json.load(file)
             self._take_over(document)
         except FileNotFoundError:
             self._log.info("state.absent")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             self._bindings.clear()
             self._log.warning("state.unreadable", reason=f"{type(error).__name__}: {error}")
 
@@ -77,10 +83,12 @@ class StateFile:
             left = min(float(entry["expires_at"]) - now, float(entry["expires_at"]) - saved_at)
             if left <= 0:
                 continue
+            if not left <= MAX_HOLDING_TIME_S:  # also of what is no number
+                raise ValueError(f"a binding that lasts {left} s")
             binding = SavedBinding(
                 interface=str(entry["interface"]),
-                protocol=parse_address(entry["protocol"]),
-                nbma=parse_address(entry["nbma"]),
+                protocol=parse_address(str(entry["protocol"])),
+                nbma=parse_address(str(entry["nbma"])),
                 claimed_nbma=parse_address(entry["claimed_nbma"]) if entry["claimed_nbma"] else b"",
                 unique=bool(entry["unique"]),
                 remaining_s=left,
@@ -141,7 +149,8 @@ class StateFile:
     ) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = self._path.with_suffix(".new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        beside.unlink(missing_ok=True)  # of a run that was killed; or a link to somewhere else
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.writelines(_lines(request_id, entries, now))
             file.flush()

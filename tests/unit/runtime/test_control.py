@@ -1,5 +1,6 @@
 """The control socket and its API, over a real Unix socket."""
 
+import fcntl
 import json
 import os
 import socket
@@ -109,6 +110,30 @@ def test_a_file_that_is_no_socket_is_left_alone(path) -> None:
     with pytest.raises(ControlSocketError, match="is not a socket"):
         ControlSocket(path)
     assert Path(path).read_text() == "precious"
+
+
+def test_a_link_in_place_of_the_lock_is_not_written_through(path, tmp_path) -> None:
+    Path(path).parent.mkdir()
+    (tmp_path / "victim").write_text("precious")
+    Path(f"{path}.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(ControlSocketError, match="symbolic links"):
+        ControlSocket(path)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_lock_that_is_no_file_is_refused_and_one_of_garbage_is_a_lock(path) -> None:
+    lock = Path(f"{path}.lock")
+    lock.parent.mkdir()
+    os.mkfifo(lock)
+    with pytest.raises(ControlSocketError, match="lock exists and is not a file"):
+        ControlSocket(path)
+    lock.unlink()
+    lock.write_bytes(b"\xff\xfe")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ControlSocketError, match="another nhrpd"):
+            ControlSocket(path)
+    ControlSocket(path).close()
 
 
 def test_a_group_that_does_not_exist_is_named(path) -> None:

@@ -1,6 +1,7 @@
 """What one run leaves for the next."""
 
 import json
+import os
 import stat
 
 import pytest
@@ -26,6 +27,28 @@ def a_binding(protocol: bytes = PEER, remaining_s: float = 600.0) -> SavedBindin
         unique=True,
         remaining_s=remaining_s,
     )
+
+
+def a_document(**change: object) -> str:
+    binding = {
+        "interface": "gre1",
+        "protocol": "10.0.0.1",
+        "nbma": "192.0.2.1",
+        "claimed_nbma": None,
+        "unique": False,
+        "expires_at": 1500.0,
+    }
+    document = {"version": 1, "saved_at": 900, "request_id": 1, "bindings": [binding | change]}
+    return json.dumps(document)
+
+
+DAMAGES: tuple[dict[str, object], ...] = (
+    {"expires_at": float("inf")},
+    {"expires_at": float("nan")},
+    {"expires_at": 1e12},
+    {"protocol": 7},
+    {"nbma": "192.0.2"},
+)
 
 
 class Clock:
@@ -115,6 +138,9 @@ def test_without_a_file_request_ids_still_differ_from_run_to_run(tmp_path) -> No
         '{"version": 1, "saved_at": 1, "request_id": "x", "bindings": []}',
         '{"version": 1, "saved_at": 1, "request_id": 1, "bindings": [{}]}',
         '{"version": 1, "saved_at": 1, "request_id": 1, "bindings": 7}',
+        '{"version": 1, "saved_at": 1, "request_id": 1e999, "bindings": []}',
+        "[" * 100_000,
+        *(a_document(**change) for change in DAMAGES),
     ],
 )
 def test_a_damaged_file_is_a_warning(tmp_path, content: str) -> None:
@@ -179,3 +205,19 @@ async def test_it_is_saved_again_and_again(tmp_path) -> None:
             nursery.cancel_scope.cancel()
     assert len(taken) >= 2
     assert json.loads((tmp_path / "state.json").read_text())["request_id"] >= 1
+
+
+def test_a_fifo_in_place_of_the_file_does_not_hold_the_start_up(tmp_path) -> None:
+    os.mkfifo(tmp_path / "state.json")
+    with structlog.testing.capture_logs() as lines:
+        a_successor(tmp_path, 1000.0)
+    assert [line["event"] for line in lines] == ["state.unreadable"]
+
+
+async def test_a_link_in_the_state_directory_is_not_written_through(tmp_path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "state.new").symlink_to(victim)
+    await StateFile(str(tmp_path)).save(SavedState(request_id=7, bindings=()))
+    assert victim.read_text() == "precious"
+    assert json.loads((tmp_path / "state.json").read_text())["request_id"] == 7
