@@ -7,6 +7,7 @@ nothing on the machine is touched.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from nhrpd_py.config.load import ConfigError, load
 from nhrpd_py.core.config import Config
 
 DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
+FIRST_FREE_DESCRIPTOR = 3
 CAPABILITIES = {
     12: ("CAP_NET_ADMIN", "to program neighbours and routes"),
     13: ("CAP_NET_RAW", "to send and receive NHRP packets"),
@@ -26,6 +28,7 @@ CAPABILITIES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    _fill_standard_descriptors()
     options = _parser().parse_args(arguments)
     try:
         config = load(options.config)
@@ -64,7 +67,11 @@ def missing_capabilities(status: str = "/proc/self/status") -> list[str]:
     """What this process lacks, each with its purpose; read from its effective set
     (capabilities(7))."""
     effective = 0
-    for line in Path(status).read_text(encoding="utf-8").splitlines():
+    try:
+        text = Path(status).read_text(encoding="utf-8")
+    except OSError:  # no /proc here: then the kernel will tell
+        return []
+    for line in text.splitlines():
         if line.startswith("CapEff:"):
             effective = int(line.split()[1], 16)
     return [
@@ -92,9 +99,23 @@ def _run(config: Config, log_level: str, log_format: Literal["auto", "console", 
     except* Exception:  # noqa: BLE001 (it is logged whole)
         structlog.get_logger().exception("daemon.failed")
         failed = True
+    except* KeyboardInterrupt:  # before the daemon obeys signals: nothing has begun yet
+        failed = True
     finally:
         control.close()
     return 1 if failed else 0
+
+
+def _fill_standard_descriptors() -> None:
+    """Opens what the caller closed of 0, 1 and 2: the next socket of ours would take its place, and
+    whatever writes there would write to our peers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < FIRST_FREE_DESCRIPTOR:
+        pass
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _fail(status: int, *lines: str) -> int:

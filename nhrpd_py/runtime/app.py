@@ -26,6 +26,7 @@ from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row, TrafficRow
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.packet.wire import DropReason
+from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard import Guard, GuardError
@@ -165,6 +166,7 @@ class App:
             "nflog": {} if self._nflog is None else self._nflog.counters,
             "resolver": self._resolver.counters,
             "notices": self._notices.counts,
+            "logs": logs.counters,
         }
 
     # Parts with a life of their own.

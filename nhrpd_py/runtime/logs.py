@@ -9,9 +9,11 @@ were left out (`FloodGate`). Secrets never come here: the core's `Secret` does n
 
 import logging
 import os
+import select
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -30,9 +32,48 @@ def level_number(name: str) -> int:
     return LEVELS[name.upper()]
 
 
+counters: Counter[str] = Counter()
+"""`lost`: lines that could not be written."""
+
+
+class Outlet:
+    """Writes lines where they go, and neither waits nor fails: a reader that has stopped, one that
+    is gone and a full disk cost lines, never the network.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._descriptor = stream.fileno()
+        self._room = select.poll()
+        self._room.register(self._descriptor, select.POLLOUT)
+
+    def write(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")
+        for start in range(0, len(data), select.PIPE_BUF):  # what surely fits when there is room
+            try:
+                if not self._room.poll(0):
+                    raise BlockingIOError
+                os.write(self._descriptor, data[start : start + select.PIPE_BUF])
+            except OSError:
+                counters["lost"] += 1
+                return
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def leads_to_journald(self) -> bool:
+        """Tells whether systemd's variable speaks of this very stream: the variable is inherited by
+        processes whose output goes elsewhere."""
+        status = os.fstat(self._descriptor)
+        return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
     """Sets logging up for the process; may be called again with another level."""
-    out = sys.stderr if stream is None else stream
+    out = Outlet(sys.stderr if stream is None else stream)
     shared: list[Any] = [structlog.processors.add_log_level]
     if style == "console" or (style == "auto" and out.isatty()):
         shared += [
@@ -46,14 +87,14 @@ def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ]
     else:
-        journal = "JOURNAL_STREAM" in os.environ
+        journal = out.leads_to_journald()
         if not journal:
             shared.append(structlog.processors.TimeStamper("iso"))
         shared += [structlog.processors.format_exc_info, LineRenderer(priority=journal)]
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level_number(level)),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=False,
     )
 
@@ -118,6 +159,7 @@ class NoticeLog:
             "error": log.error,
         }
         self._levels = {name: level_number(name) for name in self._write}
+        self._lost_lines = counters["lost"]
 
     def write(self, notice: Notice, now: float) -> None:
         if self._levels[notice.level] < self._threshold:
@@ -131,3 +173,9 @@ class NoticeLog:
         more."""
         for event, count in self._gate.roll(now):
             self._log.warning("notices.suppressed", notice=event, count=count)
+        lost = counters["lost"]
+        if lost > self._lost_lines:
+            self._log.error("log.lost", lines=lost - self._lost_lines)
+            if counters["lost"] == lost:
+                self._lost_lines = lost
+            counters["lost"] = lost  # this line is not one of them: it will be written again

@@ -77,13 +77,13 @@ def test_without_privileges_it_is_one_line_naming_them_and_exit_1(
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_second_daemon_is_exit_1_with_the_reason(file, capsys, monkeypatch) -> None:
+def test_a_second_daemon_is_exit_1_with_the_reason(file, capfd, monkeypatch) -> None:
     from nhrpd_py.runtime.control import ControlSocket  # noqa: PLC0415
 
     monkeypatch.setattr(daemon, "missing_capabilities", list)
     first = ControlSocket(f"{file.parent}/run/s")
     assert daemon.main(["-c", str(file)]) == 1
-    assert "another nhrpd (process " in capsys.readouterr().err
+    assert "another nhrpd (process " in capfd.readouterr().err
     first.close()
 
 
@@ -104,3 +104,13 @@ def test_version() -> None:
         text=True,
     )
     assert done.stdout == f"nhrpd {__version__}\n"
+
+
+def test_closed_standard_descriptors_are_filled_and_bad_news_has_its_exit_status(file) -> None:
+    file.write_text("x")
+    script = f"{sys.executable} -m nhrpd_py.cli.daemon -c {file} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == 2
+
+
+def test_without_proc_nothing_is_said_to_be_missing(tmp_path) -> None:
+    assert daemon.missing_capabilities(str(tmp_path / "none")) == []

@@ -1,7 +1,8 @@
 """What an operator reads in the log."""
 
-import io
 import json
+import os
+import tempfile
 
 import pytest
 import structlog
@@ -23,13 +24,14 @@ def _restore_structlog():
 
 
 def written(level: str, style, *notices, at: float = 0.0) -> list[str]:
-    out = io.StringIO()
-    logs.configure(level, style, out)
-    log = NoticeLog(level)
-    for notice in notices:
-        log.write(notice, at)
-    log.summarise(at + 10.0)
-    return out.getvalue().splitlines()
+    with tempfile.TemporaryFile("w+") as out:
+        logs.configure(level, style, out)
+        log = NoticeLog(level)
+        for notice in notices:
+            log.write(notice, at)
+        log.summarise(at + 10.0)
+        out.seek(0)
+        return out.read().splitlines()
 
 
 def test_a_notice_is_one_line_of_event_and_keys(monkeypatch) -> None:
@@ -40,10 +42,20 @@ def test_a_notice_is_one_line_of_event_and_keys(monkeypatch) -> None:
     )
 
 
-def test_journald_gets_the_priority_and_no_second_time_stamp(monkeypatch) -> None:
+def test_journald_gets_the_priority_and_no_second_time_stamp(tmp_path, monkeypatch) -> None:
+    with (tmp_path / "journal").open("w+") as out:
+        status = os.fstat(out.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        logs.configure("info", "auto", out)
+        NoticeLog("info").write(UP, 0.0)
+        out.seek(0)
+        assert out.read().startswith("<6>nhs.up interface=gre1 ")
+
+
+def test_an_inherited_variable_does_not_make_a_file_the_journal(monkeypatch) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     (line,) = written("info", "auto", UP)
-    assert line.startswith("<6>nhs.up interface=gre1 ")
+    assert " info nhs.up " in line
 
 
 def test_json_is_one_object_a_line() -> None:
@@ -75,11 +87,44 @@ def test_a_flood_of_one_event_does_not_hide_another() -> None:
 
 def test_a_traceback_stays_on_its_line(monkeypatch) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    out = io.StringIO()
-    logs.configure("info", "auto", out)
-    try:
-        int("first\nsecond")
-    except ValueError:
-        structlog.get_logger().exception("packet.failed")
-    assert out.getvalue().count("\n") == 1
-    assert "ValueError" in out.getvalue()
+    with tempfile.TemporaryFile("w+") as out:
+        logs.configure("info", "auto", out)
+        try:
+            int("first\nsecond")
+        except ValueError:
+            structlog.get_logger().exception("packet.failed")
+        out.seek(0)
+        text = out.read()
+    assert text.count("\n") == 1
+    assert "ValueError" in text
+
+
+def test_a_reader_that_stopped_costs_lines_and_is_told_how_many() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "w") as out:
+        logs.configure("info", "json", out)
+        log = NoticeLog("info")
+        before = logs.counters["lost"]
+        for second in range(3000):  # far more than a pipe holds
+            log.write(UP, float(second))
+        lost = logs.counters["lost"] - before
+        assert lost > 0
+        while len(reader.read(65536)) == 65536:
+            pass
+        log.summarise(3001.0)
+        told = json.loads(reader.read(65536).splitlines()[-1])
+        assert (told["event"], told["level"], told["lines"]) == ("log.lost", "error", lost)
+
+
+@pytest.mark.parametrize("target", ["/dev/full", "a pipe that nobody reads"])
+def test_what_cannot_be_written_is_counted_and_no_error(target) -> None:
+    if target == "/dev/full":
+        descriptor = os.open(target, os.O_WRONLY)
+    else:
+        reading, descriptor = os.pipe()
+        os.close(reading)
+    with os.fdopen(descriptor, "w") as out:
+        logs.configure("info", "auto", out)
+        before = logs.counters["lost"]
+        NoticeLog("info").write(UP, 0.0)
+        assert logs.counters["lost"] == before + 1
