@@ -48,6 +48,7 @@ class StateFile:
         self._request_id: int | None = None
         self._written: tuple[int, frozenset[tuple[object, ...]]] | None = None
         self._failing = False
+        self._saving = trio.Lock()
 
     @property
     def first_request_id(self) -> int:
@@ -123,6 +124,10 @@ class StateFile:
 
     async def save(self, state: SavedState) -> None:
         """Writes a snapshot, unless it is what the file holds already."""
+        async with self._saving:  # a stop may come while the minute's is being written
+            await self._save(state)
+
+    async def _save(self, state: SavedState) -> None:
         now = self._clock()
         pending = [
             (binding, ends_at)

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 
 import pytest
 import structlog
@@ -221,3 +222,26 @@ async def test_a_link_in_the_state_directory_is_not_written_through(tmp_path) ->
     await StateFile(str(tmp_path)).save(SavedState(request_id=7, bindings=()))
     assert victim.read_text() == "precious"
     assert json.loads((tmp_path / "state.json").read_text())["request_id"] == 7
+
+
+async def test_two_snapshots_at_a_time_are_written_one_after_the_other(
+    tmp_path, monkeypatch
+) -> None:
+    state = StateFile(str(tmp_path))
+    write = state._write
+    at_once = 0
+
+    def slowly(*arguments) -> None:
+        nonlocal at_once
+        at_once += 1
+        assert at_once == 1
+        time.sleep(0.05)
+        write(*arguments)
+        at_once -= 1
+
+    monkeypatch.setattr(state, "_write", slowly)
+    async with trio.open_nursery() as nursery:
+        for request_id in (7, 8):
+            nursery.start_soon(state.save, SavedState(request_id=request_id, bindings=()))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    assert json.loads((tmp_path / "state.json").read_text())["request_id"] == 8
