@@ -17,6 +17,7 @@ import errno
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -194,6 +195,8 @@ class Kernel:
         requests = open_netlink(NETLINK_ROUTE, receive_size=REQUEST_BUFFER)
         try:
             news = open_netlink(NETLINK_ROUTE, rtnl.GROUPS, MULTICAST_BUFFER)
+            with suppress(OSError):  # Linux before 5.3 has no nexthop objects
+                news.join(rtnl.RTNLGRP_NEXTHOP)
             try:
                 attach_filter(news, echo_filter(self._protocol, requests.port))
             except OSError:  # only spares work: echoes are recognised without it too

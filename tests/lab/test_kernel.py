@@ -421,6 +421,26 @@ async def test_a_link_that_goes_down_and_up_gets_everything_again(gre):
         await world.until(lambda: any(r["dst"] == "10.255.0.2" for r in routes()), "the route")
 
 
+async def test_routes_of_a_deleted_nexthop_object_vanish_in_silence(gre):
+    """zebra routes by nexthop objects; the kernel announces the end of the object alone."""
+    for command in (
+        "ip nexthop add id 1 via 192.0.2.7 dev eth0",
+        "ip nexthop add id 2 via 192.0.2.8 dev eth0",
+        "ip nexthop add id 10 group 1/2",
+        "ip route add 10.9.0.0/16 nhid 1",
+        "ip route add 10.10.0.0/16 nhid 10",
+    ):
+        run(command)
+    async with World().running() as world:
+        first = {e.route.prefix: e.route for e in world.of(RouteAdded)}
+        both = [first[parse_prefix(text)] for text in ("10.9.0.0/16", "10.10.0.0/16")]
+        assert [route.gateway for route in both] == [parse_address("192.0.2.7")] * 2
+        run("ip nexthop del id 1")
+        await world.until(lambda: len(world.of(RouteRemoved)) == 2, "both routes' end")
+        assert [event.route for event in world.of(RouteRemoved)] == both
+        assert world.of(RouteAdded)[-1].route.gateway == parse_address("192.0.2.8")
+
+
 async def test_addresses_and_links_come_and_go(gre):
     async with World().running() as world:
         run("ip addr add 10.9.0.1/24 dev eth0")

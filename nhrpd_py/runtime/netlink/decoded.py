@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import nh, rtmsg
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.runtime.netlink.socket import ATTRIBUTE, HEADER, MalformedError, attributes
@@ -34,25 +33,8 @@ class LinkMessage(ifinfmsg):  # type: ignore[misc]
     protinfo = ifinfmsg.hex
 
 
-class NextHop(nh):  # type: ignore[misc]
-    """pyroute2 searches the rest of the message for the kind of an encapsulation, by steps that an
-    odd length turns into a search without end; we never look into one.
-    """
-
-    encap_info = nh.hex
-
-
-class RouteMessage(rtmsg):  # type: ignore[misc]
-    """See `NextHop`."""
-
-    encap_info = rtmsg.hex
-    get_nh = NextHop
-
-
-for overriding in (LinkMessage, NextHop, RouteMessage):
-    # pyroute2 compiles the table of attributes once per class, and one that its base has is
-    # inherited
-    overriding().compile_nla_table()
+# pyroute2 compiles the table of attributes once per class, and one that its base has is inherited
+LinkMessage().compile_nla_table()
 
 
 def reader(read: Callable[[memoryview], Read]) -> Callable[[memoryview], Read]:

@@ -157,6 +157,8 @@ class Follower:
                 self._solicited.append(NeighborSolicited(entry.ifindex, entry.address, entry.nbma))
         elif kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
             self._take_route(kind, flags, payload)
+        elif kind in (rtnl.RTM_NEWNEXTHOP, rtnl.RTM_DELNEXTHOP):
+            mirror.nexthop_changed(rtnl.nexthop_id(payload))
         elif kind == rtnl.RTM_NEWLINK:
             link = rtnl.read_link(payload)
             if link is not None:

@@ -3,8 +3,8 @@ differences.
 
 After lost notifications everything is dumped again, and the mirror says what came, changed and went
 meanwhile. It also makes up for what the kernel never announces: the IPv4 routes of a link that goes
-down vanish in silence. Owner: `runtime.kernel`; pure, the events it returns are the caller's to
-deliver, in order.
+down, or of a nexthop object that is deleted, vanish in silence. Owner: `runtime.kernel`; pure, the
+events it returns are the caller's to deliver, in order.
 """
 
 from collections.abc import Iterable
@@ -36,6 +36,8 @@ class Mirror:
         self._addresses: dict[AddressKey, AddressAdded] = {}
         self._routes: dict[RouteKey, tuple[Route, ...]] = {}
         self._multipath: set[RouteKey] = set()
+        self._nexthops: set[int] = set()
+        """Ids of nexthop objects that routes were seen to use since the last dump."""
         self.suspect = False
         """The routes may differ from the kernel's in a way that only a dump can tell."""
 
@@ -106,6 +108,8 @@ class Mirror:
             self._multipath.discard(key)
         if read.multipath:
             self._multipath.add(key)
+        if read.nexthop:
+            self._nexthops.add(read.nexthop)
         if route in bucket:
             self._routes[key] = (route,) if replaces else bucket
             return events
@@ -118,6 +122,10 @@ class Mirror:
             return []
         self.suspect |= _route_key(route) in self._multipath  # perhaps only one next hop of several
         return self._remove(route)
+
+    def nexthop_changed(self, number: int) -> None:
+        """A nexthop object came, changed or went, and perhaps the routes that use it."""
+        self.suspect |= number in self._nexthops
 
     def _remove(self, route: Route) -> list[Event]:
         key = _route_key(route)
@@ -157,6 +165,7 @@ class Mirror:
         prefix only.
         """
         before, self._routes, self._multipath = self._routes, {}, set()
+        self._nexthops = set()
         self.suspect = False
         added: list[Event] = []
         for read in dumped:

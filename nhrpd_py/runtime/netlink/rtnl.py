@@ -1,15 +1,17 @@
 """Links, addresses and routes (linux/rtnetlink.h, if_link.h, if_tunnel.h): kernel messages to
 events, and requests.
 
-Read, and for the most part written, with pyroute2's message classes (see `netlink.decoded`); unknown
-attributes are skipped, missing ones have a neutral value. Two things are left to `struct`: changes
-of routes, for a hub writes as many of them as neighbours, and the one request that pyroute2 cannot
-express (`stop_redirects`).
+Links and addresses are read, and requests for the most part written, with pyroute2's message classes
+(see `netlink.decoded`); unknown attributes are skipped, missing ones have a neutral value. Left to
+`struct` are routes, for a hub writes as many of them as neighbours and reads all that its routing
+daemon has (pyroute2 takes 20 times as long, seconds for a large table), and the one request that
+pyroute2 cannot express (`stop_redirects`).
 """
 
 import functools
 import socket
 import struct
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -22,7 +24,6 @@ from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged, Route
 from nhrpd_py.runtime.netlink.decoded import (
     Decoded,
     LinkMessage,
-    RouteMessage,
     attribute_of,
     decode,
     family_in,
@@ -47,6 +48,7 @@ from nhrpd_py.runtime.netlink.socket import (
     U32,
     MalformedError,
     attribute,
+    attributes,
     nested,
 )
 
@@ -65,6 +67,9 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_SETNEIGHTBL = 67
+RTM_NEWNEXTHOP, RTM_DELNEXTHOP = 104, 105
+RTNLGRP_NEXTHOP = 32
+"""Joined where the kernel has it (5.3); `GROUPS` are those that every kernel has."""
 
 IFF_UP, IFF_NOARP = 0x01, 0x80
 GRE_KEY = 0x2000
@@ -73,7 +78,11 @@ GRE_KINDS = frozenset({"gre", "ip6gre"})
 IFLA_AF_SPEC, IFLA_INET_CONF, IPV4_DEVCONF_SEND_REDIRECTS = 26, 1, 6
 IFA_F_SECONDARY = 0x01
 
+NHA_ID = 1
+NHMSG_SIZE = 8  # struct nhmsg: family, scope, protocol, reserved: u8 each; flags u32
+
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_NH_ID = 9, 15, 18, 30
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNICAST = 1
@@ -84,9 +93,10 @@ NEIGHBOR_TABLES = {socket.AF_INET: "arp_cache", socket.AF_INET6: "ndisc_cache"}
 
 # struct ifinfomsg: family u8, pad, type u16, ifindex s32, flags u32, change mask u32
 IFINFOMSG = struct.Struct("=BxHiII")
-# struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type: u8 each; flags u32. Read
-# ahead of pyroute2, for other tables can hold all routes of the Internet.
+# struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type: u8 each; flags u32
 RTMSG = struct.Struct("=8BI")
+# struct rtnexthop: length u16, flags u8, hops u8, ifindex s32
+RTNEXTHOP = struct.Struct("=Hxxi")
 
 
 # --- links ----------------------------------------------------------------------------------------
@@ -169,60 +179,78 @@ def read_address(payload: memoryview) -> AddressAdded | None:
 
 class RouteRead(NamedTuple):
     """A route of the main table; `multipath` tells that it has more next hops than the one
-    shown.
+    shown, `nexthop` is the id of the nexthop object that it uses, or 0.
     """
 
     route: Route
     multipath: bool
+    nexthop: int = 0
 
 
-@reader
 def read_route(payload: memoryview) -> RouteRead | None:
     """Reads a route; None when it is not in the main table, or of a type or service that takes no
     ordinary traffic.
     """
+    if len(payload) < RTMSG.size:
+        raise MalformedError("a short route message")
     family, length, _src, tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(payload)
     if family not in (socket.AF_INET, socket.AF_INET6) or tos or flags & RTM_F_CLONED:
         return None
     if table != RT_TABLE_MAIN or (kind != RTN_UNICAST and kind not in RTN_DROPPING):
         return None
-    found = decode(RouteMessage, payload)
-    if number(found, "RTA_TABLE") not in (0, RT_TABLE_MAIN):
+    found = attributes(payload, RTMSG.size)
+    if _number(found, RTA_TABLE) not in (0, RT_TABLE_MAIN):
         return None
     size = IPV4_SIZE if family == socket.AF_INET else IPV6_SIZE
-    destination = octets(found, "RTA_DST") or bytes(size)
+    destination = bytes(found.get(RTA_DST, bytes(size)))
     if len(destination) != size or length > size * 8:
         raise MalformedError("a route of another family than it says")
     prefix = Prefix(cut(destination, length), length)
-    metric = number(found, "RTA_PRIORITY")
+    metric = _number(found, RTA_PRIORITY)
     if kind in RTN_DROPPING:
         return RouteRead(
             Route(prefix=prefix, ifindex=0, metric=metric, protocol=protocol), multipath=False
         )
-    hops = _next_hops(found)
-    route = Route(
-        prefix=prefix,
-        ifindex=hops[0]["oif"] if hops else number(found, "RTA_OIF"),
-        gateway=_gateway(hops[0] if hops else found),
-        metric=metric,
-        protocol=protocol,
-    )
-    return RouteRead(route, multipath=len(hops) > 1)
+    hops = list(_next_hops(found[RTA_MULTIPATH])) if RTA_MULTIPATH in found else []
+    ifindex, gateway = hops[0] if hops else (_number(found, RTA_OIF), _gateway(found))
+    route = Route(prefix=prefix, ifindex=ifindex, gateway=gateway, metric=metric, protocol=protocol)
+    return RouteRead(route, multipath=len(hops) > 1, nexthop=_number(found, RTA_NH_ID))
 
 
-def _next_hops(route: Decoded) -> list[Decoded]:
-    paths = attribute_of(route, "RTA_MULTIPATH")
-    if paths is None:
-        return []
-    if any(hop.offset + hop.length > paths.offset + paths.length for hop in paths.value):
-        raise MalformedError("a next hop that does not end with the others")
-    return list(paths.value)
+def _number(found: Mapping[int, memoryview], kind: int) -> int:
+    value = found.get(kind)
+    if value is None:
+        return 0
+    if len(value) != U32.size:
+        raise MalformedError(f"a number of {len(value)} octets")
+    return int(U32.unpack(value)[0])
 
 
-def _gateway(hop: Decoded) -> Address:
-    gateway = octets(hop, "RTA_GATEWAY")
-    # struct rtvia: family u16, address: an IPv4 route by way of an IPv6 neighbour
-    return gateway or octets(hop, "RTA_VIA")[2:]
+def _next_hops(paths: memoryview) -> Iterator[tuple[int, Address]]:
+    """The ifindex and gateway of each next hop of a multipath route."""
+    while paths:
+        if len(paths) < RTNEXTHOP.size:
+            raise MalformedError("half a next hop")
+        length, ifindex = RTNEXTHOP.unpack_from(paths)
+        if not RTNEXTHOP.size <= length <= len(paths):
+            raise MalformedError(f"a next hop of {length} octets in {len(paths)}")
+        yield ifindex, _gateway(attributes(paths[:length], RTNEXTHOP.size))
+        paths = paths[(length + 3) & ~3 :]
+
+
+def _gateway(found: Mapping[int, memoryview]) -> Address:
+    """RTA_GATEWAY, or RTA_VIA (struct rtvia: family u16, address): an IPv4 route by way of an IPv6
+    neighbour.
+    """
+    gateway = bytes(found[RTA_VIA][2:] if RTA_VIA in found else found.get(RTA_GATEWAY, b""))
+    if len(gateway) not in (0, IPV4_SIZE, IPV6_SIZE) or (not gateway and RTA_VIA in found):
+        raise MalformedError(f"a gateway of {len(gateway)} octets")
+    return gateway
+
+
+def nexthop_id(payload: memoryview) -> int:
+    """The id that an RTM_NEWNEXTHOP or RTM_DELNEXTHOP tells of; 0 without one."""
+    return _number(attributes(payload, NHMSG_SIZE), NHA_ID)
 
 
 def read_own_route(protocol: int, payload: memoryview) -> Route | None:
@@ -299,7 +327,7 @@ def name_refusal(kind: int, payload: bytes, error: int) -> tuple[int, str] | Non
 
 DUMP_LINKS = payload_of(LinkMessage, {})
 DUMP_ADDRESSES = payload_of(ifaddrmsg, {})
-DUMP_ROUTES = payload_of(RouteMessage, {"family": socket.AF_UNSPEC})
+DUMP_ROUTES = RTMSG.pack(socket.AF_UNSPEC, *(0,) * 8)
 
 
 def clear_noarp(ifindex: int) -> bytes:

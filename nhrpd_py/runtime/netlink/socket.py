@@ -195,6 +195,10 @@ class NetlinkSocket:
                 continue  # another process that guessed our port id is not the kernel
             return self._view[:size]
 
+    def join(self, group: int) -> None:
+        """Joins a multicast group. Raises OSError, above all when the kernel does not have it."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
     def close(self) -> None:
         with suppress(OSError):
             trio.lowlevel.notify_closing(self._socket)

@@ -7,6 +7,7 @@ import pytest
 from nhrpd_py.core.address import host_prefix, parse_address, parse_prefix
 from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged, Route
 from nhrpd_py.runtime.netlink import neighbor, rtnl
+from nhrpd_py.runtime.netlink.rtnl import RouteRead
 from nhrpd_py.runtime.netlink.socket import (
     HEADER,
     NLM_F_ACK_TLVS,
@@ -98,9 +99,8 @@ def test_routes_survive_the_round_trip(prefix, by_gateway):
     network = parse_prefix(prefix)
     gateway = (V4 if len(network.address) == 4 else V6) if by_gateway else b""
     read = rtnl.read_route(view_of(rtnl.set_route(network, 7, gateway, 10, 208)))
-    assert read == (
-        Route(prefix=network, ifindex=7, gateway=gateway, metric=10, protocol=208),
-        False,
+    assert read == RouteRead(
+        Route(prefix=network, ifindex=7, gateway=gateway, metric=10, protocol=208), multipath=False
     )
 
 
@@ -274,3 +274,12 @@ def test_refusals_are_named():
     assert named(rtnl.drop_route(host_prefix(V4), 7, 10, 208), error=3) is None
     assert named(message(19, 0, b"")) == (0, "request 19")
     assert named(message(28, 0, b"")) == (0, "request 28")
+
+
+def test_nexthop_objects():
+    found = rtnl.read_route(a_route(DESTINATION, attribute(30, struct.pack("=I", 7))))
+    assert found is not None
+    assert found.nexthop == 7
+    head = bytes(rtnl.NHMSG_SIZE)
+    assert rtnl.nexthop_id(memoryview(head + attribute(1, struct.pack("=I", 7)))) == 7
+    assert rtnl.nexthop_id(memoryview(head)) == 0

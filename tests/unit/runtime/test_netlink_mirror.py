@@ -124,3 +124,15 @@ def test_a_dump_tells_only_what_differs():
     one, two = an_address("10.0.0.1", 6), an_address("10.0.0.2", 6)
     assert mirror.sync_addresses([one]) == [one]
     assert mirror.sync_addresses([two]) == [AddressRemoved(6, one.address, 24), two]
+
+
+def test_a_nexthop_object_that_a_route_uses_casts_doubt_on_the_routes_when_it_changes():
+    mirror = Mirror(OURS)
+    mirror.route_added(RouteRead(a_route(), multipath=False, nexthop=7), replaces=False)
+    doubts = []
+    for number in (8, 7):
+        mirror.nexthop_changed(number)
+        doubts.append(mirror.suspect)
+    mirror.sync_routes([read(a_route())])
+    mirror.nexthop_changed(7)
+    assert [*doubts, mirror.suspect] == [False, True, False]
