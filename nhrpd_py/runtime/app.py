@@ -25,7 +25,6 @@ from nhrpd_py.core.events import Event, ShutdownRequested
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row, TrafficRow
 from nhrpd_py.core.state import SavedState
-from nhrpd_py.packet.wire import DropReason
 from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
@@ -135,7 +134,7 @@ class App:
     def _lost(self, interface: str | None) -> Iterator[TrafficRow]:
         """Drops that the engine does not know of."""
         drops: dict[str | None, Mapping[str, int]] = dict(self._packets.drops.items())
-        drops[None] = {DropReason.INTERNAL_ERROR: self._pump.counters["internal-error"]}
+        drops[None] = {"internal-error": self._pump.counters["internal-error"]}
         for name, reasons in drops.items():
             if interface in (None, name):
                 for reason, packets in reasons.items():
