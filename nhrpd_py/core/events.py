@@ -41,8 +41,8 @@ class GreParameters:
     """0: inherited from the inner packet."""
     ipv6: bool = False
     """ip6gre: the NBMA addresses are IPv6."""
-    external: bool = False
-    """Sends only what comes with a tunnel destination of its own (lightweight tunnels, OVS)."""
+    defect: str | None = None
+    """Why the kernel cannot serve many peers with a netdev of this kind, for people."""
     link: int = 0
     """ifindex of the underlay that the tunnel is bound to (`dev`), or 0."""
 

@@ -186,12 +186,8 @@ class Interface:
             return "not a GRE netdev"
         if any(link.state.gre.remote):
             return "the tunnel has a remote address: it is not multipoint"
-        if link.state.gre.external:
-            return "the tunnel was made with `external`: it does not look at neighbours"
-        if link.state.gre.ipv6:
-            # ip6gre checks the tunnel's own addresses, not the packet's, and drops all without
-            # a remote one (tests/lab/test_kernel.py notices should a kernel ever do better).
-            return "Linux sends nothing through a multipoint ip6gre: use type gre, over IPv4"
+        if link.state.gre.defect:
+            return link.state.gre.defect
         if link.state.vrf:
             return "the tunnel is in a VRF: only the main routing table is supported"
         if not link.state.up:

@@ -149,9 +149,19 @@ def _read_gre(info: Decoded | None) -> GreParameters | None:
         key=number(gre, prefix + "IKEY") if keyed else None,
         ttl=number(gre, prefix + "TTL"),
         ipv6=kind == "ip6gre",
-        external=attribute_of(gre, prefix + "COLLECT_METADATA") is not None,
         link=number(gre, prefix + "LINK"),
+        defect=_defect(kind, gre),
     )
+
+
+def _defect(kind: str, gre: Decoded) -> str | None:
+    if attribute_of(gre, "IFLA_GRE_COLLECT_METADATA") is not None:
+        return "the tunnel was made with `external`: it does not look at neighbours"
+    if kind == "ip6gre":
+        # It compares the tunnel's own addresses with the machine's, not the packet's, and drops all
+        # (tests/lab/test_kernel.py will notice a kernel that does better).
+        return "Linux sends nothing through a multipoint ip6gre: use type gre, over IPv4"
+    return None
 
 
 # --- addresses ------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def test_whole_interface_has_no_problem() -> None:
             "the tunnel has a remote address: it is not multipoint",
         ),
         (
-            {"gre": GreParameters(external=True)},
-            "the tunnel was made with `external`: it does not look at neighbours",
+            {"gre": GreParameters(link=UNDERLAY, defect="it has one end only")},
+            "it has one end only",
         ),
         ({"vrf": True}, "the tunnel is in a VRF: only the main routing table is supported"),
     ],
@@ -126,6 +126,7 @@ def test_configured_source_beats_the_link_of_the_tunnel() -> None:
         (GreParameters(link=99), {}, "the netdev that the tunnel is bound to is gone"),
         (None, {"tunnel_source": "wan0"}, "there is no netdev wan0"),
         (None, {}, "eth0 has no ipv4 address"),
+        (GreParameters(ipv6=True, link=UNDERLAY), {}, "eth0 has no ipv6 address"),
     ],
 )
 def test_missing_nbma_address_is_explained(gre, settings, problem) -> None:
@@ -151,17 +152,6 @@ def test_ipv6_tunnel_takes_a_global_address_of_its_family() -> None:
         gre=GreParameters(ipv6=True, link=UNDERLAY),
     )
     assert interface.nbma == ip("2001:db8::2")
-
-
-def test_an_ip6gre_is_not_opened_for_the_kernel_would_drop_everything() -> None:
-    interface = follow(
-        an_address(UNDERLAY, ip("2001:db8::2"), 64),
-        an_address(GRE, tunnel(2), 32),
-        gre=GreParameters(ipv6=True, link=UNDERLAY),
-    )
-    assert not interface.can_open
-    assert interface.problem is not None
-    assert "multipoint ip6gre" in interface.problem
 
 
 def test_tunnel_speaks_for_its_primary_address_with_the_widest_prefix() -> None:

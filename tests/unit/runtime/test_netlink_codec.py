@@ -26,6 +26,7 @@ RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_ENCAP = 1, 5, 9, 15
 IFLA_IFNAME, IFLA_MTU, IFLA_PROTINFO, IFLA_LINKINFO = 3, 4, 12, 18
 IFLA_GRE_LINK, IFLA_GRE_IFLAGS, IFLA_GRE_IKEY = 1, 2, 4
 IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_TTL = 6, 7, 8
+MULTIPOINT_IP6GRE = "Linux sends nothing through a multipoint ip6gre: use type gre, over IPv4"
 IFLA_GRE_COLLECT_METADATA, IFLA_INFO_SLAVE_KIND = 18, 4
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 IFADDRMSG = struct.Struct("=BBBBI")
@@ -169,7 +170,14 @@ def test_tunnels(kind, address):
         up=True,
         mtu=1472,
         noarp=True,
-        gre=GreParameters(local=address, key=42, ttl=64, link=2, ipv6=kind == b"ip6gre"),
+        gre=GreParameters(
+            local=address,
+            key=42,
+            ttl=64,
+            link=2,
+            ipv6=kind == b"ip6gre",
+            defect=None if kind == b"gre" else MULTIPOINT_IP6GRE,
+        ),
     )
 
 
@@ -179,8 +187,9 @@ def test_tunnels_of_other_ways_are_told_apart():
     name = attribute(IFLA_IFNAME, b"gre1\0")
     head = rtnl.IFINFOMSG.pack(0, 778, 5, 1, 0) + name
     info = nested(IFLA_LINKINFO, attribute(1, b"gre\0"), gre, slave)
+    defect = "the tunnel was made with `external`: it does not look at neighbours"
     assert rtnl.read_link(memoryview(head + info)) == LinkChanged(
-        ifindex=5, name="gre1", up=True, mtu=0, vrf=True, gre=GreParameters(external=True)
+        ifindex=5, name="gre1", up=True, mtu=0, vrf=True, gre=GreParameters(defect=defect)
     )
 
 
