@@ -128,7 +128,7 @@ class NhsClient:
                 nobody = (
                     "the name leads to this machine alone"
                     if own in addresses
-                    else "the name has no address of the underlay's family"
+                    else "the name has no usable address of the underlay's family"
                 )
                 server.name_error = error or nobody
                 self._station.context.emit(

@@ -454,7 +454,7 @@ def test_name_is_looked_up_and_each_of_its_addresses_is_a_server() -> None:
 def test_name_whose_addresses_are_all_of_the_other_family_is_unresolved() -> None:
     spoke = a_named_spoke()
     effects = spoke.give(NameResolved("hub.example.net", (ip("2001:db8::1"),)))
-    reason = "the name has no address of the underlay's family"
+    reason = "the name has no usable address of the underlay's family"
     assert the(of(effects, NameUnresolved)).reason == reason
     assert spoke.table(View.NHS, "state", "last_error") == [("down", reason)]
 
