@@ -58,7 +58,7 @@ from nhrpd_py.core.routing import Routing, Where
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.core.timers import TimerKey, TimerKind
-from nhrpd_py.core.views import Views, saved_state
+from nhrpd_py.core.views import Views, peer_count, saved_state
 from nhrpd_py.packet.wire import DropReason
 
 REOPEN_S = 30.0
@@ -135,6 +135,10 @@ class Engine:
     def view(self, query: Query, now: float) -> list[Row]:
         """A snapshot for people; changes nothing."""
         return self._views.rows(query, now)
+
+    def peer_count(self) -> int:
+        """How many outer addresses we have bindings for; much cheaper than their view."""
+        return peer_count(self._instances)
 
     def saved_state(self, now: float) -> SavedState:
         """What the next start should know of this run."""

@@ -110,6 +110,18 @@ def saved_state(context: Context, instances: Instances, now: float) -> SavedStat
     return SavedState(request_id=context.request_id, bindings=bindings)
 
 
+def peer_count(instances: Instances) -> int:
+    """How many rows the view of peers has at least: NBMA addresses of each tunnel's bindings."""
+    return len(
+        {
+            (name, binding.nbma)
+            for name, of_interface in instances.items()
+            for instance in of_interface.values()
+            for binding in instance.station.cache
+        }
+    )
+
+
 def _interface_row(interface: Interface) -> InterfaceRow:
     config = interface.config
     return InterfaceRow(

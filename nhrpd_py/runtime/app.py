@@ -2,7 +2,9 @@
 
 Order: the control socket first (it proves that we are the only one), then the state file, packets,
 resolver and pump, then the kernel's tables, whose initial dump the pump already consumes, then
-NFLOG and the HTTP side. Two parts may fail without ending the daemon and are tried again: NFLOG and
+NFLOG and the HTTP side. Then the service manager hears that we are ready: the control socket
+answers and the engine has seen every link; that one is missing shows in the status and holds
+nothing up. Two parts may fail without ending the daemon and are tried again: NFLOG and
 single control connections. Anything else that fails ends it; systemd starts it anew.
 
 A clean stop (SIGTERM, SIGINT): save the state, tell the engine, which withdraws what must go and
@@ -23,7 +25,7 @@ from nhrpd_py.core.config import Config
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import Event, ShutdownRequested
 from nhrpd_py.core.queries import Query, View
-from nhrpd_py.core.rows import Row, TrafficRow
+from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
@@ -38,6 +40,7 @@ from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
 from nhrpd_py.runtime.resolver import Resolver
 from nhrpd_py.runtime.state_file import StateFile
+from nhrpd_py.runtime.systemd import Notifier, status_text
 
 NFLOG_RETRY_S = 30.0
 SETTLE_S = 5.0
@@ -45,6 +48,9 @@ SETTLE_S = 5.0
 HALT_DEADLINE_S = 10.0
 """How long engine and pump may take to get there."""
 SUMMARY_INTERVAL_S = 5.0
+STATUS_INTERVAL_S = 1.0
+FIRST_LOOK_LIMIT_S = 5.0
+"""How long the kernel's first dump may keep the pump busy before we call ourselves ready."""
 FULL_COLLECTION_INTERVAL_S = 3600.0
 
 
@@ -69,6 +75,7 @@ class App:
         self._problems: dict[str, str] = {}
         self._nursery: trio.Nursery | None = None
         self._halted = trio.Event()
+        self._stopping = False
         self._inbox = Inbox()
         self._state = StateFile(config.daemon.state_directory)
         self._packets = PacketSockets(self._inbox)
@@ -96,7 +103,14 @@ class App:
             now=trio.current_time(),
             first_request_id=self._state.first_request_id,
         )
-        self._pump = Pump(self._engine, self._inbox, self._executor.execute)
+        self._notifier = Notifier.of_environment()
+        self._pump = Pump(
+            self._engine,
+            self._inbox,
+            self._executor.execute,
+            beat=self._notifier.beat,
+            beat_interval_s=self._notifier.beat_interval_s,
+        )
 
     async def run(self) -> None:
         self._log.info("daemon.started", version=__version__, pid=os.getpid())
@@ -112,9 +126,12 @@ class App:
                 if any(interface.redirect for interface in self._config.interfaces.values()):
                     nursery.start_soon(self._run_nflog)
                 nursery.start_soon(self._state.run, self._snapshot)
-                nursery.start_soon(self._run_control)
                 nursery.start_soon(self._keep_house)
+                await nursery.start(self._run_control)
                 tame_garbage_collector()
+                await self._first_look()
+                nursery.start_soon(self._keep_status)
+        self._notifier.close()
         self._log.info("daemon.stopped")
 
     # What the parts need of each other.
@@ -205,7 +222,7 @@ class App:
             self._log.error("nflog.failed", group=group, reason=reason, retry_in_s=NFLOG_RETRY_S)
             await trio.sleep(NFLOG_RETRY_S)
 
-    async def _run_control(self) -> None:
+    async def _run_control(self, task_status: trio.TaskStatus[None]) -> None:
         await load_http()
         from nhrpd_py.runtime.control_http import ControlServer, Sources  # noqa: PLC0415
 
@@ -222,7 +239,34 @@ class App:
             uptime=self._uptime,
         )
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._control.socket))
-        await ControlServer(sources).run(listener)
+        await ControlServer(sources).run(listener, task_status=task_status)
+
+    async def _first_look(self) -> None:
+        """Waits until the engine knows what the kernel had at the start."""
+        with trio.move_on_after(FIRST_LOOK_LIMIT_S):
+            while len(self._inbox):  # noqa: ASYNC110 (the pump has better to do than to tell)
+                await trio.sleep(0.01)
+
+    async def _keep_status(self) -> None:
+        """Tells the service manager that we serve, and from then on how we fare."""
+        if not self._notifier.listened_to:
+            return
+        if not self._stopping:
+            self._notifier.ready(self._status())
+        while not self._stopping:
+            await trio.sleep(STATUS_INTERVAL_S)
+            if not self._stopping:
+                self._notifier.status(self._status())
+
+    def _status(self) -> str:
+        servers = [row for row in self._ask(Query(view=View.NHS)) if isinstance(row, NhsRow)]
+        interfaces = self._ask(Query(view=View.INTERFACES))
+        return status_text(
+            servers,
+            [row for row in interfaces if isinstance(row, InterfaceRow)],
+            self._engine.peer_count(),
+            self._problems,
+        )
 
     async def _keep_house(self) -> None:
         collected_at = trio.current_time()
@@ -237,14 +281,14 @@ class App:
     # The end.
 
     async def _obey_signals(self, nursery: trio.Nursery, signals: AsyncIterator[int]) -> None:
-        stopping = False
         async for number in signals:
             name = signal.Signals(number).name
-            if stopping:
+            if self._stopping:
                 self._log.warning("daemon.stopping", signal=name, how="at once")
                 nursery.cancel_scope.cancel()
                 return
-            stopping = True
+            self._stopping = True
+            self._notifier.stopping("withdrawing neighbours and routes")
             self._log.info("daemon.stopping", signal=name)
             nursery.start_soon(self._stop, nursery)
 

@@ -17,6 +17,7 @@ traceback leaves.
 """
 
 import gc
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -54,11 +55,20 @@ class Pump:
         engine: Machine,
         inbox: Inbox,
         execute: Callable[[Sequence[Effect]], bool],
+        *,
+        beat: Callable[[float], None] | None = None,
+        beat_interval_s: float | None = None,
     ) -> None:
-        """`execute` carries effects out at once and returns True once `Halt` was among them."""
+        """`execute` carries effects out at once and returns True once `Halt` was among them.
+
+        `beat` is called at the end of every turn; there is one each `beat_interval_s`, whether or
+        not anything happens.
+        """
         self._engine = engine
         self._inbox = inbox
         self._execute = execute
+        self._beat = beat
+        self._beat_interval_s = math.inf if beat_interval_s is None else beat_interval_s
         self._bugs = FloodGate(BUGS_LOGGED, BUG_WINDOW_S)
         self._log = structlog.get_logger()
         self.counters: Counter[str] = Counter(
@@ -72,11 +82,11 @@ class Pump:
             halted = self._turn(events, trio.current_time())
 
     async def _next_batch(self) -> Sequence[Event]:
-        """Waits for events, at most until the engine wants to be woken; empty in that case."""
+        """Waits for events, at most until the engine wants to be woken or a beat is due; empty in
+        that case."""
         deadline = self._engine.next_deadline()
-        if deadline is None:
-            return await self._inbox.take()
-        with trio.move_on_at(deadline):
+        latest = trio.current_time() + self._beat_interval_s
+        with trio.move_on_at(latest if deadline is None else min(deadline, latest)):
             return await self._inbox.take()
         return ()
 
@@ -97,7 +107,10 @@ class Pump:
                     self._contain(event, now)
             else:
                 effects += engine.handle(event, now)
-        return self._execute(effects)
+        halted = self._execute(effects)
+        if self._beat is not None:
+            self._beat(now)
+        return halted
 
     def _contain(self, event: PacketReceived | TrafficSeen, now: float) -> None:
         self.counters["internal-error"] += 1

@@ -148,6 +148,8 @@ class Guest:
     who wants them earlier calls fsync inside."""
     memory: str = "2G"
     limit_s: float = 900.0
+    systemd: bool = False
+    """Whether Debian's systemd is the first process, and what runs here a service of it."""
     _running: Job = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,6 +202,8 @@ class Guest:
             (control / "job").write_text(_job(argv, cwd=cwd, env=env, terminal=terminal))
             if terminal:
                 (control / "interactive").touch()
+            if self.systemd:
+                (control / "systemd").touch()
             kernel_log = control / "kernel.log"
             with kernel_log.open("wb") as log:
                 # tty0 takes what the kernel says, tty1 is the job's.

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
@@ -208,3 +209,23 @@ async def test_a_part_that_fails_ends_the_daemon(tmp_path, played, monkeypatch) 
     with pytest.raises(ExceptionGroup) as caught:
         await Run(tmp_path).daemon()
     assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_the_service_manager_hears_of_readiness_and_of_the_end(
+    tmp_path, played, monkeypatch
+) -> None:
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(10)
+        run = Run(tmp_path)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run.daemon)
+                ready = await trio.to_thread.run_sync(manager.recv, 4096)
+                assert (await run.get("/v1/interfaces"))["interfaces"]
+                os.kill(os.getpid(), signal.SIGTERM)
+        stopping = manager.recv(4096)
+    assert ready.startswith(b"READY=1\nSTATUS=0 peers; gre1: ")
+    assert stopping.startswith(b"STOPPING=1\n")

@@ -171,3 +171,32 @@ async def test_a_bug_in_a_timer_ends_the_daemon_even_when_a_packet_came_with_it(
     engine.on_advance = on_advance
     with pytest.raises(ZeroDivisionError):
         await pump.run()
+
+
+async def test_a_watched_pump_turns_and_beats_though_nothing_happens(autojump_clock) -> None:
+    engine, inbox, recorder = ScriptedEngine(), Inbox(), Recorder()
+    beats: list[float] = []
+    start = trio.current_time()
+    pump = Pump(
+        engine,
+        inbox,
+        recorder,
+        beat=lambda now: beats.append(now - start),
+        beat_interval_s=10.0,
+    )
+    with trio.move_on_after(35):
+        await pump.run()
+    assert beats == pytest.approx([0, 10, 20, 30])
+
+
+async def test_a_turn_that_fails_is_no_beat(autojump_clock) -> None:
+    engine, inbox = ScriptedEngine(), Inbox()
+    beats: list[float] = []
+
+    def fail(_effects: Sequence[Effect]) -> bool:
+        raise ZeroDivisionError
+
+    pump = Pump(engine, inbox, fail, beat=beats.append, beat_interval_s=10.0)
+    with pytest.raises(ZeroDivisionError):
+        await pump.run()
+    assert beats == []
