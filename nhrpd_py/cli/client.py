@@ -1,11 +1,13 @@
 """The client side of the control API: one synchronous HTTP request over the Unix socket."""
 
+import grp
 import http.client
 import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -81,12 +83,20 @@ class Client:
             connection.request(method, target, body, {"Content-Type": "application/json"})
             return connection.getresponse()
         except PermissionError:
-            raise NoDaemonError(f"no permission for {self._path}") from None
+            raise NoDaemonError(f"no permission for {self._path}{self._owners()}") from None
         except (FileNotFoundError, ConnectionRefusedError):
             raise NoDaemonError(f"no daemon answers on {self._path}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise NoDaemonError(f"no answer on {self._path}: {reason}") from None
+
+    def _owners(self) -> str:
+        """Who may use the socket, for whoever may not."""
+        try:
+            owner = Path(self._path).stat()
+            return f": it is for members of the group {grp.getgrgid(owner.st_gid).gr_name}"
+        except (OSError, KeyError):
+            return ""
 
     def _refuse(self, response: http.client.HTTPResponse) -> NoReturn:
         reason = str(self._document(response).get("error", response.reason))

@@ -7,6 +7,7 @@ nothing on the machine is touched.
 """
 
 import argparse
+import faulthandler
 import os
 import sys
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ def _run(config: Config, log_level: str, log_format: Literal["auto", "console", 
     from nhrpd_py.runtime import app, logs  # noqa: PLC0415
     from nhrpd_py.runtime.control import ControlSocket, ControlSocketError  # noqa: PLC0415
 
+    faulthandler.enable(2)  # the watchdog's SIGABRT shows where we hang
     logs.configure(log_level, log_format)
     try:
         control = ControlSocket(config.daemon.control_socket, config.daemon.control_group)
@@ -119,8 +121,9 @@ def _fill_standard_descriptors() -> None:
 
 
 def _fail(status: int, *lines: str) -> int:
+    priority = "<3>" if "JOURNAL_STREAM" in os.environ else ""  # an error, sd-daemon(3)
     for line in lines:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{priority}{line}\n")
     return status
 
 

@@ -5,6 +5,7 @@ frozen value of `core.config`; what concerns several tables at once is checked b
 Messages are sentences without the path, which the loader puts in front.
 """
 
+import os
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -199,10 +200,26 @@ class InterfaceTable(Table):
         )
 
 
+def control_socket() -> str:
+    """The default: in the directory that systemd made for us (systemd.exec(5)), if it did."""
+    directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return f"{directory}/nhrpd.sock" if directory else DaemonConfig().control_socket
+
+
+def state_directory() -> str:
+    """The default, likewise."""
+    directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return directory or DaemonConfig().state_directory
+
+
 class DaemonTable(Table):
-    control_socket: Annotated[str, AfterValidator(socket_path)] = DaemonConfig().control_socket
+    control_socket: Annotated[str, AfterValidator(socket_path)] = Field(
+        default_factory=control_socket, validate_default=True
+    )
     control_group: str | None = None
-    state_directory: Annotated[str, AfterValidator(absolute_path)] = DaemonConfig().state_directory
+    state_directory: Annotated[str, AfterValidator(absolute_path)] = Field(
+        default_factory=state_directory, validate_default=True
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -218,7 +235,7 @@ class RoutesTable(Table):
 class FileTable(Table):
     """The whole file."""
 
-    daemon: DaemonTable = DaemonTable()
+    daemon: DaemonTable = Field(default_factory=DaemonTable)
     nflog: NflogTable = NflogTable()
     routes: RoutesTable = RoutesTable()
     interface: dict[Annotated[str, AfterValidator(interface_name)], InterfaceTable] = {}

@@ -87,7 +87,7 @@ class ControlSocket:
             finally:
                 os.umask(previous)
             if group is not None:
-                os.chown(self.path, -1, grp.getgrnam(group).gr_gid)
+                self._hand_to(group)
             Path(self.path).chmod(SOCKET_MODE)
             listener.listen(BACKLOG)
             listener.setblocking(False)
@@ -95,6 +95,16 @@ class ControlSocket:
             listener.close()
             raise
         return listener
+
+    def _hand_to(self, group: str) -> None:
+        gid = grp.getgrnam(group).gr_gid
+        try:
+            os.chown(self.path, -1, gid)
+        except PermissionError:
+            raise ControlSocketError(
+                f"control socket {self.path}: cannot be given to the group {group}, of which the"
+                " daemon's user is no member (systemd: SupplementaryGroups=)"
+            ) from None
 
     def _clear_the_way(self) -> None:
         """Removes the socket of a daemon that is gone, but neither a living one's nor what is no

@@ -35,6 +35,7 @@ MIB = 1 << 20
 
 GUEST_KERNEL = "linux.uml"
 GUEST_MODULES = Path("/usr/lib/uml/modules")
+SYSTEMD = "/lib/systemd/systemd"
 KERNEL_MODULES = ("ip_gre", "nfnetlink_log", "xt_NFLOG", "xt_hashlimit", "veth", "sch_netem")
 
 _SANDBOX = """
@@ -113,8 +114,25 @@ def missing_for_guest() -> str | None:
     return None
 
 
-def place(share: Path, *, memory: str = "2G", limit_s: float = 900.0) -> Place:
-    """Chooses where to run; raises `LabUnavailableError` when nothing fits."""
+def missing_for_systemd() -> str | None:
+    """Returns what is missing for a guest with systemd, or None."""
+    if not Path(SYSTEMD).exists():
+        return f"{SYSTEMD} is not installed (Debian package systemd)"
+    return None
+
+
+def place(
+    share: Path, *, memory: str = "2G", limit_s: float = 900.0, systemd: bool = False
+) -> Place:
+    """Chooses where to run; raises `LabUnavailableError` when nothing fits.
+
+    With `systemd`, what runs is a service of Debian's systemd: that takes a guest, wherever we are.
+    """
+    if systemd:
+        there = missing_for_guest() or missing_for_systemd()
+        if there is not None:
+            raise LabUnavailableError(f"guest: {there}")
+        return Guest(share=share, memory=memory, limit_s=limit_s, systemd=True)
     choice = os.environ.get(CHOICE_VARIABLE, "")
     if choice not in ("", "guest", "host"):
         raise LabUnavailableError(f"{CHOICE_VARIABLE}={choice}: only guest and host are known")

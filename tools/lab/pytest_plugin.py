@@ -2,8 +2,8 @@
 
 Tests are collected here. Unless we are inside a place already, they are dealt out, by file, to a
 few places (NHRPD_LAB_GUESTS, default 2) that run at the same time as all other tests. pytest runs
-inside each on its share of node ids and writes its reports as JSON lines; here they are replayed as
-if the tests had run in this process: one closing line covers everything, and -x, --durations, --lf
+inside each on its share of node ids and writes its reports as JSON lines (files marked `systemd`
+get a place of their own, where systemd is the first process); here they are replayed as if the tests had run in this process: one closing line covers everything, and -x, --durations, --lf
 work. A test that a dying guest leaves without reports fails with the end of the console.
 
 tests/lab/conftest.py registers `LabPlugin`. Without a kernel, lab tests are skipped with the
@@ -74,6 +74,7 @@ class Shard:
     config: pytest.Config
     items: list[pytest.Item]
     directory: Path
+    systemd: bool = False
     ended: bool = False
     why: str = ""
     """Why there are no more reports."""
@@ -87,7 +88,7 @@ class Shard:
         """Boots the place."""
         self.directory.mkdir()
         limit_s = BOOT_LIMIT_S + sum(limit_of(item) for item in self.items)
-        self._place = place(self.directory, limit_s=limit_s)
+        self._place = place(self.directory, limit_s=limit_s, systemd=self.systemd)
         # A file of arguments: a command line has its limits.
         ids = "".join(f"{item.nodeid}\n" for item in self.items)
         (self.directory / "items").write_text(ids)
@@ -295,9 +296,13 @@ class LabPlugin:
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="nhrpd-lab-", dir="/tmp")
         try:
-            for group in self._deal(items):
+            under_systemd = [item for item in items if item.get_closest_marker("systemd")]
+            others = [item for item in items if item not in under_systemd]
+            groups = [(group, False) for group in self._deal(others) if group]
+            groups += [(under_systemd, True)] if under_systemd else []
+            for group, systemd in groups:
                 directory = Path(self._directory.name) / f"shard{len(self._shards)}"
-                shard = Shard(self.config, group, directory)
+                shard = Shard(self.config, group, directory, systemd)
                 self._shards |= {member.nodeid: shard for member in group}
                 shard.start()
         except LabUnavailableError as error:

@@ -114,3 +114,9 @@ def test_closed_standard_descriptors_are_filled_and_bad_news_has_its_exit_status
 
 def test_without_proc_nothing_is_said_to_be_missing(tmp_path) -> None:
     assert daemon.missing_capabilities(str(tmp_path / "none")) == []
+
+
+def test_what_stops_the_start_is_an_error_in_the_journal(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    assert daemon.main(["-c", f"{tmp_path}/none.toml"]) == 2
+    assert capsys.readouterr().err == f"<3>{tmp_path}/none.toml: No such file or directory\n"

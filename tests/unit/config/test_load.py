@@ -229,3 +229,14 @@ def test_bottomless_nesting_is_a_complaint(text) -> None:
 def test_what_cannot_be_printed_is_no_interface_name(name) -> None:
     (complaint,) = complaints(f'[interface."{name}"]\nnetwork-id = 1\n')
     assert "cannot name an interface" in complaint
+
+
+def test_under_systemd_the_paths_default_to_the_directories_it_made(monkeypatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/nhrpd/spoke1:/run/other")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/nhrpd/spoke1")
+    interface = "[interface.gre1]\nnetwork-id = 1\n"
+    config = parse(interface, "f")
+    assert config.daemon.control_socket == "/run/nhrpd/spoke1/nhrpd.sock"
+    assert config.daemon.state_directory == "/var/lib/nhrpd/spoke1"
+    config = parse(f'[daemon]\ncontrol-socket = "/x"\n{interface}', "f")
+    assert config.daemon.control_socket == "/x"

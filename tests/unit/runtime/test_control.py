@@ -452,3 +452,14 @@ async def test_many_connections_at_once_are_all_served(path) -> None:
     async with a_daemon(path), trio.open_nursery() as nursery:
         for _ in range(100):
             nursery.start_soon(partial(fetch, path, "/v1/nhs"))
+
+
+def test_a_group_that_the_daemon_is_no_member_of_is_named_with_the_remedy(
+    path, monkeypatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(ControlSocketError, match=r"group root, of which .* SupplementaryGroups="):
+        ControlSocket(path, "root")
