@@ -1,10 +1,11 @@
 """Runs the lab tests where there is a kernel for them, as part of an ordinary pytest run.
 
 Tests are collected here. Unless we are inside a place already, they are dealt out, by file, to a
-few places (NHRPD_LAB_GUESTS, default 2) that run at the same time as all other tests. pytest runs
-inside each on its share of node ids and writes its reports as JSON lines (files marked `systemd`
-get a place of their own, where systemd is the first process); here they are replayed as if the tests had run in this process: one closing line covers everything, and -x, --durations, --lf
-work. A test that a dying guest leaves without reports fails with the end of the console.
+few places (NHRPD_LAB_GUESTS, default 2) that run at the same time as all other tests; files marked
+`systemd` get a place of their own, where systemd is the first process. pytest runs inside each on
+its share of node ids and writes its reports as JSON lines; here they are replayed as if the tests
+had run in this process: one closing line covers everything, and -x, --durations, --lf work. A test
+that a dying guest leaves without reports fails with the end of the console.
 
 tests/lab/conftest.py registers `LabPlugin`. Without a kernel, lab tests are skipped with the
 reason; where CI=true, they fail.
@@ -191,7 +192,8 @@ class LabPlugin:
     config: pytest.Config
     _shards: dict[str, Shard] = field(default_factory=dict)
     _started: bool = False
-    _unavailable: str | None = None
+    _unavailable: dict[str, str] = field(default_factory=dict)
+    """Node id → why there is no place for it."""
     _directory: tempfile.TemporaryDirectory[str] | None = None
     _output: TextIO | None = None
     _weights: dict[str, float] = field(default_factory=dict)
@@ -295,18 +297,20 @@ class LabPlugin:
             return
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="nhrpd-lab-", dir="/tmp")
-        try:
-            under_systemd = [item for item in items if item.get_closest_marker("systemd")]
-            others = [item for item in items if item not in under_systemd]
-            groups = [(group, False) for group in self._deal(others) if group]
-            groups += [(under_systemd, True)] if under_systemd else []
-            for group, systemd in groups:
-                directory = Path(self._directory.name) / f"shard{len(self._shards)}"
-                shard = Shard(self.config, group, directory, systemd)
-                self._shards |= {member.nodeid: shard for member in group}
+        under_systemd = [item for item in items if item.get_closest_marker("systemd")]
+        others = [item for item in items if item not in under_systemd]
+        groups = [(group, False) for group in self._deal(others) if group]
+        groups += [(under_systemd, True)] if under_systemd else []
+        for number, (group, systemd) in enumerate(
+            groups, len(self._shards) + len(self._unavailable)
+        ):
+            directory = Path(self._directory.name) / f"shard{number}"
+            shard = Shard(self.config, group, directory, systemd)
+            try:
                 shard.start()
-        except LabUnavailableError as error:
-            self._unavailable = str(error)
+                self._shards |= {member.nodeid: shard for member in group}
+            except LabUnavailableError as error:
+                self._unavailable |= {member.nodeid: str(error) for member in group}
 
     def _deal(self, items: Iterable[pytest.Item]) -> list[list[pytest.Item]]:
         """Splits tests into groups of about equal duration without splitting a file."""
@@ -326,9 +330,10 @@ class LabPlugin:
         return groups
 
     def _reports(self, item: pytest.Item) -> list[pytest.TestReport]:
-        if self._unavailable is None:
-            return self._shards[item.nodeid].reports(item)
-        missing = f"no kernel for the lab: {self._unavailable}"
+        shard = self._shards.get(item.nodeid)
+        if shard is not None:
+            return shard.reports(item)
+        missing = f"no kernel for the lab: {self._unavailable[item.nodeid]}"
         must = os.environ.get("CI") == "true"
         path, line, _ = item.location
         return [
