@@ -7,6 +7,7 @@ import pwd
 import re
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,7 @@ def test_the_daemon_has_two_capabilities_and_no_more(up, spoke) -> None:
     for which in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
         assert int(status[which], 16) == NET_ADMIN_AND_RAW, which
     assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"  # the lab's kernel filters system calls
 
 
 def test_kernel_tunables_are_read_only_and_the_tunnel_works_all_the_same(up, hub, spoke) -> None:
@@ -151,7 +153,7 @@ def test_a_stop_withdraws_everything(up, hub, spoke) -> None:
 def test_a_crash_is_followed_by_a_start_that_adopts_what_the_kernel_has(up, hub, spoke) -> None:
     pid, nbma = spoke.unit.pid, spoke.neighbors()[hub.tunnel].nbma
     assert nbma == hub.nbma
-    before = spoke.unit.cursor()
+    before = time.time()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: spoke.unit.pid != pid, 10, "the death is noticed", interval_s=0.02)
     assert spoke.neighbors()[hub.tunnel].nbma == nbma
@@ -164,13 +166,13 @@ def test_a_crash_is_followed_by_a_start_that_adopts_what_the_kernel_has(up, hub,
 
 
 def test_a_daemon_that_hangs_is_ended_and_started_anew(up, hub, spoke) -> None:
-    spoke.unit.override(WatchdogSec="3s", TimeoutAbortSec="2s")
+    spoke.unit.override(WatchdogSec="2s", TimeoutAbortSec="2s")
     try:
         spoke.unit.do("restart")
         pid = spoke.unit.pid
         with pytest.raises(AssertionError):  # it is left alone while the pump turns
-            wait_until(lambda: spoke.unit.pid != pid, 8, "nothing")
-        before = spoke.unit.cursor()
+            wait_until(lambda: spoke.unit.pid != pid, 5, "nothing")
+        before = time.time()
         os.kill(pid, signal.SIGSTOP)
         wait_until(lambda: restarted(spoke.unit, pid), 40, "the watchdog's restart")
         said = " ".join(str(entry["MESSAGE"]) for entry in spoke.unit.journal(since=before))
@@ -178,12 +180,11 @@ def test_a_daemon_that_hangs_is_ended_and_started_anew(up, hub, spoke) -> None:
         wait_until(lambda: registered(hub, spoke), 30, "registration after the restart")
     finally:
         spoke.unit.override()
-        spoke.unit.do("restart")
 
 
 def test_a_wrong_file_fails_the_start_with_every_error_and_is_not_tried_again() -> None:
-    with machine('[interface.gre9]\nnetwork-id = 0\nredirect = "maybe"\n') as unit:
-        before = unit.cursor()
+    with machine('[interface.gre9]\nnetwork-id = "one"\nredirect = "maybe"\n') as unit:
+        before = time.time()
         assert unit.do("start", check=False).returncode != 0
         assert (unit["ActiveState"], unit["ExecMainStatus"]) == ("failed", "2")
         errors = [
@@ -194,8 +195,9 @@ def test_a_wrong_file_fails_the_start_with_every_error_and_is_not_tried_again() 
 
 
 def test_the_journal_has_lines_of_keys_and_values_with_their_levels(up, spoke) -> None:
-    before = spoke.unit.cursor()
+    before = time.time()
     spoke.tunnel_down()
+    wait_until(lambda: spoke.ctl("show", "interfaces")[0]["problem"], 10, "the link is missed")
     spoke.tunnel_up()
     spoke.unit.do("restart")
     entries = [
@@ -234,7 +236,7 @@ def charon() -> Iterator[Unit]:
 
 
 def asks_charon(user: str) -> bool:
-    return "uptime" in as_user(user, "swanctl", "--stats").stdout
+    return "uptime" in as_user(user, "/usr/sbin/swanctl", "--stats").stdout
 
 
 def test_charon_may_come_late_and_anew_and_always_lets_the_daemon_in(up, charon, spoke) -> None:
@@ -265,7 +267,12 @@ def test_the_daemon_reaches_charon_and_the_profile_from_inside_its_sandbox(
 
 def test_the_boot_starts_charon_first_where_there_is_one(charon) -> None:
     with machine(NO_TUNNEL) as unit:
-        run("systemctl", "start", unit.name, charon.name)
+        # One transaction, as multi-user.target is at boot.
+        boot = Path("/run/systemd/system/lab-boot.target")
+        boot.write_text(f"[Unit]\nWants={unit.name} {charon.name}\n")
+        run("systemctl", "daemon-reload")
+        run("systemctl", "start", boot.name)
+        wait_until(lambda: unit["ActiveState"] == "active", 60, "the boot")
         started = int(unit["ExecMainStartTimestampMonotonic"])
         assert int(charon["ActiveEnterTimestampMonotonic"]) <= started
         assert owner(CHARON_SOCKET) == "nhrpd"

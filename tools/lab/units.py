@@ -95,18 +95,12 @@ class Unit:
         (directory / "lab.conf").write_text("\n".join(["[Service]", *lines, ""]))
         run("systemctl", "daemon-reload")
 
-    def journal(self, *, since: str | None = None) -> list[dict[str, Any]]:
-        """Returns the journal's entries of this boot, from a cursor on."""
-        after = [] if since is None else [f"--after-cursor={since}"]
-        said = run("journalctl", "--sync", check=False)
-        said = run("journalctl", "-b", "-o", "json", "-u", self.name, *after)
-        return [json.loads(line) for line in said.stdout.splitlines()]
-
-    def cursor(self) -> str:
-        """Returns the present end of the journal."""
-        run("journalctl", "--sync", check=False)
-        said = run("journalctl", "-n", "1", "--show-cursor", "-o", "cat").stdout
-        return said.rpartition("cursor: ")[2].strip()
+    def journal(self, *, since: float) -> list[dict[str, Any]]:
+        """Returns the journal's entries from a wall-clock instant (s) on."""
+        run("journalctl", "--sync")
+        said = run("journalctl", "-b", "-o", "json", "-u", self.name).stdout
+        entries: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines()]
+        return [row for row in entries if int(row["__REALTIME_TIMESTAMP"]) >= since * 1e6]
 
     def text(self) -> str:
         """Returns the end of the journal for a person."""
