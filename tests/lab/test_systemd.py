@@ -29,11 +29,15 @@ MACHINE = Unit("nhrpd.service")
 NO_TUNNEL = "[interface.gre9]\nnetwork-id = 9\n"
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> None:
     install()
     people = ("u alice -", "m alice nhrpd", "u mallory -")
     run("systemd-sysusers", "--inline", *people)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
     with Lab() as lab:
         hub = lab.add(UnitNode(number=1, role=Role.HUB))
         spoke = lab.add(UnitNode(number=2, role=Role.SPOKE))
