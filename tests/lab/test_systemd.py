@@ -198,6 +198,33 @@ def test_a_wrong_file_fails_the_start_with_every_error_and_is_not_tried_again() 
             assert any(f"interface.gre9.{key}: " in error for error in errors), errors
 
 
+@pytest.mark.xfail(strict=True, reason="nhrpctl has no reload yet")
+def test_a_reload_returns_when_the_new_file_is_in_force(up, spoke) -> None:
+    pid = spoke.unit.pid
+    spoke.holding_time_s += 30
+    spoke.write_configuration()
+    spoke.unit.do("reload")
+    (row,) = spoke.ctl("show", "interfaces")
+    assert row["holding_time_s"] == spoke.holding_time_s
+    assert spoke.unit.pid == pid
+    assert spoke.unit["SubState"] == "running"
+
+
+@pytest.mark.xfail(strict=True, reason="nhrpctl has no reload yet")
+def test_a_reload_of_a_wrong_file_fails_with_its_errors_and_changes_nothing(up, spoke) -> None:
+    pid, before = spoke.unit.pid, time.time()
+    spoke.config_path.write_text('[interface.gre1]\nnetwork-id = "one"\n')
+    try:
+        assert spoke.unit.do("reload", check=False).returncode != 0
+    finally:
+        spoke.write_configuration()
+    said = " ".join(str(entry["MESSAGE"]) for entry in spoke.unit.journal(since=before))
+    assert "interface.gre1.network-id: " in said
+    assert spoke.unit.pid == pid
+    assert spoke.unit["SubState"] == "running"
+    assert spoke.ctl("show", "nhs")[0]["state"] == "up"
+
+
 def test_the_journal_has_lines_of_keys_and_values_with_their_levels(up, spoke) -> None:
     before = time.time()
     spoke.tunnel_down()
