@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.share is not None and inside():
         return _inside(arguments.share / "demo.svg", keep=arguments.keep)
+    output = arguments.directory / arguments.output
+    target = output if os.access(output, os.F_OK) else output.parent
+    if output.is_dir() or not os.access(target, os.W_OK):
+        print(f"tools/demo: {output} cannot be written: choose another --output", file=sys.stderr)
+        return 1
     print("Booting a kernel with mGRE …", flush=True)
     with tempfile.TemporaryDirectory(prefix="nhrpd-demo-") as share:
         argv = [sys.executable, "-m", "tools.demonstration", "--share", share]
@@ -44,7 +50,6 @@ def main() -> int:
         if status != 0:
             return status
         try:
-            output = arguments.directory / arguments.output
             shutil.copyfile(Path(share) / "demo.svg", output)
         except OSError as error:
             print(f"tools/demo: the drawing could not be brought out: {error}", file=sys.stderr)

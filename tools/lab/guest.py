@@ -44,6 +44,10 @@ mount -t tmpfs -o mode=0755 tmpfs /run && ip link set lo up || exit 125
 """
 
 
+# A user's PATH, and root's after a plain `su`, lacks what the lab calls, here and inside.
+os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+
+
 class LabUnavailableError(Exception):
     """No kernel for the lab; the message names what is missing."""
 
