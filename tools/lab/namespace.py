@@ -147,6 +147,16 @@ class Namespace:
         self._processes.append(process)
         return process
 
+    def bind(self, source: Path, target: Path) -> None:
+        """Has the processes in here see `source` where others see `target`, file or directory."""
+        where = Path(self.run("readlink", "-f", target).strip())
+        if source.is_dir():
+            self.run("mkdir", "-p", where)
+        else:
+            self.run("mkdir", "-p", where.parent)
+            self.run("sh", "-c", '[ -e "$1" ] || : > "$1"', "sh", where)
+        self.run("mount", "--bind", source, where)
+
     def ip(self, *commands: str) -> None:
         """Runs ip(8) commands, each without its leading `ip`, as one batch that must succeed."""
         self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
