@@ -168,6 +168,11 @@ class Charon:
             stop(self._process, signal.SIGKILL)
             self._process = None
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed."""
+        return self._process is not None
+
     def restart(self) -> None:
         """Stops and starts it."""
         self.stop()

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from tools.lab.capture import Capture
 from tools.lab.kernel import Neighbor, Route, iptables, read_neighbors, read_routes
 from tools.lab.namespace import Namespace, PingResult
+from tools.lab.resolver import RESOLVER_ADDRESS, Resolver
 
 TUNNEL = "gre1"
 UNDERLAY = "eth0"
@@ -231,12 +232,15 @@ class Lab:
     """One-way delay towards every node."""
     private_run: bool = False
     """Gives every node its own /run (two charons, for example)."""
+    static: bool = True
+    """Whether routes between the sites are static; else they are a routing protocol's business."""
     sample_rate: str = "4/minute"
     """How often the hub samples one pair of sources and destinations for redirection."""
     sample_masks: tuple[int, int] = (24, 24)
     nodes: list[Node] = field(default_factory=list)
     directory: Path = field(init=False)
     internet: Namespace = field(init=False)
+    _resolver: Resolver | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     LIVE: ClassVar[list[Lab]] = []
@@ -263,6 +267,15 @@ class Lab:
         finally:
             self._stack.close()
             self.nodes.clear()
+
+    @property
+    def resolver(self) -> Resolver:
+        """Returns the DNS server; it runs from the first use on."""
+        if self._resolver is None:
+            self.internet.ip(f"address add {RESOLVER_ADDRESS}/24 dev br0")
+            self._resolver = Resolver(self.internet, self.directory)
+            self._resolver.start()
+        return self._resolver
 
     @property
     def hubs(self) -> list[Node]:
@@ -316,6 +329,8 @@ class Lab:
     def static_routes(self, node: Node, *, towards: Node | None = None) -> list[str]:
         """Returns the ip(8) commands for a node's static routes, to all others or to one."""
         commands: list[str] = []
+        if not self.static:
+            return commands
         if self.phase == 2 and node.HOST_ADDRESS_ONLY:
             commands.append(f"route replace 10.255.255.0/24 dev {TUNNEL}")
         for other in [towards] if towards is not None else self.nodes:

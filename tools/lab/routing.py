@@ -1,0 +1,125 @@
+"""zebra and bgpd of a node, with the sample frr.conf."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.lab.guest import REPOSITORY
+from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
+
+FRR_DAEMONS = Path("/usr/lib/frr")
+SAMPLES = REPOSITORY / "etc"
+START_LIMIT_S = 30.0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Routing:
+    """FRR's zebra and bgpd of one node."""
+
+    namespace: Namespace
+    name: str
+    directory: Path
+    """The node's directory: logs."""
+    configuration: str = ""
+    """frr.conf, read at every start."""
+    _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
+
+    @property
+    def log_path(self) -> Path:
+        """Returns bgpd's log."""
+        return self.directory / "bgpd.log"
+
+    def start(self) -> None:
+        """Starts the daemons and gives them the configuration as frr.service does."""
+        run, etc = Path("/run/frr") / self.name, Path("/etc/frr") / self.name
+        self.namespace.run("mkdir", "-p", run, etc)
+        for file_name in ("vtysh.conf", "zebra.conf", "bgpd.conf"):
+            self.namespace.run("touch", etc / file_name)
+        self.namespace.run("tee", etc / "frr.conf", stdin=self.configuration)
+        self.namespace.run("chown", "-R", "frr:frr", run, etc)
+        for daemon in ("zebra", "bgpd"):
+            self._processes[daemon] = self.namespace.popen(
+                *(FRR_DAEMONS / daemon, "-N", self.name, "-f", etc / f"{daemon}.conf"),
+                *("--log", "stdout", "--log-level", "debugging"),
+                log=self.directory / f"{daemon}.log",
+            )
+            path = run / f"{daemon}.vty"
+            wait_until(
+                lambda path=path: self._answers(path),  # type: ignore[misc]
+                START_LIMIT_S,
+                f"{self.name}: {daemon} answers",
+            )
+        # Says what it does not know, line by line, and status 2 then.
+        self.namespace.run("vtysh", "-N", self.name, "-f", etc / "frr.conf")
+
+    def stop(self) -> None:
+        """Ends the daemons with SIGTERM: zebra takes BGP's routes out of the kernel."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the daemons with SIGKILL, if they run: routes stay in the kernel."""
+        self._end(signal.SIGKILL)
+
+    @property
+    def running(self) -> bool:
+        """Whether the daemons were started, and neither stopped nor killed."""
+        return bool(self._processes)
+
+    def vtysh(self, *commands: str) -> str:
+        """Runs commands in vtysh and returns their output."""
+        options = [word for command in commands for word in ("-c", command)]
+        return self.namespace.run("vtysh", "-N", self.name, *options)
+
+    def show(self, command: str) -> Any:
+        """Returns the parsed output of `show COMMAND json`."""
+        return json.loads(self.vtysh(f"show {command} json") or "{}")
+
+    def established(self, neighbor: str) -> bool:
+        """Whether the session with a neighbour is up."""
+        answer = self.show(f"ip bgp neighbors {neighbor}")
+        return bool(answer.get(neighbor, {}).get("bgpState") == "Established")
+
+    def prefixes(self) -> dict[str, str]:
+        """Returns BGP's best paths: prefix to next hop; `0.0.0.0` is the node itself."""
+        routes = self.show("ip bgp").get("routes", {})
+        return {
+            prefix: path["nexthops"][0]["ip"]
+            for prefix, paths in routes.items()
+            for path in paths
+            if path.get("bestpath")
+        }
+
+    def _answers(self, path: Path) -> bool:
+        for daemon, process in self._processes.items():
+            if process.poll() is not None:
+                log = (self.directory / f"{daemon}.log").read_text(errors="replace")
+                raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
+        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
+
+    def _end(self, how: signal.Signals) -> None:
+        for process in reversed(self._processes.values()):
+            stop(process, how)
+        self._processes.clear()
+
+
+def hub_configuration(tunnel: str, spokes: list[str]) -> str:
+    """Returns etc/frr-hub.conf for these tunnel addresses."""
+    text = (SAMPLES / "frr-hub.conf").read_text()
+    neighbors = "".join(f" neighbor {spoke} peer-group spokes-ibgp\n" for spoke in spokes)
+    text = re.sub(r"( neighbor [0-9.]+ peer-group spokes-ibgp\n)+", neighbors, text)
+    return text.replace("router-id 10.255.255.1", f"router-id {tunnel}")
+
+
+def spoke_configuration(tunnel: str, lan: str, hubs: list[str]) -> str:
+    """Returns etc/frr-spoke.conf for these tunnel addresses and this LAN."""
+    text = (SAMPLES / "frr-spoke.conf").read_text()
+    neighbors = "".join(f" neighbor {hub} peer-group hubs-ibgp\n" for hub in hubs)
+    text = re.sub(r"( neighbor [0-9.]+ peer-group hubs-ibgp\n)+", neighbors, text)
+    text = text.replace("router-id 10.255.255.2", f"router-id {tunnel}")
+    return text.replace("network 172.16.2.0/24", f"network {lan}")
