@@ -143,7 +143,7 @@ class Cache:
 
     def leads_to(self, nbma: Address) -> bool:
         """Tells whether some binding leads to an NBMA address."""
-        return nbma in self._per_nbma
+        return nbma in self._by_nbma
 
     def has_room(self, nbma: Address, now: float) -> bool:
         """Tells whether one more binding fits, and says so in a notice when not."""
