@@ -20,7 +20,7 @@ from nhrpd_py.core.config import Config
 Location: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Location, str]
 
-OF_LATER_VERSIONS = {"vici", "ipsec", "multicast-group"}
+OF_LATER_VERSIONS = {"multicast-group"}
 """Keys that are spoken for; to ignore one of them silently would mean clear text where a tunnel was
 asked for."""
 SYNTAX_PLACE = re.compile(
@@ -165,6 +165,7 @@ def _across_tables(document: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _within_ipsec(where, table)
     servers: dict[tuple[str, str], int] = {}
     mapped: dict[str, int] = {}
     family: tuple[str, str] | None = None
@@ -190,6 +191,25 @@ def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Pro
                     (*where, kind, at, "nbma"),
                     f"is {here}, but {family[1]} is {family[0]}: a tunnel has one underlay",
                 )
+
+
+def _within_ipsec(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """Who may claim what is decided by IKE identities, so it needs IPsec, and one source of truth."""
+    ipsec, rules = table.get("ipsec"), table.get("authorize")
+    if rules and ipsec is None:
+        yield (*where, "authorize"), f"needs [{_path((*where, 'ipsec'))}]: identities are IKE's"
+    if not isinstance(ipsec, dict):
+        return
+    by_certificate = ipsec.get("authorize") == "certificate"
+    if by_certificate and rules:
+        yield (
+            (*where, "ipsec", "authorize"),
+            f"certificate leaves no place for rules in {_path((*where, 'authorize'))}",
+        )
+    if by_certificate and "unlisted" in ipsec:
+        yield (*where, "ipsec", "unlisted"), "is for rules; the certificates list everybody"
+    if ipsec.get("profile") == ipsec.get("fallback-profile", ""):
+        yield (*where, "ipsec", "fallback-profile"), "is the profile itself"
 
 
 def _entries(table: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

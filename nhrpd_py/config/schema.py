@@ -14,23 +14,31 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from nhrpd_py.core.address import (
     Address,
+    Prefix,
     format_address,
     is_link_local,
     is_unicast,
     parse_address,
+    parse_prefix,
 )
 from nhrpd_py.core.config import (
     DEFAULT_HOLDING_TIME_S,
     MAX_HOLDING_TIME_S,
     MIN_HOLDING_TIME_S,
+    AuthorizeConfig,
+    AuthorizeRule,
     Config,
     DaemonConfig,
     InterfaceConfig,
+    IpsecConfig,
     MapConfig,
     NflogConfig,
     NhsConfig,
+    ProfileValue,
     RoutesConfig,
     Secret,
+    Unlisted,
+    ViciConfig,
 )
 
 MAX_INTERFACE_NAME = 15
@@ -38,6 +46,7 @@ MAX_SOCKET_PATH = 107
 """sun_path less its closing zero."""
 MAX_AUTHENTICATION = 8
 MAX_HOST_NAME = 253
+MAX_VICI_NAME = 64
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 ROUTE_PROTOCOLS_OF_OTHERS = {
     1: "ICMP redirects",
@@ -120,6 +129,56 @@ def route_protocol(value: int) -> int:
     return value
 
 
+def prefix(value: str) -> str:
+    """Accepts a network, or an address for a network of one; complains where host bits are set."""
+    try:
+        network = parse_prefix(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a prefix such as 10.1.0.0/16") from None
+    if "/" in value and parse_address(value.partition("/")[0]) != network.address:
+        raise ValueError(f"{value!r} has host bits set; the network is {network}")
+    return str(network)
+
+
+def connection_name(value: str) -> str:
+    """Accepts what VICI can carry as the name of a connection, and swanctl.conf as that of a section."""
+    if not 1 <= len(value) <= MAX_VICI_NAME or not value.isascii() or not value.isprintable():
+        raise ValueError(f"must have 1..{MAX_VICI_NAME} printable ASCII characters")
+    if any(c.isspace() or c in '{}#=:,."' for c in value):
+        raise ValueError(f"{value!r} cannot name a connection of swanctl.conf")
+    return value
+
+
+def identity(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("must be an IKE identity, such as spoke1.example.net or CN=spoke1")
+    return value
+
+
+def profile_section(section: object, path: str = "") -> dict[str, ProfileValue]:
+    """Reads a connection in the words of swanctl.conf, for VICI: yes and no for true and false, text for
+    numbers, lists as they are."""
+    if not isinstance(section, dict):
+        raise ValueError(f"{path} must be a table")  # noqa: TRY004 (pydantic takes ValueError)
+    return {
+        key: _profile_value(value, f"{path}.{key}".lstrip(".")) for key, value in section.items()
+    }
+
+
+def _profile_value(value: object, path: str) -> ProfileValue:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int() | str():
+            return str(value)
+        case list() if all(isinstance(each, str | int) for each in value):
+            return tuple(str(each) for each in value)
+        case dict():
+            return profile_section(value, path)
+        case _:
+            raise ValueError(f"{path} must be text, a number, true, false, a list or a table")
+
+
 def _station(text: str) -> Address:
     try:
         address = parse_address(text)
@@ -132,6 +191,9 @@ def _station(text: str) -> Address:
 
 HoldingTime = Annotated[int, AfterValidator(between(MIN_HOLDING_TIME_S, MAX_HOLDING_TIME_S))]
 NflogGroup = Annotated[int, AfterValidator(between(1, 65535))]
+PrefixText = Annotated[str, AfterValidator(prefix)]
+ConnectionName = Annotated[str, AfterValidator(connection_name)]
+Identity = Annotated[str, AfterValidator(identity)]
 StationAddress = Annotated[str, AfterValidator(station_address)]
 
 
@@ -173,6 +235,38 @@ class MapTable(Table):
         return MapConfig(protocol=parse_address(self.protocol), nbma=parse_address(self.nbma))
 
 
+class IpsecTable(Table):
+    profile: ConnectionName
+    fallback_profile: ConnectionName | None = None
+    peer_identity: Identity | None = None
+    authorize: Literal["rules", "certificate"] = "rules"
+    unlisted: Literal["allow", "deny"] | None = None
+
+    def value(self) -> IpsecConfig:
+        return IpsecConfig(
+            profile=self.profile,
+            fallback_profile=self.fallback_profile,
+            peer_identity=self.peer_identity,
+        )
+
+
+class AuthorizeTable(Table):
+    identity: Identity
+    protocol: list[PrefixText] | None = None
+    prefixes: list[PrefixText] | None = None
+
+    def value(self) -> AuthorizeRule:
+        return AuthorizeRule(
+            identity=self.identity,
+            protocol=_prefixes(self.protocol),
+            prefixes=_prefixes(self.prefixes),
+        )
+
+
+def _prefixes(texts: list[str] | None) -> tuple[Prefix, ...] | None:
+    return None if texts is None else tuple(map(parse_prefix, texts))
+
+
 class InterfaceTable(Table):
     network_id: Annotated[int, AfterValidator(between(1, 0xFFFFFFFF))]
     holding_time: HoldingTime = DEFAULT_HOLDING_TIME_S
@@ -183,6 +277,8 @@ class InterfaceTable(Table):
     authentication: Annotated[str, AfterValidator(secret)] | None = Field(default=None, repr=False)
     nhs: list[NhsTable] = []
     map: list[MapTable] = []
+    ipsec: IpsecTable | None = None
+    authorize: list[AuthorizeTable] = []
 
     def value(self, name: str) -> InterfaceConfig:
         password = self.authentication
@@ -197,6 +293,19 @@ class InterfaceTable(Table):
             authentication=None if password is None else Secret(password.encode()),
             nhs=tuple(nhs.value() for nhs in self.nhs),
             maps=tuple(entry.value() for entry in self.map),
+            ipsec=None if self.ipsec is None else self.ipsec.value(),
+            authorize=self._policy(),
+        )
+
+    def _policy(self) -> AuthorizeConfig:
+        """Where somebody is named, nobody else is let in unless that is said."""
+        if self.ipsec is None:
+            return AuthorizeConfig()
+        unlisted = self.ipsec.unlisted or ("deny" if self.authorize else "allow")
+        return AuthorizeConfig(
+            rules=tuple(rule.value() for rule in self.authorize),
+            unlisted=Unlisted(unlisted),
+            certificate=self.ipsec.authorize == "certificate",
         )
 
 
@@ -232,12 +341,22 @@ class RoutesTable(Table):
     metric: Annotated[int, AfterValidator(between(1, 0xFFFFFFFF))] = RoutesConfig().metric
 
 
+class ViciTable(Table):
+    socket: Annotated[str, AfterValidator(socket_path)] = ViciConfig().socket
+    swanctl_config: Annotated[str, AfterValidator(absolute_path)] = ViciConfig().swanctl_config
+
+
+Profile = Annotated[dict[str, Any], AfterValidator(profile_section)]
+
+
 class FileTable(Table):
     """The whole file."""
 
     daemon: DaemonTable = Field(default_factory=DaemonTable)
     nflog: NflogTable = NflogTable()
     routes: RoutesTable = RoutesTable()
+    vici: ViciTable = ViciTable()
+    profile: dict[ConnectionName, Profile] = {}
     interface: dict[Annotated[str, AfterValidator(interface_name)], InterfaceTable] = {}
 
     def value(self) -> Config:
@@ -245,6 +364,8 @@ class FileTable(Table):
             daemon=DaemonConfig(**self.daemon.model_dump()),
             nflog=NflogConfig(**self.nflog.model_dump()),
             routes=RoutesConfig(**self.routes.model_dump()),
+            vici=ViciConfig(**self.vici.model_dump()),
+            profiles=self.profile,
             interfaces={name: table.value(name) for name, table in self.interface.items()},
         )
 
@@ -262,6 +383,12 @@ def table_at(location: tuple[Any, ...]) -> type[Table] | None:
             return RoutesTable
         case ("interface", _):
             return InterfaceTable
+        case ("vici",):
+            return ViciTable
+        case ("interface", _, "ipsec"):
+            return IpsecTable
+        case ("interface", _, "authorize", int()):
+            return AuthorizeTable
         case ("interface", _, "nhs", int()):
             return NhsTable
         case ("interface", _, "map", int()):

@@ -106,6 +106,14 @@ class Circuits:
         failure = self._failures.get(remote)
         return failure.reason if failure is not None else None
 
+    def state(self, remote: Address) -> str:
+        """none | wanted | up | failed, as `show peers` has it."""
+        if not self.protected:
+            return "none"
+        if self.is_up(remote):
+            return "up"
+        return "failed" if remote in self._failures else "wanted"
+
     def objection_to_address(self, remote: Address, protocol: Address) -> str | None:
         """Why the peer at `remote` may not have a tunnel address."""
         return self.policy.objection_to_address(self.associations(remote), protocol)

@@ -1,11 +1,11 @@
 """The configuration in force as rows, in the words of its file. Secrets are not shown."""
 
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from nhrpd_py.core.address import format_address
-from nhrpd_py.core.config import Config, Secret
+from nhrpd_py.core.address import Prefix, format_address
+from nhrpd_py.core.config import AuthorizeConfig, Config, ProfileValue, Secret
 from nhrpd_py.core.rows import ConfigRow
 
 _FILE_KEYS = {"holding_time_s": "holding-time", "maps": "map"}
@@ -15,8 +15,10 @@ _FILE_KEYS = {"holding_time_s": "holding-time", "maps": "map"}
 def config_rows(config: Config, interface: str | None) -> Iterator[ConfigRow]:
     """One row a setting; with an interface, only its own."""
     if interface is None:
-        for section in ("daemon", "nflog", "routes"):
+        for section in ("daemon", "nflog", "routes", "vici"):
             yield from _rows(section, getattr(config, section))
+        for name, profile in config.profiles.items():
+            yield from _profile_rows(f"profile.{name}", profile)
     for name, each in config.interfaces.items():
         if interface in (None, name):
             yield from _rows(f"interface.{name}", each, skip=("name",))
@@ -27,15 +29,39 @@ def _rows(path: str, section: Any, skip: tuple[str, ...] = ()) -> Iterator[Confi
         value = getattr(section, field.name)
         if field.name in skip or value is None:
             # The one None that is a setting: an NHS whose address is to be learnt.
-            if field.name == "protocol":
+            if field.name == "protocol" and hasattr(section, "nbma"):
                 yield ConfigRow(path=f"{path}.protocol", value="dynamic")
             continue
         key = f"{path}.{_FILE_KEYS.get(field.name, field.name.replace('_', '-'))}"
-        if isinstance(value, tuple):
+        if isinstance(value, AuthorizeConfig):
+            yield from _authorize_rows(path, value)
+        elif isinstance(value, tuple) and all(is_dataclass(item) for item in value):
             for index, item in enumerate(value):
                 yield from _rows(f"{key}[{index}]", item)
+        elif is_dataclass(value) and not isinstance(value, Secret):
+            yield from _rows(key, value)
         else:
             yield ConfigRow(path=key, value=_text(value))
+
+
+def _authorize_rows(path: str, authorize: AuthorizeConfig) -> Iterator[ConfigRow]:
+    """The file has the rules beside `ipsec`, and how they are meant within it."""
+    if authorize == AuthorizeConfig():
+        return
+    kind = "certificate" if authorize.certificate else "rules"
+    yield ConfigRow(path=f"{path}.ipsec.authorize", value=kind)
+    if not authorize.certificate:
+        yield ConfigRow(path=f"{path}.ipsec.unlisted", value=authorize.unlisted)
+    for index, rule in enumerate(authorize.rules):
+        yield from _rows(f"{path}.authorize[{index}]", rule)
+
+
+def _profile_rows(path: str, section: Mapping[str, ProfileValue]) -> Iterator[ConfigRow]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _profile_rows(f"{path}.{key}", value)
+        else:
+            yield ConfigRow(path=f"{path}.{key}", value=_text(value))
 
 
 def _text(value: Any) -> str:
@@ -46,5 +72,9 @@ def _text(value: Any) -> str:
             return format_address(value)
         case bool():
             return "true" if value else "false"
+        case Prefix():
+            return str(value)
+        case tuple():
+            return ", ".join(map(_text, value))
         case _:
             return str(value)

@@ -26,9 +26,12 @@ class SendPacket:
 class Guard:
     """The GRE traffic that must never leave or enter in clear."""
 
-    key: int | None
+    input_key: int | None
+    output_key: int | None
     ipv6: bool
     """The underlay's family."""
+    underlay: str = ""
+    """The link that it comes and goes by, where known."""
 
 
 @dataclass(frozen=True, slots=True)

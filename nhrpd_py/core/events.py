@@ -37,6 +37,8 @@ class GreParameters:
     local: Address = b""
     remote: Address = b""
     key: int | None = None
+    """Of what comes in, which is also that of what goes out, but for odd tunnels."""
+    output_key: int | None = None
     ttl: int = 0
     """0: inherited from the inner packet."""
     ipv6: bool = False

@@ -122,7 +122,8 @@ class Interface:
         """What must never pass in clear; None where the tunnel is not protected, or there is none."""
         if self.gre is None or not self.circuits.protected:
             return None
-        return Guard(self.gre.key, self.gre.ipv6)
+        gre = self.gre
+        return Guard(gre.key, gre.output_key, gre.ipv6, self.underlay or "")
 
     @property
     def problem(self) -> str | None:

@@ -21,7 +21,7 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.core.servers import NhsState, Server
+from nhrpd_py.core.servers import NhsState, Registration, Server
 from nhrpd_py.core.state import SavedBinding, SavedState
 from nhrpd_py.core.station import Station
 from nhrpd_py.packet.iana import PacketType
@@ -190,13 +190,13 @@ def _binding_row(station: Station, binding: Binding, now: float) -> CacheRow:
         nat=binding.nat,
         unique=binding.unique,
         used=binding.used,
-        up=station.interface.opened,
-        authorized=True,
+        up=binding.programmed,
+        authorized=_objection(station, binding) is None,
         holding_time_s=binding.holding_time_s or None,
         expires_in_s=_left(binding.expires_at, now),
         age_s=round(now - binding.created_at, 3),
         mtu=binding.mtu or None,
-        identity=None,
+        identity=station.circuits.identity(binding.nbma),
     )
 
 
@@ -242,7 +242,7 @@ def _nhs_rows(instance: Instance, now: float) -> Iterator[NhsRow]:
                 state=each.state,
                 registered_for_s=round(now - each.up_since, 3) if is_up else None,
                 next_attempt_in_s=None if each.next_at is None else _left(each.next_at, now),
-                last_error=each.last_error,
+                last_error=each.last_error or _waiting(station, each),
                 requests_sent=each.requests_sent,
                 replies_received=each.replies_received,
             )
@@ -284,11 +284,11 @@ def _shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
             prefix=str(shortcut.prefix),
             via=format_address(shortcut.binding.protocol),
             nbma=format_address(shortcut.binding.nbma),
-            state="active",
+            state="active" if shortcut.binding.programmed else "incomplete",
             used=shortcut.binding.used,
             expires_in_s=_left(shortcut.expires_at, now),
             holding_time_s=shortcut.holding_time_s,
-            identity=None,
+            identity=station.circuits.identity(shortcut.binding.nbma),
         )
     for resolution in instance.resolver.resolutions.values():
         if resolution.trigger in (Trigger.REDIRECT, Trigger.OPERATOR):
@@ -307,24 +307,36 @@ def _shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
 
 
 def _peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
-    """One row for each NBMA address that we exchange packets with."""
+    """One row for each NBMA address that we exchange packets with, or want to."""
     station = instance.station
+    circuits = station.circuits
     errors = {each.nbma: each.last_error for each in instance.client.registrations()}
-    by_nbma: dict[Address, list[Binding]] = {nbma: [] for nbma in errors}
-    for binding in station.cache:
-        by_nbma.setdefault(binding.nbma, []).append(binding)
-    for nbma, bindings in by_nbma.items():
-        since = min((each.created_at for each in bindings), default=None)
+    for nbma in dict.fromkeys([*errors, *station.cache.nbma_addresses()]):
+        bindings = station.cache.of_nbma(nbma)
+        since = circuits.up_since(nbma)
+        if not circuits.protected:
+            since = min((each.created_at for each in bindings), default=None)
         yield PeerRow(
             interface=station.interface.name,
             nbma=format_address(nbma),
             local_nbma=format_address(station.interface.nbma) or None,
             protocol=tuple(format_address(each.protocol) for each in bindings),
-            ipsec="none",
-            identity=None,
+            ipsec=circuits.state(nbma),
+            identity=circuits.identity(nbma),
             up_for_s=None if since is None else round(now - since, 3),
-            last_error=errors.get(nbma),
+            last_error=circuits.problem(nbma) or errors.get(nbma),
         )
+
+
+def _objection(station: Station, binding: Binding) -> str | None:
+    return station.circuits.objection_to_address(binding.nbma, binding.protocol)
+
+
+def _waiting(station: Station, registration: Registration) -> str | None:
+    """Why a server that nothing is wrong with is not asked yet."""
+    if registration.state is NhsState.DOWN or station.circuits.is_up(registration.nbma):
+        return None
+    return station.circuits.problem(registration.nbma) or "waiting for the security association"
 
 
 def _traffic_rows(station: Station) -> Iterator[TrafficRow]:

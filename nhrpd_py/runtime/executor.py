@@ -14,6 +14,7 @@ from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
     Effect,
+    Guard,
     Halt,
     OpenInterface,
     ResolveName,
@@ -105,10 +106,8 @@ class Executor:
 
     def _open_interface(self, effect: OpenInterface) -> None:
         if effect.guard is not None:
-            key = effect.guard.key
-            tunnel = Tunnel(ipv6=effect.guard.ipv6, input_key=key, output_key=key)
             try:
-                self._guard.protect(effect.name, tunnel)
+                self._guard.protect(effect.name, _tunnel(effect.guard))
             except GuardError as error:
                 self._report([InterfaceRefused(effect.ifindex, str(error))])
                 return
@@ -130,3 +129,12 @@ class Executor:
 
     def _halt(self, _effect: Halt) -> None:
         self._halted = True
+
+
+def _tunnel(guard: Guard) -> Tunnel:
+    return Tunnel(
+        ipv6=guard.ipv6,
+        input_key=guard.input_key,
+        output_key=guard.output_key,
+        underlay=guard.underlay,
+    )

@@ -143,10 +143,12 @@ def _read_gre(info: Decoded | None) -> GreParameters | None:
     prefix = f"IFLA_{kind.upper()}_"
     # by its octets, for pyroute2 takes the flags of an ip6gre for a number in host order
     keyed = int.from_bytes(octets(gre, prefix + "IFLAGS")) & GRE_KEY
+    keyed_out = int.from_bytes(octets(gre, prefix + "OFLAGS")) & GRE_KEY
     return GreParameters(
         local=set_address(gre, prefix + "LOCAL"),
         remote=set_address(gre, prefix + "REMOTE"),
         key=number(gre, prefix + "IKEY") if keyed else None,
+        output_key=number(gre, prefix + "OKEY") if keyed_out else None,
         ttl=number(gre, prefix + "TTL"),
         ipv6=kind == "ip6gre",
         link=number(gre, prefix + "LINK"),

@@ -125,7 +125,9 @@ def test_an_interface_that_cannot_be_received_from_is_refused_with_the_reason() 
 
 def test_a_protected_tunnel_is_opened_after_its_guard_stands() -> None:
     world = World()
-    an_executor(world).execute([OpenInterface(5, "gre1", Guard(key=42, ipv6=False))])
+    an_executor(world).execute(
+        [OpenInterface(5, "gre1", Guard(input_key=42, output_key=42, ipv6=False))]
+    )
     tunnel = Tunnel(input_key=42, output_key=42)
     assert world.calls[:2] == [("protect", "gre1", tunnel), ("open", 5)]
 
@@ -133,7 +135,9 @@ def test_a_protected_tunnel_is_opened_after_its_guard_stands() -> None:
 def test_a_tunnel_whose_guard_does_not_stand_stays_closed() -> None:
     world = World()
     world.guard_error = GuardError("no clear-text guard: CAP_NET_ADMIN is missing")
-    effects: list[Effect] = [OpenInterface(5, "gre1", Guard(key=42, ipv6=False))]
+    effects: list[Effect] = [
+        OpenInterface(5, "gre1", Guard(input_key=42, output_key=42, ipv6=False))
+    ]
     an_executor(world).execute(effects)
     refusal = InterfaceRefused(5, "no clear-text guard: CAP_NET_ADMIN is missing")
     assert world.calls == [("report", [refusal])]
