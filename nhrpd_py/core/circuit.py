@@ -16,7 +16,7 @@ from nhrpd_py.core.associations import Associations
 from nhrpd_py.core.authorize import Policy
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.effects import DropSa, WantSa
+from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Association, PacketReceived
 from nhrpd_py.core.timers import TimerKey, TimerKind
 
@@ -154,6 +154,11 @@ class Circuits:
         if not wish.who:
             del self._wishes[remote]
             self._drop(remote)
+
+    def renew(self, remote: Address) -> None:
+        """Nothing comes through the circuit any more: the peer may have lost its end. Has it made anew."""
+        if self.protected and self.is_up(remote):
+            self._context.emit(EndSa(self.local, remote))
 
     def release_all(self) -> None:
         """The netdev is down or gone."""

@@ -112,6 +112,14 @@ class DropSa:
 
 
 @dataclass(frozen=True, slots=True)
+class EndSa:
+    """What SAs there are between two addresses carry nothing: end them without asking the peer. A wish stays."""
+
+    local: Address
+    remote: Address
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveName:
     """Look a host name up once; a `NameResolved` follows."""
 
@@ -143,6 +151,7 @@ Effect: TypeAlias = (
     | DropRoute
     | WantSa
     | DropSa
+    | EndSa
     | ResolveName
     | AnswerCommand
     | Halt

@@ -274,6 +274,10 @@ class Registrant:
             return
         if registration.last_error is None:
             registration.last_error = f"no answer to {LOST_AFTER} registration requests"
+        if (
+            registration.state is NhsState.UP
+        ):  # else this very SA never carried an answer, as the next will not
+            self._station.circuits.renew(registration.nbma)
         registration.state = NhsState.PROBE
         self._tell_down(registration, registration.last_error)
         self._hand_over(registration, now)

@@ -7,8 +7,16 @@ import pytest
 
 from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Afi
-from nhrpd_py.core.effects import DropNeighbor, Effect, ResolveName, SetNeighbor
-from nhrpd_py.core.events import AddressRemoved, NameResolved
+from nhrpd_py.core.config import IpsecConfig
+from nhrpd_py.core.effects import DropNeighbor, Effect, EndSa, ResolveName, SetNeighbor
+from nhrpd_py.core.events import (
+    AddressRemoved,
+    Association,
+    IpsecReady,
+    NameResolved,
+    SaGone,
+    SaInstalled,
+)
 from nhrpd_py.core.notices import ErrorReceived, NameUnresolved, NhsDown, NhsUp
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import of_entries
@@ -146,6 +154,21 @@ def test_server_that_was_up_stays_up_until_three_renewals_are_lost() -> None:
     # Its binding lives to the end of its holding time: the kernel may still get through.
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
     assert of(spoke.advance(60.0), DropNeighbor) == [DropNeighbor(GRE, HUB)]
+
+
+def test_an_sa_through_which_a_server_answers_no_more_is_ended_once() -> None:
+    spoke = a_spoke(2, registered=False, ipsec=IpsecConfig(profile="dmvpn"))
+    mine = Association(id=1, local=nbma(2), remote=HUB_NBMA, identity="hub1")
+    request = the_packet(spoke.give(IpsecReady("5.9.8", patched=False), SaInstalled(mine)))[1]
+    spoke.receive(a_registration_reply(request), HUB_NBMA)
+    effects = [effect for at in (20.0, 21.0, 23.0, 27.0) for effect in spoke.advance(at)]
+    assert of(effects, EndSa) == [EndSa(nbma(2), HUB_NBMA)]
+    # The next one may carry as little, if it is the server's daemon that is away: it stays.
+    spoke.give(SaGone(nbma(2), HUB_NBMA, 1, "ended"), now=27.1)
+    spoke.give(SaInstalled(replace(mine, id=2)), now=27.5)
+    assert states(spoke) == ["registering"]
+    effects = [effect for at in (28.5, 30.5, 34.5, 42.5) for effect in spoke.advance(at)]
+    assert (of(effects, EndSa), states(spoke)) == ([], ["probe"])
 
 
 def test_reply_to_a_server_given_up_brings_it_back() -> None:
