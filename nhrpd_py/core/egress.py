@@ -14,7 +14,7 @@ from nhrpd_py.core.cache import BindingType
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.prefixmap import PrefixMap
 from nhrpd_py.core.purge import PurgeSender
-from nhrpd_py.core.routing import Location, Routing, Where
+from nhrpd_py.core.routing import Routing, Where
 from nhrpd_py.core.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
@@ -65,22 +65,21 @@ class Egress:
         """The oldest first."""
         self._by_prefix: PrefixMap[dict[Key, Answer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
-    def request_received(
-        self, message: Message, location: Location, nbma_source: Address, now: float
-    ) -> None:
+    def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Answers a request whose target is here or behind us."""
         if not self._station.config.shortcut:
             self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
             return
-        if location.prefix is None:
+        prefix = self._routing.prefix_around(self._station, message.destination_protocol)
+        if prefix is None:
             # Behind a default route: true of everything, so it says nothing.
             self.refuse(message, CieCode.NO_BINDING, nbma_source)
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
         self._learn_requester(message, requester_nbma, now)
-        repeated = self._remember(message, location.prefix, requester_nbma, now)
+        repeated = self._remember(message, prefix, requester_nbma, now)
         entry = ClientInformation(
-            prefix_length=location.prefix.length,
+            prefix_length=prefix.length,
             holding_time_s=self._station.config.holding_time_s,
             nbma=self._station.interface.nbma,
             protocol=self._station.address,
@@ -91,7 +90,7 @@ class Egress:
             else requester_nbma
         )
         self._send(message, entry, nbma)
-        self._tell(message, requester_nbma, location.prefix, "")
+        self._tell(message, requester_nbma, prefix, "")
 
     def _is_reachable(self, nbma: Address) -> bool:
         """Tells whether an answer can go straight: with IPsec, the requester makes the SA when it has the answer."""
@@ -104,19 +103,20 @@ class Egress:
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
         """A route changed: takes back the answers about it that are no longer true."""
-        around = (
+        wider = (
             each
             for each in self._by_prefix.matches(prefix.address)
             if next(iter(each.values())).prefix.length < prefix.length
         )
-        for touched in [*self._by_prefix.inside(prefix), *around]:
+        for touched in [*self._by_prefix.inside(prefix), *wider]:
             for answer in list(touched.values()):
                 if answer.expires_at <= now:
                     self._forget(answer)
                     continue
                 location = self._routing.locate(self._station, answer.target)
                 is_here = location.where in (Where.HERE, Where.BEHIND_US)
-                if is_here and location.prefix == answer.prefix:
+                around = self._routing.prefix_around(self._station, answer.target)
+                if is_here and around == answer.prefix:
                     continue
                 self._forget(answer)
                 self._purges.send(answer.requester, answer.nbma, answer.prefix, now)

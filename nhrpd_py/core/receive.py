@@ -101,8 +101,7 @@ class Receiver:
             case PacketType.REGISTRATION_REQUEST:
                 instance.server.request_received(message, source, now)
             case PacketType.RESOLUTION_REQUEST:
-                here = self._routing.locate(station, message.destination_protocol)
-                instance.egress.request_received(message, here, source, now)
+                instance.egress.request_received(message, source, now)
             case PacketType.PURGE_REQUEST:
                 instance.purging.request_received(message, source, now)
             case PacketType.TRAFFIC_INDICATION:

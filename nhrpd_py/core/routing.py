@@ -39,8 +39,6 @@ class Location:
     """The station to speak through."""
     binding: Binding | None = None
     """NEXT_HOP: the peer."""
-    prefix: Prefix | None = None
-    """BEHIND_US, HERE: what may be said to be behind us around the address; None when nothing may."""
 
 
 class Routing:
@@ -67,7 +65,7 @@ class Routing:
     def locate(self, station: Station, address: Address, *, learnt: bool = False) -> Location:
         """Tells where an address is. `learnt`: bindings out of resolution count as next hops too."""
         if address in self._context.local_addresses:
-            return Location(Where.HERE, station, prefix=self._own_prefix(station, address))
+            return Location(Where.HERE, station)
         binding = usable(station, address, learnt=learnt)
         if binding is not None:
             return Location(Where.NEXT_HOP, station, binding)
@@ -76,14 +74,22 @@ class Routing:
             return Location(Where.NOWHERE, station)
         egress = self._stations.get((route.ifindex, station.afi))
         if egress is None or not self.same_cloud(station, egress):
-            return Location(
-                Where.BEHIND_US, station, prefix=self._egress_prefix(station, route.prefix, address)
-            )
+            return Location(Where.BEHIND_US, station)
         hop = route.gateway or address
         binding = usable(egress, hop, learnt=learnt)
         if binding is None:
             return Location(Where.UNRESOLVED, egress)
         return Location(Where.NEXT_HOP, egress, binding)
+
+    def prefix_around(self, station: Station, address: Address) -> Prefix | None:
+        """What may be said to be behind us around an address that is here or behind us; None when nothing may.
+
+        Looks at each route within the one that leads to the address: not for every packet.
+        """
+        if address in self._context.local_addresses:
+            return self._own_prefix(station, address)
+        route = self._context.ribs[station.afi].lookup(address)
+        return None if route is None else self._egress_prefix(station, route.prefix, address)
 
     def _own_prefix(self, station: Station, address: Address) -> Prefix:
         """What to say about an address of ours: its connected network where that is behind us, else itself."""

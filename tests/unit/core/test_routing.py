@@ -2,8 +2,9 @@
 
 import pytest
 
-from nhrpd_py.core.address import Afi, parse_prefix
+from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import LinkGone, RouteAdded
+from nhrpd_py.core.rib import Rib
 from nhrpd_py.core.routing import Where
 from tests.unit.core.stations import (
     GRE,
@@ -40,6 +41,13 @@ def locate(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = G
     return routing.locate(station, address, learnt=learnt)
 
 
+def prefix_around(node: Node, address: bytes) -> str:
+    routing = node.engine._routing
+    station = routing.station(GRE, Afi.IPV4)
+    assert station is not None
+    return str(routing.prefix_around(station, address))
+
+
 def where(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE) -> Where:
     return locate(node, address, learnt=learnt, ifindex=ifindex).where
 
@@ -52,20 +60,20 @@ def test_our_own_addresses_are_here_on_whatever_link() -> None:
 
 
 def test_address_of_ours_in_a_lan_stands_for_its_network() -> None:
-    assert locate(a_hub(), host(1, 1)).prefix == parse_prefix("172.16.1.0/24")
+    assert prefix_around(a_hub(), host(1, 1)) == "172.16.1.0/24"
 
 
 def test_address_of_ours_in_the_tunnel_stands_for_itself_whatever_route_covers_it() -> None:
     hub = a_hub(routes=[a_route("10.0.0.0/8", LAN, host(1, 254))])
-    assert locate(hub, HUB).prefix == parse_prefix("10.255.255.1/32")
+    assert prefix_around(hub, HUB) == "10.255.255.1/32"
 
 
 def test_address_of_ours_without_a_route_stands_for_itself() -> None:
     hub = a_hub()
     hub.give(an_address(LAN, ip("192.0.2.9"), 32))
-    assert locate(hub, ip("192.0.2.9")).prefix == parse_prefix("192.0.2.9/32")
+    assert prefix_around(hub, ip("192.0.2.9")) == "192.0.2.9/32"
     hub.give(RouteAdded(a_route("0.0.0.0/0", UNDERLAY, nbma(254))))
-    assert locate(hub, ip("192.0.2.9")).prefix == parse_prefix("192.0.2.9/32")
+    assert prefix_around(hub, ip("192.0.2.9")) == "192.0.2.9/32"
 
 
 def test_registered_client_is_a_next_hop_and_so_is_what_is_routed_over_it() -> None:
@@ -100,15 +108,15 @@ def test_network_behind_us_is_told_as_wide_as_it_is_true() -> None:
             a_route("172.20.64.0/18", 0),
         ]
     )
-    location = locate(hub, ip("172.20.5.1"))
-    assert location.where is Where.BEHIND_US
-    assert location.prefix == parse_prefix("172.20.0.0/18")
+    assert where(hub, ip("172.20.5.1")) is Where.BEHIND_US
+    assert prefix_around(hub, ip("172.20.5.1")) == "172.20.0.0/18"
 
 
 def test_default_route_behind_us_says_nothing() -> None:
     hub = a_hub(routes=[a_route("0.0.0.0/0", UNDERLAY, nbma(254))])
-    location = locate(hub, ip("8.8.8.8"))
-    assert (location.where, location.prefix) == (Where.BEHIND_US, None)
+    assert where(hub, ip("8.8.8.8")) is Where.BEHIND_US
+    assert prefix_around(hub, ip("8.8.8.8")) == "None"
+    assert prefix_around(a_hub(), ip("8.8.8.8")) == "None"
 
 
 def test_learnt_binding_is_a_next_hop_only_for_who_asks_for_it() -> None:
@@ -142,9 +150,16 @@ def test_other_tunnel_of_the_same_network_id_is_the_same_cloud() -> None:
 
 
 def test_other_tunnel_of_another_network_id_is_behind_us() -> None:
-    location = locate(two_clouds(2), host(3))
-    assert location.where is Where.BEHIND_US
-    assert location.prefix == parse_prefix("172.16.3.0/24")
+    assert where(two_clouds(2), host(3)) is Where.BEHIND_US
+    assert prefix_around(two_clouds(2), host(3)) == "172.16.3.0/24"
+
+
+def test_looking_an_address_up_does_not_look_at_the_routes_within(monkeypatch) -> None:
+    """Each forwarded or redirected packet walked the routing table for a prefix that nobody asked for."""
+    hub = a_hub()
+    monkeypatch.setattr(Rib, "inside", None)
+    assert where(hub, host(1)) is Where.BEHIND_US
+    assert where(hub, host(1, 1)) is Where.HERE
 
 
 def test_stations_without_a_link_have_no_place() -> None:
