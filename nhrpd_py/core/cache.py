@@ -94,6 +94,9 @@ class Follower(Protocol):
     def bound(self, protocol: Address) -> None:
         """An address is about to get a binding that had none."""
 
+    def withdrawn(self, protocol: Address) -> None:
+        """A binding stays, but its neighbour entry is about to go."""
+
 
 class Cache:
     """See the module."""
@@ -340,6 +343,8 @@ class Cache:
         """Takes route and neighbour back, where there are any; the binding stays, for when its circuit is up."""
         if not binding.programmed:
             return
+        if self.follower is not None:
+            self.follower.withdrawn(binding.protocol)
         binding.probing = binding.programmed = False
         if binding.routed:
             binding.routed = False

@@ -99,17 +99,19 @@ class ShortcutTable:
         return old
 
     def reassert(self, shortcut: Shortcut) -> None:
-        """Asks for its route anew."""
-        self._station.context.emit(
-            SetRoute(shortcut.prefix, self._station.interface.ifindex, shortcut.binding.protocol)
-        )
+        """Asks for its route anew; traffic stays on the routed path while the peer's circuit is not up."""
+        if shortcut.binding.programmed:
+            ifindex = self._station.interface.ifindex
+            self._station.context.emit(
+                SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol)
+            )
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""
         self._detach(shortcut)
         context = self._station.context
         context.timers.stop(self._key(shortcut.prefix))
-        if self._station.interface.opened:
+        if self._station.interface.opened and shortcut.binding.programmed:
             context.emit(DropRoute(shortcut.prefix, self._station.interface.ifindex))
         context.emit(
             ShortcutRemoved(
@@ -122,6 +124,12 @@ class ShortcutTable:
         shortcut = self._shortcuts.get(host_prefix(protocol))
         if shortcut is not None:
             self.remove(shortcut, "its address is known itself")
+
+    def withdrawn(self, protocol: Address) -> None:
+        """A peer's neighbour entry goes: so do the routes over it, until `reassert`. They led into nothing."""
+        for shortcut in self.of_peer(protocol):
+            ifindex = self._station.interface.ifindex
+            self._station.context.emit(DropRoute(shortcut.prefix, ifindex))
 
     def forget_binding(self, binding: Binding, reason: str) -> None:
         """Takes a binding out of the cache, after the shortcuts that lean on it."""
