@@ -10,7 +10,7 @@ import ipaddress
 import signal
 import struct
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -136,15 +136,21 @@ def _decode_frame(frame: bytes, time: float) -> Packet | None:
     udp_encapsulated = protocol == PROTOCOL_UDP and UDP_IKE_NAT in struct.unpack(
         "!HH", payload[:4].ljust(4, b"\0")
     )
-    plain = Packet(
+    is_esp = protocol == PROTOCOL_ESP or (udp_encapsulated and payload[8:12] != bytes(4))
+    packet = Packet(
         time=time,
         outer_source=source,
         outer_destination=destination,
-        is_esp=protocol == PROTOCOL_ESP or (udp_encapsulated and payload[8:12] != bytes(4)),
+        is_esp=is_esp,
         payload=payload,
     )
-    if protocol != PROTOCOL_GRE or len(payload) < 4:
-        return plain
+    return decode_gre(packet, payload) if protocol == PROTOCOL_GRE else packet
+
+
+def decode_gre(packet: Packet, payload: bytes) -> Packet:
+    """Returns the packet with what its GRE header and content say; unchanged where that is no GRE."""
+    if len(payload) < 4:
+        return packet
     flags, inner_type = struct.unpack_from("!HH", payload)
     at = 4 + (4 if flags & GRE_CHECKSUM else 0)
     key = int.from_bytes(payload[at : at + 4], "big") if flags & GRE_KEY else None
@@ -152,10 +158,8 @@ def _decode_frame(frame: bytes, time: float) -> Packet | None:
     content = payload[at:]
     inner = _addresses(inner_type, content)
     is_nhrp = inner_type == NHRP_TYPE and len(content) > NHRP_TYPE_OFFSET
-    return Packet(
-        time=time,
-        outer_source=source,
-        outer_destination=destination,
+    return replace(
+        packet,
         inner_source=inner[0] if inner else None,
         inner_destination=inner[1] if inner else None,
         nhrp_type=content[NHRP_TYPE_OFFSET] if is_nhrp else None,

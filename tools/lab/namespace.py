@@ -64,6 +64,31 @@ class PingResult:
 
 
 @dataclass(slots=True, eq=False)
+class RunningPing:
+    """A ping that goes on."""
+
+    _process: subprocess.Popen[Any]
+
+    def finish(self) -> PingResult:
+        """Ends it as Ctrl-C does, and returns what it counted."""
+        self._process.send_signal(signal.SIGINT)
+        output, _ = self._process.communicate(timeout=STOP_LIMIT_S)
+        counted = _counted(output.decode(errors="replace"))
+        if counted is None:
+            raise CommandFailedError(f"ping told nothing: {output!r}")
+        return counted
+
+
+def _counted(output: str) -> PingResult | None:
+    """What ping's last lines say."""
+    for line in output.splitlines():
+        if "packets transmitted" in line:
+            words = line.split()
+            return PingResult(int(words[0]), int(words[3]), output)
+    return None
+
+
+@dataclass(slots=True, eq=False)
 class Namespace:
     """One network namespace; a context manager."""
 
@@ -194,11 +219,17 @@ class Namespace:
         if source is not None:
             options += ["-I", source]
         output = self.run("ping", *options, destination, check=False)
-        for line in output.splitlines():
-            if "packets transmitted" in line:
-                words = line.split()
-                return PingResult(int(words[0]), int(words[3]), output)
-        return PingResult(count, 0, output)
+        return _counted(output) or PingResult(count, 0, output)
+
+    def start_ping(
+        self, destination: str, *, interval_s: float = 0.02, source: str | None = None
+    ) -> RunningPing:
+        """Pings until `RunningPing.finish`: traffic while something happens."""
+        options = ["-n", "-i", f"{interval_s:g}", "-W", "2"]
+        if source is not None:
+            options += ["-I", source]
+        process = self.popen("ping", *options, destination, stdout=subprocess.PIPE)
+        return RunningPing(process)
 
 
 def stop(
