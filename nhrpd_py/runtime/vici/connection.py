@@ -1,0 +1,311 @@
+"""A connection to charon's VICI socket: frames, requests in turn, streamed answers, events.
+
+Of the `vici` package only the codec is used (`vici.protocol`), which knows no sockets. Requests and
+events go by connections of their own, so that an answer never has to be told from what happens
+meanwhile. A request that is cancelled or has no answer in time closes its connection: whose answer
+the next one is could not be known.
+"""
+
+import contextlib
+import errno
+import struct
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import trio
+from vici.exception import DeserializationException
+from vici.protocol import Message, Packet
+
+FRAME_LIMIT = 512 * 1024
+"""Octets. charon closes the connection over a longer frame, and sends none."""
+CONNECT_DEADLINE_S = 3.0
+COMMAND_DEADLINE_S = 5.0
+STREAM_DEADLINE_S = 15.0
+STREAM_LIMIT = 65536
+"""Items of one streamed answer."""
+BACKLOG_LIMIT = 4096
+"""Events that may come between two registrations."""
+LENGTH = struct.Struct("!I")
+READ_SIZE = 65536
+
+Section: TypeAlias = Mapping[str, Any]
+"""A decoded message: name to octets, list of octets, or section."""
+
+
+class ViciError(Exception):
+    """charon cannot be reached, or said no; a sentence for people."""
+
+
+class ViciLostError(ViciError):
+    """The connection is no more, or never was."""
+
+
+class ViciRefusedError(ViciError):
+    """charon answered, and refused; the connection is well."""
+
+
+def text(value: object, otherwise: str = "") -> str:
+    """A value as text; `otherwise` for what is missing, a list or a section."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else otherwise
+
+
+def number(value: object) -> int:
+    """A value as a number, 0 for what is none."""
+    try:
+        return int(text(value, "0"), 10)
+    except ValueError:
+        return 0
+
+
+def sections(message: Section) -> list[tuple[str, Section]]:
+    """The sections of a message with their names."""
+    return [(name, value) for name, value in message.items() if isinstance(value, Mapping)]
+
+
+def encode(message: Section) -> bytes:
+    """Raises ViciError for what VICI cannot carry."""
+    try:
+        return bytes(Message.serialize(message))
+    except (struct.error, UnicodeError) as error:
+        raise ViciRefusedError(f"a name or value is too long for VICI ({error})") from error
+
+
+def decode(stream: Any) -> Section:
+    """Raises ViciLostError for what is no message."""
+    try:
+        decoded: Section = Message.deserialize(stream)
+    except (struct.error, DeserializationException, UnicodeError) as error:
+        raise ViciLostError(f"charon sent a malformed message ({error})") from error
+    return decoded
+
+
+class Frames:
+    """Length-prefixed packets over a stream."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+
+    async def send(self, packet: bytes) -> None:
+        """Raises ViciLostError, and ViciRefusedError for a packet that is too long."""
+        if len(packet) > FRAME_LIMIT:
+            raise ViciRefusedError(f"a message of {len(packet)} octets is too long for VICI")
+        try:
+            await self._stream.send_all(LENGTH.pack(len(packet)) + packet)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ViciLostError("charon closed the connection") from error
+
+    async def receive(self) -> bytes:
+        """Raises ViciLostError at the end of the stream, and for a frame that is too long."""
+        (length,) = LENGTH.unpack(await self._take(LENGTH.size))
+        if not 0 < length <= FRAME_LIMIT:
+            raise ViciLostError(f"charon sent a frame of {length} octets")
+        return await self._take(length)
+
+    async def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            try:
+                octets = await self._stream.receive_some(READ_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise ViciLostError("charon closed the connection") from error
+            if not octets:
+                raise ViciLostError("charon closed the connection")
+            self._buffer += octets
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def dial(path: str) -> trio.SocketStream:
+    """Raises ViciLostError with what is wrong with the socket and what mends it."""
+    try:
+        with trio.fail_after(CONNECT_DEADLINE_S):
+            return await trio.open_unix_socket(path)
+    except trio.TooSlowError as error:
+        raise ViciLostError(f"{path}: charon takes no connection (is it stuck?)") from error
+    except (OSError, ValueError) as error:
+        raise ViciLostError(f"{path}: {_hint(error)}") from error
+
+
+def _hint(error: Exception) -> str:
+    match getattr(error, "errno", None):
+        case errno.ENOENT:
+            return "no such socket: strongSwan does not run (systemctl start strongswan)"
+        case errno.ECONNREFUSED:
+            return "nobody listens: strongSwan has stopped (systemctl start strongswan)"
+        case errno.EACCES | errno.EPERM:
+            return (
+                "permission denied: let the daemon's group have the socket"
+                " (charon.group in strongswan.conf)"
+            )
+        case errno.ENOTSOCK | errno.EPROTOTYPE:
+            return "is no socket of charon's"
+        case _:
+            return str(getattr(error, "strerror", None) or error)
+
+
+class Connection:
+    """Requests of several tasks, one after the other, or events for one task."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._frames = Frames(stream)
+        self._lock = trio.Lock()
+        self._backlog: deque[tuple[str, Section]] = deque()
+        self.closed = False
+
+    @classmethod
+    async def open(cls, path: str) -> "Connection":
+        """Raises ViciLostError."""
+        return cls(await dial(path))
+
+    async def aclose(self) -> None:
+        self.closed = True
+        with trio.CancelScope(shield=True), trio.move_on_after(1):
+            await self._frames.aclose()
+
+    async def request(
+        self, command: str, message: Section | None = None, deadline_s: float = COMMAND_DEADLINE_S
+    ) -> Section:
+        """Raises ViciRefusedError when charon answers `success: no`, and ViciLostError."""
+        packet = Packet.request(command, encode(message or {}))
+        async with self._turn(command, deadline_s):
+            answer = await self._ask(packet, command, None)
+        return _checked(answer, command)
+
+    async def stream(
+        self, command: str, event: str, message: Section | None = None
+    ) -> list[Section]:
+        """All items of a streamed answer. Raises ViciRefusedError and ViciLostError."""
+        packet = Packet.request(command, encode(message or {}))
+        items: list[Section] = []
+        async with self._turn(command, STREAM_DEADLINE_S):
+            if not await self._register(event):
+                raise ViciRefusedError(f"charon knows no {event}")
+            answer = await self._ask(packet, command, (event, items))
+            await self._send_and_wait(Packet.unregister_event(event))
+        _checked(answer, command)
+        return items
+
+    async def register(self, event: str) -> bool:
+        """Asks for an event; False where charon does not know it. Raises ViciLostError."""
+        async with self._turn(f"registration of {event}", COMMAND_DEADLINE_S):
+            return await self._register(event)
+
+    async def unregister(self, event: str) -> None:
+        async with self._turn(f"registration of {event}", COMMAND_DEADLINE_S):
+            await self._send_and_wait(Packet.unregister_event(event))
+
+    async def next_event(self) -> tuple[str, Section]:
+        """Waits for what was registered, for as long as it takes. Raises ViciLostError."""
+        if self._backlog:
+            await trio.lowlevel.checkpoint()
+            return self._backlog.popleft()
+        while True:
+            packet = _parse(await self._frames.receive())
+            if packet.response_type == Packet.EVENT:
+                return text(packet.event_type), decode(packet.payload)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, what: str, deadline_s: float) -> Any:
+        """One request at a time; whatever interrupts it ends the connection."""
+        async with self._lock:
+            if self.closed:
+                raise ViciLostError("the connection to charon is closed")
+            try:
+                with trio.fail_after(deadline_s):
+                    yield
+            except trio.TooSlowError as error:
+                await self.aclose()
+                raise ViciLostError(f"charon did not answer {what} in {deadline_s:g} s") from error
+            except ViciRefusedError:
+                raise
+            except BaseException:
+                await self.aclose()
+                raise
+
+    async def _register(self, event: str) -> bool:
+        answer = await self._send_and_wait(Packet.register_event(event))
+        return answer == int(Packet.EVENT_CONFIRM)
+
+    async def _send_and_wait(self, packet: bytes) -> int:
+        """Has a registration confirmed; returns the type of the answer."""
+        await self._frames.send(packet)
+        while True:
+            answer = _parse(await self._frames.receive())
+            if answer.response_type in {Packet.EVENT_CONFIRM, Packet.EVENT_UNKNOWN}:
+                return int(answer.response_type)
+            self._keep(answer)
+
+    async def _ask(
+        self, packet: bytes, command: str, items: tuple[str, list[Section]] | None
+    ) -> Section:
+        await self._frames.send(packet)
+        while True:
+            answer = _parse(await self._frames.receive())
+            if answer.response_type == Packet.CMD_RESPONSE:
+                return decode(answer.payload)
+            if answer.response_type == Packet.CMD_UNKNOWN:
+                raise ViciRefusedError(f"charon knows no command {command}")
+            if items is not None and answer.response_type == Packet.EVENT:
+                event, collected = items
+                if text(answer.event_type) == event:
+                    if len(collected) >= STREAM_LIMIT:
+                        raise ViciLostError(f"more than {STREAM_LIMIT} answers to {command}")
+                    collected.append(decode(answer.payload))
+                    continue
+            self._keep(answer)
+
+    def _keep(self, packet: Any) -> None:
+        """An event that comes in between; it must not be lost."""
+        if packet.response_type != Packet.EVENT:
+            raise ViciLostError(f"charon sent an unexpected packet of type {packet.response_type}")
+        if len(self._backlog) >= BACKLOG_LIMIT:
+            raise ViciLostError("too many events")
+        self._backlog.append((text(packet.event_type), decode(packet.payload)))
+
+
+def _parse(frame: bytes) -> Any:
+    try:
+        return Packet.parse(frame)
+    except struct.error as error:
+        raise ViciLostError(f"charon sent a malformed packet ({error})") from error
+
+
+def _checked(answer: Section, command: str) -> Section:
+    if text(answer.get("success"), "yes") != "yes":
+        raise ViciRefusedError(text(answer.get("errmsg")) or f"charon refused {command}")
+    return answer
+
+
+class Commands:
+    """The connection for commands, opened when it is needed and anew when it broke."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._connection: Connection | None = None
+        self._opening = trio.Lock()
+
+    async def request(self, command: str, message: Section | None = None) -> Section:
+        """Raises ViciError."""
+        return await (await self._open()).request(command, message)
+
+    async def stream(
+        self, command: str, event: str, message: Section | None = None
+    ) -> Sequence[Section]:
+        """Raises ViciError."""
+        return await (await self._open()).stream(command, event, message)
+
+    async def aclose(self) -> None:
+        if self._connection is not None:
+            await self._connection.aclose()
+            self._connection = None
+
+    async def _open(self) -> Connection:
+        async with self._opening:
+            if self._connection is None or self._connection.closed:
+                self._connection = await Connection.open(self.path)
+            return self._connection

@@ -1,0 +1,113 @@
+"""The template as the real swanctl reads it, and swanctls that misbehave."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from nhrpd_py.runtime.vici.tap import Templates, read_template
+
+pytestmark = pytest.mark.skipif(shutil.which("swanctl") is None, reason="no swanctl here")
+
+CONNECTION = """
+connections {
+  base { version = 2
+    proposals = aes256-sha512-ecp384, aes128-sha256-x25519 }
+  dmvpn : connections.base {
+    local { auth = psk
+      id = "spoke1.vpn.example" }
+    remote { auth = psk }
+    children { dmvpn { mode = transport
+      local_ts = dynamic[gre] } }
+  }
+}
+"""
+
+
+async def test_all_connections_come_as_charon_would_get_them(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "a.conf").write_text(CONNECTION)
+    (tmp_path / "swanctl.conf").write_text("include conf.d/*.conf\n")
+    template = await read_template(str(tmp_path / "swanctl.conf"))
+    assert template.problem is None
+    assert set(template.connections) == {"base", "dmvpn"}
+    dmvpn = template.connections["dmvpn"]
+    assert dmvpn["proposals"] == [b"aes256-sha512-ecp384", b"aes128-sha256-x25519"]
+    assert dmvpn["local"] == {"auth": b"psk", "id": b"spoke1.vpn.example"}
+    assert dmvpn["children"]["dmvpn"]["local_ts"] == [b"dynamic[gre]"]
+
+
+async def test_certificates_come_with_it_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "swanctl.conf"
+    config.write_text("connections { a { local { certs = me.pem\n } }\n b { version = 2\n } }\n")
+    template = await read_template(str(config))
+    assert template.problem is not None
+    assert "me.pem" in template.problem
+    assert "No such file" in template.problem
+    assert set(template.connections) == {"b"}
+    (tmp_path / "x509").mkdir()
+    (tmp_path / "x509" / "me.pem").write_bytes(b"the certificate")
+    template = await read_template(str(config))
+    assert template.connections["a"]["local"]["certs"] == [b"the certificate"]
+
+
+async def test_a_syntax_error_is_told_in_the_words_of_swanctl(tmp_path: Path) -> None:
+    config = tmp_path / "swanctl.conf"
+    config.write_text("connections {\n  dmvpn = = {\n")
+    template = await read_template(str(config))
+    assert template.connections == {}
+    assert template.problem is not None
+    assert "syntax error" in template.problem
+    assert str(config) in template.problem
+
+
+async def test_a_mended_file_is_read_again_by_itself(tmp_path: Path) -> None:
+    config = tmp_path / "swanctl.conf"
+    now = [0.0]
+    templates = Templates(str(config), clock=lambda: now[0])
+    missing = await templates.get()
+    assert missing.problem is not None
+    config.write_text(CONNECTION)
+    now[0] += 2.1
+    assert "dmvpn" in (await templates.get()).connections
+    reads = templates.reads
+    now[0] += 2.1
+    await templates.get()
+    assert templates.reads == reads  # nothing changed
+    config.write_text(CONNECTION.replace("dmvpn", "other"))
+    now[0] += 2.1
+    assert "other" in (await templates.get()).connections
+
+
+def script(path: Path, body: str) -> str:
+    path.write_text(f"#!{sys.executable}\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+async def test_a_swanctl_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nhrpd_py.runtime.vici.tap.DEADLINE_S", 1.0)
+    pid = tmp_path / "pid"
+    body = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    template = await read_template("/x", script(tmp_path / "swanctl", body))
+    assert template.problem is not None
+    assert "did not end within 1 s" in template.problem
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+async def test_endless_complaints_are_cut(tmp_path: Path) -> None:
+    body = "import sys\nsys.stderr.write('no\\n' * 1000000)\nsys.exit(3)"
+    template = await read_template("/x", script(tmp_path / "swanctl", body))
+    assert template.problem is not None
+    assert len(template.problem) < 2000
+
+
+async def test_no_swanctl_at_all(tmp_path: Path) -> None:
+    template = await read_template("/x", str(tmp_path / "none"))
+    assert template.problem is not None
+    assert "install strongswan-swanctl" in template.problem
