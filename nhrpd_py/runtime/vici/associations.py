@@ -1,0 +1,297 @@
+"""The CHILD_SAs of the daemon's profiles, told from charon's events and lists. No IO.
+
+Names of connections mean nothing: whoever initiates, the other end has the SA under the name of
+another connection. What counts is the name of the child, and the pair of addresses of its IKE_SA.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from nhrpd_py.core.address import Address, Prefix, format_address, parse_address
+from nhrpd_py.core.events import Association, Event, SaFailed, SaGone, SaInstalled
+from nhrpd_py.runtime.vici.connection import Section, number, sections, text
+
+LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
+TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
+ROW_LIMIT = 65536
+TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
+
+Pair: TypeAlias = tuple[Address, Address]
+"""Our outer address and the peer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A CHILD_SA that is installed."""
+
+    id: int
+    """As the engine has it: charon's uniqueid, unless one of an earlier charon still has that."""
+    unique_id: int
+    ike_id: int
+    local: Address
+    remote: Address
+    identity: str
+    spi_in: str
+    spi_out: str
+    address_blocks: tuple[Prefix, ...] | None = None
+
+    @property
+    def pair(self) -> Pair:
+        return self.local, self.remote
+
+    @property
+    def association(self) -> Association:
+        return Association(
+            id=self.id,
+            local=self.local,
+            remote=self.remote,
+            identity=self.identity,
+            address_blocks=self.address_blocks,
+        )
+
+
+Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
+"""Address blocks of a peer, by its identity and what certificate the event had (or none)."""
+
+
+class AssociationTable:
+    """See the module. `names` are the children that count."""
+
+    def __init__(self, blocks: Blocks = lambda _identity, _certificate: None) -> None:
+        self.names: Collection[str] = ()
+        self._blocks = blocks
+        self._children: dict[int, Child] = {}
+        """By charon's uniqueid."""
+        self._orphans: dict[int, Child] = {}
+        """By our id: charon knows them no more, their kernel states may carry traffic still."""
+        self.ignored = 0
+        """Events that could not be understood, and children beyond the limit."""
+
+    # What is.
+
+    def children(self, pair: Pair | None = None) -> list[Child]:
+        return [each for each in self._children.values() if pair is None or each.pair == pair]
+
+    def is_up(self, pair: Pair) -> bool:
+        """Tells whether charon has a CHILD_SA between two addresses."""
+        return any(each.pair == pair for each in self._children.values())
+
+    def orphans(self) -> list[Child]:
+        return list(self._orphans.values())
+
+    # What happens.
+
+    def happened(self, event: str, message: Section) -> list[Event]:
+        """Takes in one event of charon's."""
+        try:
+            match event:
+                case "child-updown":
+                    return list(self._child_updown(message))
+                case "child-rekey":
+                    return list(self._child_rekey(message))
+                case "ike-updown":
+                    return list(self._ike_updown(message))
+                case "ike-rekey":
+                    self._ike_rekey(message)
+                case "ike-update":
+                    return list(self._ike_update(message))
+                case _:
+                    pass
+        except ValueError:  # an address that is none
+            self.ignored += 1
+        return []
+
+    def _child_updown(self, message: Section) -> Iterator[Event]:
+        for _, ike in sections(message):
+            for _, child in children_of(ike):
+                if text(message.get("up")) == "yes":
+                    yield from self._add(ike, child)
+                else:
+                    yield from self._remove(number(child.get("uniqueid")), _down_reason(ike, child))
+
+    def _child_rekey(self, message: Section) -> Iterator[Event]:
+        for _, ike in sections(message):
+            for _, both in children_of(ike):
+                old, new = both.get("old"), both.get("new")
+                if isinstance(new, Mapping):
+                    yield from self._add(ike, new)
+                if isinstance(old, Mapping):
+                    yield from self._remove(number(old.get("uniqueid")), "rekeyed")
+
+    def _ike_updown(self, message: Section) -> Iterator[Event]:
+        if text(message.get("up")) == "yes":
+            return
+        for _, ike in sections(message):
+            ike_id = number(ike.get("uniqueid"))
+            for each in [each for each in self._children.values() if each.ike_id == ike_id]:
+                yield from self._remove(each.unique_id, _ike_reason(ike))
+
+    def _ike_rekey(self, message: Section) -> None:
+        for _, both in sections(message):
+            old, new = (dict(both).get(key) for key in ("old", "new"))
+            if isinstance(old, Mapping) and isinstance(new, Mapping):
+                before, after = number(old.get("uniqueid")), number(new.get("uniqueid"))
+                for key, each in self._children.items():
+                    if each.ike_id == before:
+                        self._children[key] = replace(each, ike_id=after)
+
+    def _ike_update(self, message: Section) -> Iterator[Event]:
+        for _, ike in sections(message):
+            ike_id = number(ike.get("uniqueid"))
+            for key, each in list(self._children.items()):
+                if each.ike_id != ike_id:
+                    continue
+                moved = replace(
+                    each,
+                    local=parse_address(text(message.get("local-host"))),
+                    remote=parse_address(text(message.get("remote-host"))),
+                )
+                if moved.pair != each.pair:
+                    self._children[key] = moved
+                    yield SaInstalled(moved.association)
+                    yield SaGone(each.local, each.remote, each.id, f"now at {_at(moved)}")
+
+    def _add(self, ike: Section, child: Section) -> Iterator[Event]:
+        row = self._read(ike, child)
+        if row is None:
+            return
+        if text(child.get("mode")).upper() not in TRANSPORT_MODES:
+            reason = f"the SA of {row.identity} {TUNNEL_MODE}"
+            yield SaFailed(local=row.local, remote=row.remote, reason=reason, retry_in_s=0.0)
+            return
+        known = self._children.get(row.unique_id)
+        if known is not None and _same(known, row):
+            self._children[row.unique_id] = replace(known, ike_id=row.ike_id)
+            return
+        if known is None and len(self._children) >= ROW_LIMIT:
+            self.ignored += 1
+            return
+        if known is not None:
+            # An earlier charon's; its number must stay free as long as the engine has it.
+            self._orphans[known.id] = known
+        for each in self._orphans.values():
+            if each.unique_id == row.unique_id and _same(each, row):
+                del self._orphans[each.id]
+                self._children[row.unique_id] = replace(each, ike_id=row.ike_id)
+                return
+        row = replace(row, id=self._free_id(row.unique_id))
+        self._children[row.unique_id] = row
+        yield SaInstalled(row.association)
+        for each in [each for each in self._orphans.values() if each.pair == row.pair]:
+            yield self._forget(each, "replaced after charon was restarted")
+
+    def _read(self, ike: Section, child: Section) -> Child | None:
+        if text(child.get("name")) not in self.names or text(child.get("state")) not in LIVE_STATES:
+            return None
+        identity = text(ike.get("remote-eap-id")) or text(ike.get("remote-id"))
+        certificate = ike.get("remote-cert-data")
+        return Child(
+            id=0,
+            unique_id=number(child.get("uniqueid")),
+            ike_id=number(ike.get("uniqueid")),
+            local=parse_address(text(ike.get("local-host"))),
+            remote=parse_address(text(ike.get("remote-host"))),
+            identity=identity,
+            spi_in=text(child.get("spi-in")),
+            spi_out=text(child.get("spi-out")),
+            address_blocks=self._blocks(
+                identity, certificate if isinstance(certificate, bytes) else b""
+            ),
+        )
+
+    def _free_id(self, unique_id: int) -> int:
+        """charon counts from 1 again after a restart."""
+        taken = {each.id for each in self._children.values()} | set(self._orphans)
+        identifier = unique_id
+        while identifier in taken:
+            identifier += 1 << 32
+        return identifier
+
+    def _remove(self, unique_id: int, reason: str) -> Iterator[Event]:
+        child = self._children.pop(unique_id, None)
+        if child is not None:
+            yield SaGone(child.local, child.remote, child.id, reason)
+
+    def _forget(self, orphan: Child, reason: str) -> Event:
+        del self._orphans[orphan.id]
+        return SaGone(orphan.local, orphan.remote, orphan.id, reason)
+
+    # What a list tells.
+
+    def listed(self, ikes: Iterable[Section]) -> list[Event]:
+        """Takes in all IKE_SAs at a connect; what is missing is an orphan from now on."""
+        self.orphan_all()
+        events: list[Event] = []
+        for ike in ikes:
+            for _, child in children_of(ike):
+                try:
+                    events.extend(self._add(ike, child))
+                except ValueError:
+                    self.ignored += 1
+        return events
+
+    def missing(self, ikes: Iterable[Section], asked_of: Collection[int]) -> list[Event]:
+        """Removes, of the children that were there when charon was asked, those that it has not."""
+        there = {
+            number(child.get("uniqueid"))
+            for ike in ikes
+            for _, child in children_of(ike)
+            if text(child.get("state")) in LIVE_STATES
+        }
+        events: list[Event] = []
+        for unique_id in set(asked_of) - there:
+            events.extend(self._remove(unique_id, "charon has it no more"))
+        return events
+
+    def orphan_all(self) -> None:
+        """charon is gone, and with it its numbers."""
+        self._orphans.update({each.id: each for each in self._children.values()})
+        self._children.clear()
+
+    def bury(self, dead: Callable[[Child], str | None]) -> list[Event]:
+        """Gives up the orphans that `dead` has a reason for."""
+        return [
+            self._forget(each, reason)
+            for each in list(self._orphans.values())
+            if (reason := dead(each)) is not None
+        ]
+
+
+def children_of(ike: Section) -> list[tuple[str, Section]]:
+    """The CHILD_SAs of an IKE_SA."""
+    children = ike.get("child-sas")
+    return sections(children) if isinstance(children, Mapping) else []
+
+
+def pair_of(ike: Section) -> Pair | None:
+    """The addresses of an IKE_SA; None where it has none yet."""
+    try:
+        local, remote = (text(ike.get(f"{end}-host")) for end in ("local", "remote"))
+        return parse_address(local), parse_address(remote)
+    except ValueError:
+        return None
+
+
+def _same(known: Child, row: Child) -> bool:
+    return (known.spi_in, known.spi_out, known.pair) == (row.spi_in, row.spi_out, row.pair)
+
+
+def _at(child: Child) -> str:
+    return format_address(child.remote)
+
+
+def _down_reason(ike: Section, child: Section) -> str:
+    if text(child.get("state")) == "DELETED":
+        return "the CHILD_SA was deleted"
+    return _ike_reason(ike)
+
+
+def _ike_reason(ike: Section) -> str:
+    match text(ike.get("state")):
+        case "DELETING":
+            return "the IKE_SA was deleted"
+        case "ESTABLISHED" | "REKEYING" | "REKEYED":
+            return "the peer answers no more"
+        case _:
+            return "the IKE_SA is gone"
