@@ -17,7 +17,10 @@ import click
 from nhrpd_py import __version__
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 
-VIEWS = ("cache", "nhs", "shortcuts", "interfaces", "peers", "traffic", "routes", "config")
+VIEWS = (
+    *("cache", "nhs", "shortcuts", "interfaces", "peers"),
+    *("sas", "traffic", "routes", "config"),
+)
 DEFAULT_SOCKET = "/run/nhrpd/nhrpd.sock"
 REFUSED = 1
 WRONG_USAGE = 2
@@ -91,6 +94,7 @@ def show(context: click.Context, view: str, interface: str | None) -> None:
     shortcuts   direct ways to other spokes
     interfaces  our tunnels and what is wrong with them
     peers       the other ends and their protection
+    sas         the security associations that charon has for them
     traffic     packets by type, and drops by reason
     routes      routes that the daemon wants in the kernel
     config      the configuration in force

@@ -1,11 +1,12 @@
 """Puts the daemon together, starts it in the right order and takes it down again.
 
 Order: the control socket first (it proves that we are the only one), then the state file, packets,
-resolver and pump, then the kernel's tables, whose initial dump the pump already consumes, then
-NFLOG and the HTTP side. Then the service manager hears that we are ready: the control socket
-answers and the engine has seen every link; that one is missing shows in the status and holds
-nothing up. Two parts may fail without ending the daemon and are tried again: NFLOG and
-single control connections. Anything else that fails ends it; systemd starts it anew.
+resolver, the clear-text guard and the pump, then charon's SAs, then the kernel's tables, which the
+pump already consumes and which are judged by those, then NFLOG and the HTTP side. Then the service
+manager hears that we are ready: the control socket answers and the engine has seen every link; that
+one is missing, or charon, shows in the status and holds nothing up. Three parts may fail without
+ending the daemon and are tried again: charon, NFLOG and single control connections. Anything else
+that fails ends it; systemd starts it anew.
 
 A clean stop (SIGTERM, SIGINT): save the state, tell the engine, which withdraws what must go and
 says `Halt`, wait for the kernel to have it, leave. A second signal leaves at once.
@@ -16,6 +17,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import structlog
 import trio
@@ -35,12 +37,14 @@ from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import Kernel
 from nhrpd_py.runtime.logs import NoticeLog
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
+from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
 from nhrpd_py.runtime.notices import NoticeHub
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
 from nhrpd_py.runtime.resolver import Resolver
 from nhrpd_py.runtime.state_file import StateFile
 from nhrpd_py.runtime.systemd import Notifier, status_text
+from nhrpd_py.runtime.vici.supervisor import Supervisor
 
 NFLOG_RETRY_S = 30.0
 SETTLE_S = 5.0
@@ -86,10 +90,14 @@ class App:
         self._kernel = Kernel(self._inbox, config.routes, self._notices.publish)
         self._nflog: Nflog | None = None
         self._guard = Guard(self._notices.publish)
+        self._supervisor = Supervisor(
+            self._inbox, config, partial(trio.to_thread.run_sync, esp_pairs)
+        )
         self._executor = Executor(
             packets=self._packets,
             kernel=self._kernel,
             guard=self._guard,
+            supervisor=self._supervisor,
             resolve=self._resolver.resolve,
             answer=self._commands.answer,
             publish=self._notices.publish,
@@ -122,6 +130,8 @@ class App:
                 await nursery.start(self._resolver.run)
                 await self._start_guard(nursery)
                 nursery.start_soon(self._run_pump)
+                if self._protected():
+                    await nursery.start(self._supervisor.run)
                 await nursery.start(self._kernel.run)
                 if any(interface.redirect for interface in self._config.interfaces.values()):
                     nursery.start_soon(self._run_nflog)
@@ -179,6 +189,7 @@ class App:
             "packets": self._packets.counters,
             "kernel": self._kernel.counters,
             "guard": self._guard.counters,
+            "vici": self._supervisor.counters,
             "nflog": {} if self._nflog is None else self._nflog.counters,
             "resolver": self._resolver.counters,
             "notices": self._notices.counts,
@@ -191,10 +202,14 @@ class App:
         await self._pump.run()
         self._halted.set()
 
+    def _protected(self) -> list[str]:
+        """The interfaces that IPsec protects."""
+        interfaces = self._config.interfaces.items()
+        return [name for name, interface in interfaces if interface.ipsec is not None]
+
     async def _start_guard(self, nursery: trio.Nursery) -> None:
         """Has the guard watch, if there is something to protect, and drop what is no more."""
-        interfaces = self._config.interfaces.items()
-        protected = [name for name, interface in interfaces if interface.ipsec is not None]
+        protected = self._protected()
         try:
             self._guard.configure(protected)
             if protected:
@@ -237,6 +252,7 @@ class App:
                 **{f"guard {name}": reason for name, reason in self._guard.problems.items()},
             },
             uptime=self._uptime,
+            sas=self._supervisor.snapshot,
         )
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._control.socket))
         await ControlServer(sources).run(listener, task_status=task_status)

@@ -17,8 +17,8 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import Any, cast, get_args
 
@@ -43,6 +43,7 @@ from nhrpd_py.core.rows import InterfaceRow, Row
 from nhrpd_py.runtime.control import Commands
 from nhrpd_py.runtime.metrics import DaemonCollector, exposition
 from nhrpd_py.runtime.notices import NoticeHub, TooManySubscribers
+from nhrpd_py.runtime.vici.snapshot import SaRow
 
 ROWS_PER_SLICE = 256
 """About 2 ms of work between two chances for the pump."""
@@ -63,6 +64,8 @@ class Sources:
     problems: Callable[[], Mapping[str, str]]
     """Part of the daemon (`nflog`) → what is wrong with it, in words."""
     uptime: Callable[[], float]
+    sas: Callable[[], Awaitable[Sequence[SaRow]]]
+    """Asks charon for its SAs."""
 
 
 class ControlServer:
@@ -166,6 +169,7 @@ def application(sources: Sources) -> Starlette:
             Route("/v1/monitor", _Monitor(sources.notices)),
             Route("/v1/flush", api.flush, methods=["POST"]),
             Route("/v1/resolve", api.resolve, methods=["POST"]),
+            Route("/v1/sas", api.sas),
             Route("/v1/{view}", api.view),
             Route("/metrics", api.metrics),
         ],
@@ -202,10 +206,19 @@ class _Api:
             return _SlicedResponse(slices)
         return Response("".join(slices), media_type="application/json")
 
-    def _must_exist(self, interface: str) -> None:
-        rows = self._sources.ask(Query(view=View.INTERFACES))
-        if interface not in {row.interface for row in rows if isinstance(row, InterfaceRow)}:
-            raise HTTPException(404, f"no interface {interface!r} is configured")
+    async def sas(self, request: Request) -> Response:
+        interface = request.query_params.get("interface")
+        nbma = None if interface is None else self._must_exist(interface).nbma
+        wanted = [
+            row for row in await self._sources.sas() if interface is None or row.local_nbma == nbma
+        ]
+        return JSONResponse({"sas": [asdict(row) for row in wanted]})
+
+    def _must_exist(self, interface: str) -> InterfaceRow:
+        for row in self._sources.ask(Query(view=View.INTERFACES)):
+            if isinstance(row, InterfaceRow) and row.interface == interface:
+                return row
+        raise HTTPException(404, f"no interface {interface!r} is configured")
 
     async def status(self, _request: Request) -> Response:
         return JSONResponse(

@@ -13,7 +13,9 @@ from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
     DropRoute,
+    DropSa,
     Effect,
+    EndSa,
     Guard,
     Halt,
     OpenInterface,
@@ -21,6 +23,7 @@ from nhrpd_py.core.effects import (
     SendPacket,
     SetNeighbor,
     SetRoute,
+    WantSa,
 )
 from nhrpd_py.core.events import Event, InterfaceRefused
 from nhrpd_py.core.notices import Notice
@@ -47,6 +50,12 @@ class GuardVerbs(Protocol):
     def protect(self, name: str, tunnel: Tunnel) -> None: ...
 
 
+class SaVerbs(Protocol):
+    def want(self, effect: WantSa) -> None: ...
+    def drop(self, effect: DropSa) -> None: ...
+    def end(self, effect: EndSa) -> None: ...
+
+
 class Executor:
     """The one place that knows which adapter serves which effect."""
 
@@ -56,6 +65,7 @@ class Executor:
         packets: PacketVerbs,
         kernel: KernelVerbs,
         guard: GuardVerbs,
+        supervisor: SaVerbs,
         resolve: Callable[[str], None],
         answer: Callable[[AnswerCommand], None],
         publish: Callable[[Notice], None],
@@ -78,6 +88,9 @@ class Executor:
             DropRoute: kernel.drop_route,
             OpenInterface: self._open_interface,
             CloseInterface: self._close_interface,
+            WantSa: supervisor.want,
+            DropSa: supervisor.drop,
+            EndSa: supervisor.end,
             ResolveName: lambda effect: resolve(effect.name),
             AnswerCommand: answer,
             Halt: self._halt,

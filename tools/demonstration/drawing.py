@@ -16,12 +16,13 @@ ROW_HEIGHT = 34
 LIFELINES_TOP = MAP_HEIGHT + 110
 
 INK, SOFT, LINE, PAPER = "#1c2733", "#5b6b7b", "#cfd8e0", "#fbfcfd"
-BEFORE, AFTER, NHRP = "#d9822b", "#12875a", "#2b62c4"
+BEFORE, AFTER, NHRP, IKE = "#d9822b", "#12875a", "#2b62c4", "#7b3fb5"
 FONT = "font-family='Inter, Segoe UI, Helvetica, Arial, sans-serif'"
 
 HUB_AT, LEFT_AT, RIGHT_AT = (560, 150), (215, 340), (905, 340)
 BOX_WIDTH, BOX_HEIGHT = 230, 74
 LAN_DROP = 108
+NOT_DATA = ("nhrp", "ike")
 
 
 class Drawing:
@@ -129,8 +130,8 @@ class Drawing:
         self._text(
             MARGIN,
             MAP_HEIGHT + 52,
-            "ms since the first data packet, as captured on the Internet between them; not to scale,"
-            " of the pings only the first and the first direct packets are shown",
+            "ms since the first data packet; all but IKE travelled in ESP and is shown decrypted."
+            " Not to scale; of the pings only the first and the first direct packets",
             size=13,
             color=SOFT,
         )
@@ -147,10 +148,7 @@ class Drawing:
             self._arrow(step, columns, y)
 
     def _arrow(self, step: Step, columns: dict[int, int], y: float) -> None:
-        direct = not step.is_nhrp and self._hub.number not in (step.source, step.destination)
-        color, marker = (
-            (NHRP, "nhrp") if step.is_nhrp else (AFTER, "after") if direct else (BEFORE, "before")
-        )
+        color, marker = self._ink(step)
         start, end = columns[step.source], columns[step.destination]
         inset = 9 if end > start else -9
         self._text(
@@ -165,7 +163,17 @@ class Drawing:
         subject = step.about.partition(" at ")[0]
         if "→" in subject:
             subject = ""
-        self._label(between, y, f"{step.what} {subject}".rstrip(), color, bold=step.is_nhrp)
+        self._label(between, y, f"{step.what} {subject}".rstrip(), color, bold=marker in NOT_DATA)
+
+    def _ink(self, step: Step) -> tuple[str, str]:
+        """The colour of a message, and the arrow head that has it."""
+        if step.is_nhrp:
+            return NHRP, "nhrp"
+        if step.is_ike:
+            return IKE, "ike"
+        if self._hub.number in (step.source, step.destination):
+            return BEFORE, "before"
+        return AFTER, "after"
 
     def _box(self, at: tuple[int, int], title: str, *lines: str) -> None:
         x, y = at[0] - BOX_WIDTH / 2, at[1] - BOX_HEIGHT / 2
@@ -221,6 +229,7 @@ def _markers() -> str:
             ("before", BEFORE, 7),
             ("after", AFTER, 7),
             ("nhrp", NHRP, 7),
+            ("ike", IKE, 7),
             ("bold", AFTER, 4),
         )
     )

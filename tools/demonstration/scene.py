@@ -13,6 +13,7 @@ from tools.lab.topology import Node
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 ICMP = 1
+IKE_NAMES = {34: "IKE_SA_INIT", 35: "IKE_AUTH", 36: "CREATE_CHILD_SA", 37: "INFORMATIONAL"}
 NAMES = {kind: kind.name.replace("_", " ").title() for kind in PacketType}
 
 
@@ -34,6 +35,10 @@ class Step:
     """Source protocol address of an NHRP message: in a reply still that of the request."""
     echo: tuple[int, int] | None = None
     """(ICMP type, sequence number) of a ping's packet."""
+
+    is_ike: bool = False
+    is_protected: bool = False
+    """It travelled in ESP."""
 
     @property
     def is_nhrp(self) -> bool:
@@ -119,10 +124,11 @@ class Scene:
     def on_the_way_ms(self) -> float:
         """Returns how much of `switch_ms` the links' delays make inevitable.
 
-        The first data packet to the hub, the indication back, and every leg of the request and the
-        reply that the sender got: each takes the delay towards its receiver.
+        The first data packet to the hub, the indication back, every leg of the request and the reply
+        that the sender got, and the IKE messages between the spokes: each takes the delay towards
+        its receiver.
         """
-        chain = [self.echoes[0].there[0]]
+        chain = [self.echoes[0].there[0], *self.handshake]
         for kind in (
             PacketType.TRAFFIC_INDICATION,
             PacketType.RESOLUTION_REQUEST,
@@ -132,13 +138,19 @@ class Scene:
         return sum(self.delays_ms[step.destination] for step in chain)
 
     @property
+    def handshake(self) -> list[Step]:
+        """Returns the IKE messages between the spokes, up to the first direct packet."""
+        end = self.first_direct.time
+        return [step for step in self.steps if step.is_ike and step.time < end]
+
+    @property
     def highlights(self) -> list[Step]:
-        """Returns the first ping, all NHRP but registrations, and the first direct packets."""
+        """Returns the first ping, all NHRP but registrations, IKE, and the first direct packets."""
         registrations = (PacketType.REGISTRATION_REQUEST, PacketType.REGISTRATION_REPLY)
         first = self.echoes[0]
         data = (*first.there, *first.back, self.first_direct, self.first_direct_answer)
         nhrp = (step for step in self.steps if step.is_nhrp and step.kind not in registrations)
-        return sorted((*data, *nhrp), key=lambda step: step.time)
+        return sorted((*data, *nhrp, *self.handshake), key=lambda step: step.time)
 
     def at_ms(self, step: Step) -> float:
         """Returns the time of a step since the first data packet."""
@@ -159,7 +171,7 @@ class Scene:
 
 
 def steps(packets: Sequence[Packet], nodes: Sequence[Node]) -> list[Step]:
-    """Returns the pings and NHRP messages between the nodes in the order of time."""
+    """Returns the pings, NHRP and IKE messages between the nodes in the order of time."""
     numbers = {node.nbma: node.number for node in nodes}
     found = []
     for packet in packets:
@@ -170,6 +182,10 @@ def steps(packets: Sequence[Packet], nodes: Sequence[Node]) -> list[Step]:
         echo = _echo(packet)
         if packet.nhrp_type is not None:
             what, about, asker = _told(packet)
+        elif packet.ike_exchange is not None:
+            name = IKE_NAMES.get(packet.ike_exchange, f"exchange {packet.ike_exchange}")
+            word = "response" if packet.is_ike_response else "request"
+            what, about, asker = name, word, None
         elif echo is not None:
             word = "ping" if echo[0] == ECHO_REQUEST else "answer"
             what, about, asker = f"{word} {echo[1]}", "", None
@@ -185,6 +201,8 @@ def steps(packets: Sequence[Packet], nodes: Sequence[Node]) -> list[Step]:
                 kind=packet.nhrp_type,
                 asker=asker,
                 echo=echo,
+                is_ike=packet.ike_exchange is not None,
+                is_protected=packet.is_esp,
             )
         )
     return sorted(found, key=lambda step: step.time)

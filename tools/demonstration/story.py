@@ -12,14 +12,17 @@ from nhrpd_py.packet import PacketType
 from tools.demonstration.drawing import Drawing
 from tools.demonstration.scene import Echo, Scene, Step, echoes, steps
 from tools.demonstration.text import heading, quoted
-from tools.lab.capture import Capture
+from tools.lab.capture import Capture, Packet
+from tools.lab.classic import ClassicNode
+from tools.lab.decrypt import decrypted, keys_of
 from tools.lab.namespace import wait_until
-from tools.lab.nodes import NhrpdNode, registered
+from tools.lab.nodes import registered
 from tools.lab.shell import interact
 from tools.lab.topology import Lab, Role
 
+EVERYTHING = "ip proto 47 or ip proto 50 or udp port 500"
 HUB_DELAY_MS, SPOKE_DELAY_MS = 20.0, 5.0
-PINGS, PING_INTERVAL_S = 60, 0.005
+PINGS, PING_INTERVAL_S = 150, 0.005
 """As close together as the kernel's timer permits (User-Mode Linux: 10 ms): the moment of the change
 is known to within one interval."""
 
@@ -30,7 +33,7 @@ class StoryError(Exception):
 
 def tell(drawing: Path, *, keep: bool) -> None:
     """Tells it, writes the drawing, and ends in a shell if wanted. Raises StoryError."""
-    with Lab() as lab:
+    with Lab(private_run=True, static=False) as lab:
         try:
             _tell(lab, drawing)
         except (AssertionError, subprocess.TimeoutExpired) as error:
@@ -43,13 +46,17 @@ def tell(drawing: Path, *, keep: bool) -> None:
 def _tell(lab: Lab, drawing: Path) -> None:
     nodes = _build(lab)
     _, one, two = nodes
-    capture = Capture(lab.internet, "br0", lab.directory / "internet.pcap", "ip proto 47")
+    capture = Capture(lab.internet, "br0", lab.directory / "internet.pcap", EVERYTHING)
     with capture as wire:
         _register(lab, nodes, wire)
         scene = _ping(nodes, wire)
 
-    heading("4. What the Internet saw")
-    print("  ms since the first data packet, when the packet entered the Internet\n")
+    heading("4. What crossed the Internet")
+    _count(wire.packets())
+    print(
+        "  Decrypted with the keys of the nodes' kernels; ms since the first data packet, when the\n"
+        "  packet entered the Internet:\n"
+    )
     names = {node.number: node.name for node in nodes}
     for step in scene.highlights:
         print("  " + _row(step, scene.at_ms(step), names))
@@ -67,9 +74,10 @@ def _tell(lab: Lab, drawing: Path) -> None:
         f" Round trip, median: {scene.before_ms:.1f} ms over the hub, {scene.after_ms:.1f} ms"
         f" directly."
     )
+    print(f"  {len(scene.handshake)} IKE messages between the spokes are part of that time.")
 
     heading("6. What the daemons and a kernel know now")
-    for view, node in itertools.product(("shortcuts", "cache"), nodes):
+    for view, node in itertools.product(("shortcuts", "peers"), nodes[1:]):
         _show(node, view)
     for arguments in (["route", "show", two.lan_prefix], ["neigh", "show", two.tunnel]):
         print(f"\n  {one.name}# ip {' '.join(arguments)}")
@@ -77,10 +85,10 @@ def _tell(lab: Lab, drawing: Path) -> None:
     Drawing(nodes, scene).write(drawing)
 
 
-def _build(lab: Lab) -> list[NhrpdNode]:
+def _build(lab: Lab) -> list[ClassicNode]:
     heading("1. The network")
     nodes = [
-        lab.add(NhrpdNode(number=number, role=role, holding_time_s=600))
+        lab.add(ClassicNode(number=number, role=role, holding_time_s=600))
         for number, role in enumerate((Role.HUB, Role.SPOKE, Role.SPOKE), start=1)
     ]
     for node in nodes:
@@ -91,7 +99,8 @@ def _build(lab: Lab) -> list[NhrpdNode]:
             f" {delay_ms:2g} ms away"
         )
     print(
-        "\n  gre1 on each: mode gre key 42 ttl 64, one multipoint netdev. 192.0.2.0/24 is the"
+        "\n  On each: a stock strongSwan with a certificate, BGP, and gre1 (mode gre key 42 ttl 64,"
+        " one\n  multipoint netdev), protected in transport mode. 192.0.2.0/24 is the"
         " Internet.\n  netem delays what the Internet delivers: by"
         f" {HUB_DELAY_MS:g} ms to the hub, by {SPOKE_DELAY_MS:g} ms to a spoke.\n"
         f"  So a round trip between the LANs takes {2 * (HUB_DELAY_MS + SPOKE_DELAY_MS):g} ms over"
@@ -101,8 +110,10 @@ def _build(lab: Lab) -> list[NhrpdNode]:
     return nodes
 
 
-def _register(lab: Lab, nodes: Sequence[NhrpdNode], wire: Capture) -> None:
-    heading("2. Registration")
+def _register(lab: Lab, nodes: Sequence[ClassicNode], wire: Capture) -> None:
+    heading("2. Registration, each through its security association")
+    for node in nodes:
+        node.start_services()
     lab.start()
     hub, *spokes = nodes
     for spoke in spokes:
@@ -111,7 +122,7 @@ def _register(lab: Lab, nodes: Sequence[NhrpdNode], wire: Capture) -> None:
             20.0,
             f"{spoke.name} registers with {hub.name}",
         )
-    taken = steps(wire.packets(), nodes)
+    taken = steps(_readable(wire, nodes), nodes)
     for spoke in spokes:
         asked = _first(taken, PacketType.REGISTRATION_REQUEST, spoke.number, hub.number)
         answered = _first(taken, PacketType.REGISTRATION_REPLY, hub.number, spoke.number)
@@ -119,11 +130,20 @@ def _register(lab: Lab, nodes: Sequence[NhrpdNode], wire: Capture) -> None:
             f"  {spoke.name} asked {hub.nbma} and {hub.name} sent its reply"
             f" {(answered.time - asked.time) * 1000:.1f} ms later, {HUB_DELAY_MS:g} ms of it delay."
         )
-    for view, node in itertools.product(("cache", "nhs"), nodes):
-        _show(node, view)
+    _show(hub, "cache")
+    _show(hub, "peers")
+    for spoke in spokes:
+        _show(spoke, "nhs")
+    for spoke, other in zip(spokes, reversed(spokes), strict=True):
+        wait_until(
+            lambda spoke=spoke, other=other: _leads_to(spoke, other, hub),  # type: ignore[misc]
+            60.0,
+            f"BGP tells {spoke.name} of {other.lan_prefix}",
+        )
+    print("\n  BGP: each spoke's kernel has the other's LAN by way of the hub.")
 
 
-def _ping(nodes: Sequence[NhrpdNode], wire: Capture) -> Scene:
+def _ping(nodes: Sequence[ClassicNode], wire: Capture) -> Scene:
     _, one, two = nodes
     heading(f"3. Traffic: {one.lan_host} pings {two.lan_host}, from LAN to LAN")
     result = one.lan.ping(two.lan_host, count=PINGS, interval_s=PING_INTERVAL_S)
@@ -133,7 +153,7 @@ def _ping(nodes: Sequence[NhrpdNode], wire: Capture) -> Scene:
     rtts = {int(sequence): float(rtt) for sequence, rtt in found}
 
     def all_captured() -> tuple[list[Step], list[Echo]] | None:
-        taken = steps(wire.packets(), nodes)
+        taken = steps(_readable(wire, nodes), nodes)
         seen = echoes(taken, rtts)
         return (taken, seen) if len(seen) == len(rtts) else None
 
@@ -159,6 +179,25 @@ def _ping(nodes: Sequence[NhrpdNode], wire: Capture) -> Scene:
     return scene
 
 
+def _leads_to(spoke: ClassicNode, other: ClassicNode, hub: ClassicNode) -> bool:
+    route = spoke.routes().get(other.lan_prefix)
+    return route is not None and route.via == hub.tunnel
+
+
+def _readable(wire: Capture, nodes: Sequence[ClassicNode]) -> list[Packet]:
+    return decrypted(wire.packets(), keys_of(node.namespace for node in nodes))
+
+
+def _count(packets: Sequence[Packet]) -> None:
+    """Says how much of what was captured was protected. Raises StoryError when something was not."""
+    esp = sum(packet.is_esp for packet in packets)
+    ike = sum(packet.ike_exchange is not None for packet in packets)
+    clear = len(packets) - esp - ike
+    print(f"  {esp} ESP packets, {ike} of IKE, {clear} of GRE in clear.\n")
+    if clear:
+        raise StoryError(f"{clear} packets of the tunnel were not protected")
+
+
 def _way(echo: Echo) -> str:
     if echo.is_relayed:
         return "over the hub"
@@ -171,12 +210,12 @@ def _way(echo: Echo) -> str:
 
 
 def _row(step: Step, at_ms: float, names: dict[int, str]) -> str:
-    mark = "NHRP" if step.is_nhrp else "data"
+    mark = "NHRP" if step.is_nhrp else "IKE " if step.is_ike else "data"
     ends = f"{names[step.source]:>6} → {names[step.destination]:6}"
     return f"{at_ms:7.1f}  {ends}  {mark}  {step.what:18}  {step.about}".rstrip()
 
 
-def _print_path(title: str, echo: Echo, nodes: Sequence[NhrpdNode]) -> None:
+def _print_path(title: str, echo: Echo, nodes: Sequence[ClassicNode]) -> None:
     by_number = {node.number: node for node in nodes}
     _, one, two = nodes
     print(f"\n  {title}: ping {echo.sequence}, round trip {echo.rtt_ms:.1f} ms")
@@ -199,10 +238,10 @@ def _first(taken: Sequence[Step], kind: PacketType, source: int, destination: in
     raise StoryError(f"no {kind.name} from node {source} to node {destination} in the capture")
 
 
-def _delay_ms(node: NhrpdNode) -> float:
+def _delay_ms(node: ClassicNode) -> float:
     return HUB_DELAY_MS if node.role is Role.HUB else SPOKE_DELAY_MS
 
 
-def _show(node: NhrpdNode, view: str) -> None:
+def _show(node: ClassicNode, view: str) -> None:
     print(f"\n  {node.name}# nhrpctl show {view}")
     print(quoted(node.run_ctl("show", view).stdout), flush=True)

@@ -22,7 +22,10 @@ PCAP_MAGIC = 0xA1B2C3D4
 ETHERNET_HEADER_BYTES = 14
 IPV4_TYPE, IPV6_TYPE, NHRP_TYPE = 0x0800, 0x86DD, 0x2001
 PROTOCOL_GRE, PROTOCOL_ESP, PROTOCOL_UDP = 47, 50, 17
-UDP_IKE_NAT = 4500
+UDP_HEADER_BYTES = 8
+UDP_IKE, UDP_IKE_NAT = 500, 4500
+IKE_HEADER_BYTES, IKE_EXCHANGE_OFFSET, IKE_FLAGS_OFFSET = 28, 18, 19
+IKE_RESPONSE = 0x20
 GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE = 0x8000, 0x2000, 0x1000
 NHRP_TYPE_OFFSET = 17
 
@@ -41,6 +44,9 @@ class Packet:
     """RFC 2332 §5.2 packet type, None when this is not NHRP."""
     gre_key: int | None = None
     is_esp: bool = False
+    ike_exchange: int | None = None
+    """RFC 7296 §3.1 exchange type, None when this is not IKE."""
+    is_ike_response: bool = False
     payload: bytes = b""
     """The NHRP message, or the inner IP packet, or what follows the outer IP header."""
 
@@ -133,18 +139,35 @@ def _decode_frame(frame: bytes, time: float) -> Packet | None:
     if outer is None:
         return None
     source, destination, protocol, payload = outer
-    udp_encapsulated = protocol == PROTOCOL_UDP and UDP_IKE_NAT in struct.unpack(
-        "!HH", payload[:4].ljust(4, b"\0")
-    )
-    is_esp = protocol == PROTOCOL_ESP or (udp_encapsulated and payload[8:12] != bytes(4))
     packet = Packet(
         time=time,
         outer_source=source,
         outer_destination=destination,
-        is_esp=is_esp,
+        is_esp=protocol == PROTOCOL_ESP,
         payload=payload,
     )
-    return decode_gre(packet, payload) if protocol == PROTOCOL_GRE else packet
+    if protocol == PROTOCOL_GRE:
+        return decode_gre(packet, payload)
+    return _decode_udp(packet, payload) if protocol == PROTOCOL_UDP else packet
+
+
+def _decode_udp(packet: Packet, payload: bytes) -> Packet:
+    """IKE, or ESP behind NAT (RFC 3948): there four octets of zero in front tell which it is."""
+    ports = struct.unpack("!HH", payload[:4].ljust(4, b"\0"))
+    data = payload[UDP_HEADER_BYTES:]
+    if UDP_IKE_NAT in ports:
+        if data[:4] != bytes(4):
+            return replace(packet, is_esp=True)
+        data = data[4:]
+    elif UDP_IKE not in ports:
+        return packet
+    if len(data) < IKE_HEADER_BYTES:
+        return packet
+    return replace(
+        packet,
+        ike_exchange=data[IKE_EXCHANGE_OFFSET],
+        is_ike_response=bool(data[IKE_FLAGS_OFFSET] & IKE_RESPONSE),
+    )
 
 
 def decode_gre(packet: Packet, payload: bytes) -> Packet:

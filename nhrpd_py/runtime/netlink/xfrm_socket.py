@@ -32,6 +32,7 @@ from nhrpd_py.runtime.netlink.socket import (
     open_netlink,
 )
 from nhrpd_py.runtime.netlink.xfrm import (
+    IPPROTO_ESP,
     POLICY_ID_SIZE,
     XFRM_MSG_GETPOLICY,
     XFRM_MSG_GETSA,
@@ -145,6 +146,19 @@ class Xfrm:
 def open_xfrm() -> Xfrm:
     """Opens the request socket; the kernel loads `xfrm_user` by itself. Raises OSError."""
     return Xfrm(open_netlink(NETLINK_XFRM))
+
+
+def esp_pairs() -> set[tuple[bytes, bytes]]:
+    """The (source, destination) of all ESP states of the kernel. Raises OSError."""
+    xfrm = open_xfrm()
+    try:
+        return {
+            (each.source, each.destination)
+            for each in xfrm.states()
+            if each.protocol == IPPROTO_ESP
+        }
+    finally:
+        xfrm.close()
 
 
 def open_policy_news() -> NetlinkSocket:

@@ -19,8 +19,8 @@ from nhrpd_py.runtime.vici.wish import Wish
 class SaRow:
     """One CHILD_SA, or one wish that has none (`state` is then wanted, trying or failed)."""
 
-    local: str
-    remote: str
+    nbma: str
+    local_nbma: str
     identity: str | None = None
     child_id: int | None = None
     ike_id: int | None = None
@@ -65,8 +65,8 @@ def rows(
         shown.add(orphan.pair)
         found.append(
             SaRow(
-                local=format_address(orphan.local),
-                remote=format_address(orphan.remote),
+                local_nbma=format_address(orphan.local),
+                nbma=format_address(orphan.remote),
                 identity=orphan.identity,
                 child_id=orphan.unique_id,
                 mode="TRANSPORT",
@@ -77,14 +77,14 @@ def rows(
             )
         )
     found.extend(_wanted(wish, now) for wish in wishes if wish.pair not in shown)
-    return sorted(found, key=lambda row: (row.local, row.remote, row.child_id or 0))
+    return sorted(found, key=lambda row: (row.local_nbma, row.nbma, row.child_id or 0))
 
 
 def _row(connection: str, ike: Section, child: Section, pair: Pair, wish: Wish | None) -> SaRow:
     local, remote = pair
     return SaRow(
-        local=format_address(local),
-        remote=format_address(remote),
+        local_nbma=format_address(local),
+        nbma=format_address(remote),
         identity=text(ike.get("remote-eap-id")) or text(ike.get("remote-id")),
         child_id=number(child.get("uniqueid")),
         ike_id=number(ike.get("uniqueid")),
@@ -110,8 +110,8 @@ def _row(connection: str, ike: Section, child: Section, pair: Pair, wish: Wish |
 def _wanted(wish: Wish, now: float) -> SaRow:
     state = "trying" if wish.trying else "failed" if wish.failures else "wanted"
     return SaRow(
-        local=format_address(wish.effect.local),
-        remote=format_address(wish.effect.remote),
+        local_nbma=format_address(wish.effect.local),
+        nbma=format_address(wish.effect.remote),
         state=state,
         profile=wish.profile,
         last_error=wish.reason,

@@ -42,6 +42,8 @@ IN_FLIGHT = 8
 """A responder with more than 30 half-open IKE_SAs demands cookies, which costs seconds."""
 FIRST_CONNECT_S = 0.1
 LAST_CONNECT_S = 2.0
+FIRST_WORD_S = 3.0
+"""How long the start of the daemon waits for charon's SAs."""
 FIRST_LOOK_S = 0.2
 """After charon went: one that is stopped takes its SAs out of the kernel within milliseconds."""
 LOOK_S = 2.0
@@ -87,6 +89,8 @@ class Supervisor:
         self._watches: dict[Pair, attempt.Watch] = {}
         self._turn = trio.Lock()
         self._wake = trio.Event()
+        self._heard = trio.Event()
+        """charon told its SAs, or that it is away."""
         self._nursery: trio.Nursery | None = None
         self._session_scope: trio.CancelScope | None = None
         self._again = False
@@ -154,20 +158,30 @@ class Supervisor:
     # Life with charon.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Must run for anything to happen; never ends by itself."""
+        """Must run for anything to happen; never ends by itself.
+
+        Has started once the SAs that there are were told, or charon was not to be reached: what an
+        earlier run left in the kernel is judged by them.
+        """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._schedule)
             nursery.start_soon(self._watch_orphans)
+            nursery.start_soon(self._connect)
+            with trio.move_on_after(FIRST_WORD_S):
+                await self._heard.wait()
             task_status.started()
-            wait_s = FIRST_CONNECT_S
-            while True:
-                if await self._one_session():
-                    wait_s = FIRST_CONNECT_S
-                if not self._again:
-                    await trio.sleep(wait_s)
-                    wait_s = min(wait_s * 2, LAST_CONNECT_S)
-                self._again = False
+
+    async def _connect(self) -> None:
+        wait_s = FIRST_CONNECT_S
+        while True:
+            if await self._one_session():
+                wait_s = FIRST_CONNECT_S
+            self._heard.set()
+            if not self._again:
+                await trio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LAST_CONNECT_S)
+            self._again = False
 
     def _restart(self) -> None:
         """Connects anew without any loss to tell of."""
@@ -228,6 +242,7 @@ class Supervisor:
                     # No back-off of earlier days: this charon may know better.
                     wish.up_at, wish.due = None, self._online_since
             await self._inbox.put([IpsecReady(status.version, status.patched)])
+            self._heard.set()
             self._wake.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._log.run)

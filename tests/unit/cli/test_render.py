@@ -4,8 +4,14 @@ from dataclasses import asdict
 
 import pytest
 
-from nhrpd_py.cli import render
-from tests.unit.runtime.fake_daemon import FakeEngine, a_cache_row, an_interface_row, an_nhs_row
+from nhrpd_py.cli import render, tables
+from tests.unit.runtime.fake_daemon import (
+    FakeEngine,
+    a_cache_row,
+    an_interface_row,
+    an_nhs_row,
+    an_sa_row,
+)
 
 
 def shown(capsys, view: str, *rows) -> str:
@@ -27,21 +33,21 @@ def shown(capsys, view: str, *rows) -> str:
     ],
 )
 def test_times_are_written_as_people_say_them(seconds, text) -> None:
-    assert render.duration(seconds) == text
+    assert tables.duration(seconds) == text
 
 
-@pytest.mark.parametrize("view", list(render.TABLES))
+@pytest.mark.parametrize("view", list(tables.TABLES))
 def test_an_empty_view_says_so_in_words(capsys, view) -> None:
     text = shown(capsys, view)
     assert text.startswith("no")
     assert text.count("\n") == 1
 
 
-@pytest.mark.parametrize("view", list(render.TABLES))
+@pytest.mark.parametrize("view", list(tables.TABLES))
 def test_in_a_pipe_a_row_is_a_line(capsys, view) -> None:
-    engine = FakeEngine()
-    lines = shown(capsys, view, *engine.rows[view]).split("\n\n")[0].splitlines()
-    assert len(lines) == 1 + len(engine.rows[view])
+    rows = [an_sa_row()] if view == "sas" else FakeEngine().rows[view]
+    lines = shown(capsys, view, *rows).split("\n\n")[0].splitlines()
+    assert len(lines) == 1 + len(rows)
 
 
 def test_every_flag_and_type_in_the_table_is_explained_and_no_other(capsys) -> None:
@@ -57,12 +63,12 @@ def test_every_flag_and_type_in_the_table_is_explained_and_no_other(capsys) -> N
 
 
 def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
-    assert set(render.CACHE_TYPES) == {
+    assert set(tables.CACHE_TYPES) == {
         *("local", "static", "nhs", "dynamic", "cached", "incomplete", "negative"),
     }
-    assert set(render.NHS_STATES) == {"down", "probe", "registering", "up"}
-    assert set(render.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
-    assert set(render.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
+    assert set(tables.NHS_STATES) == {"down", "probe", "registering", "up"}
+    assert set(tables.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
+    assert set(tables.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
 
 
 def test_a_natted_peer_shows_both_addresses(capsys) -> None:
@@ -134,3 +140,17 @@ def test_a_notice_is_a_line() -> None:
         {"time": 0.25, "event": "nhs.up", "level": "info", "interface": "gre1", "nbma": None}
     )
     assert line.endswith(".250 nhs.up                   interface=gre1")
+
+
+def test_an_sa_that_is_not_used_is_marked(capsys) -> None:
+    text = shown(capsys, "sas", an_sa_row(mode="TUNNEL", initiator=False, encap=True))
+    assert "nhrp-192.0.2.1[3]{4}" in text
+    assert " nt " in text
+    assert "n = in UDP" in text
+    assert "t = not in transport mode" in text
+    assert "i = " not in text
+
+
+def test_identities_have_a_column_where_there_are_any(capsys) -> None:
+    assert "identity" not in shown(capsys, "cache", a_cache_row())
+    assert "spoke1.example" in shown(capsys, "cache", a_cache_row(identity="spoke1.example"))

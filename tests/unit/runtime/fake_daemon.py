@@ -24,6 +24,7 @@ from nhrpd_py.runtime.control_http import ControlServer, Sources
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import NoticeLog
 from nhrpd_py.runtime.notices import NoticeHub
+from nhrpd_py.runtime.vici.snapshot import SaRow
 
 
 def a_cache_row(number: int = 1, **changes: object) -> CacheRow:
@@ -85,6 +86,31 @@ def an_interface_row(**changes: object) -> InterfaceRow:
         "problem": None,
     }
     return InterfaceRow(**(values | changes))  # type: ignore[arg-type]
+
+
+def an_sa_row(**changes: object) -> SaRow:
+    values: dict[str, object] = {
+        "nbma": "192.0.2.1",
+        "local_nbma": "192.0.2.7",
+        "identity": "hub.example.net",
+        "connection": "nhrp-192.0.2.1",
+        "ike_id": 3,
+        "child_id": 4,
+        "state": "INSTALLED",
+        "mode": "TRANSPORT",
+        "initiator": True,
+        "encap": False,
+        "spi_in": "c0ffee01",
+        "spi_out": "c0ffee02",
+        "bytes_in": 800,
+        "packets_in": 8,
+        "bytes_out": 900,
+        "packets_out": 9,
+        "established_s": 61,
+        "rekey_in_s": 5400,
+        "profile": "dmvpn",
+    }
+    return SaRow(**(values | changes))  # type: ignore[arg-type]
 
 
 class FakeEngine:
@@ -152,6 +178,11 @@ class FakeDaemon:
         self.notices = NoticeHub(NoticeLog("error"), clock=lambda: 1_700_000_000.0)
         self.inbox = Inbox()
         self.commands = Commands(self.inbox)
+        self.charon: list[SaRow] = []
+
+    async def sas(self) -> list[SaRow]:
+        """Stands in for the supervisor."""
+        return self.charon
 
     async def obey(self) -> None:
         """Stands in for pump and engine."""
@@ -176,6 +207,7 @@ async def a_daemon(path: str) -> AsyncIterator[FakeDaemon]:
         counters=lambda: daemon.counters,
         problems=lambda: daemon.problems,
         uptime=lambda: 12.5,
+        sas=daemon.sas,
     )
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(control.socket))
     try:

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from nhrpd_py.runtime import control
 from nhrpd_py.runtime.control import ControlSocket, ControlSocketError
 from nhrpd_py.runtime.control_http import MAX_CONNECTIONS
 from nhrpd_py.runtime.notices import QUEUE_LENGTH
-from tests.unit.runtime.fake_daemon import a_cache_row, a_daemon, an_interface_row
+from tests.unit.runtime.fake_daemon import a_cache_row, a_daemon, an_interface_row, an_sa_row
 
 UP = NhsUp(interface="gre1", protocol=bytes([10, 0, 0, 1]), nbma=bytes([192, 0, 2, 1]), name="hub")
 
@@ -198,6 +199,14 @@ async def test_an_interface_can_be_picked(path) -> None:
     async with a_daemon(path) as daemon:
         await fetch(path, "/v1/cache?interface=gre1")
         assert daemon.engine.queries[-1] == Query(view=View.CACHE, interface="gre1")
+
+
+async def test_security_associations_are_those_of_the_interface_asked_for(path) -> None:
+    async with a_daemon(path) as daemon:
+        mine, other = an_sa_row(local_nbma="192.0.2.7"), an_sa_row(local_nbma="198.51.100.7")
+        daemon.charon = [mine, other]
+        assert (await fetch(path, "/v1/sas"))["sas"] == [asdict(mine), asdict(other)]
+        assert (await fetch(path, "/v1/sas?interface=gre1"))["sas"] == [asdict(mine)]
 
 
 async def test_what_does_not_exist_is_said_in_a_sentence(path) -> None:

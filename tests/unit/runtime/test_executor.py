@@ -59,6 +59,7 @@ def an_executor(world: World, known: list[BindingFound] | None = None) -> Execut
         packets=world,
         kernel=world,
         guard=world,
+        supervisor=world,
         resolve=world.resolve,
         answer=world.answer,
         publish=world.publish,

@@ -1,0 +1,341 @@
+"""The tables of `nhrpctl`: which columns each view has, and what is explained below it.
+
+Rows come as the JSON objects of the API. States and flags that appear are explained, others are not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+Row: TypeAlias = Mapping[str, Any]
+
+CACHE_FLAGS = {
+    "U": ("up", "up: packets can be sent to it"),
+    "u": ("used", "used: traffic went there lately"),
+    "q": ("unique", "unique: nobody else may register this address"),
+    "a": ("authorized", "authorized: its peer may have this address"),
+    "n": ("nat", "nat: registered from behind a NAT"),
+}
+CACHE_TYPES = {
+    "local": "our own address",
+    "static": "from the configuration (map)",
+    "nhs": "a next hop server of ours",
+    "dynamic": "a client that registered here",
+    "cached": "learnt by resolution",
+    "incomplete": "being resolved",
+    "negative": "could not be resolved; not asked again until it expires",
+}
+NHS_STATES = {
+    "down": "no NBMA address, or it does not answer; see the last error",
+    "probe": "asked, no answer yet",
+    "registering": "reached, registration not accepted yet",
+    "up": "registered",
+}
+SHORTCUT_STATES = {
+    "incomplete": "asked, no answer yet; traffic takes the hub",
+    "active": "traffic goes directly",
+    "negative": "no direct way; traffic takes the hub",
+}
+IPSEC_STATES = {
+    "none": "not protected by IPsec",
+    "wanted": "IPsec asked for",
+    "up": "protected",
+    "failed": "IPsec failed; see the last error",
+}
+SA_FLAGS: Mapping[str, tuple[Callable[[Row], bool], str]] = {
+    "i": (lambda row: bool(row["initiator"]), "we initiated it"),
+    "n": (lambda row: bool(row["encap"]), "in UDP: one of us is behind NAT"),
+    "t": (lambda row: row["mode"] not in (None, "TRANSPORT"), "not in transport mode: not used"),
+}
+SA_STATES = {
+    "wanted": "not asked for yet",
+    "trying": "being made",
+    "failed": "could not be made; tried again",
+    "orphaned": "charon was restarted: only the kernel has it",
+}
+ROUTE_KINDS = {
+    "host": "to a tunnel address",
+    "shortcut": "to what lies behind a peer",
+}
+
+
+class Column(NamedTuple):
+    title: str
+    text: Callable[[Row], str]
+    right: bool = False
+    optional: bool = False
+    """Not shown where no row has it."""
+
+
+class Table(NamedTuple):
+    columns: Sequence[Column]
+    empty: str
+    legend: Callable[[Sequence[Row]], Iterable[str]]
+
+
+def duration(seconds: float | None) -> str:
+    """`45s`, `1m05s`, `2h03m`, `5d02h`; `-` for none."""
+    if seconds is None:
+        return "-"
+    whole = max(0, round(seconds))
+    if whole < 60:  # noqa: PLR2004 (of time everybody knows the numbers)
+        return f"{whole}s"
+    if whole < 3600:  # noqa: PLR2004
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:  # noqa: PLR2004
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def cell(value: object) -> str:
+    """Any JSON value in a table."""
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(map(str, value)) or "-"
+        case _:
+            return str(value)
+
+
+def plain(title: str, key: str, *, right: bool = False) -> Column:
+    return Column(title, lambda row: cell(row[key]), right)
+
+
+def timed(title: str, key: str) -> Column:
+    return Column(title, lambda row: duration(row[key]), right=True)
+
+
+def flags(row: Row) -> str:
+    return "".join(flag for flag, (key, _) in CACHE_FLAGS.items() if row[key]) or "-"
+
+
+def _protocol(row: Row) -> str:
+    host = 32 if row["afi"] == "ipv4" else 128
+    length = row["prefix_length"]
+    return row["protocol"] if length in {host, 255} else f"{row['protocol']}/{length}"
+
+
+def _nbma(row: Row) -> str:
+    claimed = row["claimed_nbma"]
+    nbma = cell(row["nbma"])
+    return nbma if claimed in {None, row["nbma"]} else f"{nbma} (says {claimed})"
+
+
+def _server(row: Row) -> str:
+    name, nbma = row["name"], row["nbma"]
+    return str(name) if nbma in {None, name} else f"{name} ({nbma})"
+
+
+def _interface_state(row: Row) -> str:
+    if row["problem"]:
+        return "PROBLEM"
+    return "up" if row["up"] else "down"
+
+
+def _roles(row: Row) -> str:
+    return ", ".join(role for role in ("redirect", "shortcut") if row[role]) or "-"
+
+
+def _words(key: str, meanings: Mapping[str, str]) -> Callable[[Sequence[Row]], Iterable[str]]:
+    """A legend of the values of one column that are in the table."""
+
+    def legend(rows: Sequence[Row]) -> Iterable[str]:
+        present = {row[key] for row in rows}
+        found = [f"{word} = {text}" for word, text in meanings.items() if word in present]
+        if found:
+            yield f"{key}: " + "; ".join(found)
+
+    return legend
+
+
+def _cache_legend(rows: Sequence[Row]) -> Iterable[str]:
+    yield from _words("type", CACHE_TYPES)(rows)
+    shown = [
+        f"{flag} = {text}"
+        for flag, (key, text) in CACHE_FLAGS.items()
+        if any(row[key] for row in rows)
+    ]
+    if shown:
+        yield "flags: " + "; ".join(shown)
+
+
+def _nhs_legend(rows: Sequence[Row]) -> Iterable[str]:
+    yield from _words("state", NHS_STATES)(rows)
+    errors = [
+        f"{row['interface']}: {_server(row)}: last error: {row['last_error']}"
+        for row in rows
+        if row["last_error"]
+    ]
+    yield from dict.fromkeys(errors)  # both families of a tunnel often have the same
+
+
+def _peers_legend(rows: Sequence[Row]) -> Iterable[str]:
+    yield from _words("ipsec", IPSEC_STATES)(rows)
+    errors = [
+        f"{row['interface']}: {row['nbma']}: last error: {row['last_error']}"
+        for row in rows
+        if row["last_error"]
+    ]
+    yield from dict.fromkeys(errors)
+
+
+def _shortcut_legend(rows: Sequence[Row]) -> Iterable[str]:
+    yield from _words("state", SHORTCUT_STATES)(rows)
+    yield "used: traffic took it lately; an unused one goes when it expires, a used one is renewed"
+
+
+def _sa(row: Row) -> str:
+    if row["child_id"] is None:
+        return "-"
+    return f"{cell(row['connection'])}[{cell(row['ike_id'])}]{{{row['child_id']}}}"
+
+
+def _sa_flags(row: Row) -> str:
+    return "".join(flag for flag, (wanted, _) in SA_FLAGS.items() if wanted(row)) or "-"
+
+
+def _sa_legend(rows: Sequence[Row]) -> Iterable[str]:
+    yield "sa: connection[IKE_SA]{CHILD_SA}, as swanctl --list-sas has them"
+    yield from _words("state", SA_STATES)(rows)
+    shown = [
+        f"{flag} = {text}" for flag, (wanted, text) in SA_FLAGS.items() if any(map(wanted, rows))
+    ]
+    if shown:
+        yield "flags: " + "; ".join(shown)
+    yield from dict.fromkeys(
+        f"{row['nbma']}: last error: {row['last_error']}" for row in rows if row["last_error"]
+    )
+
+
+def _problems(rows: Sequence[Row]) -> Iterable[str]:
+    return [f"{row['interface']}: PROBLEM: {row['problem']}" for row in rows if row["problem"]]
+
+
+def _nothing(_rows: Sequence[Row]) -> Iterable[str]:
+    return ()
+
+
+INTERFACE = plain("interface", "interface")
+EXPIRES = timed("expires in", "expires_in_s")
+TABLES: Mapping[str, Table] = {
+    "cache": Table(
+        (
+            INTERFACE,
+            plain("type", "type"),
+            Column("protocol", _protocol),
+            Column("nbma", _nbma),
+            Column("identity", lambda row: cell(row["identity"]), optional=True),
+            Column("flags", flags),
+            EXPIRES,
+            timed("age", "age_s"),
+        ),
+        "no bindings: nobody registered here and nothing was resolved",
+        _cache_legend,
+    ),
+    "nhs": Table(
+        (
+            INTERFACE,
+            Column("server", _server),
+            Column("protocol", lambda row: row["protocol"] or f"({cell(row['afi'])})"),
+            plain("state", "state"),
+            timed("up for", "registered_for_s"),
+            timed("next try", "next_attempt_in_s"),
+            Column(
+                "answered",
+                lambda row: f"{row['replies_received']}/{row['requests_sent']}",
+                right=True,
+            ),
+        ),
+        "no next hop servers: this is a hub, or an [[interface.NAME.nhs]] is missing",
+        _nhs_legend,
+    ),
+    "shortcuts": Table(
+        (
+            INTERFACE,
+            plain("prefix", "prefix"),
+            plain("via", "via"),
+            plain("nbma", "nbma"),
+            Column("identity", lambda row: cell(row["identity"]), optional=True),
+            plain("state", "state"),
+            plain("used", "used"),
+            EXPIRES,
+        ),
+        "no shortcuts: all traffic takes the routed path",
+        _shortcut_legend,
+    ),
+    "interfaces": Table(
+        (
+            INTERFACE,
+            Column("state", _interface_state),
+            plain("addresses", "addresses"),
+            plain("nbma", "nbma"),
+            plain("underlay", "underlay"),
+            plain("network", "network_id", right=True),
+            plain("key", "key", right=True),
+            plain("mtu", "mtu", right=True),
+            timed("holding time", "holding_time_s"),
+            Column("does", _roles),
+        ),
+        "no interfaces are configured",
+        _problems,
+    ),
+    "peers": Table(
+        (
+            INTERFACE,
+            plain("nbma", "nbma"),
+            plain("our nbma", "local_nbma"),
+            plain("protocol", "protocol"),
+            plain("ipsec", "ipsec"),
+            Column("identity", lambda row: cell(row["identity"]), optional=True),
+            timed("up for", "up_for_s"),
+        ),
+        "no peers",
+        _peers_legend,
+    ),
+    "sas": Table(
+        (
+            plain("nbma", "nbma"),
+            plain("our nbma", "local_nbma"),
+            plain("identity", "identity"),
+            Column("sa", _sa),
+            plain("state", "state"),
+            Column("flags", _sa_flags),
+            Column("spi in/out", lambda row: f"{cell(row['spi_in'])}/{cell(row['spi_out'])}"),
+            Column(
+                "packets in/out",
+                lambda row: f"{row['packets_in']}/{row['packets_out']}",
+                right=True,
+            ),
+            timed("age", "established_s"),
+            timed("rekey in", "rekey_in_s"),
+        ),
+        "no security associations: no interface is protected, or charon has none",
+        _sa_legend,
+    ),
+    "traffic": Table(
+        (
+            INTERFACE,
+            plain("afi", "afi"),
+            plain("direction", "direction"),
+            plain("type or reason", "type"),
+            plain("packets", "packets", right=True),
+        ),
+        "no packets yet",
+        _nothing,
+    ),
+    "routes": Table(
+        (
+            INTERFACE,
+            plain("prefix", "prefix"),
+            plain("via", "via"),
+            plain("kind", "kind"),
+        ),
+        "no routes of ours in the kernel",
+        _words("kind", ROUTE_KINDS),
+    ),
+    "config": Table(
+        (plain("setting", "path"), plain("value", "value")), "nothing is configured", _nothing
+    ),
+}
