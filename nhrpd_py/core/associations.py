@@ -24,12 +24,16 @@ class Associations:
     def __contains__(self, pair: Pair) -> bool:
         return pair in self._pairs
 
-    def add(self, association: Association, now: float) -> None:
+    def add(self, association: Association, now: float) -> bool:
+        """Tells whether that is news: after each connect charon tells all that there is once more."""
         pair = association.local, association.remote
         of_pair = self._pairs.setdefault(pair, {})
+        if of_pair.get(association.id) == association:
+            return False
         of_pair.pop(association.id, None)  # the one that came last stands last
         of_pair[association.id] = association
         self._since.setdefault(pair, now)
+        return True
 
     def remove(self, pair: Pair, identifier: int) -> bool:
         """Tells whether the pair has none now, but had."""

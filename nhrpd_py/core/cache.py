@@ -82,6 +82,8 @@ class Binding:
     """Read from the state file, and not refreshed since."""
     inherited: bool = False
     """The kernel had it when we started; it keeps it until charon tells whether the SA lives."""
+    interim_nbma: Address = b""
+    """The NHS that the neighbour entry leads to until the circuit is up, for a kernel that has traffic already."""
 
     @property
     def nat(self) -> bool:
@@ -93,6 +95,9 @@ class Follower(Protocol):
 
     def bound(self, protocol: Address) -> None:
         """An address is about to get a binding that had none."""
+
+    def programmed(self, protocol: Address) -> None:
+        """A binding that had no neighbour entry has one now."""
 
     def withdrawn(self, protocol: Address) -> None:
         """A binding stays, but its neighbour entry is about to go."""
@@ -109,6 +114,7 @@ class Cache:
         "_interface",
         "_ordered",
         "follower",
+        "led",
     )
 
     def __init__(self, context: Context, interface: Interface) -> None:
@@ -121,6 +127,8 @@ class Cache:
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._by_nbma: dict[Address, list[Binding]] = {}
+        self.led: dict[Address, Binding] = {}
+        """Those that have an interim neighbour entry."""
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -234,6 +242,7 @@ class Cache:
         del self._bindings[binding.protocol]
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
         self._cached.pop(binding.protocol, None)
+        self.led.pop(binding.protocol, None)
         self._leave_nbma(binding)
         self._context.timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
@@ -278,6 +287,8 @@ class Cache:
         """The netdev is down or gone: nothing of this is in the kernel any more."""
         for binding in self._bindings.values():
             binding.programmed = binding.routed = binding.probing = binding.inherited = False
+            binding.interim_nbma = b""
+        self.led.clear()
 
     def rearm_expiry(self, binding: Binding, now: float) -> bool:
         """The expiry timer fired: tells whether the binding is still good, and sleeps on if so."""
@@ -333,11 +344,29 @@ class Cache:
         if not circuits.is_up(binding.nbma) and not (binding.inherited and circuits.unsure):
             self.withdraw(binding)
             return
+        is_news = not binding.programmed
         binding.programmed = True
+        if binding.interim_nbma:
+            binding.interim_nbma = b""
+            del self.led[binding.protocol]
         self._context.effects.append(SetNeighbor(interface.ifindex, binding.protocol, binding.nbma))
         binding.routed = not interface.on_link(binding.protocol)
         if binding.routed:
             self._context.effects.append(SetRoute(host_prefix(binding.protocol), interface.ifindex))
+        if is_news and self.follower is not None:
+            self.follower.programmed(binding.protocol)
+
+    def lead(self, binding: Binding, server: Address) -> None:
+        """Has the kernel send by way of an NHS what it has for a binding without a circuit; empty: nowhere."""
+        ifindex = self._interface.ifindex
+        if server and not binding.programmed:
+            binding.interim_nbma = server
+            self.led[binding.protocol] = binding
+            self._context.emit(SetNeighbor(ifindex, binding.protocol, server))
+        elif binding.interim_nbma:
+            binding.interim_nbma = b""
+            del self.led[binding.protocol]
+            self._context.emit(DropNeighbor(ifindex, binding.protocol))
 
     def withdraw(self, binding: Binding) -> None:
         """Takes route and neighbour back, where there are any; the binding stays, for when its circuit is up."""

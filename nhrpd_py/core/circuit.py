@@ -42,8 +42,12 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Wish:
-    who: set[Hashable] = field(default_factory=set)
-    server: bool = False
+    who: dict[Hashable, bool] = field(default_factory=dict)
+    """Whoever needs the circuit, and whether as one to a server."""
+
+    @property
+    def server(self) -> bool:
+        return any(self.who.values())
 
 
 class Circuits:
@@ -137,12 +141,9 @@ class Circuits:
         wish = self._wishes.get(remote)
         if wish is None:
             wish = self._wishes[remote] = Wish()
-        elif who in wish.who and wish.server >= server:
-            return
-        is_news = not wish.who or server > wish.server
-        wish.who.add(who)
-        wish.server = wish.server or server
-        if is_news:
+        before = wish.server if wish.who else None
+        wish.who[who] = server
+        if wish.server != before:
             self._ask(remote, wish, delay_s)
 
     def release(self, remote: Address, who: Hashable) -> None:
@@ -150,10 +151,13 @@ class Circuits:
         wish = self._wishes.get(remote)
         if wish is None or who not in wish.who:
             return
-        wish.who.remove(who)
+        before = wish.server
+        del wish.who[who]
         if not wish.who:
             del self._wishes[remote]
             self._drop(remote)
+        elif wish.server != before:
+            self._ask(remote, wish, 0.0)
 
     def renew(self, remote: Address) -> None:
         """Nothing comes through the circuit any more: the peer may have lost its end. Has it made anew."""
@@ -209,6 +213,8 @@ class Circuits:
         failure = self._failures.get(remote)
         if failure is None:
             return FIRST_REST_S
+        if failure.rests_until > now:
+            return failure.rests_until - now  # the other address family gave it up just now
         rest_s = self._context.jittered(min(FIRST_REST_S * 2**failure.count, MAX_REST_S))
         failure.count = min(failure.count + 1, 16)
         failure.rests_until = now + rest_s
@@ -224,6 +230,9 @@ class Circuits:
     def forgive(self, remote: Address) -> None:
         """The circuit is up, or an operator wants a fresh start."""
         self._failures.pop(remote, None)
+
+    def forgive_all(self) -> None:
+        self._failures.clear()
 
     # Packets that are ahead of charon's word.
 

@@ -65,6 +65,10 @@ class Commands:
 
     def _flush_shortcuts(self, instance: Instance, command: Flush) -> int:
         matched = 0
+        if command.nbma is not None:
+            instance.station.circuits.forgive(command.nbma)
+        else:
+            instance.station.circuits.forgive_all()  # of a peer that was given up its prefix is not known
         for shortcut in list(instance.shortcuts):
             if _selects(command, shortcut.prefix, shortcut.binding.nbma):
                 instance.shortcuts.remove(shortcut, FLUSHED)

@@ -282,9 +282,10 @@ class Engine:
             nbma_moved = seen.nbma != before.nbma
             if nbma_moved:
                 interface.circuits.moved(interface.nbma)
-            if interface.can_open and not interface.opened:
+            is_new = interface.can_open and not interface.opened
+            if is_new:
                 self._open(interface, now)
-            elif nbma_moved and interface.circuits.protected:
+            if interface.opened and (is_new or nbma_moved) and interface.circuits.protected:
                 for instance in self._instances[name].values():
                     instance.gate.review(now)
             for instance in self._instances[name].values():

@@ -42,13 +42,12 @@ class Gate:
                     self._refuse_shortcut(shortcut, objection, now)
             if not binding.programmed:
                 station.cache.reassert_one(binding)
-                for shortcut in self._shortcuts.of_peer(binding.protocol):
-                    self._shortcuts.reassert(shortcut)
         self._client.circuit_up(remote, now)
 
     def went_down(self, remote: Address, reason: str, now: float) -> None:
         """The last SA with the peer is gone."""
         self._client.circuit_down(remote, reason, now)
+        self._resolver.server_unreachable(remote)
         for binding in self._station.cache.of_nbma(remote):
             if binding.type is BindingType.STATIC:
                 for shortcut in self._shortcuts.of_peer(binding.protocol):
@@ -78,6 +77,11 @@ class Gate:
     def review(self, now: float) -> None:
         """Our own address is another one, or charon has told all there is: looks at every circuit anew."""
         circuits = self._station.circuits
+        if not circuits.unsure:
+            for remote in [each.nbma for each in self._client.registrations()]:
+                if not circuits.is_up(remote):
+                    self._client.circuit_down(remote, "no security association", now)
+                    self._resolver.server_unreachable(remote)
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
                 self.came_up(remote, now)
@@ -107,8 +111,11 @@ class Gate:
 
     def _refuse(self, binding: Binding, objection: str, now: float) -> None:
         self._tell(binding, host_prefix(binding.protocol), objection)
+        if binding.type is BindingType.NHS:
+            self._client.circuit_down(binding.nbma, objection, now)
+        if self._station.cache.get(binding.protocol) is not binding:
+            return
         targets = self._targets(binding)
-        self._client.circuit_failed(binding.nbma, objection, now)
         self._shortcuts.forget_binding(binding, objection)
         for target in targets:
             self._resolver.leave_alone(target, objection, REFUSED_S, now)

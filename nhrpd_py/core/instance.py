@@ -6,6 +6,7 @@ Created with the interface's configuration and kept through everything that happ
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.context import Context
+from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.egress import Egress
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.gate import Gate
@@ -145,6 +146,8 @@ class Instance:
         if event.remaining_s is None and binding.nbma == event.nbma and not binding.programmed:
             binding.inherited = True
             self.station.cache.reassert_one(binding)
+        if not binding.programmed:
+            self.station.context.emit(DropNeighbor(event.ifindex, event.protocol))
 
     def adopted_due(self, protocol: Address) -> None:
         """An adopted client had time to come by itself: asks it."""

@@ -41,7 +41,8 @@ class Protection:
         association = event.association
         pair = association.local, association.remote
         before = {each.identity for each in self._associations.of(pair)}
-        self._associations.add(association, now)
+        if not self._associations.add(association, now):
+            return []
         packets: list[PacketReceived] = []
         for interface in self._protected(association.local):
             circuits = interface.circuits

@@ -167,13 +167,18 @@ class Registrant:
         if bad is not None:
             self._refused(registration, bad, now)
             return
+        protocol = self._server_address(message)
+        objection = protocol and station.circuits.objection_to_address(registration.nbma, protocol)
+        if objection:
+            self._complain(registration, f"this is not our server: {objection}")
+            return
         station.context.release_request(registration.request_id)
         registration.request_id = 0
         registration.retry_s = FIRST_RETRY_S
         registration.lost = 0
         registration.last_error = None
         self._learn_nat(message)
-        self._bind(registration, message, now)
+        self._bind(registration, protocol, message, now)
         if registration.state is not NhsState.UP:
             registration.state = NhsState.UP
             registration.up_since = now
@@ -283,8 +288,8 @@ class Registrant:
         self._hand_over(registration, now)
         self._overseer.server_lost(registration.server, now)
 
-    def _bind(self, registration: Registration, message: Message, now: float) -> None:
-        """Keeps the NHS's binding: permanent as far as we know, so it lives as long as our registration."""
+    def _server_address(self, message: Message) -> Address:
+        """The server's overlay address, as its reply tells; empty where it does not."""
         station = self._station
         protocol = message.destination_protocol
         if protocol in (b"", station.address):
@@ -292,7 +297,15 @@ class Registrant:
             responder = message.extension(ExtensionType.RESPONDER_ADDRESS)
             listed = entries_in(responder, message) if responder else ()
             protocol = listed[0].protocol if listed and listed[0].protocol else b""
-        if len(protocol) * 8 != station.host_length or protocol == station.address:
+        usable = len(protocol) * 8 == station.host_length and protocol != station.address
+        return protocol if usable else b""
+
+    def _bind(
+        self, registration: Registration, protocol: Address, message: Message, now: float
+    ) -> None:
+        """Keeps the NHS's binding: permanent as far as we know, so it lives as long as our registration."""
+        station = self._station
+        if not protocol:
             registration.last_error = "the reply does not tell the server's overlay address"
             return
         if registration.protocol not in (b"", protocol):

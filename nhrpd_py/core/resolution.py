@@ -124,6 +124,9 @@ class Resolver:
         binding = station.cache.get(address)
         if binding is not None:
             station.cache.reassert_one(binding)
+            server = self._client.best()
+            if not binding.programmed and server is not None:
+                station.cache.lead(binding, server.nbma)
             return
         if not is_unicast(address) or address in station.context.local_addresses:
             return
@@ -134,10 +137,29 @@ class Resolver:
     def servers_changed(self) -> None:
         """Another NHS may be the best one now: traffic that it relays for us must not go to a dead one."""
         best = self._client.best()
+        if best is not None:
+            self._move_led(None, best.nbma)
         for resolution in self.resolutions.values():
             is_led = resolution.interim_nbma and self._station.cache.get(resolution.target) is None
             if best is not None and is_led and resolution.interim_nbma != best.nbma:
                 self._lead_to_server(resolution)
+
+    def server_unreachable(self, nbma: Address) -> None:
+        """The circuit to an NHS is down: the kernel must not send through it, be it in the interim only."""
+        best = self._client.best()
+        self._move_led(nbma, best.nbma if best is not None else b"")
+        station = self._station
+        for resolution in self.resolutions.values():
+            if resolution.interim_nbma == nbma:
+                resolution.interim_nbma = b""
+                if station.interface.opened and station.cache.get(resolution.target) is None:
+                    station.context.emit(DropNeighbor(station.interface.ifindex, resolution.target))
+
+    def _move_led(self, old: Address | None, new: Address) -> None:
+        """Bindings whose traffic an NHS relays until their circuit is up: now it is another one that does."""
+        for binding in list(self._station.cache.led.values()):
+            if binding.interim_nbma != new and old in (None, binding.interim_nbma):
+                self._station.cache.lead(binding, new)
 
     def asked(self, address: Address, now: float) -> str | None:
         """An operator wants `address` resolved. Gives the reason why not."""
@@ -210,7 +232,9 @@ class Resolver:
             self._fail(resolution, problem, REFUSED_S, now)
             return
         resting = station.circuits.resting(nbma, now)
-        if resting is not None:
+        if resting is not None and resolution.trigger is Trigger.OPERATOR:
+            station.circuits.forgive(nbma)
+        elif resting is not None:
             self._fail(resolution, *resting, now)
             return
         known = station.cache.get(gateway)
@@ -231,6 +255,8 @@ class Resolver:
             binding.used = True  # traffic made us ask
         if not binding.programmed:
             self._want_circuit(binding, known)
+            if resolution.interim_nbma and resolution.target == gateway:
+                station.cache.lead(binding, resolution.interim_nbma)
         # A host that has a binding has its route already, be it that of the gateway or its own.
         if not prefix.is_host or station.cache.get(prefix.address) is None:
             self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
@@ -367,7 +393,7 @@ class Resolver:
         """Why the peer may not be what the reply says, as far as its SA tells already; the rest is told with that."""
         circuits = self._station.circuits
         objection = circuits.objection_to_address(nbma, gateway)
-        if objection is None and not prefix.is_host:
+        if objection is None and prefix != host_prefix(gateway):
             objection = circuits.objection_to_prefix(nbma, prefix)
         return objection
 

@@ -125,6 +125,11 @@ class ShortcutTable:
         if shortcut is not None:
             self.remove(shortcut, "its address is known itself")
 
+    def programmed(self, protocol: Address) -> None:
+        """A peer's neighbour entry is there: its shortcuts may have their routes."""
+        for shortcut in self.of_peer(protocol):
+            self.reassert(shortcut)
+
     def withdrawn(self, protocol: Address) -> None:
         """A peer's neighbour entry goes: so do the routes over it, until `reassert`. They led into nothing."""
         for shortcut in self.of_peer(protocol):
