@@ -341,7 +341,7 @@ class Cache:
         if not interface.opened:
             return  # `reassert` follows when it opens
         circuits = interface.circuits
-        if not circuits.is_up(binding.nbma) and not (binding.inherited and circuits.unsure):
+        if not circuits.carries(binding.nbma) and not (binding.inherited and circuits.unsure):
             self.withdraw(binding)
             return
         is_news = not binding.programmed

@@ -22,6 +22,9 @@ from nhrpd_py.core.timers import TimerKey, TimerKind
 
 PARKED_S = 2.0
 """How long a packet waits for charon's word about the SA that it came through."""
+SETTLING_S = 0.5
+"""How long a peer that began an SA may take until it can receive: half a round trip, and charon's time. A packet
+from it tells that sooner."""
 MAX_PARKED_PEERS = 256
 MAX_PARKED_EACH = 4
 FIRST_REST_S = 30.0
@@ -59,6 +62,7 @@ class Circuits:
         "_context",
         "_failures",
         "_parked",
+        "_settling",
         "_wishes",
         "local",
         "name",
@@ -79,12 +83,30 @@ class Circuits:
         self._wishes: dict[Address, Wish] = {}
         self._failures: dict[Address, Failure] = {}
         self._parked: dict[Address, list[PacketReceived]] = {}
+        self._settling: set[Address] = set()
 
     # What is.
 
     def is_up(self, remote: Address) -> bool:
         """Tells whether packets can go to a peer and come from it."""
         return not self.protected or (self.local, remote) in self._associations
+
+    def carries(self, remote: Address) -> bool:
+        """Tells whether the kernel may send to a peer, who can receive it by now."""
+        return self.is_up(remote) and remote not in self._settling
+
+    def settle(self, remote: Address, now: float) -> None:
+        """The peer has an SA with us that it began: data waits until it must have learnt that too."""
+        self._settling.add(remote)
+        self._context.timers.set(self._settling_key(remote), now + SETTLING_S)
+
+    def is_settling(self, remote: Address) -> bool:
+        return remote in self._settling
+
+    def settled(self, remote: Address) -> None:
+        """A packet came through the SA, its time is over, or it is gone."""
+        self._settling.discard(remote)
+        self._context.timers.stop(self._settling_key(remote))
 
     @property
     def unsure(self) -> bool:
@@ -254,6 +276,9 @@ class Circuits:
         """Hands out what waited for a peer: its SA is there, or its time is over."""
         self._context.timers.stop(self._parked_key(remote))
         return self._parked.pop(remote, [])
+
+    def _settling_key(self, remote: Address) -> TimerKey:
+        return TimerKey(TimerKind.SETTLING, self._config.name, remote)
 
     def _parked_key(self, remote: Address) -> TimerKey:
         return TimerKey(TimerKind.PARKED, self._config.name, remote)

@@ -220,11 +220,8 @@ class Engine:
         if instances is None:
             self._context.count_drop(None, DropReason.UNKNOWN_INTERFACE)
             return
-        circuits = next(iter(instances.values())).station.circuits
-        if circuits.protected and not circuits.is_up(event.nbma_source):
-            # The guard lets nothing through in clear, so there is an SA that we have not heard of yet.
-            if not circuits.park(event, now):
-                self._context.count_drop(circuits.name, DropReason.NO_ASSOCIATION)
+        interface = next(iter(instances.values())).station.interface
+        if interface.circuits.protected and not self._protection.admit(interface, event, now):
             return
         self._receiver.packet_received(instances, event, now)
 
@@ -404,6 +401,8 @@ class Engine:
             case TimerKind.PURGE, int():
                 for instance in instances.values():
                     instance.purges.timer_due(subject, now)
+            case TimerKind.SETTLING, bytes():
+                self._protection.settled(self._interfaces[key.interface], subject, now)
             case TimerKind.PARKED, bytes():
                 self._protection.parked_due(self._interfaces[key.interface], subject)
             case TimerKind.INTERFACE, None:

@@ -145,6 +145,8 @@ class Association:
     """As the outer header has it: of a peer behind NAT the translated address."""
     identity: str
     """The IKE identity that the peer proved, as charon prints it."""
+    answered: bool = False
+    """The peer began it and may not have our answer yet: until then it cannot receive through it."""
     address_blocks: tuple[Prefix, ...] | None = None
     """The RFC 3779 blocks of its certificate; None where the certificate is not known or has none."""
 

@@ -47,12 +47,28 @@ class Protection:
         for interface in self._protected(association.local):
             circuits = interface.circuits
             circuits.forgive(association.remote)
+            if association.answered and not before:
+                circuits.settle(association.remote, now)
             if association.identity not in before:
                 self._tell_installed(interface, event, shares=bool(before))
-            for instance in self._instances[interface.name].values():
-                instance.gate.came_up(association.remote, now)
+            if not circuits.is_settling(association.remote):
+                for instance in self._instances[interface.name].values():
+                    instance.gate.came_up(association.remote, now)
             packets += circuits.unpark(association.remote)
         return packets
+
+    def admit(self, interface: Interface, event: PacketReceived, now: float) -> bool:
+        """Tells whether a packet may be handled now: its SA is known."""
+        circuits = interface.circuits
+        remote = event.nbma_source
+        if circuits.is_up(remote):
+            if circuits.is_settling(remote):
+                self.settled(interface, remote, now)
+            return True
+        # The guard lets nothing through in clear, so there is an SA that we have not heard of yet.
+        if not circuits.park(event, now):
+            self._context.count_drop(interface.name, DropReason.NO_ASSOCIATION)
+        return False
 
     def gone(self, event: SaGone, now: float) -> None:
         pair = event.local, event.remote
@@ -60,6 +76,7 @@ class Protection:
         if not self._associations.remove(pair, event.id):
             return
         for interface in self._protected(event.local):
+            interface.circuits.settled(event.remote)
             self._context.emit(
                 AssociationLost(
                     interface=interface.name,
@@ -104,6 +121,13 @@ class Protection:
         for interface in self._interfaces.values():
             if interface.circuits.protected:
                 interface.ipsec_problem = f"IPsec: {reason}"
+
+    def settled(self, interface: Interface, remote: Address, now: float) -> None:
+        """A peer that began an SA can receive through it by now: data may go that way too."""
+        interface.circuits.settled(remote)
+        if interface.opened and interface.circuits.is_up(remote):
+            for instance in self._instances[interface.name].values():
+                instance.gate.came_up(remote, now)
 
     def parked_due(self, interface: Interface, remote: Address) -> None:
         """Packets waited in vain: there is no SA that they can have come through."""

@@ -33,6 +33,8 @@ class TimerKind(IntEnum):
     """Try to open an interface that the kernel refused."""
     PARKED = 10
     """A packet waited long enough for charon's word about its SA."""
+    SETTLING = 11
+    """A peer that began an SA has had time to get our answer."""
 
 
 class TimerKey(NamedTuple):

@@ -106,7 +106,8 @@ class AssociationTable:
         for _, ike in sections(message):
             for _, child in children_of(ike):
                 if text(message.get("up")) == "yes":
-                    yield from self._add(ike, child)
+                    answered = text(ike.get("initiator")) != "yes"
+                    yield from self._add(ike, child, answered=answered)
                 else:
                     yield from self._remove(number(child.get("uniqueid")), _down_reason(ike, child))
 
@@ -152,7 +153,7 @@ class AssociationTable:
                     yield SaInstalled(moved.association)
                     yield SaGone(each.local, each.remote, each.id, f"now at {_at(moved)}")
 
-    def _add(self, ike: Section, child: Section) -> Iterator[Event]:
+    def _add(self, ike: Section, child: Section, *, answered: bool = False) -> Iterator[Event]:
         row = self._read(ike, child)
         if row is None:
             return
@@ -177,7 +178,7 @@ class AssociationTable:
                 return
         row = replace(row, id=self._free_id(row.unique_id))
         self._children[row.unique_id] = row
-        yield SaInstalled(row.association)
+        yield SaInstalled(replace(row.association, answered=answered))
         for each in [each for each in self._orphans.values() if each.pair == row.pair]:
             yield self._forget(each, "replaced after charon was restarted")
 
