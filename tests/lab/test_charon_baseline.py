@@ -3,79 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tools.lab.charon import Charon, Ipsec
+from tests.lab.introduced import NHRPD_PROTOCOL, cloud, connect, introduce
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
-from tools.lab.pki import Authority, Key, authority
-from tools.lab.topology import Lab, Node, Role
-
-NHRPD_PROTOCOL = 208
-
-
-def cloud(lab: Lab, *options: dict[str, Any]) -> list[ClassicNode]:
-    """Hub 1 and spokes 2, 3…, each with its options, and everything but nhrpd started."""
-    roles = [Role.HUB, *[Role.SPOKE] * (len(options) - 1)]
-    nodes = [
-        lab.add(ClassicNode(number=number, role=role, **each))
-        for number, (role, each) in enumerate(zip(roles, options, strict=True), start=1)
-    ]
-    for node in nodes:
-        node.start_services()
-    return nodes
-
-
-def introduce(one: Node, two: Node) -> None:
-    """Does by hand what nhrpd does for two nodes that are to talk directly."""
-    for node, peer in ((one, two), (two, one)):
-        node.namespace.ip(
-            f"neigh replace {peer.tunnel} lladdr {peer.nbma} nud permanent dev gre1",
-            f"route replace {peer.tunnel} dev gre1 proto {NHRPD_PROTOCOL} metric 10",
-        )
-
-
-def load_clone(charon: Charon, local: str, remote: str) -> str:
-    """Loads the connection of swanctl.conf for one peer and returns its name."""
-    name = f"nhrp-{remote}"
-    child = {
-        "esp_proposals": ["aes256-sha512-ecp384"],
-        "local_ts": ["dynamic[gre]"],
-        "remote_ts": ["dynamic[gre]"],
-        "mode": "transport",
-    }
-    here: dict[str, object] = {"auth": "psk", "id": charon.identity}
-    if charon.credential is not None:
-        certificate = charon.credential.certificate.read_bytes()
-        here |= {"auth": "pubkey", "certs": [certificate]}
-    connection = {
-        "version": "2",
-        "mobike": "no",
-        "local_addrs": [local],
-        "remote_addrs": [remote],
-        "proposals": ["aes256-sha512-ecp384"],
-        "local": here,
-        "remote": {"auth": here["auth"]},
-        "children": {"dmvpn": child},
-    }
-    charon.request("load-conn", {name: connection})
-    return name
-
-
-def connect(one: ClassicNode, two: ClassicNode) -> None:
-    """Asks one charon for a CHILD_SA with another node; raises with charon's words without it."""
-    name = load_clone(one.charon, one.nbma, two.nbma)
-    one.charon.request("initiate", {"child": "dmvpn", "ike": name, "timeout": "8000"})
-
-
-def refused(one: ClassicNode, two: ClassicNode) -> str:
-    """Asks in vain and returns the end of the initiator's log."""
-    with pytest.raises(Exception, match=r"establishing CHILD_SA 'dmvpn' failed|not established"):
-        connect(one, two)
-    assert one.charon.children() == []
-    return one.charon.log_path.read_text()[-4000:]
+from tools.lab.topology import Lab
 
 
 def wait_announced(hub: ClassicNode, spoke: ClassicNode, other: ClassicNode) -> None:
@@ -162,83 +96,3 @@ def test_names_are_resolved_in_the_nodes(nodes: list[ClassicNode]) -> None:
     hub, spoke, _ = nodes
     assert hub.nbma in spoke.namespace.run("getent", "ahostsv4", "hub1.vpn.example")
     assert spoke.namespace.run("getent", "ahostsv4", "nobody.vpn.example", check=False) == ""
-
-
-def test_a_revoked_certificate_is_refused() -> None:
-    own = Authority("revoking CA")
-    ipsec = Ipsec(authority=own)
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": ipsec, "bgp": False}, {"ipsec": ipsec, "bgp": False})
-        connect(spoke, hub)
-        spoke.charon.request("terminate", {"ike": f"nhrp-{hub.nbma}"})
-        assert spoke.charon.credential is not None
-        own.revoke(spoke.charon.credential)
-        hub.charon.install_crl()
-        hub.charon.load_all()
-        assert "AUTHENTICATION_FAILED" in refused(spoke, hub)
-        assert hub.charon.said("certificate was revoked")
-
-
-@pytest.mark.parametrize(
-    ("theirs", "words"),
-    [
-        (Ipsec(expired=True), "AUTHENTICATION_FAILED"),
-        (Ipsec(authority=authority("another CA")), "AUTHENTICATION_FAILED"),
-        (
-            Ipsec(
-                changes=(
-                    (
-                        "    proposals = aes256-sha512-ecp384",
-                        "    proposals = aes128-sha256-ecp256",
-                    ),
-                )
-            ),
-            "NO_PROPOSAL_CHOSEN",
-        ),
-        (Ipsec(remote_id="elsewhere.vpn.example"), "AUTHENTICATION_FAILED"),
-    ],
-    ids=["expired", "other authority", "other proposals", "other identity demanded"],
-)
-def test_what_does_not_fit_is_refused(theirs: Ipsec, words: str) -> None:
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": theirs, "bgp": False}, {"bgp": False})
-        refused(spoke, hub)
-        assert spoke.charon.said(words) or hub.charon.said(words)
-
-
-def test_pre_shared_keys() -> None:
-    ipsec = Ipsec(psk="a secret of all")
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": ipsec, "bgp": False}, {"ipsec": ipsec, "bgp": False})
-        connect(spoke, hub)
-        assert len(hub.charon.children(spoke.nbma)) == 1
-
-
-def test_rsa_made_with_the_commands_of_the_strongswan_manual() -> None:
-    ipsec = Ipsec(authority=authority(kind=Key.RSA))
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": ipsec, "bgp": False}, {"ipsec": ipsec, "bgp": False})
-        connect(spoke, hub)
-        assert len(hub.charon.children(spoke.nbma)) == 1
-
-
-def test_a_peer_in_tunnel_mode_is_taken_as_it_is() -> None:
-    changed = Ipsec(changes=(("mode = transport", "mode = tunnel"),))
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": changed, "bgp": False}, {"bgp": False})
-        connect(spoke, hub)
-        assert [child.mode for child in spoke.charon.children()] == ["TUNNEL"]
-
-
-def test_a_killed_charon_leaves_its_sas_in_the_kernel() -> None:
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"bgp": False}, {"bgp": False})
-        introduce(hub, spoke)
-        connect(spoke, hub)
-        spoke.charon.kill()
-        assert spoke.namespace.ping(hub.tunnel, source=spoke.tunnel).lost == 0
-        spoke.charon.start()
-        assert spoke.charon.children() == []
-        connect(spoke, hub)
-        assert spoke.charon.stop() == 0
-        wait_until(lambda: hub.charon.children() == [], 5.0, "the hub was told")

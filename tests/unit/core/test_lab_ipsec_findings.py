@@ -3,15 +3,18 @@
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import Effect, SetNeighbor, SetRoute
 from nhrpd_py.core.events import Association, IpsecReady, SaInstalled
-from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.extension import of_entries
+from nhrpd_py.packet.iana import ExtensionType, PacketType
 from tests.unit.core.stations import (
     GRE,
     HUB_NBMA,
     Node,
+    a_record,
     a_registration,
     a_registration_reply,
     a_resolution_request,
     a_spoke,
+    host,
     nbma,
     of,
     sent,
@@ -45,7 +48,8 @@ def programmed(effects: list[Effect]) -> list[Effect]:
 def test_traffic_waits_until_the_peer_that_began_an_sa_can_receive_through_it() -> None:
     """Before it has our IKE_AUTH response it drops what we send: 4 of 150 pings were lost in the demonstration."""
     spoke = a_protected_spoke()
-    spoke.receive(a_resolution_request(3, target=b"\xac\x10\x02\x0a"), HUB_NBMA)
+    relayed = (of_entries(ExtensionType.FORWARD_TRANSIT_NHS, (a_record(1),)),)
+    spoke.receive(a_resolution_request(3, target=host(2), extensions=relayed), HUB_NBMA)
     assert programmed(spoke.give(an_answered_sa(), now=1.0)) == []
     assert programmed(spoke.advance(1.4)) == []
     assert of(spoke.advance(1.5), SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
