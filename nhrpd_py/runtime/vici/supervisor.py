@@ -95,7 +95,7 @@ class Supervisor:
         self._session_scope: trio.CancelScope | None = None
         self._again = False
         self._online_since: float | None = None
-        self._told_loss: str | None = None
+        self._told_loss = False
         self.counters = {"attempts": 0, "failures": 0, "connects": 0}
         self._certificates = Certificates()
         self._table = AssociationTable(self._certificates.blocks)
@@ -209,8 +209,8 @@ class Supervisor:
         self.status.problem = reason
         self._table.orphan_all()
         self._wake.set()
-        if ready or self._told_loss != reason:
-            self._told_loss = reason
+        if not self._told_loss:
+            self._told_loss = True
             await self._inbox.put([IpsecLost(reason)])
         return ready
 
@@ -232,7 +232,7 @@ class Supervisor:
             await self._certificates.learn(self._commands, ikes)
             told = self._table.listed(ikes)
             self._online_since = trio.current_time()
-            self._told_loss = None
+            self._told_loss = False
             status.connected, status.problem = True, None
             await self._tell(told)
             for wish in self._wishes:

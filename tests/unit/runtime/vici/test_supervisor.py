@@ -1,0 +1,445 @@
+"""The supervisor against a charon played by a script, with a clock that jumps."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from nhrpd_py.core.address import Address, parse_address
+from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, ViciConfig
+from nhrpd_py.core.effects import DropSa, EndSa, WantSa
+from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
+from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.vici.supervisor import Supervisor
+from nhrpd_py.runtime.vici.tap import Template
+from tests.unit.runtime.vici.fake_charon import LOCAL, FakeCharon
+
+PROFILE: dict[str, Any] = {
+    "version": b"2",
+    "local": {"auth": b"psk"},
+    "remote": {"auth": b"psk"},
+    "children": {
+        "dmvpn": {
+            "mode": b"transport",
+            "local_ts": [b"dynamic[gre]"],
+            "remote_ts": [b"dynamic[gre]"],
+            "reqid": b"7",
+            "start_action": b"trap",
+        }
+    },
+}
+PEER = "192.0.2.2"
+PAIR = (parse_address(LOCAL), parse_address(PEER))
+
+
+class Bench:
+    def __init__(self, nursery: trio.Nursery, path: Path, ipsec: IpsecConfig) -> None:
+        self.nursery = nursery
+        self.path = path
+        self.ipsec = ipsec
+        self.inbox = Inbox()
+        self.told: list[tuple[float, Event]] = []
+        self.kernel: set[tuple[Address, Address]] = set()
+        config = Config(
+            vici=ViciConfig(socket=str(path)),
+            interfaces={"gre1": InterfaceConfig(name="gre1", network_id=1, ipsec=ipsec)},
+        )
+        self.supervisor = Supervisor(self.inbox, config, self.kernel_pairs, rng=random.Random(1))
+        self.connections: dict[str, Any] = {"dmvpn": PROFILE}
+        self.supervisor._templates.get = self.template  # type: ignore[method-assign]
+
+    async def template(self) -> Template:
+        return Template(self.connections)
+
+    async def kernel_pairs(self) -> set[tuple[Address, Address]]:
+        return self.kernel
+
+    async def take(self) -> None:
+        while True:
+            now = trio.current_time()
+            self.told.extend((trio.current_time(), each) for each in await self.inbox.take())
+            assert now <= trio.current_time()
+
+    async def charon(self, **options: bool) -> FakeCharon:
+        charon = FakeCharon(self.path, **options)
+        await self.nursery.start(charon.serve)
+        return charon
+
+    def want(self, peer: str = PEER, **options: Any) -> None:
+        options = {"server": True, **options}
+        self.supervisor.want(
+            WantSa(
+                ipsec=self.ipsec,
+                local=parse_address(LOCAL),
+                remote=parse_address(peer),
+                **options,
+            )
+        )
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [each for _, each in self.told if isinstance(each, kind)]
+
+    def times(self, kind: type[Any]) -> list[float]:
+        return [at for at, each in self.told if isinstance(each, kind)]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [type(each).__name__ for _, each in self.told]
+
+    async def until(self, condition: Callable[[], Any], limit_s: float = 30.0) -> Any:
+        deadline = trio.current_time() + limit_s
+        while not (result := condition()):
+            assert trio.current_time() < deadline, self.told
+            await trio.sleep(0.05)
+        return result
+
+
+@asynccontextmanager
+async def bench(
+    tmp_path: Path, ipsec: IpsecConfig | None = None, *, start: bool = True
+) -> AsyncIterator[Bench]:
+    async with trio.open_nursery() as nursery:
+        made = Bench(nursery, tmp_path / "charon.vici", ipsec or IpsecConfig(profile="dmvpn"))
+        nursery.start_soon(made.take)
+        if start:
+            await nursery.start(made.supervisor.run)
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_wish_comes_true(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        assert it.kinds[0:3] == ["IpsecLost", "IpsecReady", "SaInstalled"]
+        (association,) = (each.association for each in it.of(SaInstalled))
+        assert (association.local, association.remote) == PAIR
+        assert association.identity == f"{PEER}.vpn.example"
+        loaded = charon.asked("load-conn")[0][f"nhrp-{PEER}"]
+        assert loaded["local_addrs"] == [LOCAL.encode()]
+        child = loaded["children"]["dmvpn"]
+        assert "reqid" not in child
+        assert child["start_action"] == b"none"
+        assert charon.asked("initiate") == [
+            {"child": b"dmvpn", "timeout": b"-1", "ike": f"nhrp-{PEER}".encode()}
+        ]
+
+
+async def test_a_patched_charon_gets_both_hosts_and_the_template(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon(patched=True)
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        assert it.of(IpsecReady)[0].patched
+        (asked,) = charon.asked("initiate")
+        assert (asked["ike"], asked["my-host"], asked["other-host"]) == (
+            b"dmvpn",
+            LOCAL.encode(),
+            PEER.encode(),
+        )
+        assert charon.asked("load-conn") == []
+
+
+async def test_a_patched_charon_gets_a_clone_for_a_peer_that_the_template_would_refuse(
+    autojump_clock,
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as it:
+        it.connections["dmvpn"] = {**PROFILE, "remote": {"auth": b"psk", "id": b"hub"}}
+        charon = await it.charon(patched=True)
+        it.want(server=False)
+        await it.until(lambda: it.of(SaInstalled))
+        clone = next(each for each in charon.asked("load-conn") if f"nhrp-{PEER}" in each)
+        assert clone[f"nhrp-{PEER}"]["remote"]["id"] == b"%any"
+        assert "nhrp-peers-dmvpn" in charon.conns
+
+
+async def test_an_sa_with_somebody_else_is_not_taken_for_the_wanted_one(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = "dead"
+        it.want()
+        await it.until(lambda: charon.asked("initiate"))
+        await charon.incoming("192.0.2.77")
+        failed = (await it.until(lambda: it.of(SaFailed)))[0]
+        assert failed.remote == PAIR[1]
+        assert [each.association.remote for each in it.of(SaInstalled)] == [
+            parse_address("192.0.2.77")
+        ]
+
+
+async def test_a_dead_peer_costs_ten_seconds_and_only_its_own_ike_sa(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = "dead"
+        other = await charon.incoming("192.0.2.77")
+        await it.until(lambda: it.of(IpsecReady))
+        begun = trio.current_time()
+        it.want()
+        await it.until(lambda: it.of(SaFailed))
+        assert it.times(SaFailed)[0] - begun == pytest.approx(10.1, abs=0.5)
+        assert it.of(SaFailed)[0].reason == "the peer does not answer"
+        assert set(charon.ikes) == {other}
+
+
+async def test_back_off_grows_to_a_minute_and_is_forgotten_when_said_again(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = "refuse"
+        it.want()
+        await it.until(lambda: len(it.of(SaFailed)) == 8, 600)
+        reasons = {each.reason for each in it.of(SaFailed)}
+        assert len(reasons) == 1
+        assert "AUTHENTICATION_FAILED" in reasons.pop()
+        waits = [each.retry_in_s for each in it.of(SaFailed)]
+        for wait, nominal in zip(waits, (2, 4, 8, 16, 32, 60, 60, 60), strict=True):
+            assert 0.8 * nominal <= wait <= 1.2 * nominal
+        charon.behaviour[PEER] = "up"
+        before = trio.current_time()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        assert trio.current_time() - before < 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words", "limit_s"),
+    [("childless", "TS_UNACCEPTABLE", 3.5), ("tunnel", "mode = transport", 1.5)],
+)
+async def test_half_a_success_is_none(
+    autojump_clock, tmp_path: Path, behaviour: str, words: str, limit_s: float
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = behaviour
+        await it.until(lambda: it.of(IpsecReady))
+        begun = trio.current_time()
+        it.want()
+        await it.until(lambda: it.of(SaFailed))
+        assert it.times(SaFailed)[0] - begun < limit_s
+        assert words in it.of(SaFailed)[0].reason
+        assert not it.of(SaInstalled)
+        assert charon.ikes == {}
+
+
+async def test_eight_at_a_time_and_everybody_has_a_turn(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        peers = [f"198.51.100.{number}" for number in range(1, 61)]
+        charon.behaviour.update(dict.fromkeys(peers[:20], "dead"))
+        for peer in peers:
+            it.want(peer)
+        await it.until(lambda: len(it.of(SaInstalled)) == 40, 60)
+        assert 8 <= charon.most_in_flight <= 8 + 8  # dead ones linger 2 s in the script
+
+
+async def test_a_lost_sa_is_made_anew_at_once(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        await trio.sleep(100)
+        await charon.lose(next(iter(charon.ikes)))
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+        assert it.times(SaInstalled)[1] - it.times(SaGone)[0] < 1.0
+        assert it.of(SaGone)[0].reason == "the IKE_SA was deleted"
+
+
+async def test_a_dropped_wish_is_left_alone_and_its_connection_goes_in_time(
+    autojump_clock,
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        it.supervisor.drop(DropSa("dmvpn", *PAIR))
+        await charon.lose(next(iter(charon.ikes)))
+        await trio.sleep(200)
+        assert f"nhrp-{PEER}" in charon.conns
+        await trio.sleep(150)
+        assert f"nhrp-{PEER}" not in charon.conns
+        assert len(charon.asked("initiate")) == 1
+
+
+async def test_what_is_up_already_is_not_initiated(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(IpsecReady))
+        it.want()
+        await trio.sleep(30)
+        assert charon.asked("initiate") == []
+
+
+async def test_the_other_end_has_the_first_go(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await it.until(lambda: it.of(IpsecReady))
+        it.want(delay_s=0.5)
+        await trio.sleep(0.3)
+        await charon.incoming(PEER)
+        await trio.sleep(30)
+        assert charon.asked("initiate") == []
+
+
+async def test_ending_makes_it_anew(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        await trio.sleep(100)
+        it.supervisor.end(EndSa(*PAIR))
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+        assert it.kinds[-2:] == ["SaGone", "SaInstalled"]
+        assert charon.asked("terminate")[0]["force"] == b"yes"
+
+
+async def test_the_fallback_is_tried_every_other_time(autojump_clock, tmp_path: Path) -> None:
+    ipsec = IpsecConfig(profile="dmvpn", fallback_profile="nat")
+    async with bench(tmp_path, ipsec) as it:
+        it.connections["nat"] = {
+            **PROFILE,
+            "children": {"nat": PROFILE["children"]["dmvpn"]},
+        }
+        charon = await it.charon()
+        charon.behaviour[PEER] = "refuse"
+        it.want()
+        await it.until(lambda: len(charon.asked("initiate")) == 4, 60)
+        children = [each["child"] for each in charon.asked("initiate")]
+        assert children == [b"dmvpn", b"nat", b"dmvpn", b"nat"]
+
+
+async def test_an_unknown_profile_is_told_with_those_that_there_are(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        await it.charon()
+        it.connections = {"home": PROFILE, "office": PROFILE}
+        it.want()
+        failed = (await it.until(lambda: it.of(SaFailed)))[0]
+        assert failed.reason == (
+            "profile dmvpn: no such connection in /etc/swanctl/swanctl.conf (it has: home, office)"
+        )
+        it.connections = {"dmvpn": PROFILE}
+        await it.until(lambda: it.of(SaInstalled))
+
+
+async def test_a_stopped_charon_takes_its_sas_along(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.told.clear()
+        it.kernel = set()
+        await charon.stop()
+        await it.until(lambda: it.of(SaGone), 1.0)
+        assert it.kinds == ["IpsecLost", "SaGone"]
+
+
+async def test_a_killed_charon_does_not_and_its_successor_makes_a_new_one_first(
+    autojump_clock,
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        it.kernel = {PAIR}
+        await charon.stop()
+        await trio.sleep(60)
+        assert not it.of(SaGone)
+        assert len(it.of(IpsecLost)) <= 3
+        successor = await it.charon()
+        await it.until(lambda: it.of(SaGone))
+        assert it.kinds[-3:] == ["IpsecReady", "SaInstalled", "SaGone"]
+        one, two = (each.association for each in it.of(SaInstalled))
+        assert one.id != two.id  # though the successor counts from 1 again
+        assert it.of(SaGone)[0].id == one.id
+        assert successor.requests
+
+
+async def test_a_hub_gives_an_orphan_half_a_minute(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.kernel = {PAIR}
+        await charon.stop()
+        await trio.sleep(5)
+        await it.charon()
+        await it.until(lambda: it.of(SaGone), 60)
+        assert 30 <= it.times(SaGone)[0] - it.times(IpsecReady)[1] < 33
+
+
+async def test_a_broken_connection_to_the_same_charon_changes_nothing(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.kernel = {PAIR}
+        await charon.stop()
+        await it.nursery.start(charon.serve)
+        await it.until(lambda: len(it.of(IpsecReady)) == 2)
+        await trio.sleep(100)
+        assert len(it.of(SaInstalled)) == 1
+        assert not it.of(SaGone)
+
+
+async def test_a_charon_that_hangs_counts_as_lost(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await it.until(lambda: it.of(IpsecReady))
+        charon.silent = {"get-conns"}
+        await it.until(lambda: "did not answer get-conns" in it.of(IpsecLost)[-1].reason)
+
+
+async def test_the_socket_is_named_with_what_mends_it(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        reason = (await it.until(lambda: it.of(IpsecLost)))[0].reason
+        assert str(it.path) in reason
+        assert "systemctl start strongswan" in reason
+        await trio.sleep(60)
+        assert len(it.of(IpsecLost)) == 1
+
+
+async def test_the_answer_to_peers_is_loaded_again_when_swanctl_took_it(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        it.connections["dmvpn"] = {**PROFILE, "remote": {"auth": b"psk", "id": b"hub"}}
+        charon = await it.charon()
+        await it.until(lambda: "nhrp-peers-dmvpn" in charon.conns)
+        charon.conns.clear()
+        await it.until(lambda: "nhrp-peers-dmvpn" in charon.conns, 6)
+        assert charon.conns["nhrp-peers-dmvpn"]["remote_addrs"] == [b"%any"]
+
+
+async def test_rows_for_people(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await charon.incoming(PEER)
+        charon.behaviour["192.0.2.3"] = "refuse"
+        it.want("192.0.2.3")
+        await it.until(lambda: it.of(SaFailed))
+        up, failed = await it.supervisor.snapshot()
+        assert (up.state, up.remote, up.initiator) == ("INSTALLED", PEER, False)
+        assert (failed.state, failed.remote, failed.attempts) == ("failed", "192.0.2.3", 1)
+        assert failed.next_attempt_in_s is not None
+        assert "AUTHENTICATION_FAILED" in str(failed.last_error)
