@@ -10,7 +10,6 @@ no more or a new charon has made new ones; see `associations` on orphans.
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import trio
@@ -33,9 +32,10 @@ from nhrpd_py.runtime.vici.connection import (
 )
 from nhrpd_py.runtime.vici.housekeeping import Housekeeping
 from nhrpd_py.runtime.vici.log_tail import LogTail
-from nhrpd_py.runtime.vici.profile import Profile, find_profile
+from nhrpd_py.runtime.vici.profiles import Profiles
 from nhrpd_py.runtime.vici.snapshot import SaRow, rows
-from nhrpd_py.runtime.vici.tap import SWANCTL, Template, Templates
+from nhrpd_py.runtime.vici.status import Status
+from nhrpd_py.runtime.vici.tap import SWANCTL, Templates
 from nhrpd_py.runtime.vici.wish import Wish, Wishes
 
 IN_FLIGHT = 8
@@ -53,21 +53,6 @@ PATCHED = "child-state-installing"
 
 KernelPairs = Callable[[], Awaitable[set[Pair]]]
 """The (source, destination) of all ESP states of the kernel."""
-
-
-@dataclass(slots=True)
-class Status:
-    """What `nhrpctl check` wants to know of charon."""
-
-    socket: str
-    connected: bool = False
-    version: str = ""
-    patched: bool = False
-    alerts: bool = False
-    problem: str | None = None
-    """Why it cannot be reached."""
-    profiles: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """By name: what is wrong or doubtful about each; nothing when it is well."""
 
 
 class Supervisor:
@@ -105,23 +90,16 @@ class Supervisor:
         self._config = config
         self.status = Status(config.vici.socket)
         self._commands = Commands(config.vici.socket)
-        self._templates = Templates(config.vici.swanctl_config, self._swanctl)
+        self._profiles = Profiles(config, Templates(config.vici.swanctl_config, self._swanctl))
+        self._profiles.on_child = self._heard_of
+        self.status.profiles = self._profiles.problems
         self._log = LogTail(config.vici.socket)
         self._certificates.wanted = any(
             each.ipsec is not None and each.authorize.certificate
             for each in config.interfaces.values()
         )
-        self._table.names = self._profile_names()
+        self._table.names = self._profiles.names
         self._house = Housekeeping(self._commands, self._wishes, self._table)
-
-    def _profile_names(self) -> frozenset[str]:
-        found = set()
-        for each in self._config.interfaces.values():
-            if each.ipsec is not None:
-                found.add(each.ipsec.profile)
-                if each.ipsec.fallback_profile is not None:
-                    found.add(each.ipsec.fallback_profile)
-        return frozenset(found)
 
     def configure(self, config: Config) -> None:
         """Takes a changed configuration; where it matters here, all SAs are listed anew."""
@@ -227,7 +205,7 @@ class Supervisor:
                 if not await events.register(name):
                     raise ViciLostError(f"charon knows no event {name}: too old")
             status.version = text((await self._commands.request("version")).get("version"))
-            await self._learn_profiles()
+            await self._profiles.usable()
             ikes = await self._list()
             await self._certificates.learn(self._commands, ikes)
             told = self._table.listed(ikes)
@@ -246,7 +224,7 @@ class Supervisor:
             self._wake.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._log.run)
-                nursery.start_soon(self._house.run, self._responders)
+                nursery.start_soon(self._house.run, self._profiles.usable)
                 while True:
                     await self._happened(*await events.next_event())
         finally:
@@ -291,43 +269,12 @@ class Supervisor:
             await self._inbox.put(passed)
             self._wake.set()
 
-    # Profiles.
-
-    async def _profile(self, name: str) -> Profile:
-        """Raises ProfileError."""
-        own = self._config.profiles
-        template = Template() if name in own else await self._templates.get()
-        try:
-            profile = find_profile(name, template, self._templates.config, own)
-        except ViciError as error:
-            self.status.profiles[name] = (str(error),)
-            raise
-        self.status.profiles[name] = profile.warnings
-        if profile.child not in self._table.names:
-            self._table.names = frozenset(self._table.names) | {profile.child}
+    def _heard_of(self, child: str) -> None:
+        """A profile's child goes by another name than the profile."""
+        if child not in self._table.names:
+            self._table.names = frozenset(self._table.names) | {child}
             if self._online_since is not None:
                 self._restart()  # SAs of that child were not taken note of
-        return profile
-
-    async def _learn_profiles(self) -> None:
-        for name in self._profile_names():
-            try:
-                await self._profile(name)
-            except ViciError:
-                continue  # told by the status, and by each attempt
-
-    async def _responders(self) -> list[tuple[Profile, str | None]]:
-        """What we answer peers with, and the identity that they need."""
-        found: dict[str, tuple[Profile, str | None]] = {}
-        for interface in self._config.interfaces.values():
-            ipsec = interface.ipsec
-            for name in () if ipsec is None else (ipsec.profile, ipsec.fallback_profile):
-                if name is not None and ipsec is not None:
-                    try:
-                        found[name] = await self._profile(name), ipsec.peer_identity
-                    except ViciError:
-                        continue
-        return list(found.values())
 
     # Attempts.
 
@@ -382,7 +329,7 @@ class Supervisor:
         """Returns why there is no SA, or None."""
         remote = wish.effect.remote
         try:
-            profile = await self._profile(wish.profile)
+            profile = await self._profiles.get(wish.profile)
             async with self._log.following(remote):
                 await attempt.initiate(
                     self._commands, self._turn, wish, profile, patched=self.status.patched

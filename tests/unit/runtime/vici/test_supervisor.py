@@ -52,7 +52,7 @@ class Bench:
         )
         self.supervisor = Supervisor(self.inbox, config, self.kernel_pairs, rng=random.Random(1))
         self.connections: dict[str, Any] = {"dmvpn": PROFILE}
-        self.supervisor._templates.get = self.template  # type: ignore[method-assign]
+        self.supervisor._profiles._templates.get = self.template  # type: ignore[method-assign]
 
     async def template(self) -> Template:
         return Template(self.connections)

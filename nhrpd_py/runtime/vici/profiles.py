@@ -1,0 +1,55 @@
+"""The profiles that the configuration names, as they are now."""
+
+from collections.abc import Callable, Iterator
+
+from nhrpd_py.core.config import Config, IpsecConfig
+from nhrpd_py.runtime.vici.connection import ViciError
+from nhrpd_py.runtime.vici.profile import Profile, find_profile
+from nhrpd_py.runtime.vici.tap import Template, Templates
+
+
+class Profiles:
+    """Looks profiles up, and keeps what is wrong with each."""
+
+    def __init__(self, config: Config, templates: Templates) -> None:
+        self._config = config
+        self._templates = templates
+        self.problems: dict[str, tuple[str, ...]] = {}
+        """By name: what is wrong or doubtful; nothing when all is well."""
+        self.on_child: Callable[[str], None] = lambda _name: None
+        """Is told the name of each profile's child."""
+
+    def _uses(self) -> Iterator[tuple[str, IpsecConfig]]:
+        for each in self._config.interfaces.values():
+            if each.ipsec is not None:
+                yield each.ipsec.profile, each.ipsec
+                if each.ipsec.fallback_profile is not None:
+                    yield each.ipsec.fallback_profile, each.ipsec
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that interfaces use."""
+        return frozenset(name for name, _ in self._uses())
+
+    async def get(self, name: str) -> Profile:
+        """Raises ProfileError."""
+        own = self._config.profiles
+        template = Template() if name in own else await self._templates.get()
+        try:
+            profile = find_profile(name, template, self._templates.config, own)
+        except ViciError as error:
+            self.problems[name] = (str(error),)
+            raise
+        self.problems[name] = profile.warnings
+        self.on_child(profile.child)
+        return profile
+
+    async def usable(self) -> list[tuple[Profile, str | None]]:
+        """Those that can be used, each with the identity that peers need."""
+        found: dict[str, tuple[Profile, str | None]] = {}
+        for name, ipsec in self._uses():
+            try:
+                found[name] = await self.get(name), ipsec.peer_identity
+            except ViciError:
+                continue  # told by `problems`, and by each attempt
+        return list(found.values())
