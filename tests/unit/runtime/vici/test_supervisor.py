@@ -439,7 +439,7 @@ async def test_rows_for_people(autojump_clock, tmp_path: Path) -> None:
         it.want("192.0.2.3")
         await it.until(lambda: it.of(SaFailed))
         up, failed = await it.supervisor.snapshot()
-        assert (up.state, up.remote, up.initiator) == ("INSTALLED", PEER, False)
-        assert (failed.state, failed.remote, failed.attempts) == ("failed", "192.0.2.3", 1)
+        assert (up.state, up.nbma, up.initiator) == ("INSTALLED", PEER, False)
+        assert (failed.state, failed.nbma, failed.attempts) == ("failed", "192.0.2.3", 1)
         assert failed.next_attempt_in_s is not None
         assert "AUTHENTICATION_FAILED" in str(failed.last_error)
