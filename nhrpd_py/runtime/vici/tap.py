@@ -58,14 +58,10 @@ async def read_template(config: str, swanctl: str = SWANCTL) -> Template:
 
 async def _tap(config: str, swanctl: str, directory: str) -> Template:
     path = str(Path(directory) / "tap.vici")
-    sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-    await sock.bind(path)
-    sock.listen(1)
-    responder = _Responder(trio.SocketListener(sock))
-    try:
-        return await _run(config, swanctl, path, responder)
-    finally:
-        sock.close()
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as sock:
+        await sock.bind(path)
+        sock.listen(1)
+        return await _run(config, swanctl, path, _Responder(trio.SocketListener(sock)))
 
 
 async def _run(config: str, swanctl: str, path: str, responder: "_Responder") -> Template:

@@ -1,36 +1,13 @@
 """Address blocks of certificates that strongSwan's `pki` made, and reasons in people's words."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from nhrpd_py.core.address import Prefix, parse_address
 from nhrpd_py.runtime.vici.addrblock import address_blocks
 from nhrpd_py.runtime.vici.certificates import common
 from nhrpd_py.runtime.vici.reasons import classify
-
-needs_pki = pytest.mark.skipif(shutil.which("pki") is None, reason="no pki here")
-
-
-def prefix(text: str) -> Prefix:
-    address, _, length = text.partition("/")
-    return Prefix(parse_address(address), int(length))
-
-
-def certificate(directory: Path, *blocks: str) -> bytes:
-    key = directory / "key.der"
-    key.write_bytes(
-        subprocess.run(["pki", "--gen", "--type", "ecdsa"], check=True, capture_output=True).stdout
-    )
-    options = [word for block in blocks for word in ("--addrblock", block)]
-    made = subprocess.run(
-        ["pki", "--self", "--in", key, "--type", "ecdsa", "--dn", "CN=spoke1", *options],
-        check=True,
-        capture_output=True,
-    )
-    return made.stdout
+from tests.unit.runtime.vici.certificates import certificate, needs_pki, prefix
 
 
 @needs_pki

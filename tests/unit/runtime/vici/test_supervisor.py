@@ -12,12 +12,13 @@ import pytest
 import trio
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, ViciConfig
+from nhrpd_py.core.config import AuthorizeConfig, Config, InterfaceConfig, IpsecConfig, ViciConfig
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.vici.supervisor import Supervisor
 from nhrpd_py.runtime.vici.tap import Template
+from tests.unit.runtime.vici.certificates import certificate, needs_pki, prefix
 from tests.unit.runtime.vici.fake_charon import LOCAL, FakeCharon
 
 PROFILE: dict[str, Any] = {
@@ -39,7 +40,9 @@ PAIR = (parse_address(LOCAL), parse_address(PEER))
 
 
 class Bench:
-    def __init__(self, nursery: trio.Nursery, path: Path, ipsec: IpsecConfig) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, path: Path, ipsec: IpsecConfig, authorize: AuthorizeConfig
+    ) -> None:
         self.nursery = nursery
         self.path = path
         self.ipsec = ipsec
@@ -48,7 +51,9 @@ class Bench:
         self.kernel: set[tuple[Address, Address]] = set()
         config = Config(
             vici=ViciConfig(socket=str(path)),
-            interfaces={"gre1": InterfaceConfig(name="gre1", network_id=1, ipsec=ipsec)},
+            interfaces={
+                "gre1": InterfaceConfig(name="gre1", network_id=1, ipsec=ipsec, authorize=authorize)
+            },
         )
         self.supervisor = Supervisor(self.inbox, config, self.kernel_pairs, rng=random.Random(1))
         self.connections: dict[str, Any] = {"dmvpn": PROFILE}
@@ -102,13 +107,17 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    tmp_path: Path, ipsec: IpsecConfig | None = None, *, start: bool = True
+    tmp_path: Path, ipsec: IpsecConfig | None = None, *, by_certificate: bool = False
 ) -> AsyncIterator[Bench]:
     async with trio.open_nursery() as nursery:
-        made = Bench(nursery, tmp_path / "charon.vici", ipsec or IpsecConfig(profile="dmvpn"))
+        made = Bench(
+            nursery,
+            tmp_path / "charon.vici",
+            ipsec or IpsecConfig(profile="dmvpn"),
+            AuthorizeConfig(certificate=by_certificate),
+        )
         nursery.start_soon(made.take)
-        if start:
-            await nursery.start(made.supervisor.run)
+        await nursery.start(made.supervisor.run)
         yield made
         nursery.cancel_scope.cancel()
 
@@ -443,3 +452,27 @@ async def test_rows_for_people(autojump_clock, tmp_path: Path) -> None:
         assert (failed.state, failed.nbma, failed.attempts) == ("failed", "192.0.2.3", 1)
         assert failed.next_attempt_in_s is not None
         assert "AUTHENTICATION_FAILED" in str(failed.last_error)
+
+
+@needs_pki
+async def test_a_stock_charon_lists_the_certificates_that_peers_sent(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path, by_certificate=True) as it:
+        charon = await it.charon()
+        charon.certificates = [certificate(tmp_path, "10.1.0.0/16", "10.2.0.0/16")]
+        await it.until(lambda: it.of(IpsecReady))
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        asked = charon.asked("list-certs")[0]
+        assert asked["subject"] == f"{PEER}.vpn.example".encode()
+        blocks = it.of(SaInstalled)[0].association.address_blocks
+        assert blocks == (prefix("10.1.0.0/16"), prefix("10.2.0.0/16")) or blocks == (
+            prefix("10.1.0.0/15"),
+        )
+        assert it.supervisor.certificates_available
+        # a predecessor of it may be the one that the next peer shows
+        charon.certificates.append(certificate(tmp_path, "10.1.7.0/24"))
+        await charon.incoming("192.0.2.3", f"{PEER}.vpn.example")
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+        assert it.of(SaInstalled)[1].association.address_blocks == (prefix("10.1.7.0/24"),)

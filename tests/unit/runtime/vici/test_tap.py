@@ -1,11 +1,13 @@
 """The template as the real swanctl reads it, and swanctls that misbehave."""
 
+import gc
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from nhrpd_py.runtime.vici.tap import Templates, read_template
 
@@ -111,3 +113,12 @@ async def test_no_swanctl_at_all(tmp_path: Path) -> None:
     template = await read_template("/x", str(tmp_path / "none"))
     assert template.problem is not None
     assert "install strongswan-swanctl" in template.problem
+
+
+async def test_a_read_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
+    config = tmp_path / "swanctl.conf"
+    config.write_text(CONNECTION)
+    for milliseconds in range(0, 30, 3):
+        with trio.move_on_after(milliseconds / 1000):
+            await read_template(str(config))
+        gc.collect()  # what was not closed complains now
