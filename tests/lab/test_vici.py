@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
-from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, ViciConfig
+from nhrpd_py.core.address import Address, Prefix, parse_address
+from nhrpd_py.core.config import AuthorizeConfig, Config, InterfaceConfig, IpsecConfig, ViciConfig
 from nhrpd_py.core.effects import EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
@@ -19,14 +20,14 @@ from nhrpd_py.runtime.vici.supervisor import Supervisor
 from tests.lab.test_charon_baseline import cloud
 from tools.lab.charon import Ipsec
 from tools.lab.classic import ClassicNode
-from tools.lab.pki import authority
+from tools.lab.pki import Authority, authority
 from tools.lab.topology import Lab
 
 
 class Driver:
     """A supervisor and what it told."""
 
-    def __init__(self, node: ClassicNode) -> None:
+    def __init__(self, node: ClassicNode, authorize: AuthorizeConfig) -> None:
         self.node = node
         self.inbox = Inbox()
         self.told: list[Event] = []
@@ -36,7 +37,9 @@ class Driver:
                 socket=str(node.charon.socket_path),
                 swanctl_config=str(node.charon.swanctl_conf),
             ),
-            interfaces={"gre1": InterfaceConfig(name="gre1", network_id=1, ipsec=ipsec)},
+            interfaces={
+                "gre1": InterfaceConfig(name="gre1", network_id=1, ipsec=ipsec, authorize=authorize)
+            },
         )
         self.supervisor = Supervisor(self.inbox, config, self.kernel_pairs, rng=random.Random(1))
         self.ipsec = ipsec
@@ -73,8 +76,8 @@ class Driver:
 
 
 @asynccontextmanager
-async def driving(node: ClassicNode) -> AsyncIterator[Driver]:
-    driver = Driver(node)
+async def driving(node: ClassicNode, *, by_certificate: bool = False) -> AsyncIterator[Driver]:
+    driver = Driver(node, AuthorizeConfig(certificate=by_certificate))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.take)
         await nursery.start(driver.supervisor.run)
@@ -259,3 +262,24 @@ async def test_what_does_not_fit_is_told_in_words(theirs: Ipsec, words: str) -> 
             assert not driver.of(SaInstalled)
             assert trio.current_time() - started < 8
             assert spoke.charon.ike_sas() == [] or "tunnel" in words
+
+
+async def test_the_address_blocks_of_a_peers_certificate() -> None:
+    own = Authority("CA with blocks", address_blocks=("192.0.2.0/24", "10.0.0.0/8"))
+    # charon itself refuses a traffic selector that the certificate has no block for.
+    ipsec = Ipsec(authority=own, address_blocks=("192.0.2.0/24", "10.7.0.0/16"))
+    with Lab(private_run=True, static=False) as lab:
+        hub, spoke = cloud(lab, {"ipsec": ipsec, "bgp": False}, {"ipsec": ipsec, "bgp": False})
+        async with (
+            driving(hub, by_certificate=True) as answers,
+            driving(spoke, by_certificate=True) as asks,
+        ):
+            asks.want(hub.nbma)
+            for driver in (asks, answers):
+                await driver.until(partial(driver.of, SaInstalled))
+                (event,) = driver.of(SaInstalled)
+                assert set(event.association.address_blocks or ()) == {
+                    Prefix(parse_address("192.0.2.0"), 24),
+                    Prefix(parse_address("10.7.0.0"), 16),
+                }
+                assert driver.supervisor.certificates_available
