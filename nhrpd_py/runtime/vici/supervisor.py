@@ -80,6 +80,7 @@ class Supervisor:
         self._session_scope: trio.CancelScope | None = None
         self._again = False
         self._online_since: float | None = None
+        self._loss = ""
         self._told_loss = False
         self.counters = {"attempts": 0, "failures": 0, "connects": 0}
         self._certificates = Certificates()
@@ -169,13 +170,12 @@ class Supervisor:
 
     async def _one_session(self) -> bool:
         """One connection to charon to its end; tells whether it came to be ready."""
-        reason = ""
-        ready = False
+        self._loss = ""
         with trio.CancelScope() as self._session_scope:
             try:
                 await self._session()
             except* ViciError as group:
-                reason = str(_leaf(group))
+                self._loss = str(_leaf(group))
         ready = self._online_since is not None
         self._online_since = None
         self.status.connected = False
@@ -184,12 +184,12 @@ class Supervisor:
             watch.fail("the connection to charon was lost")
         if self._again:
             return ready
-        self.status.problem = reason
+        self.status.problem = self._loss
         self._table.orphan_all()
         self._wake.set()
         if not self._told_loss:
             self._told_loss = True
-            await self._inbox.put([IpsecLost(reason)])
+            await self._inbox.put([IpsecLost(self._loss)])
         return ready
 
     async def _session(self) -> None:
@@ -342,7 +342,8 @@ class Supervisor:
             alive = await attempt.clean_up(self._commands, wish.pair, self._table.names)
         except ViciLostError as error:
             if self._online_since is not None and self._session_scope is not None:
-                self._session_scope.cancel()  # it does not answer; connect anew
+                self._loss = str(error)  # it does not answer; connect anew
+                self._session_scope.cancel()
             return str(error)
         except ViciError as error:
             return str(error)

@@ -411,12 +411,18 @@ async def test_a_broken_connection_to_the_same_charon_changes_nothing(
         assert not it.of(SaGone)
 
 
-async def test_a_charon_that_hangs_counts_as_lost(autojump_clock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["get-conns", "load-conn"])
+async def test_a_charon_that_hangs_counts_as_lost(
+    autojump_clock, tmp_path: Path, command: str
+) -> None:
     async with bench(tmp_path) as it:
         charon = await it.charon()
         await it.until(lambda: it.of(IpsecReady))
-        charon.silent = {"get-conns"}
-        await it.until(lambda: "did not answer get-conns" in it.of(IpsecLost)[-1].reason)
+        charon.silent = {command}
+        it.want()
+        await it.until(lambda: f"did not answer {command}" in it.of(IpsecLost)[-1].reason)
+        charon.silent = set()
+        await it.until(lambda: it.of(SaInstalled))
 
 
 async def test_the_socket_is_named_with_what_mends_it(autojump_clock, tmp_path: Path) -> None:
