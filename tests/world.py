@@ -9,22 +9,26 @@ import hashlib
 import heapq
 import random
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from nhrpd_py.core.address import Address, Afi, Prefix, prefix_of
-from nhrpd_py.core.config import Config, InterfaceConfig, NhsConfig
+from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
     DropRoute,
+    DropSa,
     Effect,
+    EndSa,
     NeighborState,
     OpenInterface,
     ResolveName,
     SendPacket,
     SetNeighbor,
     SetRoute,
+    WantSa,
 )
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import (
@@ -43,7 +47,8 @@ from nhrpd_py.core.events import (
     TrafficSeen,
 )
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.servers import NhsState
+from nhrpd_py.core.servers import NhsState, Registration
+from tests.charon import Charons, Ike, Pair
 
 ETH, LAN = 2, 3
 HUB_NAME = "hub.example.net"
@@ -75,6 +80,8 @@ class Node:
     opened: set[int] = field(default_factory=set)
     wake_at: float | None = None
     sent: int = 0
+    boots: int = 0
+    ike: Ike = field(default_factory=Ike)
 
     @property
     def lan(self) -> Prefix:
@@ -92,15 +99,18 @@ class Node:
 class World:
     """See the module. Node 1 is the hub; spokes are 2 … `spokes` + 1."""
 
-    def __init__(self, *, spokes: int, seed: int, holding_time_s: int = 600) -> None:
+    def __init__(
+        self, *, spokes: int, seed: int, holding_time_s: int = 600, ipsec: bool = False
+    ) -> None:
         self.now = 0.0
         self.weather = Weather()
         self.rng = random.Random(seed)
         self.notices: dict[str, int] = {}
         self.steps = 0
         self._holding_time_s = holding_time_s
+        self.charons = Charons(self) if ipsec else None
         self._sequence = 0
-        self._queue: list[tuple[float, int, Node, Event | None]] = []
+        self._queue: list[tuple[float, int, Node, Event | Callable[[], None] | None]] = []
         self._trace = hashlib.sha256()
         self._by_nbma: dict[Address, Node] = {}
         self.nodes = {number: self._make(number) for number in range(1, spokes + 2)}
@@ -122,6 +132,9 @@ class World:
         """Starts a daemon on whatever its kernel has: all for a new process, nothing after a reboot."""
         node.engine = self._engine(node.number, is_hub=node.is_hub)
         node.alive = True
+        node.boots += 1
+        if self.charons is not None:
+            self.charons.booted(node)
         node.wake_at = None
         node.opened.clear()
         left = dict(node.neighbors)
@@ -138,6 +151,8 @@ class World:
     def reboot(self, node: Node) -> None:
         node.neighbors.clear()
         node.routes.clear()
+        if self.charons is not None:
+            self.charons.lost_all(node)
         self.boot(node)
 
     def move(self, node: Node) -> None:
@@ -147,6 +162,10 @@ class World:
         if node.nbma in self._by_nbma:
             node.nbma = old
             return
+        new, node.nbma = node.nbma, old
+        if self.charons is not None:
+            self.charons.lost_all(node)
+        node.nbma = new
         del self._by_nbma[old]
         self._by_nbma[node.nbma] = node
         self.give(node, AddressAdded(ifindex=ETH, address=node.nbma, prefix_length=8))
@@ -175,6 +194,9 @@ class World:
         """Lets everything happen that is due by then."""
         while self._queue and self._queue[0][0] <= until:
             self.now, _, node, event = heapq.heappop(self._queue)
+            if callable(event):
+                event()
+                continue
             if not node.alive:
                 continue
             if event is None:
@@ -189,6 +211,8 @@ class World:
 
     def give(self, node: Node, event: Event) -> None:
         if node.alive:
+            if self.charons is not None:
+                self.charons.told(node, event)
             self._execute(node, node.engine.handle(event, self.now))
 
     def _execute(self, node: Node, effects: list[Effect]) -> None:
@@ -205,8 +229,10 @@ class World:
         match effect:
             case SendPacket():
                 assert effect.ifindex in node.opened, "sent through a closed interface"
+                assert self._may_send(node, effect.nbma), "sent without an SA"
                 self._send(node, effect)
             case SetNeighbor():
+                assert self._may_send(node, effect.nbma) or not node.ike.told, "no SA"
                 assert effect.ifindex in node.opened, "a neighbour of a closed interface"
                 node.neighbors[effect.address] = (effect.nbma, effect.state)
             case DropNeighbor(ifindex, address):
@@ -222,6 +248,12 @@ class World:
                 node.opened.add(ifindex)
             case CloseInterface(ifindex):
                 node.opened.remove(ifindex)
+            case WantSa() if self.charons is not None:
+                self.charons.want(node, effect)
+            case DropSa() if self.charons is not None:
+                self.charons.drop(node, effect)
+            case EndSa() if self.charons is not None:
+                self.charons.end(node, effect)
             case ResolveName(name):
                 addresses = (self.nodes[1].nbma,) if 1 in self.nodes else ()
                 self._push(self.now + 0.01, node, NameResolved(name, addresses))
@@ -233,7 +265,7 @@ class World:
         node.sent += 1
         self._trace.update(b"%d %f " % (node.number, self.now) + effect.nbma + effect.data)
         peer = self._by_nbma.get(effect.nbma)
-        if peer is None:
+        if peer is None or (self.charons is not None and not self.charons.carries(node, peer)):
             return
         copies = 2 if self.rng.random() < self.weather.duplication else 1
         for _ in range(copies):
@@ -242,7 +274,17 @@ class World:
             at = self.now + self.weather.delay_s + self.weather.jitter_s * self.rng.random()
             self._push(at, peer, PacketReceived(peer.ifindex, node.nbma, effect.data))
 
-    def _push(self, at: float, node: Node, event: Event | None) -> None:
+    def _may_send(self, node: Node, nbma: Address) -> bool:
+        return self.charons is None or (node.nbma, nbma) in node.ike.known
+
+    def at(self, nbma: Address) -> Node | None:
+        """The node at an outer address."""
+        return self._by_nbma.get(nbma)
+
+    def later(self, seconds: float, node: Node, event: Event | Callable[[], None]) -> None:
+        self._push(self.now + seconds, node, event)
+
+    def _push(self, at: float, node: Node, event: Event | Callable[[], None] | None) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (at, self._sequence, node, event))
 
@@ -269,7 +311,7 @@ class World:
                 sample = header + one.host + two.host + bytes(64)
                 self.give(node, TrafficSeen(node.ifindex, node.ifindex, sample))
             peer = self._by_nbma.get(nbma)
-            if peer is None:
+            if peer is None or (self.charons is not None and not self.charons.carries(node, peer)):
                 return path
             node = peer
             path.append(node.number)
@@ -304,6 +346,7 @@ class World:
             shortcut=True,
             redirect=is_hub,
             nhs=nhs,
+            ipsec=IpsecConfig(profile="dmvpn") if self.charons is not None else None,
         )
         return Engine(
             Config(interfaces={"gre1": interface}),
@@ -362,24 +405,58 @@ def check(node: Node, now: float, *, fully: bool) -> None:
     if not fully or node.ifindex not in node.opened:
         return
     instance = node.instance
+    circuits = instance.station.circuits
     bindings = {each.protocol: each for each in instance.station.cache}
-    interim = {each.target for each in instance.resolver.resolutions.values() if each.interim_nbma}
-    assert set(node.neighbors) <= bindings.keys() | interim, "a neighbour without a binding"
+    led = {
+        each.target: each.interim_nbma
+        for each in instance.resolver.resolutions.values()
+        if each.interim_nbma and each.target not in bindings
+    }
+    led |= {each.protocol: each.interim_nbma for each in bindings.values() if each.interim_nbma}
+    programmed = {each.protocol: each.nbma for each in bindings.values() if each.programmed}
+    assert {address: entry[0] for address, entry in node.neighbors.items()} == led | programmed, (
+        "neighbours and bindings differ"
+    )
     for protocol, binding in bindings.items():
         assert binding.expires_at > now, "an expired binding"
-        assert node.neighbors[protocol][0] == binding.nbma, (
-            "a neighbour that differs from its binding"
-        )
+        inherited = binding.inherited and not node.ike.told
+        assert inherited or binding.programmed == circuits.is_up(binding.nbma), protocol
+    wanted = {Prefix(each.protocol, 32) for each in bindings.values() if each.routed}
     for shortcut in instance.shortcuts:
         assert bindings[shortcut.binding.protocol] is shortcut.binding, "a shortcut without a peer"
-        assert node.routes[shortcut.prefix] == shortcut.binding.protocol, (
-            "a shortcut without a route"
-        )
         assert shortcut.expires_at > now, "an expired shortcut"
-    wanted = {each.prefix for each in instance.shortcuts} | {
-        Prefix(each.protocol, 32) for each in bindings.values() if each.routed
-    }
+        if shortcut.binding.programmed:
+            wanted.add(shortcut.prefix)
+            assert node.routes[shortcut.prefix] == shortcut.binding.protocol, (
+                "a shortcut without a route"
+            )
     assert set(node.routes) == wanted, "routes that nobody wants, or wants in vain"
+    if circuits.protected:
+        check_wishes(node)
     assert (
         len(engine._context.timers) <= 4 * (len(bindings) + len(instance.resolver.resolutions)) + 64
     )
+
+
+def check_wishes(node: Node) -> None:
+    """Neighbours lead through SAs, and every SA that is asked for has somebody who needs it."""
+    instance = node.instance
+    circuits = instance.station.circuits
+    known: dict[Pair, set[int]] = node.ike.known
+    if node.ike.told:
+        for address, (nbma, _) in node.neighbors.items():
+            assert (circuits.local, nbma) in known, f"a neighbour without an SA: {address.hex()}"
+    for remote, wish in circuits._wishes.items():
+        for who in wish.who:
+            if isinstance(who, Registration):
+                assert who.nbma == remote
+                assert who.state is not NhsState.DOWN, "a wish of a server that is not wanted"
+                assert who in list(instance.client.registrations()), "a wish of a forgotten server"
+            else:
+                assert isinstance(who, bytes)
+                binding = instance.station.cache.get(who)
+                assert binding is not None, "a wish of no binding"
+                assert binding.nbma == remote, "a wish of a binding that moved"
+    asked = {remote for local, remote in node.ike.wanted if local == circuits.local}
+    assert asked == set(circuits._wishes), (circuits.local, asked, dict(circuits._wishes))
+    assert not circuits.local or len(asked) == len(node.ike.wanted), "a wish from an old address"
