@@ -1,7 +1,5 @@
 """The protocol over IPsec: nothing to anybody without an SA, whatever goes, and everything back afterwards."""
 
-import time
-
 import pytest
 
 from nhrpd_py.core.circuit import MAX_REST_S
