@@ -1,6 +1,7 @@
 """Circuits: wishes for SAs, what came of them, and packets that are ahead of charon's word."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,9 @@ def context() -> Context:
     return Context(rng=Steady(0), now=0.0, first_request_id=1)
 
 
-def circuits_of(context: Context, **settings: object) -> Circuits:
-    circuits = Circuits(context, an_interface(**({"ipsec": IPSEC} | settings)), Associations())
+def circuits_of(context: Context, **settings: Any) -> Circuits:
+    config = an_interface(**({"ipsec": IPSEC} | settings))
+    circuits = Circuits(context, config, Associations())
     circuits.moved(nbma(2))
     return circuits
 
