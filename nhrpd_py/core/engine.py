@@ -39,6 +39,7 @@ from nhrpd_py.core.events import (
     NameResolved,
     NeighborSolicited,
     PacketReceived,
+    Route,
     RouteAdded,
     RouteRemoved,
     SaFailed,
@@ -169,8 +170,7 @@ class Engine:
                 if self._context.ribs[afi_of(route.prefix.address)].add(route):
                     self._routes_moved(route.prefix, now)
             case RouteRemoved(route):
-                if self._context.ribs[afi_of(route.prefix.address)].remove(route):
-                    self._routes_moved(route.prefix, now)
+                self._route_removed(route, now)
             case NeighborSolicited(ifindex, address, nbma):
                 instance = self._instance(ifindex, afi_of(address))
                 if instance is not None and instance.station.ready:
@@ -355,6 +355,17 @@ class Engine:
                 else:
                     instance.shortcuts.remove(shortcut, "the routed path does not lead here now")
             instance.egress.routes_moved(prefix, now)
+
+    def _route_removed(self, route: Route, now: float) -> None:
+        afi = afi_of(route.prefix.address)
+        rib = self._context.ribs[afi]
+        tunnel = self._by_ifindex.get(route.ifindex)
+        if tunnel is not None and any(
+            each[afi].shortcuts.shadows(route.prefix) for each in self._by_ifindex.values()
+        ):
+            rib.shadow(route)
+        elif rib.remove(route):
+            self._routes_moved(route.prefix, now)
 
     def _interface_refused(self, ifindex: int, error: str, now: float) -> None:
         instances = self._by_ifindex.get(ifindex)

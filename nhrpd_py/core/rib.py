@@ -2,6 +2,9 @@
 
 Resolution follows real routing, never the shortcuts that came of it: that is why our own routes stay out. One `Rib`
 for each address family; a prefix may have several routes, of which the lowest metric counts.
+
+FRR's zebra takes any route of ours for a better one (distance 0) and withdraws its own of the very same prefix from
+the kernel while ours stands. Such a route is `shadowed`: gone from the kernel, but still the routed path.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,10 +15,11 @@ from nhrpd_py.core.prefixmap import PrefixMap
 
 
 class Rib:
-    __slots__ = ("_routes",)
+    __slots__ = ("_routes", "_shadowed")
 
     def __init__(self, afi: Afi) -> None:
         self._routes: PrefixMap[tuple[Route, ...]] = PrefixMap(SIZE_OF_AFI[afi])
+        self._shadowed: dict[Prefix, tuple[Route, ...]] = {}
 
     def __len__(self) -> int:
         return sum(len(routes) for routes in self._routes.values())
@@ -24,10 +28,26 @@ class Rib:
         """Adds or replaces a route; tells whether the prefix leads elsewhere now."""
         before = self._routes.get(route.prefix) or ()
         # Same prefix and metric: a replacement, for which the kernel announces no removal.
-        kept = tuple(other for other in before if other.metric != route.metric)
+        shadowed = self._shadowed.pop(route.prefix, ())
+        kept = tuple(
+            other for other in before if other.metric != route.metric and other not in shadowed
+        )
         after = tuple(sorted((*kept, route), key=lambda each: each.metric))
         self._routes[route.prefix] = after
         return not before or not _same_path(before[0], after[0])
+
+    def shadow(self, route: Route) -> None:
+        """A route gave way to one of ours: it counts until ours goes (`unshadow`), or another one comes."""
+        for known in self._routes.get(route.prefix) or ():
+            if _same_route(known, route):
+                shadowed = self._shadowed.get(route.prefix, ())
+                if known not in shadowed:
+                    self._shadowed[route.prefix] = (*shadowed, known)
+
+    def unshadow(self, prefix: Prefix) -> None:
+        """Ours goes; those that gave way will be announced anew, if there are still any."""
+        for route in self._shadowed.pop(prefix, ()):
+            self.remove(route)
 
     def remove(self, route: Route) -> bool:
         """Removes a route, as far as it is known; tells whether the prefix leads elsewhere now."""
@@ -39,6 +59,12 @@ class Rib:
 
     def drop_link(self, ifindex: int) -> list[Prefix]:
         """Removes what leads through a link: the kernel does so in silence. Gives the prefixes that changed."""
+        for prefix, shadowed in list(self._shadowed.items()):
+            left = tuple(each for each in shadowed if each.ifindex != ifindex)
+            if left:
+                self._shadowed[prefix] = left
+            else:
+                del self._shadowed[prefix]
         affected = [
             routes
             for routes in self._routes.values()

@@ -50,6 +50,11 @@ class ShortcutTable:
         """The shortcut that an address would take."""
         return self._shortcuts.longest(address)
 
+    def shadows(self, prefix: Prefix) -> bool:
+        """Tells whether a route of ours stands for exactly this prefix."""
+        shortcut = self._shortcuts.get(prefix)
+        return shortcut is not None and shortcut.binding.programmed
+
     def of_peer(self, protocol: Address) -> list[Shortcut]:
         return list(self._by_peer.get(protocol, {}).values())
 
@@ -111,6 +116,7 @@ class ShortcutTable:
         self._detach(shortcut)
         context = self._station.context
         context.timers.stop(self._key(shortcut.prefix))
+        context.ribs[self._station.afi].unshadow(shortcut.prefix)
         if self._station.interface.opened and shortcut.binding.programmed:
             context.emit(DropRoute(shortcut.prefix, self._station.interface.ifindex))
         context.emit(

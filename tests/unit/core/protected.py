@@ -132,6 +132,8 @@ def kernel(effects: list[Effect]) -> list[str]:
                 found.append(f"+ {prefix}" + (f" via {format_address(gateway)}" if gateway else ""))
             case DropRoute(prefix):
                 found.append(f"- {prefix}")
+            case _:
+                pass
     return found
 
 
@@ -148,4 +150,6 @@ def wishes(effects: list[Effect]) -> list[str]:
                 found.append(f"drop {format_address(each.remote)}")
             case EndSa():
                 found.append(f"end {format_address(each.remote)}")
+            case _:
+                pass
     return found

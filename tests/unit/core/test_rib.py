@@ -4,7 +4,7 @@ import pytest
 
 from nhrpd_py.core.address import Afi, parse_address, parse_prefix
 from nhrpd_py.core.rib import Rib, stretch
-from tests.unit.core.stations import GRE, LAN, a_route, tunnel
+from tests.unit.core.stations import GRE, LAN, a_route, host, tunnel
 
 TARGET = parse_address("172.16.4.1")
 
@@ -95,3 +95,43 @@ def test_prefix_is_stretched_around_all_exceptions(exceptions, result) -> None:
     prefix = parse_prefix("172.16.0.0/16")
     found = stretch(prefix, TARGET, (parse_prefix(each) for each in exceptions))
     assert str(found) == result
+
+
+def test_a_route_that_gave_way_to_ours_counts_until_ours_goes() -> None:
+    rib = Rib(Afi.IPV4)
+    bgp = a_route("172.16.3.0/24", GRE, tunnel(1), metric=20)
+    rib.add(bgp)
+    rib.shadow(bgp)
+    rib.shadow(bgp)
+    rib.shadow(a_route("172.16.4.0/24", GRE, tunnel(1)))
+    assert rib.lookup(host(3)) == bgp
+    assert len(rib) == 1
+    rib.unshadow(bgp.prefix)
+    assert rib.lookup(host(3)) is None
+    rib.unshadow(bgp.prefix)
+
+
+def test_another_route_takes_the_place_of_one_that_gave_way() -> None:
+    rib = Rib(Afi.IPV4)
+    old, new = (a_route("172.16.3.0/24", GRE, tunnel(each), metric=20 * each) for each in (1, 9))
+    rib.add(old)
+    rib.shadow(old)
+    assert rib.add(new)
+    assert rib.lookup(host(3)) == new
+    rib.unshadow(old.prefix)
+    assert rib.lookup(host(3)) == new
+
+
+def test_a_route_that_gave_way_goes_with_its_link() -> None:
+    rib = Rib(Afi.IPV4)
+    routes = [
+        a_route("172.16.3.0/24", GRE, tunnel(1), metric=20),
+        a_route("172.16.3.0/24", GRE + 1, tunnel(1), metric=30),
+    ]
+    for each in routes:
+        rib.add(each)
+        rib.shadow(each)
+    rib.drop_link(GRE)
+    assert rib.lookup(host(3)) == routes[1]
+    rib.drop_link(GRE + 1)
+    assert rib.lookup(host(3)) is None
