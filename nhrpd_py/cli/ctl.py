@@ -69,6 +69,7 @@ def cli(context: click.Context, socket: str) -> None:
     Exits with 0 when done, 1 when refused or nothing matched, 2 on wrong usage, 3 without a daemon.
     """
     context.meta["client"] = Client(socket)
+    context.meta["socket"] = socket
 
 
 def _client(context: click.Context) -> Client:
@@ -162,6 +163,40 @@ def monitor(context: click.Context) -> None:
     except KeyboardInterrupt:
         return
     raise NoDaemonError("the daemon went away")
+
+
+@cli.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    metavar="FILE",
+    help="The configuration to check against [default: that of the running daemon, else "
+    "/etc/nhrpd/nhrpd.toml].",
+)
+@click.option("--all", "everything", is_flag=True, help="Also list what is right.")
+@json_option
+@click.pass_context
+def check(context: click.Context, file: str | None, everything: bool) -> None:
+    """Inspect this machine for all that a DMVPN needs.
+
+    Says what is wrong and what mends it: a command, or a line for a file. Works without a running
+    daemon, and without being root as far as the kernel lets. Exits with 1 when something is wrong.
+    """
+    from nhrpd_py.cli.check import reader, report  # noqa: PLC0415 (other commands need none of it)
+    from nhrpd_py.config.load import ConfigError  # noqa: PLC0415
+
+    try:
+        facts = reader.read_facts(context.meta["socket"], file)
+    except ConfigError as error:
+        raise WrongUsageError("\nnhrpctl: ".join(error.problems)) from None
+    found = list(report.findings(facts))
+    if _as_json(context):
+        click.echo(report.as_json(found))
+    else:
+        report.write(found, everything=everything)
+    if report.failed(found):
+        context.exit(REFUSED)
 
 
 def _report(context: click.Context, answer: dict[str, Any]) -> None:

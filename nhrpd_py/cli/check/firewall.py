@@ -1,0 +1,206 @@
+"""Rules that send forwarded packets to an NFLOG group, out of what iptables and nft print.
+
+Pure. A rule in a chain of the operator's own counts where FORWARD jumps to it, and must fit the
+interfaces of the jump as well.
+"""
+
+import itertools
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+MAX_DEPTH = 16
+"""The kernel's own limit of jumps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule that samples; `inputs` and `outputs` are patterns, None any, as `*` for a suffix."""
+
+    tool: str
+    family: str
+    """`ip`, `ip6` or `inet`."""
+    group: int
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    packets: int | None = None
+    """None: it has no counter."""
+    range_only: bool = False
+    """It has --nflog-range, which never had an effect, and no --nflog-size."""
+
+    def samples(self, interface: str) -> bool:
+        """Tells whether it sees what goes from an interface back into it."""
+        return all(
+            patterns is None or any(fnmatchcase(interface, pattern) for pattern in patterns)
+            for patterns in (self.inputs, self.outputs)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A rule before it is known whether FORWARD leads to it."""
+
+    rule: Rule | None
+    target: str
+    inputs: tuple[str, ...] | None
+    outputs: tuple[str, ...] | None
+
+
+_Chains = Mapping[str, Sequence[_Line]]
+
+
+def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[Rule]:
+    """The rules that packets meet from a chain on."""
+    if depth > MAX_DEPTH:
+        return
+    for line in chains.get(chain, ()):
+        if line.rule is not None:
+            yield line.rule
+        elif line.target in chains:
+            for rule in _reached(chains, line.target, depth + 1):
+                yield replace(
+                    rule,
+                    inputs=_both(line.inputs, rule.inputs),
+                    outputs=_both(line.outputs, rule.outputs),
+                )
+
+
+def _both(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Patterns that both allow; a narrower one stands for both."""
+    if outer is None or inner is None:
+        return outer if inner is None else inner
+    within = tuple(each for each in inner if any(fnmatchcase(each, wide) for wide in outer))
+    return within + tuple(
+        each for each in outer if each not in within and any(fnmatchcase(each, i) for i in inner)
+    )
+
+
+# --- iptables-save --------------------------------------------------------------------------------
+
+
+def iptables_rules(text: str, *, tool: str, family: str) -> list[Rule]:
+    """Reads the output of `iptables-save -c`."""
+    found: list[Rule] = []
+    chains: dict[str, list[_Line]] = {}
+    for line in text.splitlines():
+        if line.startswith("*"):
+            chains = {}
+        elif line.startswith(":"):
+            chains[line[1:].split(" ", 1)[0]] = []
+        elif line.startswith("COMMIT"):
+            found += _reached(chains, "FORWARD")
+        elif "-A " in line:
+            name, parsed = _iptables_line(line, tool, family)
+            chains.setdefault(name, []).append(parsed)
+    return found
+
+
+def _iptables_line(line: str, tool: str, family: str) -> tuple[str, _Line]:
+    counters, _, rest = line.partition("-A ")
+    try:
+        words = shlex.split(rest)
+    except ValueError:  # a comment with an odd quote
+        words = rest.split()
+    packets = counters.strip(" []").partition(":")[0]
+    inputs = _iptables_pattern(words, "-i")
+    outputs = _iptables_pattern(words, "-o")
+    target = _after(words, "-j") or _after(words, "-g") or ""
+    rule = None
+    if target == "NFLOG":
+        rule = Rule(
+            tool=tool,
+            family=family,
+            group=int(_after(words, "--nflog-group") or 0),
+            inputs=inputs,
+            outputs=outputs,
+            packets=int(packets) if packets.isdigit() else None,
+            range_only="--nflog-range" in words and "--nflog-size" not in words,
+        )
+    return words[0] if words else "", _Line(rule, target, inputs, outputs)
+
+
+def _after(words: Sequence[str], option: str) -> str | None:
+    for here, following in itertools.pairwise(words):
+        if here == option:
+            return following
+    return None
+
+
+def _iptables_pattern(words: Sequence[str], option: str) -> tuple[str, ...] | None:
+    name = _after(words, option)
+    if name is None:
+        return None
+    if words[words.index(option) - 1] == "!":
+        return ()  # whoever excludes an interface does not mean the tunnel
+    return (name[:-1] + "*" if name.endswith("+") else name,)
+
+
+# --- nft ------------------------------------------------------------------------------------------
+
+
+def nft_rules(document: Mapping[str, Any]) -> list[Rule]:
+    """Reads the output of `nft -j list ruleset`."""
+    tables: dict[tuple[str, str], dict[str, list[_Line]]] = {}
+    forward: list[tuple[tuple[str, str], str]] = []
+    for item in document.get("nftables", ()):
+        chain, rule = item.get("chain"), item.get("rule")
+        if chain is not None:
+            table = chain["family"], chain["table"]
+            tables.setdefault(table, {})[chain["name"]] = []
+            if chain.get("hook") == "forward":
+                forward.append((table, chain["name"]))
+        elif rule is not None:
+            table = rule["family"], rule["table"]
+            tables.setdefault(table, {}).setdefault(rule["chain"], []).append(_nft_line(rule))
+    return [
+        rule
+        for table, name in forward
+        if table[0] in ("ip", "ip6", "inet")
+        for rule in _reached(tables[table], name)
+    ]
+
+
+def _nft_line(rule: Mapping[str, Any]) -> _Line:
+    patterns: dict[str, tuple[str, ...] | None] = {"iif": None, "oif": None}
+    packets: int | None = None
+    group: int | None = None
+    target = ""
+    for expression in rule.get("expr", ()):
+        match expression:
+            case {"match": {"left": {"meta": {"key": str(key)}}, "right": right} as match}:
+                kind = key.removesuffix("name")
+                if kind in patterns:
+                    found = () if match.get("op") == "!=" else _nft_names(right)
+                    patterns[kind] = _both(patterns[kind], found)
+            case {"counter": {"packets": int(count)}}:
+                packets = count
+            case {"log": {"group": int(number)}}:
+                group = number
+            case {"jump": {"target": str(name)}} | {"goto": {"target": str(name)}}:
+                target = name
+            case _:
+                pass
+    inputs, outputs = patterns["iif"], patterns["oif"]
+    found_rule = None
+    if group is not None:
+        found_rule = Rule(
+            tool="nft",
+            family=rule["family"],
+            group=group,
+            inputs=inputs,
+            outputs=outputs,
+            packets=packets,
+        )
+    return _Line(found_rule, target, inputs, outputs)
+
+
+def _nft_names(right: Any) -> tuple[str, ...]:
+    match right:
+        case str():
+            return (right,)
+        case {"set": list(items)}:
+            return tuple(item for item in items if isinstance(item, str))
+        case _:
+            return ()
