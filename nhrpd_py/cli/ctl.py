@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from nhrpd_py import __version__
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
@@ -69,7 +70,8 @@ def cli(context: click.Context, socket: str) -> None:
     Exits with 0 when done, 1 when refused or nothing matched, 2 on wrong usage, 3 without a daemon.
     """
     context.meta["client"] = Client(socket)
-    context.meta["socket"] = socket
+    given = context.get_parameter_source("socket") is not ParameterSource.DEFAULT
+    context.meta["socket"] = socket if given else None
 
 
 def _client(context: click.Context) -> Client:

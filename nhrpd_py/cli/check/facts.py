@@ -59,7 +59,7 @@ class Firewall:
 
     rules: Sequence[Rule] | Unread = ()
     tools: frozenset[str] = frozenset()
-    """`iptables`, `ip6tables`, `nft`: the commands that there are."""
+    """`iptables`, `iptables-legacy`, `nft`…: the commands that work here."""
     listeners: Mapping[int, "Listener"] | Unread = field(default_factory=dict)
 
 

@@ -83,8 +83,11 @@ def _template(facts: Facts, charon: Charon) -> Iterator[Finding]:
         else:
             yield area.problem(charon.template.why, charon.template.remedy)
         return
+    wanted = {each.ipsec.profile for each in facts.config.interfaces.values() if each.ipsec}
+    there = wanted <= charon.template.keys() | charon.own.keys()
+    tell = area.warning if there else area.problem
     for line in charon.template_problems:
-        yield area.problem(line, f"mend it in {file}, then: swanctl --load-all")
+        yield tell(line, f"mend it in {file}, then: swanctl --load-all")
 
 
 def _profile(facts: Facts, charon: Charon, config: InterfaceConfig, name: str) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ STA_UNSYNC = 0x40
 ADJTIMEX_SIZE = 256
 STATUS_OFFSET = 40
 """Of `status` in struct timex where a long has 64 bits (linux/timex.h)."""
-NEEDS_ROOT = "only root may see it"
+NEEDS_ROOT = "for root alone"
 AS_ROOT = "sudo nhrpctl check"
 
 
@@ -196,8 +196,22 @@ def clock_synchronised() -> bool | None:
 # --- firewall -------------------------------------------------------------------------------------
 
 
+FIREWALL_TOOLS = {
+    "iptables": ("-S", "FORWARD"),
+    "iptables-legacy": ("-S", "FORWARD"),
+    "ip6tables": ("-S", "FORWARD"),
+    "ip6tables-legacy": ("-S", "FORWARD"),
+    "nft": ("list", "tables", "inet"),
+}
+"""Commands that add rules, each with a question that shows whether the kernel has their tables."""
+
+
 def read_firewall() -> Firewall:
-    tools = frozenset(name for name in ("iptables", "ip6tables", "nft") if is_there(name))
+    tools = frozenset(
+        command
+        for command, question in FIREWALL_TOOLS.items()
+        if is_there(command) and (not is_root() or isinstance(output_of(command, *question), str))
+    )
     if not is_root():
         hidden = needs_root("firewall rules")
         return Firewall(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))

@@ -16,21 +16,28 @@ from nhrpd_py.cli.check.facts import Daemon, Facts, Process, Row
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 from nhrpd_py.config.load import load
-from nhrpd_py.core.config import Config
+from nhrpd_py.core.config import Config, DaemonConfig
 
 DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
+DEFAULT_SOCKET = DaemonConfig().control_socket
 VIEWS = ("cache", "nhs", "interfaces", "peers", "routes", "config")
 CONNECT_S = 3.0
 RESOLVE_S = 5.0
 UCRED = struct.Struct("iII")
 
 
-def read_facts(socket_path: str, file: str | None) -> Facts:
-    """Reads the machine. Raises ConfigError."""
-    daemon = _daemon(socket_path)
+def read_facts(socket_path: str | None, file: str | None) -> Facts:
+    """Reads the machine. Raises ConfigError.
+
+    What is not given is found: the file by the running daemon, its socket by the file.
+    """
+    config = load(file) if file is not None else None
+    known = config.daemon.control_socket if config is not None else DEFAULT_SOCKET
+    daemon = _daemon(socket_path or known)
     process = daemon.process if isinstance(daemon, Daemon) else None
     path = file or _file_of(process) or DEFAULT_FILE
-    config = load(path)
+    if config is None:
+        config = load(path)
     return Facts(
         config=config,
         file=path,

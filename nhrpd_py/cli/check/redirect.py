@@ -88,7 +88,10 @@ def _rule(facts: Facts, name: str, family: str) -> str:
     """The command that adds the rule, by what there is."""
     group = facts.config.nflog.redirect_group
     command, (own, _inet), mask = FAMILIES[family]
-    if command in facts.firewall.tools or "nft" not in facts.firewall.tools:
+    tools = facts.firewall.tools
+    usable = [each for each in (command, f"{command}-legacy") if each in tools]
+    if usable or "nft" not in tools:
+        command = next(iter(usable), command)
         options = SAMPLES.format(mask=mask, group=group)
         return f"{command} -A FORWARD -i {name} -o {name} {options}"
     site = "255.255.0.0" if family == "ipv4" else "ffff:ffff:ffff::"

@@ -23,6 +23,7 @@ from nhrpd_py.runtime.vici.profile import ProfileError, find_profile
 from nhrpd_py.runtime.vici.tap import Template, read_template
 
 CONNECT_S = 3.0
+NOISE = ("agent plugin ", "plugin '", "no files found matching", "unable to load plugin")
 DMVPN_EVENT = "child-state-installing"
 """An event that only a charon with the DMVPN patches knows."""
 
@@ -35,7 +36,7 @@ def read_charon(config: Config, process: Process | None) -> Charon | None:
     template = trio.run(read_template, config.vici.swanctl_config)
     given: dict[str, Any] = {
         "template": _connections(config, template),
-        "template_problems": [template.problem] if template.problem else [],
+        "template_problems": _complaints(template),
         "own": {name: _own(config, name) for name in config.profiles},
         "files": _files(Path(config.vici.swanctl_config).parent / "x509"),
     }
@@ -60,8 +61,14 @@ def _connections(config: Config, template: Template) -> Mapping[str, Any] | Unre
         return {}
     file = Path(config.vici.swanctl_config)
     if not os.access(file, os.R_OK) and file.exists():
-        return Unread(f"{file}: permission denied", None if not is_root() else "ls -l {file}")
+        return Unread(f"{file}: permission denied", f"chmod a+r {file}" if is_root() else None)
     return template.connections
+
+
+def _complaints(template: Template) -> list[str]:
+    """What swanctl complained of, without what it says of its plugins and of empty directories."""
+    said = (template.problem or "").split("; ")
+    return [line for line in said if line and not any(noise in line for noise in NOISE)]
 
 
 def _wanted(config: Config) -> list[str]:
