@@ -89,6 +89,7 @@ def obey(node: ClassicNode, remedy: str) -> None:
     node.namespace.run("sh", "-ec", remedy)
 
 
+REMAKE = "ip tunnel del gre1; ip tunnel add gre1 mode gre key 42 ttl 64 dev eth0"
 COMMANDS = {
     "down": ("ip link set gre1 down", "it is down", "problem"),
     "ttl": ("ip tunnel change gre1 ttl inherit", "inherit the TTL", "warning"),
@@ -96,8 +97,7 @@ COMMANDS = {
     "address": ("ip address flush dev gre1", "it has no address", "problem"),
     "gone": ("ip tunnel del gre1", "there is no such link", "problem"),
     "remote": (
-        "ip tunnel del gre1; ip tunnel add gre1 mode gre key 42 ttl 64 dev eth0 remote 192.0.2.77;"
-        " ip address add 10.255.255.1/32 dev gre1; ip link set gre1 up",
+        REMAKE + " remote 192.0.2.77; ip address add 10.255.255.1/32 dev gre1; ip link set gre1 up",
         "it is not multipoint",
         "problem",
     ),

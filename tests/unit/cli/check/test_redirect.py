@@ -1,0 +1,82 @@
+"""The rule that samples, and who listens."""
+
+from dataclasses import replace
+
+import pytest
+
+from nhrpd_py.cli.check.facts import Firewall, Listener
+from nhrpd_py.cli.check.findings import State, Unread
+from nhrpd_py.cli.check.report import findings
+from tests.unit.cli.check.machines import (
+    RULE,
+    SPOKE,
+    a_config,
+    a_daemon,
+    a_machine,
+    complaints,
+    the_complaint,
+)
+
+OURS = {1: Listener(7, "nhrpd")}
+
+
+def with_rules(*rules, tools=("iptables",), listeners=OURS):
+    firewall = Firewall(rules=list(rules), tools=frozenset(tools), listeners=listeners)
+    return a_machine(firewall=firewall)
+
+
+@pytest.mark.parametrize(
+    ("tools", "remedy"),
+    [
+        ((), "iptables -A FORWARD -i gre1 -o gre1 -m hashlimit"),
+        (("iptables", "nft"), "iptables -A FORWARD -i gre1 -o gre1 -m hashlimit"),
+        (("iptables-legacy", "nft"), "iptables-legacy -A FORWARD -i gre1 -o gre1 -m hashlimit"),
+        (("nft",), "nft 'add table ip nhrpd' && nft 'add set ip nhrpd sampled"),
+    ],
+)
+def test_without_a_rule_there_are_no_redirects(tools, remedy) -> None:
+    found = the_complaint(with_rules(tools=tools))
+    assert (found.state, "no rule samples ipv4" in found.finding) == (State.PROBLEM, True)
+    assert (found.remedy or "").startswith(remedy)
+
+
+def test_a_rule_for_another_group_is_named() -> None:
+    found = the_complaint(with_rules(replace(RULE, group=5)))
+    assert "for group 1 (but for 5)" in found.finding
+
+
+def test_a_rule_of_the_other_family_does_not_count() -> None:
+    assert "no rule" in the_complaint(with_rules(replace(RULE, family="ip6"))).finding
+    assert complaints(with_rules(replace(RULE, family="inet"))) == []
+
+
+def test_the_option_that_never_worked_is_noted() -> None:
+    said = [each.finding for each in findings(with_rules(replace(RULE, range_only=True)))]
+    assert any("--nflog-range never had an effect" in text for text in said)
+
+
+def test_another_program_listens() -> None:
+    found = the_complaint(with_rules(RULE, listeners={1: Listener(99, "ulogd -d")}))
+    assert "ulogd -d (process 99) has bound it" in found.finding
+    assert (found.remedy or "").startswith("kill 99 ")
+
+
+def test_nobody_listens() -> None:
+    assert "nobody listens" in the_complaint(with_rules(RULE, listeners={})).finding
+
+
+def test_a_rule_that_counts_and_samples_that_do_not_come() -> None:
+    daemon = a_daemon(a_config(), {"counters": {"nflog": {}}})
+    found = the_complaint(a_machine(daemon=daemon))
+    assert found.state is State.WARNING
+    assert "counted 3 packets, and nhrpd got none" in found.finding
+
+
+def test_unprivileged_it_is_unknown() -> None:
+    hidden = Unread("firewall rules: for root alone", "sudo nhrpctl check")
+    facts = a_machine(firewall=Firewall(rules=hidden, listeners=hidden))
+    assert [each.state for each in complaints(facts)] == [State.UNKNOWN] * 2
+
+
+def test_a_spoke_needs_none_of_it() -> None:
+    assert not [each for each in findings(a_machine(SPOKE)) if each.area == "redirect"]

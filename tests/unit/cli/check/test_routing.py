@@ -1,0 +1,86 @@
+"""Routes, and what a routing daemon sees of ours."""
+
+import pytest
+
+from nhrpd_py.cli.check.facts import Routing
+from nhrpd_py.cli.check.findings import State, Unread
+from tests.unit.cli.check.machines import (
+    SPOKE,
+    a_config,
+    a_daemon,
+    a_kernel,
+    a_machine,
+    complaints,
+    the_complaint,
+)
+
+HOST = {"prefix": "10.255.255.2/32", "kind": "host", "afi": "ipv4"}
+OURS = {"dst": "10.255.255.2", "dev": "gre1", "protocol": "nhrpd"}
+
+
+def hub(*routes, **changes):
+    daemon = a_daemon(a_config(), routes=[HOST])
+    return a_machine(kernel=a_kernel(routes=list(routes)), daemon=daemon, **changes)
+
+
+@pytest.mark.parametrize("protocol", ["nhrpd", "208"])
+def test_our_own_routes_are_no_strangers(protocol) -> None:
+    assert complaints(hub(OURS | {"protocol": protocol})) == []
+
+
+@pytest.mark.parametrize("change", [{"dev": "eth0"}, {"dst": "10.9.9.0/24"}])
+def test_somebody_else_has_our_number(change) -> None:
+    found = the_complaint(hub(OURS, OURS | change))
+    assert found.finding.startswith("1 routes have our protocol number and are not ours")
+    assert (found.remedy or "").startswith("protocol = 200 ")
+
+
+def test_a_number_without_a_name_and_one_of_another_name() -> None:
+    nameless = the_complaint(a_machine(kernel=a_kernel(protocols={})))
+    assert "rt_protos.d/nhrpd.conf" in (nameless.remedy or "")
+    other = the_complaint(a_machine(kernel=a_kernel(protocols={208: "acme"})))
+    assert "iproute2 calls it acme" in other.finding
+
+
+@pytest.mark.parametrize(
+    ("route", "leads"),
+    [
+        ({"dst": "172.16.0.0/16", "dev": "gre1", "protocol": "bgp"}, True),
+        ({"dst": "172.16.0.0/16", "dev": "gre1"}, True),
+        ({"dst": "172.16.0.0/16", "nexthops": [{"dev": "gre1"}], "protocol": "bgp"}, True),
+        ({"dst": "172.16.0.0/16", "dev": "eth0", "protocol": "bgp"}, False),
+        ({"dst": "10.255.255.0/24", "dev": "gre1", "protocol": "kernel"}, False),
+        (OURS, False),
+    ],
+)
+def test_a_spoke_needs_a_way_to_the_other_sites(route, leads) -> None:
+    daemon = a_daemon(a_config(SPOKE), routes=[HOST])
+    found = complaints(a_machine(SPOKE, kernel=a_kernel(routes=[route]), daemon=daemon))
+    assert [each.state for each in found] == ([] if leads else [State.WARNING])
+
+
+def test_the_remedy_names_the_hub_where_it_is_known() -> None:
+    nhs = {"interface": "gre1", "nbma": "192.0.2.1", "name": "hub", "protocol": "10.255.255.1"}
+    row = nhs | {"afi": "ipv4", "state": "up", "last_error": None}
+    found = the_complaint(a_machine(SPOKE, daemon=a_daemon(a_config(SPOKE), nhs=[row])))
+    assert (found.remedy or "").startswith("ip route add SITES via 10.255.255.1 dev gre1 onlink")
+
+
+@pytest.mark.parametrize(
+    ("routing", "state", "words"),
+    [
+        (Routing(frr_kernel=frozenset({"10.255.255.2/32"})), None, ""),
+        (Routing(frr_kernel=frozenset()), State.PROBLEM, "zebra does not have"),
+        (Routing(frr_kernel=Unread("FRR: for root")), State.UNKNOWN, "FRR: for root"),
+        (
+            Routing(frr_kernel=frozenset({"10.255.255.2/32"}), frr_bgp=frozenset(), asn=65000),
+            State.WARNING,
+            "BGP does not announce",
+        ),
+        (Routing(bird_kernel=frozenset()), State.WARNING, "BIRD does not have"),
+    ],
+)
+def test_routing_daemons(routing, state, words) -> None:
+    found = complaints(hub(OURS, routing=routing))
+    assert [each.state for each in found] == ([state] if state else [])
+    assert all(words in each.finding for each in found)
