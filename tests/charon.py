@@ -150,6 +150,8 @@ class Charons:
                     known.pop((local, remote), None)
             case IpsecReady():
                 node.ike.told = True
+            case _:
+                pass
 
     def _tell_all(self, node: "Node") -> None:
         for pair, ids in list(node.ike.sas.items()):

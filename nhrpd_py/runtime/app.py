@@ -17,7 +17,6 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from functools import partial
 
 import structlog
 import trio
@@ -90,9 +89,7 @@ class App:
         self._kernel = Kernel(self._inbox, config.routes, self._notices.publish)
         self._nflog: Nflog | None = None
         self._guard = Guard(self._notices.publish)
-        self._supervisor = Supervisor(
-            self._inbox, config, partial(trio.to_thread.run_sync, esp_pairs)
-        )
+        self._supervisor = Supervisor(self._inbox, config, esp_pairs)
         self._executor = Executor(
             packets=self._packets,
             kernel=self._kernel,

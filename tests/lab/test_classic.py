@@ -11,7 +11,6 @@ from tests.lab.clouds import (
     drop_shortcuts,
     has_shortcut,
     in_clear,
-    leads_to_hub,
     make_shortcuts,
     peer,
     straight,
@@ -62,19 +61,6 @@ def test_lan_traffic_starts_over_the_hub_and_moves_to_an_sa_between_the_spokes(
     assert bgp_ups(hub) == sessions, "BGP went on running"
     # The shortcut stands beside BGP's route, which is still the best that BGP knows.
     assert one.routing.prefixes()[two.lan_prefix] == hub.tunnel
-
-
-def test_an_idle_shortcut_disappears_and_traffic_is_on_the_hub_again() -> None:
-    with cloud({}, {}, {}, holding_time_s=15) as (_, nodes):
-        hub, one, two = nodes
-        wait_ready(nodes)
-        make_shortcuts(one, two)
-        wait_until(
-            lambda: not has_shortcut(one, two) and leads_to_hub(one, two, hub),
-            60.0,
-            "the idle shortcut goes and BGP's route is back",
-        )
-        assert one.ping_lan(two, count=3).lost == 0
 
 
 @pytest.mark.parametrize("what", ["--child", "--ike"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shutil
 import signal
 import socket
@@ -313,6 +314,7 @@ class Charon:
         if self.ipsec.psk is not None:
             changes += [(changes[-1][1], ""), ("auth = pubkey", "auth = psk")]
         if self.ipsec.remote_id is not None:
+            text = re.sub(r"(?<=remote {\n)((?:.*\n)*?) +id = .*\n", r"\1", text)
             changes.append(("remote {\n", f"remote {{\n            id = {self.ipsec.remote_id}\n"))
         for old, new in (*changes, *self.ipsec.changes):
             if old not in text:

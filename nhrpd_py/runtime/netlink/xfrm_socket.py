@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import trio
+
 from nhrpd_py.runtime.netlink.socket import (
     ERROR_CODE,
     NETLINK_XFRM,
@@ -148,8 +150,12 @@ def open_xfrm() -> Xfrm:
     return Xfrm(open_netlink(NETLINK_XFRM))
 
 
-def esp_pairs() -> set[tuple[bytes, bytes]]:
-    """The (source, destination) of all ESP states of the kernel. Raises OSError."""
+async def esp_pairs() -> set[tuple[bytes, bytes]]:
+    """The (source, destination) of all ESP states of the kernel. Raises OSError.
+
+    The kernel answers at once; it is only asked while charon is away.
+    """
+    await trio.lowlevel.checkpoint()
     xfrm = open_xfrm()
     try:
         return {

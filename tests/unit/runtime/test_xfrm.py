@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from nhrpd_py.core.address import parse_address
-from nhrpd_py.runtime.netlink import xfrm
+from nhrpd_py.runtime.netlink import xfrm, xfrm_socket
 from nhrpd_py.runtime.netlink.socket import NLM_F_DUMP_INTR, MalformedError, NetlinkError, message
 from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Mode, Policy, Template, gre_selector
 from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, read_statistics
@@ -136,6 +136,13 @@ def test_dumps_skip_what_cannot_be_read(kernel):
     link = Xfrm(kernel)
     assert [state.spi for state in link.states()] == [0x1234]
     assert link.counters["malformed"] == 1
+
+
+async def test_the_pairs_with_esp_are_told(kernel, monkeypatch):
+    monkeypatch.setattr(xfrm_socket, "open_xfrm", lambda: Xfrm(kernel))
+    kernel.states = [peer.TOLD_STATE]
+    pair = parse_address("192.0.2.1"), parse_address("192.0.2.2")
+    assert await xfrm_socket.esp_pairs() == {pair}
 
 
 def test_an_inconsistent_dump_is_read_again(kernel):
