@@ -20,7 +20,15 @@ from nhrpd_py.core.address import (
     parse_address,
     parse_prefix,
 )
-from nhrpd_py.core.config import Config, InterfaceConfig, MapConfig, NhsConfig, Secret
+from nhrpd_py.core.config import (
+    AuthorizeConfig,
+    Config,
+    InterfaceConfig,
+    IpsecConfig,
+    MapConfig,
+    NhsConfig,
+    Secret,
+)
 from nhrpd_py.core.effects import Effect, SendPacket
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import (
@@ -117,6 +125,8 @@ def a_config(
     unique: bool = False,
     secret: bytes | None = None,
     tunnel_source: str | None = None,
+    profile: str | None = None,
+    authorize: AuthorizeConfig = AuthorizeConfig(),  # noqa: B008 - frozen
 ) -> Config:
     """One interface gre1 with network-id 1. Without `nhs` it is a hub's."""
     interface = InterfaceConfig(
@@ -130,6 +140,8 @@ def a_config(
         authentication=None if secret is None else Secret(secret),
         nhs=nhs,
         maps=maps,
+        ipsec=None if profile is None else IpsecConfig(profile=profile),
+        authorize=authorize,
     )
     return Config(interfaces={"gre1": interface})
 

@@ -6,13 +6,16 @@ from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
     DropRoute,
+    DropSa,
     Effect,
+    EndSa,
     Halt,
     NeighborState,
     OpenInterface,
     ResolveName,
     SetNeighbor,
     SetRoute,
+    WantSa,
 )
 from nhrpd_py.core.notices import Notice
 from nhrpd_py.packet import BadPacket, ClientInformation, Extension, ExtensionType, Message
@@ -73,6 +76,14 @@ def describe_effect(effect: Effect) -> str:
             return f"answers: {effect.refused or effect.detail}"
         case Halt():
             return "halts"
+        case WantSa():
+            server = " as its server" if effect.server else ""
+            wait = f" in {effect.delay_s:g} s" if effect.delay_s else ""
+            return f"wants an SA with {format_address(effect.remote)}{server}{wait}"
+        case DropSa():
+            return f"needs no SA with {format_address(effect.remote)}"
+        case EndSa():
+            return f"ends the SAs with {format_address(effect.remote)}"
         case _:
             raise AssertionError(effect)
 

@@ -126,18 +126,21 @@ class Station:
         for address in self.neighbors.keys() & self.wanted:
             nbma = self.neighbors[address][0]
             binding = bindings.get(address)
-            assert nbma == (binding.nbma if binding else interim.get(address)), self.name
+            led = binding.interim_nbma or binding.nbma if binding else interim.get(address)
+            assert nbma == led, self.name
         justified = {host_prefix(each.protocol) for each in bindings.values() if each.routed}
         justified |= {each.prefix for each in instance.shortcuts}
         assert self.routes.keys() & self.wanted <= justified, f"{self.name}: a route of nobody"
         for binding in bindings.values():
             assert binding.expires_at > now, f"{self.name}: an expired binding"
-            assert binding.protocol in self.neighbors, f"{self.name}: a neighbour is missing"
+            is_there = binding.protocol in self.neighbors or not binding.programmed
+            assert is_there, f"{self.name}: a neighbour is missing"
             assert not binding.routed or host_prefix(binding.protocol) in self.routes
         for shortcut in instance.shortcuts:
             assert shortcut.expires_at > now, f"{self.name}: an expired shortcut"
             assert bindings[shortcut.binding.protocol] is shortcut.binding
-            assert self.routes[shortcut.prefix] == shortcut.binding.protocol
+            if shortcut.binding.programmed:
+                assert self.routes[shortcut.prefix] == shortcut.binding.protocol
 
 
 class Dialogue:

@@ -6,6 +6,8 @@ left alone for a while, and traffic stays on the hub. Owned by the instance; the
 interfaces only.
 """
 
+from collections.abc import Callable
+
 from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
@@ -18,15 +20,22 @@ from nhrpd_py.core.station import Station
 class Gate:
     """See the module."""
 
-    __slots__ = ("_client", "_resolver", "_shortcuts", "_station")
+    __slots__ = ("_ask_again", "_client", "_resolver", "_shortcuts", "_station")
 
     def __init__(
-        self, station: Station, client: NhsClient, resolver: Resolver, shortcuts: ShortcutTable
+        self,
+        station: Station,
+        client: NhsClient,
+        resolver: Resolver,
+        shortcuts: ShortcutTable,
+        ask_again: Callable[[Binding, float], None],
     ) -> None:
         self._station = station
         self._client = client
         self._resolver = resolver
         self._shortcuts = shortcuts
+        self._ask_again = ask_again
+        """Asks an adopted client to register."""
 
     def came_up(self, remote: Address, now: float) -> None:
         """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
@@ -42,6 +51,8 @@ class Gate:
                     self._refuse_shortcut(shortcut, objection, now)
             if not binding.programmed:
                 station.cache.reassert_one(binding)
+            if binding.adopted:
+                self._ask_again(binding, now)
         self._client.circuit_up(remote, now)
 
     def went_down(self, remote: Address, reason: str, now: float) -> None:

@@ -48,10 +48,10 @@ class Instance:
         self.purges = PurgeSender(self.station)
         self.egress = Egress(self.station, routing, self.purges)
         self.resolver = Resolver(self.station, routing, self.client, self.shortcuts)
-        self.gate = Gate(self.station, self.client, self.resolver, self.shortcuts)
+        self._adopted = 0
+        self.gate = Gate(self.station, self.client, self.resolver, self.shortcuts, self.ask_again)
         self.server = RegistrationServer(self.station)
         self.purging = PurgeReceiver(self.station, self.client, self.shortcuts)
-        self._adopted = 0
 
     def follow(self, now: float, *, nbma_moved: bool) -> None:
         """Takes over what the interface has become: starts, stops, or registers anew where it must."""
@@ -134,9 +134,7 @@ class Instance:
         binding.recalled = event.remaining_s is not None
         if not binding.recalled:
             binding.adopted = True
-            key = TimerKey(TimerKind.ADOPTED, station.interface.name, event.protocol)
-            station.context.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)
-            self._adopted += 1
+            self.ask_again(binding, now)
         self._inherit(binding, event)
         self.gate.await_circuit(binding)
         return binding
@@ -149,11 +147,17 @@ class Instance:
         if not binding.programmed:
             self.station.context.emit(DropNeighbor(event.ifindex, event.protocol))
 
+    def ask_again(self, binding: Binding, now: float) -> None:
+        """Has an adopted client asked to register, a moment from now, and not all at once."""
+        key = TimerKey(TimerKind.ADOPTED, self.station.interface.name, binding.protocol)
+        self.station.context.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)
+        self._adopted += 1
+
     def adopted_due(self, protocol: Address) -> None:
         """An adopted client had time to come by itself: asks it."""
         self._adopted = max(0, self._adopted - 1)
         binding = self.station.cache.get(protocol)
-        if binding is not None and binding.adopted:
+        if binding is not None and binding.adopted and self.station.circuits.is_up(binding.nbma):
             self.purges.hint(binding)
 
     def binding_expiry_due(self, protocol: Address, now: float) -> None:

@@ -512,6 +512,16 @@ def test_kernel_entries_of_an_earlier_run_stay_until_charon_has_told() -> None:
     assert kernel(hub.give(installed(3, local=1), READY, now=2.0)) == []
 
 
+def test_adopted_clients_are_asked_to_register_when_charon_has_told() -> None:
+    """They were asked before, in vain, and not again."""
+    hub, _ = a_restarted_hub(found())
+    assert sent(hub.advance(1.5)) == []
+    hub.give(installed(3, local=1), READY, now=2.0)
+    hint = the(sent(hub.advance(3.0), PacketType.PURGE_REQUEST))
+    assert hint.destination_protocol == tunnel(3)
+    assert hub.engine._context.drops == {}
+
+
 def test_kernel_entries_of_an_earlier_run_without_an_sa_go_and_their_clients_are_called_back() -> (
     None
 ):
