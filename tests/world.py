@@ -11,7 +11,6 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from nhrpd_py.core.address import Address, Afi, Prefix, prefix_of
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
@@ -47,8 +46,9 @@ from nhrpd_py.core.events import (
     TrafficSeen,
 )
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.servers import NhsState, Registration
-from tests.charon import Charons, Ike, Pair
+from nhrpd_py.core.servers import NhsState
+from tests.charon import Charons, Ike
+from tests.invariants import check
 
 ETH, LAN = 2, 3
 HUB_NAME = "hub.example.net"
@@ -395,68 +395,3 @@ class World:
             up = any(each.state is NhsState.UP for each in spoke.instance.client.registrations())
             count += bool(up and binding and binding.nbma == spoke.nbma)
         return count
-
-
-def check(node: Node, now: float, *, fully: bool) -> None:
-    """What must be true after every event."""
-    engine: Any = node.engine
-    deadline = engine.next_deadline()
-    assert deadline is None or deadline > now, "a timer at or before now"
-    if not fully or node.ifindex not in node.opened:
-        return
-    instance = node.instance
-    circuits = instance.station.circuits
-    bindings = {each.protocol: each for each in instance.station.cache}
-    led = {
-        each.target: each.interim_nbma
-        for each in instance.resolver.resolutions.values()
-        if each.interim_nbma and each.target not in bindings
-    }
-    led |= {each.protocol: each.interim_nbma for each in bindings.values() if each.interim_nbma}
-    programmed = {each.protocol: each.nbma for each in bindings.values() if each.programmed}
-    assert {address: entry[0] for address, entry in node.neighbors.items()} == led | programmed, (
-        "neighbours and bindings differ"
-    )
-    for protocol, binding in bindings.items():
-        assert binding.expires_at > now, "an expired binding"
-        inherited = binding.inherited and not node.ike.told
-        assert inherited or binding.programmed == circuits.is_up(binding.nbma), protocol
-    wanted = {Prefix(each.protocol, 32) for each in bindings.values() if each.routed}
-    for shortcut in instance.shortcuts:
-        assert bindings[shortcut.binding.protocol] is shortcut.binding, "a shortcut without a peer"
-        assert shortcut.expires_at > now, "an expired shortcut"
-        if shortcut.binding.programmed:
-            wanted.add(shortcut.prefix)
-            assert node.routes[shortcut.prefix] == shortcut.binding.protocol, (
-                "a shortcut without a route"
-            )
-    assert set(node.routes) == wanted, "routes that nobody wants, or wants in vain"
-    if circuits.protected:
-        check_wishes(node)
-    assert (
-        len(engine._context.timers) <= 4 * (len(bindings) + len(instance.resolver.resolutions)) + 64
-    )
-
-
-def check_wishes(node: Node) -> None:
-    """Neighbours lead through SAs, and every SA that is asked for has somebody who needs it."""
-    instance = node.instance
-    circuits = instance.station.circuits
-    known: dict[Pair, set[int]] = node.ike.known
-    if node.ike.told:
-        for address, (nbma, _) in node.neighbors.items():
-            assert (circuits.local, nbma) in known, f"a neighbour without an SA: {address.hex()}"
-    for remote, wish in circuits._wishes.items():
-        for who in wish.who:
-            if isinstance(who, Registration):
-                assert who.nbma == remote
-                assert who.state is not NhsState.DOWN, "a wish of a server that is not wanted"
-                assert who in list(instance.client.registrations()), "a wish of a forgotten server"
-            else:
-                assert isinstance(who, bytes)
-                binding = instance.station.cache.get(who)
-                assert binding is not None, "a wish of no binding"
-                assert binding.nbma == remote, "a wish of a binding that moved"
-    asked = {remote for local, remote in node.ike.wanted if local == circuits.local}
-    assert asked == set(circuits._wishes), (circuits.local, asked, dict(circuits._wishes))
-    assert not circuits.local or len(asked) == len(node.ike.wanted), "a wish from an old address"

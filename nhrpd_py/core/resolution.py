@@ -16,12 +16,13 @@ RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
+from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.claim import problem_with, read_claim
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
-from nhrpd_py.core.routing import MIN_EGRESS_LENGTH, Routing, Where
+from nhrpd_py.core.routing import Routing, Where
 from nhrpd_py.core.shortcut import ShortcutTable
 from nhrpd_py.core.station import Station
 from nhrpd_py.core.timers import TimerKey, TimerKind
@@ -224,13 +225,12 @@ class Resolver:
             seconds = BUSY_S if entry.code == CieCode.INSUFFICIENT_RESOURCES else REFUSED_S
             self._fail(resolution, describe_cie(entry.code), seconds, now)
             return
-        gateway = entry.protocol or message.destination_protocol
-        nbma = self._nbma_of(message, entry, gateway, nbma_source)
-        prefix = self._prefix_of(resolution.target, entry.prefix_length)
-        problem = self._problem_with(gateway, nbma) or self._objection(gateway, nbma, prefix)
+        claim = read_claim(station, self._client, message, nbma_source)
+        problem = problem_with(station, claim)
         if problem is not None:
             self._fail(resolution, problem, REFUSED_S, now)
             return
+        gateway, nbma, prefix = claim.gateway, claim.nbma, claim.prefix
         resting = station.circuits.resting(nbma, now)
         if resting is not None and resolution.trigger is Trigger.OPERATOR:
             station.circuits.forgive(nbma)
@@ -359,44 +359,6 @@ class Resolver:
             return server.nbma
         return here.nbma if here is not None else None
 
-    def _nbma_of(
-        self, message: Message, entry: ClientInformation, gateway: Address, nbma_source: Address
-    ) -> Address:
-        """Where the peer is: what we see of it beats its post-NAT address, and that what it claims."""
-        record = message.extension(ExtensionType.REVERSE_TRANSIT_NHS)
-        is_direct = record is not None and not record.value
-        if is_direct and not self._client.is_server(nbma_source):
-            return nbma_source
-        translated = self._station.nat_address_in(message, gateway)
-        if translated:
-            return translated
-        claimed = entry.nbma or nbma_source
-        if claimed != nbma_source and not self._client.is_server(nbma_source):
-            return nbma_source
-        return claimed
-
-    def _problem_with(self, gateway: Address, nbma: Address) -> str | None:
-        station = self._station
-        if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
-            return "the reply names no usable overlay address"
-        if gateway in station.context.local_addresses:
-            return "the reply leads back to us"
-        if nbma in (station.interface.nbma, station.nat_nbma):
-            return "the peer has our own NBMA address"
-        if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
-            return "the reply names no usable NBMA address"
-        if station.recurses(gateway, nbma):
-            return "the reply leads the tunnel into itself"
-        return None
-
-    def _objection(self, gateway: Address, nbma: Address, prefix: Prefix) -> str | None:
-        """Why the peer may not be what the reply says, as far as its SA tells already; the rest is told with that."""
-        circuits = self._station.circuits
-        objection = circuits.objection_to_address(nbma, gateway)
-        if objection is None and prefix != host_prefix(gateway):
-            objection = circuits.objection_to_prefix(nbma, prefix)
-        return objection
-
     def _want_circuit(self, binding: Binding, known: Binding | None) -> None:
         """Has an SA made. A peer that asked us just now may be making one itself; of two the higher address waits."""
         station = self._station
@@ -404,15 +366,6 @@ class Resolver:
         station.circuits.want(
             binding.nbma, binding.protocol, delay_s=CROSSING_S if is_crossing else 0.0
         )
-
-    def _prefix_of(self, target: Address, length: int) -> Prefix:
-        """The prefix to shortcut: what the reply says, but never more than our own route covers."""
-        if length < MIN_EGRESS_LENGTH or length >= self._station.host_length:
-            return host_prefix(target)
-        route = self._station.context.ribs[self._station.afi].lookup(target)
-        if route is not None and route.prefix.length > length:
-            length = route.prefix.length
-        return prefix_of(target, length)
 
     def _fail(self, resolution: Resolution, reason: str, seconds: float, now: float) -> None:
         station = self._station

@@ -1,0 +1,84 @@
+"""What a Resolution Reply claims: who lies before a prefix, and where; and why that may not be believed.
+
+RFC 2332 §5.2.2; Cisco NAT extension.
+"""
+
+from dataclasses import dataclass
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
+from nhrpd_py.core.nhs import NhsClient
+from nhrpd_py.core.routing import MIN_EGRESS_LENGTH
+from nhrpd_py.core.station import Station
+from nhrpd_py.packet.iana import ExtensionType
+from nhrpd_py.packet.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`prefix` lies behind the peer `gateway`, which is at `nbma`."""
+
+    gateway: Address
+    nbma: Address
+    prefix: Prefix
+
+
+def read_claim(
+    station: Station, client: NhsClient, message: Message, nbma_source: Address
+) -> Claim:
+    """The first entry of a positive reply, which is the best."""
+    entry = message.entries[0]
+    gateway = entry.protocol or message.destination_protocol
+    return Claim(
+        gateway,
+        _nbma_of(station, client, message, gateway, nbma_source),
+        _prefix_of(station, message.destination_protocol, entry.prefix_length),
+    )
+
+
+def problem_with(station: Station, claim: Claim) -> str | None:
+    """Why a claim is not believed; None when it is.
+
+    Of a peer without an SA nobody knows yet who it is: what its identity may claim is told when that is up.
+    """
+    gateway, nbma = claim.gateway, claim.nbma
+    if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
+        return "the reply names no usable overlay address"
+    if gateway in station.context.local_addresses:
+        return "the reply leads back to us"
+    if nbma in (station.interface.nbma, station.nat_nbma):
+        return "the peer has our own NBMA address"
+    if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
+        return "the reply names no usable NBMA address"
+    if station.recurses(gateway, nbma):
+        return "the reply leads the tunnel into itself"
+    objection = station.circuits.objection_to_address(nbma, gateway)
+    if objection is None and claim.prefix != host_prefix(gateway):
+        objection = station.circuits.objection_to_prefix(nbma, claim.prefix)
+    return objection
+
+
+def _nbma_of(
+    station: Station, client: NhsClient, message: Message, gateway: Address, nbma_source: Address
+) -> Address:
+    """Where the peer is: what we see of it beats its post-NAT address, and that what it claims."""
+    record = message.extension(ExtensionType.REVERSE_TRANSIT_NHS)
+    is_direct = record is not None and not record.value
+    if is_direct and not client.is_server(nbma_source):
+        return nbma_source
+    translated = station.nat_address_in(message, gateway)
+    if translated:
+        return translated
+    claimed = message.entries[0].nbma or nbma_source
+    if claimed != nbma_source and not client.is_server(nbma_source):
+        return nbma_source
+    return claimed
+
+
+def _prefix_of(station: Station, target: Address, length: int) -> Prefix:
+    """The prefix to shortcut: what the reply says, but never more than our own route covers."""
+    if length < MIN_EGRESS_LENGTH or length >= station.host_length:
+        return host_prefix(target)
+    route = station.context.ribs[station.afi].lookup(target)
+    if route is not None and route.prefix.length > length:
+        length = route.prefix.length
+    return prefix_of(target, length)
