@@ -39,7 +39,6 @@ from nhrpd_py.core.events import (
     NameResolved,
     NeighborSolicited,
     PacketReceived,
-    Route,
     RouteAdded,
     RouteRemoved,
     SaFailed,
@@ -55,7 +54,8 @@ from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
 from nhrpd_py.core.protection import Protection
 from nhrpd_py.core.queries import Query
 from nhrpd_py.core.receive import Receiver
-from nhrpd_py.core.routing import Routing, Where
+from nhrpd_py.core.routes import Routes
+from nhrpd_py.core.routing import Routing
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.core.timers import TimerKey, TimerKind
@@ -89,6 +89,7 @@ class Engine:
         self._context = Context(rng=rng, now=now, first_request_id=first_request_id)
         self._links = Links()
         self._routing = Routing(self._context)
+        self._routes = Routes(self._context, self._routing)
         self._receiver = Receiver(self._context, self._routing)
         self._redirector = Redirector(self._context, self._routing)
         associations = Associations()
@@ -155,22 +156,21 @@ class Engine:
                 self._links.change(event)
                 self._follow(now)
                 if not event.up:  # after a tunnel is closed: it has nobody to tell any more
-                    self._link_lost(event.ifindex, now)
+                    self._routes.link_lost(event.ifindex, now)
             case LinkGone(ifindex):
                 link = self._links.remove(ifindex)
                 for address, _ in link.addresses if link else ():
                     self._forget_local(address)
                 self._follow(now)
-                self._link_lost(ifindex, now)
+                self._routes.link_lost(ifindex, now)
             case AddressAdded():
                 self._address_added(event, now)
             case AddressRemoved():
                 self._address_removed(event, now)
             case RouteAdded(route):
-                if self._context.ribs[afi_of(route.prefix.address)].add(route):
-                    self._routes_moved(route.prefix, now)
+                self._routes.added(route, now)
             case RouteRemoved(route):
-                self._route_removed(route, now)
+                self._routes.removed(route, now)
             case NeighborSolicited(ifindex, address, nbma):
                 instance = self._instance(ifindex, afi_of(address))
                 if instance is not None and instance.station.ready:
@@ -258,12 +258,6 @@ class Engine:
         else:
             local.pop(address, None)
 
-    def _link_lost(self, ifindex: int, now: float) -> None:
-        """A link is down or gone: the kernel takes its routes away without a word."""
-        for rib in self._context.ribs.values():
-            for prefix in rib.drop_link(ifindex):
-                self._routes_moved(prefix, now)
-
     def _follow(self, now: float) -> None:
         """Brings every interface in line with its link."""
         for name, interface in self._interfaces.items():
@@ -312,6 +306,7 @@ class Engine:
             for name, interface in self._interfaces.items()
             if interface.opened
         }
+        self._routes.instances = self._by_ifindex
         self._routing.replace(
             [
                 instance.station
@@ -337,35 +332,6 @@ class Engine:
             self._context.emit(
                 InterfaceLost(interface=interface.name, reason=interface.problem or "closed")
             )
-
-    def _routes_moved(self, prefix: Prefix, now: float) -> None:
-        """A route changed: shortcuts and answers that lean on it are looked at again."""
-        afi = afi_of(prefix.address)
-        rib = self._context.ribs[afi]
-        for instances in self._by_ifindex.values():
-            instance = instances[afi]
-            for shortcut in instance.shortcuts.touching(prefix) if len(instance.shortcuts) else ():
-                route = rib.lookup(shortcut.target)
-                longer = route is not None and route.prefix.length > prefix.length
-                if longer and prefix.covers(shortcut.prefix):
-                    continue  # its way is that of a longer prefix: a default route that flaps is nothing to it
-                where = self._routing.locate(instance.station, shortcut.target).where
-                if where in (Where.NEXT_HOP, Where.UNRESOLVED):
-                    instance.resolver.renew(shortcut.target, now)
-                else:
-                    instance.shortcuts.remove(shortcut, "the routed path does not lead here now")
-            instance.egress.routes_moved(prefix, now)
-
-    def _route_removed(self, route: Route, now: float) -> None:
-        afi = afi_of(route.prefix.address)
-        rib = self._context.ribs[afi]
-        tunnel = self._by_ifindex.get(route.ifindex)
-        if tunnel is not None and any(
-            each[afi].shortcuts.shadows(route.prefix) for each in self._by_ifindex.values()
-        ):
-            rib.shadow(route)
-        elif rib.remove(route):
-            self._routes_moved(route.prefix, now)
 
     def _interface_refused(self, ifindex: int, error: str, now: float) -> None:
         instances = self._by_ifindex.get(ifindex)
