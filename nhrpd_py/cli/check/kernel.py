@@ -133,7 +133,16 @@ def _outer_link(facts: Facts, config: InterfaceConfig) -> str:
     for route in () if isinstance(routes, Unread) else routes:
         if route.get("dst") == "default" and route.get("dev"):
             return str(route["dev"])
-    return "UNDERLAY"
+    links = facts.kernel.links
+    likely = [
+        link.name
+        for link in ([] if isinstance(links, Unread) else links.values())
+        if link.up
+        and "LOOPBACK" not in link.flags
+        and link.name not in facts.config.interfaces
+        and any(scope == "global" for _address, _length, scope in link.addresses)
+    ]
+    return likely[0] if len(likely) == 1 else "UNDERLAY"
 
 
 def _add(facts: Facts, config: InterfaceConfig, link: Link | None = None) -> str:

@@ -196,26 +196,25 @@ def clock_synchronised() -> bool | None:
 # --- firewall -------------------------------------------------------------------------------------
 
 
-FIREWALL_TOOLS = {
-    "iptables": ("-S", "FORWARD"),
-    "iptables-legacy": ("-S", "FORWARD"),
-    "ip6tables": ("-S", "FORWARD"),
-    "ip6tables-legacy": ("-S", "FORWARD"),
-    "nft": ("list", "tables", "inet"),
-}
-"""Commands that add rules, each with a question that shows whether the kernel has their tables."""
+FIREWALL_TOOLS = ("iptables", "ip6tables", "nft")
 
 
 def read_firewall() -> Firewall:
-    tools = frozenset(
-        command
-        for command, question in FIREWALL_TOOLS.items()
-        if is_there(command) and (not is_root() or isinstance(output_of(command, *question), str))
-    )
+    tools = frozenset(map(_in_use, filter(is_there, FIREWALL_TOOLS)))
     if not is_root():
         hidden = needs_root("firewall rules")
         return Firewall(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
     return Firewall(rules=_rules(), tools=tools, listeners=_listeners())
+
+
+def _in_use(command: str) -> str:
+    """The name of a command that works on the tables which the kernel has: those of the old kind
+    are not for an iptables that is made of nftables."""
+    legacy = f"{command}-legacy"
+    names = {"iptables": "ip_tables_names", "ip6tables": "ip6_tables_names"}.get(command)
+    if names is None or not is_there(legacy) or not text_of(PROC / "net" / names):
+        return command
+    return legacy
 
 
 def _rules() -> list[Rule] | Unread:

@@ -80,9 +80,9 @@ def test_keys_that_differ() -> None:
 @pytest.mark.parametrize(
     ("changes", "words", "remedy"),
     [
-        ({"link": "wan0"}, "its underlay wan0 is not there", "ip tunnel change gre1 dev UNDERLAY"),
-        ({"link": None}, "nothing tells its outer address", "ip tunnel change gre1 dev UNDERLAY"),
-        ({"link": None, "local": "192.0.2.7"}, "no link has its outer", "local any dev UNDERLAY"),
+        ({"link": "wan0"}, "its underlay wan0 is not there", "ip tunnel change gre1 dev eth0"),
+        ({"link": None}, "nothing tells its outer address", "ip tunnel change gre1 dev eth0"),
+        ({"link": None, "local": "192.0.2.7"}, "no link has its outer", "local any dev eth0"),
     ],
 )
 def test_the_underlay(changes, words, remedy) -> None:
