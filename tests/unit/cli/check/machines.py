@@ -90,10 +90,11 @@ def a_kernel(*links: Link, sysctls: dict[str, str] | None = None, **changes: Any
 def a_daemon(obeyed: Config, status: dict[str, Any] | None = None, **views: Any) -> Daemon:
     rows = [{"path": row.path, "value": row.value} for row in config_rows(obeyed, None)]
     said = {"version": "1", "problems": {}, "counters": {"nflog": {"packets": 3}}}
+    shown: dict[str, Any] = {"config": rows}
     return Daemon(
         status=said | (status or {}),
         process=Process(pid=7, user="nhrpd", capabilities=3 << 12),
-        views={"config": rows} | views,
+        views=shown | views,
     )
 
 
