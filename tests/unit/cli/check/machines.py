@@ -130,7 +130,7 @@ def a_machine(interface: InterfaceConfig = PROTECTED, **changes: Any) -> Facts:
 def gre1(**changes: Any) -> Link:
     """The tunnel, changed; unknown names go into its data."""
     data = {name: changes.pop(name) for name in list(changes) if name in GRE1.data}
-    kept = {name: value for name, value in {**GRE1.data, **data}.items() if value is not None}
+    kept = {name: value for name, value in (dict(GRE1.data) | data).items() if value is not None}
     return replace(GRE1, data=kept, **changes)
 
 

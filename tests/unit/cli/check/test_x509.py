@@ -12,6 +12,7 @@ from tests.unit.cli.check.certificates import a_certificate, a_crl
 
 BEGINS = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ENDS = [datetime(2049, 12, 31, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC)]
+GOOD = a_certificate(BEGINS, ENDS[0])
 
 
 @pytest.mark.parametrize("ends", ENDS, ids=["UTCTime", "GeneralizedTime"])
@@ -20,7 +21,7 @@ def test_a_certificate(ends, encoding) -> None:
     found = read_certificate(a_certificate(BEGINS, ends, encoding=encoding))
     assert (found.not_before, found.not_after) == (BEGINS.timestamp(), ends.timestamp())
     assert found.name == "hub1"
-    assert found.der == a_certificate(BEGINS, ends)[: len(found.der)] or found.der[0] == 0x30
+    assert found.der[:1] == b"\x30"
 
 
 def test_a_subject_without_common_name() -> None:
@@ -35,8 +36,7 @@ def test_a_crl() -> None:
 
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_anything_else_is_refused_and_nothing_worse(noise, cut) -> None:
-    good = a_certificate(BEGINS, ENDS[0])
-    for data in (noise, good[:cut] + noise):
+    for data in (noise, GOOD[:cut] + noise):
         for read in (read_certificate, read_crl):
             try:
                 read(data)
