@@ -232,7 +232,8 @@ def _authorities(facts: Facts, charon: Charon) -> Iterator[Finding]:
         if each.not_after is not None and each.not_after <= facts.now:
             yield area.warning(
                 f"a newer one was due on {_day(each.not_after)}: revocations since are unknown here",
-                "pki --signcrl … > /etc/swanctl/x509crl/crl.pem, then: swanctl --load-creds",
+                "pki --signcrl --lastcrl OLD … > /etc/swanctl/x509crl/crl.pem, "
+                "then: swanctl --load-creds",
             )
         else:
             yield area.ok("it is current")
