@@ -65,6 +65,8 @@ class AssociationTable:
         """By charon's uniqueid."""
         self._orphans: dict[int, Child] = {}
         """By our id: charon knows them no more, their kernel states may carry traffic still."""
+        self.ending: dict[int, str] = {}
+        """Why we end an IKE_SA, by its uniqueid: charon's events do not tell whose doing it was."""
         self.ignored = 0
         """Events that could not be understood, and children beyond the limit."""
 
@@ -127,6 +129,7 @@ class AssociationTable:
             ike_id = number(ike.get("uniqueid"))
             for each in [each for each in self._children.values() if each.ike_id == ike_id]:
                 yield from self._remove(each.unique_id, _ike_reason(ike))
+            self.ending.pop(ike_id, None)
 
     def _ike_rekey(self, message: Section) -> None:
         for _, both in sections(message):
@@ -212,6 +215,7 @@ class AssociationTable:
     def _remove(self, unique_id: int, reason: str) -> Iterator[Event]:
         child = self._children.pop(unique_id, None)
         if child is not None:
+            reason = self.ending.get(child.ike_id, reason)
             yield SaGone(child.local, child.remote, child.id, reason)
 
     def _forget(self, orphan: Child, reason: str) -> Event:
@@ -249,6 +253,7 @@ class AssociationTable:
         """charon is gone, and with it its numbers."""
         self._orphans.update({each.id: each for each in self._children.values()})
         self._children.clear()
+        self.ending.clear()
 
     def bury(self, dead: Callable[[Child], str | None]) -> list[Event]:
         """Gives up the orphans that `dead` has a reason for."""

@@ -18,6 +18,9 @@ class Profiles:
         """By name: what is wrong or doubtful; nothing when all is well."""
         self.on_child: Callable[[str], None] = lambda _name: None
         """Is told the name of each profile's child."""
+        self.on_mended: Callable[[str], None] = lambda _name: None
+        """Is told of each profile that could not be used before."""
+        self._unusable: set[str] = set()
 
     def _uses(self) -> Iterator[tuple[str, IpsecConfig]]:
         for each in self._config.interfaces.values():
@@ -39,9 +42,13 @@ class Profiles:
             profile = find_profile(name, template, self._templates.config, own)
         except ViciError as error:
             self.problems[name] = (str(error),)
+            self._unusable.add(name)
             raise
         self.problems[name] = profile.warnings
         self.on_child(profile.child)
+        if name in self._unusable:
+            self._unusable.remove(name)
+            self.on_mended(name)
         return profile
 
     async def usable(self) -> list[tuple[Profile, str | None]]:

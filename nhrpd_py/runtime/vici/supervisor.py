@@ -93,6 +93,7 @@ class Supervisor:
         self._commands = Commands(config.vici.socket)
         self._profiles = Profiles(config, Templates(config.vici.swanctl_config, self._swanctl))
         self._profiles.on_child = self._heard_of
+        self._profiles.on_mended = self._mended
         self.status.profiles = self._profiles.problems
         self._log = LogTail(config.vici.socket)
         self._certificates.wanted = any(
@@ -233,7 +234,8 @@ class Supervisor:
                 await self._commands.aclose()
 
     async def _list(self) -> list[Section]:
-        items = await self._commands.stream("list-sas", "list-sa", {"noblock": "yes"})
+        """All IKE_SAs; `noblock` would leave those out that charon is busy with just now."""
+        items = await self._commands.stream("list-sas", "list-sa")
         return [ike for item in items for _, ike in sections(item)]
 
     async def _happened(self, event: str, message: Section) -> None:
@@ -275,6 +277,10 @@ class Supervisor:
             self._table.names = frozenset(self._table.names) | {child}
             if self._online_since is not None:
                 self._restart()  # SAs of that child were not taken note of
+
+    def _mended(self, profile: str) -> None:
+        self._wishes.hurry(profile, trio.current_time())
+        self._wake.set()
 
     # Attempts.
 
@@ -344,7 +350,7 @@ class Supervisor:
             if self._online_since is not None and self._session_scope is not None:
                 self._loss = str(error)  # it does not answer; connect anew
                 self._session_scope.cancel()
-            return str(error)
+            return None  # nothing was learnt of the peer
         except ViciError as error:
             return str(error)
         if alive and not self._table.is_up(wish.pair):
@@ -356,15 +362,16 @@ class Supervisor:
 
     async def _end(self, pair: Pair) -> None:
         children = self._table.children(pair)
+        reason = "ended: nothing came through it"
         try:
             for ike_id in {each.ike_id for each in children}:
+                self._table.ending[ike_id] = reason
                 await attempt.terminate(self._commands, str(ike_id))
             ids = {each.unique_id for each in children}
             if ids and self._online_since is not None:
                 await self._tell(self._table.missing(await self._list(), ids))
         except ViciError:
             pass  # the session ends, and what is gone is told then
-        reason = "ended: nothing came through it"
         await self._tell(self._table.bury(lambda each: reason if each.pair == pair else None))
 
     # Without charon.

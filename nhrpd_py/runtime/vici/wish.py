@@ -100,6 +100,15 @@ class Wishes:
             return first, None
         return None, first.due
 
+    def hurry(self, profile: str, now: float) -> None:
+        """Tries those of a profile that wait after a failure at once."""
+        for wish in self._wishes.values():
+            ipsec = wish.effect.ipsec
+            if wish.failures and profile in (ipsec.profile, ipsec.fallback_profile):
+                wish.failures = 0
+                if wish.due is not None:
+                    wish.due = min(wish.due, now)
+
     def came_up(self, pair: Pair, now: float) -> None:
         for wish in self.of_pair(pair):
             wish.due = None

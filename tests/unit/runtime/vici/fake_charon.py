@@ -37,6 +37,8 @@ class FakeCharon:
         self.next_id = 1
         self.in_flight = 0
         self.most_in_flight = 0
+        self.busy: set[int] = set()
+        """IKE_SAs that a list leaves out which must not wait for them."""
         self.silent: set[str] = set()
         """Commands that are never answered."""
         self._registered: dict[trio.SocketStream, set[str]] = {}
@@ -119,7 +121,11 @@ class FakeCharon:
                 if self.conns.pop(message["name"].decode(), None) is None:
                     return {"success": "no", "errmsg": "not found"}
             case "list-sas":
-                for conn, ike in list(self.ikes.values()):
+                for conn, ike in [
+                    each
+                    for number, each in self.ikes.items()
+                    if "noblock" not in message or number not in self.busy
+                ]:
                     await self._event(stream, "list-sa", {conn: ike})
                 return {}
             case "list-certs":

@@ -316,6 +316,7 @@ async def test_ending_makes_it_anew(autojump_clock, tmp_path: Path) -> None:
         await it.until(lambda: len(it.of(SaInstalled)) == 2)
         assert it.kinds[-2:] == ["SaGone", "SaInstalled"]
         assert charon.asked("terminate")[0]["force"] == b"yes"
+        assert it.of(SaGone)[0].reason == "ended: nothing came through it"
 
 
 async def test_the_fallback_is_tried_every_other_time(autojump_clock, tmp_path: Path) -> None:
@@ -344,8 +345,9 @@ async def test_an_unknown_profile_is_told_with_those_that_there_are(
         assert failed.reason == (
             "profile dmvpn: no such connection in /etc/swanctl/swanctl.conf (it has: home, office)"
         )
+        await trio.sleep(200)  # the back-off is a minute by now
         it.connections = {"dmvpn": PROFILE}
-        await it.until(lambda: it.of(SaInstalled))
+        await it.until(lambda: it.of(SaInstalled), 8)
 
 
 async def test_a_stopped_charon_takes_its_sas_along(autojump_clock, tmp_path: Path) -> None:
@@ -423,6 +425,23 @@ async def test_a_charon_that_hangs_counts_as_lost(
         await it.until(lambda: f"did not answer {command}" in it.of(IpsecLost)[-1].reason)
         charon.silent = set()
         await it.until(lambda: it.of(SaInstalled))
+        assert not it.of(SaFailed)  # it is not the peer's fault
+
+
+async def test_an_sa_that_charon_is_busy_with_is_no_lost_one(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        ike_id = await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.kernel = {PAIR}
+        charon.busy = {ike_id}
+        await charon.stop()
+        await it.nursery.start(charon.serve)
+        await it.until(lambda: len(it.of(IpsecReady)) == 2)
+        await trio.sleep(100)
+        assert not it.of(SaGone)
 
 
 async def test_the_socket_is_named_with_what_mends_it(autojump_clock, tmp_path: Path) -> None:
