@@ -139,8 +139,8 @@ def _hint(error: Exception) -> str:
             return "nobody listens: strongSwan has stopped (systemctl start strongswan)"
         case errno.EACCES | errno.EPERM:
             return (
-                "permission denied: let the daemon's group have the socket"
-                " (charon.group in strongswan.conf)"
+                "permission denied: the socket must belong to the daemon's user"
+                " (strongswan.service.d/nhrpd.conf sees to it whenever charon starts)"
             )
         case errno.ENOTSOCK | errno.EPROTOTYPE:
             return "is no socket of charon's"

@@ -68,10 +68,13 @@ def find_profile(
         return _checked(name, message, f"profile.{name}", own=True)
     found = template.connections.get(name)
     if found is None:
-        if template.problem is not None:
+        if template.problem is not None and not template.connections:
             raise ProfileError(f"profile {name}: {template.problem}")
         others = ", ".join(sorted(template.connections)[:20]) or "none"
-        raise ProfileError(f"profile {name}: no such connection in {config} (it has: {others})")
+        reason = f"profile {name}: no such connection in {config} (it has: {others})"
+        if template.problem is not None:  # of another connection, or of this one
+            reason += f"; swanctl says of it: {template.problem}"
+        raise ProfileError(reason)
     return _checked(name, found, f"connection {name} of {config}", own=False)
 
 

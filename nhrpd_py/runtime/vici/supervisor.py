@@ -11,6 +11,7 @@ no more or a new charon has made new ones; see `associations` on orphans.
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -91,7 +92,10 @@ class Supervisor:
         self._config = config
         self.status = Status(config.vici.socket)
         self._commands = Commands(config.vici.socket)
-        self._profiles = Profiles(config, Templates(config.vici.swanctl_config, self._swanctl))
+        run_directory = Path(config.daemon.control_socket).parent
+        self._profiles = Profiles(
+            config, Templates(config.vici.swanctl_config, self._swanctl, directory=run_directory)
+        )
         self._profiles.on_child = self._heard_of
         self._profiles.on_mended = self._mended
         self.status.profiles = self._profiles.problems

@@ -5,6 +5,7 @@ what it is told: no grammar of ours, includes and certificates resolved, the rea
 """
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ from nhrpd_py.runtime.vici.connection import (
     encode,
 )
 
+NOISE = re.compile(r"^(loaded \d|no connections |plugin ')|\bplugin requires\b")
+DIRECTORY_LIMIT = 80
+"""Octets; the path of a Unix socket has 107."""
 SWANCTL = "swanctl"
 DEADLINE_S = 10.0
 OUTPUT_LIMIT = 16384
@@ -43,11 +47,16 @@ class Template:
     """What swanctl complained of, or why it could not be run, for people."""
 
 
-async def read_template(config: str, swanctl: str = SWANCTL) -> Template:
-    """Runs swanctl; what goes wrong is told in the template's `problem`."""
+async def read_template(
+    config: str, swanctl: str = SWANCTL, directory: Path | None = None
+) -> Template:
+    """Runs swanctl; what goes wrong is told in the template's `problem`.
+
+    Our socket is in a new directory below `directory`, or where temporary files are made.
+    """
     try:
-        with tempfile.TemporaryDirectory(prefix="nhrpd-") as directory:  # mode 0700
-            return await _tap(config, swanctl, directory)
+        with tempfile.TemporaryDirectory(prefix="tap-", dir=directory) as private:  # mode 0700
+            return await _tap(config, swanctl, private)
     except ViciError as error:
         return Template(problem=str(error))
     except FileNotFoundError:
@@ -86,14 +95,20 @@ async def _run(config: str, swanctl: str, path: str, responder: "_Responder") ->
         await _end(process)
     if status is None:
         return Template(problem=f"{swanctl} did not end within {DEADLINE_S:g} s")
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
     problem = responder.problem
-    complaints = [line for line in lines if not line.startswith(("loaded ", "no connections "))]
+    complaints = complaints_in(output.decode(errors="replace"))
     if complaints:
         problem = f"{config}: {'; '.join(complaints)[:1000]}"
     elif status != 0 and problem is None:
         problem = f"{swanctl} failed ({status})"
     return Template(dict(responder.connections), problem)
+
+
+def complaints_in(output: str) -> list[str]:
+    """What swanctl says of the files, without its sums and what it says of its plugins: some are of
+    no use to another user than root."""
+    lines = dict.fromkeys(line.strip() for line in output.splitlines())
+    return [line for line in lines if line and not NOISE.search(line)]
 
 
 async def _collect(process: trio.Process, output: bytearray) -> None:
@@ -168,8 +183,20 @@ class Templates:
     """
 
     def __init__(
-        self, config: str, swanctl: str = SWANCTL, clock: Callable[[], float] = trio.current_time
+        self,
+        config: str,
+        swanctl: str = SWANCTL,
+        clock: Callable[[], float] = trio.current_time,
+        *,
+        directory: Path | None = None,
     ) -> None:
+        """`directory` is where swanctl reaches a socket of ours also when AppArmor confines it."""
+        usable = (
+            directory is not None
+            and len(bytes(directory)) <= DIRECTORY_LIMIT
+            and os.access(directory, os.W_OK | os.X_OK)
+        )
+        self._directory = directory if usable else None
         self.config = config
         self._swanctl = swanctl
         self._clock = clock
@@ -191,7 +218,7 @@ class Templates:
                 or self._template.problem is not None
                 or now - self._read_at >= MAX_AGE_S
             ):
-                self._template = await read_template(self.config, self._swanctl)
+                self._template = await read_template(self.config, self._swanctl, self._directory)
                 self._fingerprint = fingerprint
                 self._read_at = now
                 self.reads += 1

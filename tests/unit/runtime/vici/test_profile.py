@@ -84,6 +84,7 @@ def test_peers_that_the_profile_would_refuse_have_a_connection_of_their_own() ->
     [
         (Template({"a": {}, "b": {}}), r"no such connection in /etc/swanctl/.*it has: a, b"),
         (Template(problem="swanctl.conf:3: syntax error"), "syntax error"),
+        (Template({"a": {}}, "certificate 'me.pem' failed"), r"it has: a\).*says.*me.pem"),
         (template(child={"mode": b"tunnel"}), "needs mode = transport, not tunnel"),
         (template(children={"dmvpn": {}}), "needs mode = transport"),
         (template(children={"a": CHILD, "b": CHILD}), r"a child named dmvpn.*it has: a, b"),

@@ -109,6 +109,35 @@ async def test_endless_complaints_are_cut(tmp_path: Path) -> None:
     assert len(template.problem) < 2000
 
 
+async def test_what_swanctl_says_of_its_plugins_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    said = (
+        "agent plugin requires CAP_DAC_OVERRIDE capability\n"
+        "plugin 'agent': failed to load - agent_plugin_create returned NULL\n"
+        "loaded 1 of 1 connections\n"
+    )
+    body = f"import sys\nsys.stderr.write({said!r})"
+    template = await read_template("/x", script(tmp_path / "swanctl", body))
+    assert template.problem is None
+
+
+async def test_the_socket_is_where_swanctl_may_go_and_for_nobody_else(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    note = tmp_path / "note"
+    body = (
+        "import os, sys\npath = os.path.dirname(sys.argv[3].removeprefix('unix://'))\n"
+        f"open({str(note)!r}, 'w').write(f'{{path}} {{os.stat(path).st_mode:o}}')"
+    )
+    templates = Templates("/x", script(tmp_path / "swanctl", body), directory=run)
+    await templates.get()
+    path, mode = note.read_text().split()
+    assert (Path(path).parent, mode) == (run, "40700")
+    assert list(run.iterdir()) == []
+    # A directory that we may not write in is none.
+    await Templates("/x", script(tmp_path / "swanctl", body), directory=tmp_path / "none").get()
+    assert (tmp_path / "none") not in Path(note.read_text().split()[0]).parents
+
+
 async def test_no_swanctl_at_all(tmp_path: Path) -> None:
     template = await read_template("/x", str(tmp_path / "none"))
     assert template.problem is not None
