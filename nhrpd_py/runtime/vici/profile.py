@@ -7,6 +7,7 @@ matters here is checked before.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ LISTS = frozenset(
 )
 FILES = {"certs": "x509", "cacerts": "x509ca", "pubkeys": "pubkey"}
 ANY = "%any"
+PINNED = ("certs", "pubkeys")
+_ADDRESSES = re.compile(r"[0-9a-fA-F.:]+(/\d+|-[0-9a-fA-F.:]+)")
+"""A subnet or range as identity, which many addresses match."""
 GRE_SELECTORS = ("[gre", "[47")
 
 
@@ -47,6 +51,14 @@ class Profile:
     own: bool
     """Of our own file: nobody else loads it."""
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def identity(self) -> str | None:
+        """The remote identity that it demands, with its wildcards; None for any."""
+        for _, section in remotes(self.message):
+            identity = _plain(section.get("id"))
+            return None if identity in ("", ANY) else identity
+        return None
 
     @property
     def exact_identity(self) -> str | None:
@@ -176,8 +188,10 @@ def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[s
     A profile that demands one identity (the hub's) turns every other peer away that calls; and one
     of our own file is loaded by nobody else.
     """
-    if not profile.own and profile.exact_identity is None:
+    if not profile.own and identity_fits(profile, server=False, peer_identity=peer_identity):
         return None
+    if not profile.own and profile.identity is None:
+        return None  # it takes whom we would take, and others
     message = _clone(profile, server=False, peer_identity=peer_identity)
     message["remote_addrs"] = [ANY]
     if profile.own and "local_addrs" not in message:
@@ -201,13 +215,15 @@ def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict
 
 
 def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
-    first = True
-    for key, section in remotes(message):
-        if first and peer_identity is not None:
-            message[key] = {**section, "id": peer_identity}
-        elif is_exact(_plain(section.get("id"))):
-            message[key] = {**section, "id": ANY}
-        first = False
+    rounds = remotes(message) or [("remote", {})]
+    for number, (key, section) in enumerate(rounds):
+        if is_exact(_plain(section.get("id"))) or not number:
+            # The certificate of the one peer that was meant goes with its identity.
+            others = {name: section[name] for name in section if name not in PINNED}
+            if not number and peer_identity is not None:
+                message[key] = {**others, "id": peer_identity}
+            elif is_exact(_plain(section.get("id"))):
+                message[key] = {**others, "id": ANY}
 
 
 def remotes(message: Section) -> list[tuple[str, Section]]:
@@ -217,12 +233,16 @@ def remotes(message: Section) -> list[tuple[str, Section]]:
 
 def is_exact(identity: str) -> bool:
     """Tells an identity that only one peer can have from a pattern, a regular expression, or none."""
-    return bool(identity) and "*" not in identity and not identity.startswith((ANY, "^"))
+    if not identity or "*" in identity or identity.startswith((ANY, "^")):
+        return False
+    return not _ADDRESSES.fullmatch(identity)
 
 
 def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:
     """Tells whether the profile itself demands of a peer what a clone for it would."""
-    return server or (peer_identity is None and profile.exact_identity is None)
+    if server or peer_identity == profile.identity is not None:
+        return True
+    return peer_identity is None and profile.exact_identity is None
 
 
 def _plain(value: object, otherwise: str = "") -> str:

@@ -10,6 +10,8 @@ from nhrpd_py.runtime.vici.profile import (
     Profile,
     ProfileError,
     find_profile,
+    identity_fits,
+    is_exact,
     peer_connection,
     responder_connection,
 )
@@ -67,6 +69,59 @@ def test_who_the_peer_must_be() -> None:
     wild = found(template(remote={"auth": b"pubkey", "id": b"*.vpn.example"}))
     assert identity(wild, server=False) == b"*.vpn.example"
     assert identity(found(template()), server=False) is None
+
+
+def test_who_peers_must_be_holds_also_where_the_profile_is_silent() -> None:
+    silent = found(template())
+    _, message = peer_connection(
+        Profile(
+            "dmvpn", {k: v for k, v in silent.message.items() if k != "remote"}, "dmvpn", False
+        ),
+        HERE,
+        THERE,
+        server=False,
+        peer_identity="*.vpn.example",
+    )
+    assert message["remote"] == {"id": "*.vpn.example"}
+
+
+def test_a_certificate_pinned_for_the_hub_is_no_other_peers() -> None:
+    pinned = found(
+        template(remote={"id": b"hub1.vpn.example", "certs": [b"x"], "cacerts": [b"ca"]})
+    )
+    for server, remote in (
+        (True, {"id": b"hub1.vpn.example", "certs": [b"x"], "cacerts": [b"ca"]}),
+        (False, {"id": "%any", "cacerts": [b"ca"]}),
+    ):
+        _, message = peer_connection(pinned, HERE, THERE, server=server, peer_identity=None)
+        assert message["remote"] == remote
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"),
+    [
+        ("hub1.vpn.example", True),
+        ("192.0.2.1", True),
+        ("C=CH, O=a/b, CN=hub-1", True),
+        ("192.0.2.0/24", False),
+        ("192.0.2.1-192.0.2.9", False),
+        ("2001:db8::/32", False),
+        ("*.vpn.example", False),
+        ("C=CH, CN=*", False),
+        ("%any", False),
+        ("", False),
+    ],
+)
+def test_names_of_one_peer_are_told_from_patterns(name: str, exact: bool) -> None:
+    assert is_exact(name) is exact
+
+
+def test_a_patched_charon_may_use_the_profile_for_whom_it_fits() -> None:
+    wild = found(template(remote={"id": b"*.vpn.example"}))
+    assert identity_fits(wild, server=False, peer_identity="*.vpn.example")
+    assert not identity_fits(wild, server=False, peer_identity="*.other.example")
+    assert responder_connection(wild, "*.vpn.example") is None
+    assert responder_connection(wild, "*.other.example") is not None
 
 
 def test_peers_that_the_profile_would_refuse_have_a_connection_of_their_own() -> None:
