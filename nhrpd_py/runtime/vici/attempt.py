@@ -41,6 +41,8 @@ class Watch:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.up = False
+        self.lost = False
+        """Nothing more is heard of it: the connection to charon broke."""
         self.failure: str | None = None
         self.done = trio.Event()
         self.established_at: float | None = None
@@ -48,6 +50,10 @@ class Watch:
 
     def came_up(self) -> None:
         self.up = True
+        self.done.set()
+
+    def lose(self) -> None:
+        self.lost = True
         self.done.set()
 
     def fail(self, reason: str) -> None:

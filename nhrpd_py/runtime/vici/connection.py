@@ -24,6 +24,8 @@ COMMAND_DEADLINE_S = 5.0
 STREAM_DEADLINE_S = 15.0
 STREAM_LIMIT = 65536
 """Items of one streamed answer."""
+FRAME_DEADLINE_S = 5.0
+"""For the rest of a frame that has begun."""
 BACKLOG_LIMIT = 4096
 """Events that may come between two registrations."""
 LENGTH = struct.Struct("!I")
@@ -97,24 +99,34 @@ class Frames:
             raise ViciLostError("charon closed the connection") from error
 
     async def receive(self) -> bytes:
-        """Raises ViciLostError at the end of the stream, and for a frame that is too long."""
+        """Raises ViciLostError at the end of the stream, for a frame that is too long, and for one
+        that does not come to its end. May be cancelled as long as none has begun."""
+        if not self._buffer:
+            await self._read()
         (length,) = LENGTH.unpack(await self._take(LENGTH.size))
         if not 0 < length <= FRAME_LIMIT:
             raise ViciLostError(f"charon sent a frame of {length} octets")
         return await self._take(length)
 
     async def _take(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            try:
-                octets = await self._stream.receive_some(READ_SIZE)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise ViciLostError("charon closed the connection") from error
-            if not octets:
-                raise ViciLostError("charon closed the connection")
-            self._buffer += octets
+        try:
+            with trio.fail_after(FRAME_DEADLINE_S):
+                while len(self._buffer) < size:
+                    await self._read()
+        except trio.TooSlowError as error:
+            raise ViciLostError("charon stopped amid a packet") from error
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
         return taken
+
+    async def _read(self) -> None:
+        try:
+            octets = await self._stream.receive_some(READ_SIZE)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ViciLostError("charon closed the connection") from error
+        if not octets:
+            raise ViciLostError("charon closed the connection")
+        self._buffer += octets
 
     async def aclose(self) -> None:
         await self._stream.aclose()

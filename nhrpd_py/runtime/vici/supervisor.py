@@ -186,7 +186,7 @@ class Supervisor:
         self.status.connected = False
         self._session_scope = None
         for watch in list(self._watches.values()):
-            watch.fail("the connection to charon was lost")
+            watch.lose()
         if self._again:
             return ready
         self.status.problem = self._loss
@@ -236,6 +236,11 @@ class Supervisor:
             await events.aclose()
             with trio.CancelScope(shield=True):
                 await self._commands.aclose()
+
+    def _is_online(self) -> bool:
+        """Whether charon can be asked, as far as is known."""
+        scope = self._session_scope
+        return self._online_since is not None and scope is not None and not scope.cancel_called
 
     async def _list(self) -> list[Section]:
         """All IKE_SAs; `noblock` would leave those out that charon is busy with just now."""
@@ -292,7 +297,7 @@ class Supervisor:
         while True:
             self._wake = trio.Event()
             deadline = float("inf")
-            while self._online_since is not None and len(self._watches) < IN_FLIGHT:
+            while self._is_online() and len(self._watches) < IN_FLIGHT:
                 now = trio.current_time()
                 wish, next_due = self._wishes.next_due(now)
                 if wish is None:
@@ -345,13 +350,13 @@ class Supervisor:
                     self._commands, self._turn, wish, profile, patched=self.status.patched
                 )
                 in_time = await attempt.wait_for(watch)
-                if watch.up:
+                if watch.up or watch.lost:
                     return None
                 await trio.sleep(attempt.LATE_WORDS_S)
                 said = self._log.failures.reason(remote)
             alive = await attempt.clean_up(self._commands, wish.pair, self._table.names)
         except ViciLostError as error:
-            if self._online_since is not None and self._session_scope is not None:
+            if self._session_scope is not None and self._is_online():
                 self._loss = str(error)  # it does not answer; connect anew
                 self._session_scope.cancel()
             return None  # nothing was learnt of the peer

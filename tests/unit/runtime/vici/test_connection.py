@@ -152,3 +152,10 @@ async def test_what_is_wrong_with_the_socket(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ViciError, match=r"no socket|nobody listens"):
         await dial(str(tmp_path / "file"))
+
+
+async def test_a_frame_that_stops_half_way_is_not_waited_for(autojump_clock) -> None:
+    ours, charon = ends()
+    await charon.send_all(frame(Packet.CMD_RESPONSE, {"version": "5.9.8"})[:9])
+    with pytest.raises(ViciLostError, match="stopped amid a packet"):
+        await ours.next_event()

@@ -428,6 +428,22 @@ async def test_a_charon_that_hangs_counts_as_lost(
         assert not it.of(SaFailed)  # it is not the peer's fault
 
 
+async def test_a_charon_that_dies_in_an_attempt_tells_nothing_of_the_peer(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = "dead"
+        it.want()
+        await it.until(lambda: charon.asked("initiate"))
+        await trio.sleep(1)
+        await charon.stop()
+        charon.behaviour.clear()
+        await it.nursery.start(charon.serve)
+        await it.until(lambda: it.of(SaInstalled))
+        assert not it.of(SaFailed)
+
+
 async def test_an_sa_that_charon_is_busy_with_is_no_lost_one(
     autojump_clock, tmp_path: Path
 ) -> None:
