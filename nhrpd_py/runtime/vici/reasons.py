@@ -19,21 +19,40 @@ LINES = 40
 _PATTERNS = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
-        (r"certificate was revoked", "the peer's certificate was revoked"),
         (
-            r"subject certificate invalid|certificate .*(has expired|not valid before|invalid \(valid)",
-            "the peer's certificate is out of date",
+            r"certificate was revoked on ([^,]*)",
+            r"the peer's certificate was revoked on \1",
         ),
         (
-            r"no issuer certificate found|no trusted .*(public key|certificate) found",
-            "no trusted certificate of the peer: is it signed by our CA, and is its id right?",
+            r"issuer certificate invalid \((valid .*)\)",
+            r"the certificate of the peer's CA is out of date (\1)",
+        ),
+        (
+            r"certificate invalid \((valid .*)\)",
+            r"the peer's certificate is out of date (\1)",
+        ),
+        (
+            r"no issuer certificate found for (.*)",
+            r"no trusted certificate of the peer: who signed \1 is not among our CAs (x509ca)",
+        ),
+        (
+            r"no trusted .*(?:public key|certificate) found for (.*)",
+            r"no trusted certificate of the peer \1: is it signed by our CA, and is its id right?",
+        ),
+        (
+            r"constraint check failed: .*identity ('.*') required",
+            r"the peer is not \1, whom the profile demands",
+        ),
+        (
+            r"IDir ('.*') does not match to ('.*')",
+            r"the peer is \1, the profile demands \2",
         ),
         (
             r"constraint check failed: (.*)|constraint requires (.*)",
-            "the peer is not whom the profile demands (constraint check failed)",
+            r"the peer is not whom the profile demands (\1\2)",
         ),
-        (r"no private key found", "charon has no private key for our certificate"),
-        (r"no shared key found", "charon has no pre-shared key for this peer"),
+        (r"no private key found for (.*)", r"charon has no private key for our certificate (\1)"),
+        (r"no shared key found for (.*)", r"charon has no pre-shared key for \1"),
         (r"MAC mismatched|MAC mismatch", "the pre-shared keys differ"),
         (
             r"received AUTHENTICATION_FAILED",
@@ -44,6 +63,10 @@ _PATTERNS = tuple(
             "the peer refused the traffic selectors (TS_UNACCEPTABLE): local_ts and remote_ts differ",
         ),
         (
+            r"received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
+            "no common algorithms for ESP (NO_PROPOSAL_CHOSEN): esp_proposals differ",
+        ),
+        (
             r"received NO_PROPOSAL_CHOSEN|no acceptable proposal found|no matching proposal",
             "no common algorithms (NO_PROPOSAL_CHOSEN), or the peer has no connection for us",
         ),
@@ -52,7 +75,7 @@ _PATTERNS = tuple(
             r"the peer refused (\1)",
         ),
         (r"unable to install (.*)", r"the kernel refused the SA: unable to install \1"),
-        (r"error sending packet: (.*)|(Network is unreachable)", "the network is unreachable"),
+        (r"error writing to socket: (.*)", r"charon cannot send to the peer: \1"),
         (r"giving up after \d+ retransmits", "the peer does not answer"),
         (r"establishing IKE_SA failed, (.*)", r"\1"),
         (r"failed to establish CHILD_SA", "the CHILD_SA was refused"),
