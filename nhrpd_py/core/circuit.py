@@ -58,32 +58,51 @@ class Circuits:
 
     __slots__ = (
         "_associations",
-        "_config",
         "_context",
         "_failures",
+        "_ipsec",
         "_parked",
         "_settling",
         "_wishes",
         "local",
         "name",
         "policy",
-        "protected",
     )
 
     def __init__(
         self, context: Context, config: InterfaceConfig, associations: Associations
     ) -> None:
         self._context = context
-        self._config = config
         self._associations = associations
         self.name = config.name
-        self.protected = config.ipsec is not None
+        self._ipsec = config.ipsec
         self.policy = Policy(config.authorize)
         self.local: Address = b""
         self._wishes: dict[Address, Wish] = {}
         self._failures: dict[Address, Failure] = {}
         self._parked: dict[Address, list[PacketReceived]] = {}
         self._settling: set[Address] = set()
+
+    @property
+    def protected(self) -> bool:
+        """Tells whether IPsec has to carry what goes here."""
+        return self._ipsec is not None
+
+    def configure(self, config: InterfaceConfig) -> None:
+        """The configuration is another one; wishes are said anew where that makes a difference to charon."""
+        self.policy = Policy(config.authorize)
+        before, self._ipsec = self._ipsec, config.ipsec
+        if before == config.ipsec:
+            return
+        self._failures.clear()
+        if not self.local:
+            return
+        for remote, wish in self._wishes.items():
+            if before is not None and (
+                config.ipsec is None or config.ipsec.profile != before.profile
+            ):
+                self._context.emit(DropSa(before.profile, self.local, remote))
+            self._ask(remote, wish, 0.0)
 
     # What is.
 
@@ -204,7 +223,7 @@ class Circuits:
                 self._ask(remote, wish, 0.0)
 
     def _ask(self, remote: Address, wish: Wish, delay_s: float) -> None:
-        ipsec = self._config.ipsec
+        ipsec = self._ipsec
         if ipsec is None or not self.local:
             return  # `moved` asks as soon as we have an address
         self._context.emit(
@@ -214,7 +233,7 @@ class Circuits:
         )
 
     def _drop(self, remote: Address) -> None:
-        ipsec = self._config.ipsec
+        ipsec = self._ipsec
         if ipsec is not None and self.local:
             self._context.emit(DropSa(ipsec.profile, self.local, remote))
 
@@ -278,7 +297,7 @@ class Circuits:
         return self._parked.pop(remote, [])
 
     def _settling_key(self, remote: Address) -> TimerKey:
-        return TimerKey(TimerKind.SETTLING, self._config.name, remote)
+        return TimerKey(TimerKind.SETTLING, self.name, remote)
 
     def _parked_key(self, remote: Address) -> TimerKey:
-        return TimerKey(TimerKind.PARKED, self._config.name, remote)
+        return TimerKey(TimerKind.PARKED, self.name, remote)

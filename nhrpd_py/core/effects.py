@@ -48,9 +48,13 @@ class OpenInterface:
 
 @dataclass(frozen=True, slots=True)
 class CloseInterface:
-    """Stop receiving; forget all wanted neighbours and routes of this ifindex without touching the kernel."""
+    """Stop receiving; forget all wanted neighbours and routes of this ifindex without touching the kernel.
+
+    `withdrawn`: we leave this netdev for good; what was dropped ahead of this must reach the kernel all the same.
+    """
 
     ifindex: int
+    withdrawn: bool = False
 
 
 class NeighborState(Enum):

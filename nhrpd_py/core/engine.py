@@ -11,7 +11,6 @@ from typing import NamedTuple, Self, assert_never
 
 from nhrpd_py.core.address import Address, Afi, Prefix, afi_of
 from nhrpd_py.core.associations import Associations
-from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.commands import Commands
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.context import Context
@@ -29,6 +28,7 @@ from nhrpd_py.core.events import (
     AddressRemoved,
     BindingFound,
     CommandGiven,
+    ConfigChanged,
     Event,
     InterfaceRefused,
     IpsecLost,
@@ -54,6 +54,7 @@ from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
 from nhrpd_py.core.protection import Protection
 from nhrpd_py.core.queries import Query
 from nhrpd_py.core.receive import Receiver
+from nhrpd_py.core.reload import Reload
 from nhrpd_py.core.routes import Routes
 from nhrpd_py.core.routing import Routing
 from nhrpd_py.core.rows import Row
@@ -85,7 +86,6 @@ class Engine:
     def __init__(
         self, config: Config, *, rng: random.Random, now: float, first_request_id: int = 1
     ) -> None:
-        self._config = config
         self._context = Context(rng=rng, now=now, first_request_id=first_request_id)
         self._links = Links()
         self._routing = Routing(self._context)
@@ -93,14 +93,18 @@ class Engine:
         self._receiver = Receiver(self._context, self._routing)
         self._redirector = Redirector(self._context, self._routing)
         associations = Associations()
-        self._interfaces = {
-            name: Interface(each, Circuits(self._context, each, associations))
-            for name, each in sorted(config.interfaces.items())
-        }
-        self._instances: dict[str, dict[Afi, Instance]] = {
-            name: {afi: Instance(self._context, interface, afi, self._routing) for afi in Afi}
-            for name, interface in self._interfaces.items()
-        }
+        self._interfaces: dict[str, Interface] = {}
+        self._instances: dict[str, dict[Afi, Instance]] = {}
+        self._reload = Reload(
+            self._context,
+            self._routing,
+            associations,
+            self._interfaces,
+            self._instances,
+            close=self._close,
+        )
+        for _, each in sorted(config.interfaces.items()):
+            self._reload.add(each)
         self._protection = Protection(
             self._context, associations, self._interfaces, self._instances
         )
@@ -207,6 +211,8 @@ class Engine:
                 self._context.emit(
                     AnswerCommand(token, answer.matched, answer.refused, answer.detail)
                 )
+            case ConfigChanged():
+                self._config_changed(event, now)
             case ShutdownRequested():
                 for instance in self._all_instances():
                     instance.shut_down(now)
@@ -292,9 +298,16 @@ class Engine:
         for instance in self._instances[interface.name].values():
             instance.opened(now)
 
-    def _close(self, interface: Interface, ifindex: int) -> None:
+    def _config_changed(self, event: ConfigChanged, now: float) -> None:
+        before, self._views.config = self._views.config, event.config
+        self._reload.apply(before.interfaces, event.config.interfaces, now)
+        self._follow(now)
+        if event.token is not None:
+            self._context.emit(AnswerCommand(event.token, 0))
+
+    def _close(self, interface: Interface, ifindex: int, *, withdrawn: bool = False) -> None:
         interface.opened = False
-        self._context.emit(CloseInterface(ifindex))
+        self._context.emit(CloseInterface(ifindex, withdrawn))
         self._index()
         for instance in self._instances[interface.name].values():
             instance.closed(interface.link_problem or "the netdev was replaced")

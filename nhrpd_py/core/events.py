@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.queries import Command
 
 
@@ -229,6 +230,15 @@ class CommandGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """The file was read again; it is complete and without mistakes."""
+
+    config: Config
+    token: int | None = None
+    """Of the `AnswerCommand` that tells that all is applied; None: nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownRequested:
     pass
 
@@ -253,5 +263,6 @@ Event: TypeAlias = (
     | NameResolved
     | InterfaceRefused
     | CommandGiven
+    | ConfigChanged
     | ShutdownRequested
 )

@@ -13,6 +13,7 @@ from nhrpd_py.core.cache import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.resolution import REFUSED_S, Resolver
+from nhrpd_py.core.servers import NhsState
 from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
 from nhrpd_py.core.station import Station
 
@@ -41,19 +42,36 @@ class Gate:
         """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
         station = self._station
         for binding in station.cache.of_nbma(remote):
-            objection = station.circuits.objection_to_address(remote, binding.protocol)
-            if objection is not None:
-                self._refuse(binding, objection, now)
-                continue
-            for shortcut in self._shortcuts.of_peer(binding.protocol):
-                objection = station.circuits.objection_to_prefix(remote, shortcut.prefix)
-                if objection is not None:
-                    self._refuse_shortcut(shortcut, objection, now)
-            if not binding.programmed:
+            if self._may_stay(binding, now) and not binding.programmed:
                 station.cache.reassert_one(binding)
             if binding.adopted:
                 self._ask_again(binding, now)
         self._client.circuit_up(remote, now)
+
+    def reauthorize(self, now: float) -> None:
+        """Who may claim what is another matter now: looks at all that was claimed, and lets refused servers try."""
+        circuits = self._station.circuits
+        for remote in self._station.cache.nbma_addresses():
+            if circuits.is_up(remote):
+                for binding in self._station.cache.of_nbma(remote):
+                    self._may_stay(binding, now)
+        for registration in list(self._client.registrations()):
+            idle = registration.state is NhsState.PROBE and registration.next_at is None
+            if idle and circuits.is_up(registration.nbma):
+                self._client.kick(now, registration.nbma)
+
+    def _may_stay(self, binding: Binding, now: float) -> bool:
+        """Drops what the peer behind a binding may not claim; tells whether the binding itself stays."""
+        circuits = self._station.circuits
+        objection = circuits.objection_to_address(binding.nbma, binding.protocol)
+        if objection is not None:
+            self._refuse(binding, objection, now)
+            return False
+        for shortcut in self._shortcuts.of_peer(binding.protocol):
+            objection = circuits.objection_to_prefix(binding.nbma, shortcut.prefix)
+            if objection is not None:
+                self._refuse_shortcut(shortcut, objection, now)
+        return True
 
     def went_down(self, remote: Address, reason: str, now: float) -> None:
         """The last SA with the peer is gone."""

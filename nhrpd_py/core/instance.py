@@ -5,6 +5,7 @@ Created with the interface's configuration and kept through everything that happ
 
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.egress import Egress
@@ -76,12 +77,54 @@ class Instance:
 
     def opened(self, now: float) -> None:
         """The netdev is ready for us: configured bindings, and what survived its absence."""
+        for each in self._maps(self.station.config):
+            self._map(each, now)
+        self.station.cache.reassert()  # no shortcuts: they did not outlive `closed`
+
+    def configure(self, before: InterfaceConfig, now: float) -> None:
+        """Brings what is in line with `station.config`, which was `before`; touches nothing that stays the same."""
+        config = self.station.config
+        if before.shortcut and not config.shortcut:
+            self._end_shortcuts(now)
+        if before.maps != config.maps:
+            self._remap(before, now)
+        if before.nhs != config.nhs:
+            self.client.configure(now)
+        if before.holding_time_s != config.holding_time_s:
+            self.client.renew_sooner(now)
+        if before.authorize != config.authorize and self.station.circuits.protected:
+            self.gate.reauthorize(now)
+
+    def _end_shortcuts(self, now: float) -> None:
+        self.resolver.forget_all()
+        for shortcut in list(self.shortcuts):
+            self.shortcuts.remove(shortcut, "shortcuts are switched off")
+        self.egress.withdraw_all(now, final=False)
+
+    def _remap(self, before: InterfaceConfig, now: float) -> None:
         station = self.station
-        for each in station.config.maps:
-            if len(each.protocol) * 8 == station.host_length:
-                station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
-                station.circuits.want(each.nbma, each.protocol)
-        station.cache.reassert()  # no shortcuts: they did not outlive `closed`
+        old, new = self._maps(before), self._maps(station.config)
+        kept = {each.protocol for each in new}
+        for each in old:
+            binding = station.cache.get(each.protocol)
+            if binding is None or each.protocol in kept:
+                continue
+            self.shortcuts.forget_binding(binding, "it is no longer configured")
+            for registration in list(self.client.registrations()):
+                if registration.protocol == each.protocol:
+                    self.client.kick(now, registration.nbma)  # its binding comes from the reply now
+        if station.interface.opened:  # else `opened` does it
+            for each in new:
+                if each not in old:
+                    self._map(each, now)
+
+    def _maps(self, config: InterfaceConfig) -> list[MapConfig]:
+        length = self.station.host_length
+        return [each for each in config.maps if len(each.protocol) * 8 == length]
+
+    def _map(self, each: MapConfig, now: float) -> None:
+        self.station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
+        self.station.circuits.want(each.nbma, each.protocol)
 
     def closed(self, reason: str) -> None:
         """The netdev is down or gone. What peers registered keeps until its time is over; shortcuts do not."""

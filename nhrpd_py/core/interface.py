@@ -1,6 +1,6 @@
 """An mGRE netdev of the configuration, whether it exists or not: what the kernel says of it, and whether it can work.
 
-The entity lives as long as its configuration; links come and go under it. `problem` is the sentence that operators
+The entity lives as long as the file names it; links come and go under it. `problem` is the sentence that operators
 see when it cannot work. Who calls: the engine, on link and address events.
 """
 
@@ -103,6 +103,11 @@ class Interface:
         """Why packets can neither come nor go."""
         self.nbma_problem: str | None = None
         self.ipsec_problem: str | None = "IPsec: waiting for charon" if circuits.protected else None
+
+    def configure(self, config: InterfaceConfig) -> None:
+        """The file says something else of it now: everybody reads that here."""
+        self.config = config
+        self.circuits.configure(config)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from nhrpd_py.core.address import Address, is_unicast, parse_address
+from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
 from nhrpd_py.core.registrant import Registrant
@@ -33,18 +34,15 @@ class Dependant(Protocol):
 class NhsClient:
     """All NHSs of one station. `active` while the station can register at all."""
 
-    __slots__ = ("_registrant", "_station", "active", "dependant", "servers")
+    __slots__ = ("_last_index", "_registrant", "_station", "active", "dependant", "servers")
 
     def __init__(self, station: Station, shortcuts: ShortcutTable) -> None:
         self._station = station
         self._registrant = Registrant(station, shortcuts, overseer=self)
         self.active = False
         self.dependant: Dependant | None = None
-        self.servers = [
-            Server(index, config, _literal(config.nbma))
-            for index, config in enumerate(station.config.nhs)
-            if config.protocol is None or len(config.protocol) * 8 == station.host_length
-        ]
+        self._last_index = -1
+        self.servers = [self._server(config) for config in self._configured()]
 
     def registrations(self) -> Iterator[Registration]:
         for server in self.servers:
@@ -71,6 +69,52 @@ class NhsClient:
             else:
                 self._resolve(server)  # also where addresses are known: they may be old by now
         self._choose(now)
+
+    def configure(self, now: float) -> None:
+        """The file names other servers, or prefers others: those that stay keep all they have."""
+        old = {(each.config.protocol, each.config.nbma): each for each in self.servers}
+        servers: list[Server] = []
+        for config in self._configured():
+            server = old.pop((config.protocol, config.nbma), None)
+            if server is None:
+                server = self._server(config)
+            server.config = config
+            servers.append(server)
+        for gone in old.values():
+            self._leave(gone, now)
+        self.servers = servers
+        if not self.active:
+            return
+        for server in servers:
+            if server.registrations:
+                continue
+            if server.literal:
+                self._set_addresses(server, (server.literal,), now)
+            elif self._station.context.timers.deadline(self._resolve_key(server)) is None:
+                self._resolve(server)
+        self._choose(now)
+
+    def renew_sooner(self, now: float) -> None:
+        """The holding time is another one: what we registered for longer is said anew in time."""
+        for registration in self.registrations():
+            self._registrant.renew_sooner(registration, now)
+
+    def _leave(self, server: Server, now: float) -> None:
+        for registration in list(server.registrations.values()):
+            self._registrant.end(registration, "it is no longer configured", now)
+        self._station.context.timers.stop(self._resolve_key(server))
+
+    def _configured(self) -> list[NhsConfig]:
+        """The servers of our address family; one whose address is to be learnt is of both."""
+        return [
+            each
+            for each in self._station.config.nhs
+            if each.protocol is None or len(each.protocol) * 8 == self._station.host_length
+        ]
+
+    def _server(self, config: NhsConfig) -> Server:
+        self._last_index += 1
+        return Server(self._last_index, config, _literal(config.nbma))
 
     def stop(self) -> None:
         """The station cannot speak any more. Bindings stay: the kernel may go on forwarding."""

@@ -133,6 +133,16 @@ class Registrant:
             self._request_lost(registration, now)
         self._send(registration, now)
 
+    def renew_sooner(self, registration: Registration, now: float) -> None:
+        """Moves the next renewal ahead where the holding time of now asks for that."""
+        if registration.state is not NhsState.UP or registration.request_id:
+            return
+        at = now + self._station.context.jittered(
+            self._station.config.holding_time_s / RENEWAL_SHARE
+        )
+        if registration.next_at is not None and at < registration.next_at:
+            self._arm(registration, at)
+
     def deregister(self, registration: Registration) -> None:
         """Takes our registration back at an NHS (§5.2.5), without waiting for its word."""
         station = self._station

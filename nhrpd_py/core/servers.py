@@ -65,6 +65,7 @@ class Server:
     """One configured NHS."""
 
     index: int
+    """Its name in timers; no other server of the instance ever had it."""
     config: NhsConfig
     literal: Address
     """The address when `nbma` is one, else empty."""

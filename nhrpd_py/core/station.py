@@ -55,7 +55,6 @@ class Station:
     """See the module. `address` is empty while the tunnel has none of this family."""
 
     __slots__ = (
-        "_authentication",
         "address",
         "afi",
         "cache",
@@ -76,8 +75,6 @@ class Station:
         """Our NBMA address as an NHS sees it, when that is another one than ours."""
         self.cache = Cache(context, interface)
         self.counters = Counters()
-        secret = interface.config.authentication
-        self._authentication = cisco_authentication(secret.value) if secret else None
 
     @property
     def config(self) -> InterfaceConfig:
@@ -169,7 +166,8 @@ class Station:
     def signed(self, extensions: tuple[Extension, ...]) -> tuple[Extension, ...]:
         """Authentication is pairwise (§5.3.4.3): another's goes, ours comes last where we have one."""
         rest = tuple(each for each in extensions if each.type != ExtensionType.AUTHENTICATION)
-        return rest if self._authentication is None else (*rest, self._authentication)
+        secret = self.config.authentication
+        return rest if secret is None else (*rest, cisco_authentication(secret.value))
 
     def authenticates(self, message: Message) -> bool:
         """Tells whether a received message carries our pass phrase, or needs none.

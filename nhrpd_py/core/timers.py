@@ -70,6 +70,11 @@ class TimerQueue:
         """Disarms a timer; harmless where it is not armed."""
         self._armed.pop(key, None)
 
+    def stop_all(self, interface: str) -> None:
+        """Disarms all timers of an interface."""
+        for key in [each for each in self._armed if each.interface == interface]:
+            del self._armed[key]
+
     def next_deadline(self) -> float | None:
         heap = self._heap
         while heap and self._armed.get(heap[0][2]) != heap[0][1]:

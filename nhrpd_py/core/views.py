@@ -32,7 +32,7 @@ Instances = Mapping[str, Mapping[Afi, Instance]]
 class Views:
     """Owned by the engine."""
 
-    __slots__ = ("_config", "_context", "_instances", "_interfaces")
+    __slots__ = ("_context", "_instances", "_interfaces", "config")
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Views:
         interfaces: Mapping[str, Interface],
         instances: Instances,
     ) -> None:
-        self._config = config
+        self.config = config
         self._context = context
         self._interfaces = interfaces
         self._instances = instances
 
     def rows(self, query: Query, now: float) -> list[Row]:
         if query.view is View.CONFIG:
-            return list(config_rows(self._config, query.interface))
+            return list(config_rows(self.config, query.interface))
         if query.view is View.INTERFACES:
             return [
                 _interface_row(each)

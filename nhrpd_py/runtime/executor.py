@@ -43,7 +43,7 @@ class KernelVerbs(Protocol):
     def set_route(self, effect: SetRoute) -> None: ...
     def drop_route(self, effect: DropRoute) -> None: ...
     def open_interface(self, effect: OpenInterface) -> None: ...
-    def close_interface(self, ifindex: int) -> None: ...
+    def close_interface(self, effect: CloseInterface) -> None: ...
 
 
 class GuardVerbs(Protocol):
@@ -138,7 +138,7 @@ class Executor:
 
     def _close_interface(self, effect: CloseInterface) -> None:
         self._packets.close(effect.ifindex)
-        self._kernel.close_interface(effect.ifindex)
+        self._kernel.close_interface(effect)
 
     def _halt(self, _effect: Halt) -> None:
         self._halted = True

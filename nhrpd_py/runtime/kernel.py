@@ -15,7 +15,7 @@ wanted.
 
 import errno
 import functools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +25,7 @@ import trio
 from nhrpd_py.core.address import Address, Prefix
 from nhrpd_py.core.config import RoutesConfig
 from nhrpd_py.core.effects import (
+    CloseInterface,
     DropNeighbor,
     DropRoute,
     NeighborState,
@@ -88,6 +89,8 @@ class Kernel:
         self._mirror = Mirror(routes.protocol)
         self._nursery: trio.Nursery | None = None
         self._to_open: list[Wanted] = []
+        self._farewells: deque[bytes] = deque()
+        """Withdrawals of interfaces that are closed for good."""
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._audit_asked = trio.Event()
@@ -167,18 +170,27 @@ class Kernel:
         else:
             self._nursery.start_soon(self._open, wanted)
 
-    def close_interface(self, ifindex: int) -> None:
-        """Forgets what is wanted of an interface; the kernel keeps what it has."""
-        wanted = self._wanted.pop(ifindex, None)
-        if wanted is not None:
-            wanted.forget()
+    def close_interface(self, effect: CloseInterface) -> None:
+        """Forgets what is wanted of an interface; the kernel keeps what it has, but for what was
+        dropped ahead of a withdrawal."""
+        wanted = self._wanted.pop(effect.ifindex, None)
+        if wanted is None:
+            return
+        while effect.withdrawn and wanted.dirty:
+            self._farewells.append(self._pack(wanted))
+            self._wake.set()
+        wanted.forget()
 
     async def settle(self, deadline_s: float) -> bool:
         """Waits until all that is wanted now is in the kernel, at most so long; tells whether it
         is.
         """
         with trio.move_on_after(deadline_s):
-            while any(wanted.dirty for wanted in self._wanted.values()) or self._wake.is_set():
+            while (
+                self._farewells
+                or any(each.dirty for each in self._wanted.values())
+                or self._wake.is_set()
+            ):
                 await self._idle.wait()
             if self._requests is not None:
                 await self._requests.barrier()
@@ -238,6 +250,8 @@ class Kernel:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            while self._farewells:
+                await self._post(self._farewells.popleft())
             for wanted in list(self._wanted.values()):
                 while wanted.dirty:
                     await self._write_some(wanted)
@@ -247,8 +261,13 @@ class Kernel:
 
     async def _write_some(self, wanted: Wanted) -> None:
         self._refuse_occupied(wanted)
+        await self._post(self._pack(wanted))
+
+    def _pack(self, wanted: Wanted) -> bytes:
         data = wanted.pack_neighbors(PACK_SIZE, self._protocol)
-        data += wanted.pack_routes(PACK_SIZE - len(data), self._metric, self._protocol)
+        return data + wanted.pack_routes(PACK_SIZE - len(data), self._metric, self._protocol)
+
+    async def _post(self, data: bytes) -> None:
         if data:
             self._counters["writes"] += 1
             await self._link.post(data)

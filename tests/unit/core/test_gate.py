@@ -491,7 +491,7 @@ def found(number: int = 3, **fields: Any) -> BindingFound:
 def a_restarted_hub(*events: BindingFound) -> tuple[Node, list[Effect]]:
     """A new daemon that does not know charon's SAs yet."""
     hub = a_protected_hub()
-    hub = Node(*hub.engine._config.interfaces.values(), events=_events_of_a_hub())
+    hub = Node(*hub.engine._views.config.interfaces.values(), events=_events_of_a_hub())
     return hub, list(hub.give(*events, now=1.0))
 
 

@@ -94,7 +94,7 @@ def test_effects_are_carried_out_in_their_order() -> None:
         ("resolve", "hub"),
         ("answer", answer),
         ("close", 5),
-        ("close_interface", 5),
+        ("close_interface", CloseInterface(5)),
         ("publish", UP),
     ]
 

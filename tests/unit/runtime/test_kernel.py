@@ -12,6 +12,7 @@ import trio.testing
 from nhrpd_py.core.address import host_prefix, parse_address, parse_prefix
 from nhrpd_py.core.config import RoutesConfig
 from nhrpd_py.core.effects import (
+    CloseInterface,
     DropNeighbor,
     DropRoute,
     NeighborState,
@@ -175,12 +176,25 @@ async def test_changes_of_one_moment_are_one_datagram_and_one_message_per_object
     )
 
 
+async def test_what_was_dropped_ahead_of_a_withdrawal_reaches_the_kernel(world, autojump_clock):
+    await world.open()
+    world.set()
+    await world.kernel.settle(1)
+    world.changes()
+    world.kernel.drop_route(DropRoute(LAN, GRE))
+    world.kernel.drop_neighbor(DropNeighbor(GRE, PEER))
+    world.kernel.close_interface(CloseInterface(GRE, withdrawn=True))
+    await world.kernel.settle(1)
+    kinds = [kind for kind, _ in world.changes()]
+    assert sorted(kinds) == sorted([rtnl.RTM_DELROUTE, neighbor.RTM_DELNEIGH])
+
+
 async def test_a_closed_interface_is_forgotten_and_left_alone(world, autojump_clock):
     await world.open()
     world.set()
     await world.kernel.settle(1)
     world.changes()
-    world.kernel.close_interface(GRE)
+    world.kernel.close_interface(CloseInterface(GRE))
     world.kernel.drop_neighbor(DropNeighbor(GRE, PEER))
     world.kernel.drop_route(DropRoute(LAN, GRE))
     world.kernel.set_route(SetRoute(LAN, GRE))
