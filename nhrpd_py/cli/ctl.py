@@ -152,6 +152,29 @@ def resolve(context: click.Context, address: str, interface: str | None) -> None
 @cli.command()
 @json_option
 @click.pass_context
+def reload(context: click.Context) -> None:
+    """Have the daemon read its configuration file again.
+
+    Returns when the new configuration is in force, and prints what changed. A file with mistakes is
+    refused: every one is printed, and the daemon goes on with what it has.
+    """
+    answer = _client(context).post("/v1/reload")
+    if _as_json(context):
+        _print_json(answer)
+    else:
+        for line in answer["problems"]:
+            click.echo(line, err=True)
+        for setting in answer["restart"]:
+            click.echo(f"{setting}: changes with the next start of the daemon", err=True)
+        for line in answer["changes"] or ([] if answer["problems"] else ["nothing changed"]):
+            click.echo(line)
+    if answer["problems"]:
+        context.exit(REFUSED)
+
+
+@cli.command()
+@json_option
+@click.pass_context
 def monitor(context: click.Context) -> None:
     """Print what happens, as it happens, until interrupted."""
     from nhrpd_py.cli import render  # noqa: PLC0415

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = missing_capabilities()
     if missing:
         return _fail(1, f"nhrpd: cannot run without {', '.join(missing)}; start it as root")
-    return _run(config, options.log_level or config.daemon.log_level, options.log_format)
+    return _run(options.config, config, options.log_level, options.log_format)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +82,12 @@ def missing_capabilities(status: str = "/proc/self/status") -> list[str]:
     ]
 
 
-def _run(config: Config, log_level: str, log_format: Literal["auto", "console", "json"]) -> int:
+def _run(
+    path: str,
+    config: Config,
+    log_level: str | None,
+    log_format: Literal["auto", "console", "json"],
+) -> int:
     import structlog  # noqa: PLC0415 (the checks above should be quick)
     import trio  # noqa: PLC0415
 
@@ -90,14 +95,16 @@ def _run(config: Config, log_level: str, log_format: Literal["auto", "console", 
     from nhrpd_py.runtime.control import ControlSocket, ControlSocketError  # noqa: PLC0415
 
     faulthandler.enable(2)  # the watchdog's SIGABRT shows where we hang
-    logs.configure(log_level, log_format)
+    logs.configure(log_level or config.daemon.log_level, log_format)
     try:
         control = ControlSocket(config.daemon.control_socket, config.daemon.control_group)
     except ControlSocketError as error:
         return _fail(1, f"nhrpd: {error}")
     failed = False
     try:
-        trio.run(partial(app.run, config, control, log_level=log_level))
+        trio.run(
+            partial(app.run, path, config, control, log_level=log_level, log_format=log_format)
+        )
     except* Exception:  # noqa: BLE001 (it is logged whole)
         structlog.get_logger().exception("daemon.failed")
         failed = True

@@ -34,12 +34,13 @@ from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard import Guard, GuardError
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import Kernel
-from nhrpd_py.runtime.logs import NoticeLog
+from nhrpd_py.runtime.logs import Format, NoticeLog
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
 from nhrpd_py.runtime.notices import NoticeHub
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
+from nhrpd_py.runtime.reload import Outcome, Reloader
 from nhrpd_py.runtime.resolver import Resolver
 from nhrpd_py.runtime.state_file import StateFile
 from nhrpd_py.runtime.systemd import Notifier, status_text
@@ -70,8 +71,19 @@ class _Started:
 class App:
     """One run of the daemon."""
 
-    def __init__(self, config: Config, control: ControlSocket, *, log_level: str) -> None:
-        self._config = config
+    def __init__(
+        self,
+        path: str,
+        config: Config,
+        control: ControlSocket,
+        *,
+        log_level: str | None,
+        log_format: Format,
+    ) -> None:
+        """`log_level` is the command line's and beats the file's."""
+        self._reloader = Reloader(path, config, self._configure)
+        self._log_level = log_level
+        self._log_format = log_format
         self._control = control
         self._log = structlog.get_logger()
         self._started_at = trio.current_time()
@@ -84,10 +96,13 @@ class App:
         self._packets = PacketSockets(self._inbox)
         self._resolver = Resolver(self._inbox)
         self._commands = Commands(self._inbox)
-        self._notice_log = NoticeLog(log_level)
+        self._notice_log = NoticeLog(log_level or config.daemon.log_level)
         self._notices = NoticeHub(self._notice_log)
         self._kernel = Kernel(self._inbox, config.routes, self._notices.publish)
         self._nflog: Nflog | None = None
+        self._nflog_group: int | None = None
+        self._nflog_scope = trio.CancelScope()
+        self._supervised = self._guarded = False
         self._guard = Guard(self._notices.publish)
         self._supervisor = Supervisor(self._inbox, config, esp_pairs)
         self._executor = Executor(
@@ -119,19 +134,18 @@ class App:
 
     async def run(self) -> None:
         self._log.info("daemon.started", version=__version__, pid=os.getpid())
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._obey_signals, nursery, signals)
                 await nursery.start(self._packets.run)
                 await nursery.start(self._resolver.run)
-                await self._start_guard(nursery)
+                await self._start_guard(nursery, self._protected())
                 nursery.start_soon(self._run_pump)
                 if self._protected():
-                    await nursery.start(self._supervisor.run)
+                    await self._start_supervisor(nursery)
                 await nursery.start(self._kernel.run)
-                if any(interface.redirect for interface in self._config.interfaces.values()):
-                    nursery.start_soon(self._run_nflog)
+                self._steer_nflog(nursery, self._config)
                 nursery.start_soon(self._state.run, self._snapshot)
                 nursery.start_soon(self._keep_house)
                 await nursery.start(self._run_control)
@@ -140,6 +154,60 @@ class App:
                 nursery.start_soon(self._keep_status)
         self._notifier.close()
         self._log.info("daemon.stopped")
+
+    @property
+    def _config(self) -> Config:
+        return self._reloader.config
+
+    # Another configuration.
+
+    async def _reload(self) -> Outcome:
+        self._notifier.reloading()
+        try:
+            return await self._reloader.reload()
+        finally:
+            if not self._stopping:
+                self._notifier.ready(self._status())
+
+    async def _configure(self, config: Config) -> None:
+        """Brings every part in line; the engine's part comes between what it needs and what it needs
+        no more."""
+        nursery = self._nursery
+        if nursery is None:
+            return
+        level = self._log_level or config.daemon.log_level
+        logs.configure(level, self._log_format)
+        self._notice_log.set_level(level)
+        if self._supervised:
+            self._supervisor.configure(config)
+        elif self._protected(config):
+            self._supervisor.configure(config)
+            await self._start_supervisor(nursery)
+        if self._protected(config) and not self._guarded:
+            await self._start_guard(nursery, self._protected(config))
+        await self._commands.configure(config)
+        try:
+            self._guard.configure(self._protected(config))
+        except GuardError as error:
+            self._log.error("guard.failed", reason=str(error))
+        self._steer_nflog(nursery, config)
+
+    def _steer_nflog(self, nursery: trio.Nursery, config: Config) -> None:
+        """The firewall's samples are read while some interface has a use for them."""
+        wanted = any(interface.redirect for interface in config.interfaces.values())
+        group = config.nflog.redirect_group if wanted else None
+        if group == self._nflog_group:
+            return
+        self._nflog_group = group
+        self._nflog_scope.cancel()
+        self._nflog_scope = trio.CancelScope()
+        self._problems.pop("nflog", None)
+        if group is not None:
+            nursery.start_soon(self._run_nflog, group, self._nflog_scope)
+
+    async def _start_supervisor(self, nursery: trio.Nursery) -> None:
+        self._supervised = True
+        await nursery.start(self._supervisor.run)
 
     # What the parts need of each other.
 
@@ -199,27 +267,30 @@ class App:
         await self._pump.run()
         self._halted.set()
 
-    def _protected(self) -> list[str]:
+    def _protected(self, config: Config | None = None) -> list[str]:
         """The interfaces that IPsec protects."""
-        interfaces = self._config.interfaces.items()
+        interfaces = (config or self._config).interfaces.items()
         return [name for name, interface in interfaces if interface.ipsec is not None]
 
-    async def _start_guard(self, nursery: trio.Nursery) -> None:
+    async def _start_guard(self, nursery: trio.Nursery, protected: Sequence[str]) -> None:
         """Has the guard watch, if there is something to protect, and drop what is no more."""
-        protected = self._protected()
         try:
             self._guard.configure(protected)
             if protected:
                 await nursery.start(self._guard.run)
+                self._guarded = True
             else:
                 self._guard.close()
         except GuardError as error:  # an interface that needs it will be refused
             self._log.error("guard.failed", reason=str(error))
 
-    async def _run_nflog(self) -> None:
+    async def _run_nflog(self, group: int, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._read_nflog(group)
+
+    async def _read_nflog(self, group: int) -> None:
         """Keeps the firewall's samples coming; without them there are no redirects, but everything
         else works."""
-        group = self._config.nflog.redirect_group
         while True:
             self._nflog = Nflog(self._inbox, group)
             status = _Started(lambda: self._problems.pop("nflog", None))
@@ -249,6 +320,7 @@ class App:
                 **{f"guard {name}": reason for name, reason in self._guard.problems.items()},
             },
             uptime=self._uptime,
+            reload=self._reload,
             sas=self._supervisor.snapshot,
         )
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._control.socket))
@@ -296,6 +368,10 @@ class App:
     async def _obey_signals(self, nursery: trio.Nursery, signals: AsyncIterator[int]) -> None:
         async for number in signals:
             name = signal.Signals(number).name
+            if number == signal.SIGHUP:
+                if not self._stopping:
+                    nursery.start_soon(self._reload)
+                continue
             if self._stopping:
                 self._log.warning("daemon.stopping", signal=name, how="at once")
                 nursery.cancel_scope.cancel()
@@ -317,6 +393,8 @@ class App:
         nursery.cancel_scope.cancel()
 
 
-async def run(config: Config, control: ControlSocket, *, log_level: str) -> None:
-    """Runs the daemon until a signal ends it."""
-    await App(config, control, log_level=log_level).run()
+async def run(
+    path: str, config: Config, control: ControlSocket, *, log_level: str | None, log_format: Format
+) -> None:
+    """Runs the daemon with what the file at `path` said until a signal ends it."""
+    await App(path, config, control, log_level=log_level, log_format=log_format).run()

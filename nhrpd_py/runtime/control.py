@@ -21,8 +21,9 @@ from typing import IO
 
 import trio
 
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import AnswerCommand
-from nhrpd_py.core.events import CommandGiven
+from nhrpd_py.core.events import CommandGiven, ConfigChanged
 from nhrpd_py.core.queries import Command
 from nhrpd_py.runtime.inbox import Inbox
 
@@ -168,6 +169,17 @@ class Commands:
         finally:
             del self._waiting[token]
         return waiting.answer
+
+    async def configure(self, config: Config) -> None:
+        """Gives the engine another configuration; returns when that is in force."""
+        self._last_token += 1
+        token = self._last_token
+        waiting = self._waiting[token] = _Waiting()
+        try:
+            await self._inbox.put([ConfigChanged(config, token)])
+            await waiting.done.wait()
+        finally:
+            del self._waiting[token]
 
     def answer(self, answer: AnswerCommand) -> None:
         """Hands an answer to the request that waits for it, if it still does. Called by the

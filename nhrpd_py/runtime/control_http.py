@@ -6,6 +6,8 @@
     GET  /v1/monitor    one JSON object a line for each notice, until the client hangs up
     GET  /metrics       Prometheus' text format
     POST /v1/flush      {"what": "all", "interface": …, "protocol": PREFIX, "nbma": ADDRESS}
+    POST /v1/reload     {"changes": [text, …], "restart": [setting, …], "problems": [line, …]}; applied
+                        unless there are problems
     POST /v1/resolve    {"address": …, "interface": …}
 
 Commands answer {"matched": n, "refused": null or why, "detail": text}; every error is {"error":
@@ -43,6 +45,7 @@ from nhrpd_py.core.rows import InterfaceRow, Row
 from nhrpd_py.runtime.control import Commands
 from nhrpd_py.runtime.metrics import DaemonCollector, exposition
 from nhrpd_py.runtime.notices import NoticeHub, TooManySubscribers
+from nhrpd_py.runtime.reload import Outcome
 from nhrpd_py.runtime.vici.snapshot import SaRow
 
 ROWS_PER_SLICE = 256
@@ -64,6 +67,8 @@ class Sources:
     problems: Callable[[], Mapping[str, str]]
     """Part of the daemon (`nflog`) → what is wrong with it, in words."""
     uptime: Callable[[], float]
+    reload: Callable[[], Awaitable[Outcome]]
+    """Reads the configuration file again."""
     sas: Callable[[], Awaitable[Sequence[SaRow]]]
     """Asks charon for its SAs."""
 
@@ -169,6 +174,7 @@ def application(sources: Sources) -> Starlette:
             Route("/v1/monitor", _Monitor(sources.notices)),
             Route("/v1/flush", api.flush, methods=["POST"]),
             Route("/v1/resolve", api.resolve, methods=["POST"]),
+            Route("/v1/reload", api.reload, methods=["POST"]),
             Route("/v1/sas", api.sas),
             Route("/v1/{view}", api.view),
             Route("/metrics", api.metrics),
@@ -260,6 +266,10 @@ class _Api:
         except ValueError as error:
             raise HTTPException(BAD_REQUEST, str(error)) from None
         return await self._give(resolve)
+
+    async def reload(self, request: Request) -> Response:
+        await _body(request, set())
+        return JSONResponse(asdict(await self._sources.reload()))
 
     async def _give(self, command: Command) -> Response:
         if command.interface is not None:

@@ -148,7 +148,7 @@ class NoticeLog:
     """Writes notices as log lines at their level."""
 
     def __init__(self, level: str) -> None:
-        self._threshold = level_number(level)
+        self.set_level(level)
         self._gate = FloodGate()
         log = structlog.get_logger()
         self._log = log
@@ -160,6 +160,10 @@ class NoticeLog:
         }
         self._levels = {name: level_number(name) for name in self._write}
         self._lost_lines = counters["lost"]
+
+    def set_level(self, level: str) -> None:
+        """What is below is not written from now on."""
+        self._threshold = level_number(level)
 
     def write(self, notice: Notice, now: float) -> None:
         if self._levels[notice.level] < self._threshold:

@@ -198,7 +198,6 @@ def test_a_wrong_file_fails_the_start_with_every_error_and_is_not_tried_again() 
             assert any(f"interface.gre9.{key}: " in error for error in errors), errors
 
 
-@pytest.mark.xfail(strict=True, reason="nhrpctl has no reload yet")
 def test_a_reload_returns_when_the_new_file_is_in_force(up, spoke) -> None:
     pid = spoke.unit.pid
     spoke.holding_time_s += 30
@@ -210,7 +209,6 @@ def test_a_reload_returns_when_the_new_file_is_in_force(up, spoke) -> None:
     assert spoke.unit["SubState"] == "running"
 
 
-@pytest.mark.xfail(strict=True, reason="nhrpctl has no reload yet")
 def test_a_reload_of_a_wrong_file_fails_with_its_errors_and_changes_nothing(up, spoke) -> None:
     pid, before = spoke.unit.pid, time.time()
     spoke.config_path.write_text('[interface.gre1]\nnetwork-id = "one"\n')

@@ -1,0 +1,131 @@
+"""Reads the configuration file again and applies it to the running daemon, or refuses it whole.
+
+The file is read and checked in a thread, completely, before anything is touched. Reloads run one after the other. What
+the process cannot change while it runs is named in the answer, and everything else is applied.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import structlog
+import trio
+
+from nhrpd_py.config.load import ConfigError, load
+from nhrpd_py.core.config import Config, InterfaceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a reload: `problems` when the file was refused, else what changed, for people."""
+
+    changes: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    """Changed settings that need a restart; the old values are in force."""
+    problems: tuple[str, ...] = ()
+
+
+class Reloader:
+    """See the module. `apply` returns when all of a new configuration is in force."""
+
+    def __init__(
+        self, path: str, config: Config, apply: Callable[[Config], Awaitable[None]]
+    ) -> None:
+        self._path = path
+        self._apply = apply
+        self._turn = trio.Lock()
+        self._log = structlog.get_logger()
+        self.config = config
+        """What is in force."""
+
+    async def reload(self) -> Outcome:
+        """Reads the file and applies it; the log has what came of it."""
+        async with self._turn:
+            try:
+                read = await trio.to_thread.run_sync(load, self._path)
+            except ConfigError as error:
+                for problem in error.problems:
+                    self._log.error("config.refused", problem=problem)
+                return Outcome(problems=tuple(error.problems))
+            wanted, restart = _keep_fixed(self.config, read)
+            changes = tuple(describe(self.config, wanted))
+            if changes:
+                await self._apply(wanted)
+                self.config = wanted
+            for setting in restart:
+                self._log.warning("config.restart_needed", setting=setting)
+            self._log.info("config.reloaded", changes="; ".join(changes) or "nothing")
+            return Outcome(changes, restart)
+
+
+def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
+    """The new configuration with what only a restart can change as it was, and the names of that."""
+    restart: list[str] = []
+    level = replace(old.daemon, log_level=new.daemon.log_level)
+    for section, before, after in (
+        ("daemon", level, new.daemon),
+        ("routes", old.routes, new.routes),
+    ):
+        restart += [f"{section}.{name}" for name in _differences(before, after)]
+    return replace(new, daemon=level, routes=old.routes), tuple(restart)
+
+
+def describe(old: Config, new: Config) -> Iterator[str]:
+    """What differs, a line for each section."""
+    for section in ("daemon", "nflog", "vici"):
+        names = _differences(getattr(old, section), getattr(new, section))
+        if names:
+            yield f"{section}: {', '.join(names)}"
+    for name in sorted(old.profiles.keys() | new.profiles.keys()):
+        if old.profiles.get(name) != new.profiles.get(name):
+            yield f"profile {name}: {_fate(name in old.profiles, name in new.profiles)}"
+    for name in sorted(old.interfaces.keys() | new.interfaces.keys()):
+        before, after = old.interfaces.get(name), new.interfaces.get(name)
+        if before is None or after is None:
+            yield f"interface {name}: {_fate(before is not None, after is not None)}"
+        elif before != after:
+            yield f"interface {name}: {', '.join(_within(before, after))}"
+
+
+def _within(before: InterfaceConfig, after: InterfaceConfig) -> Iterator[str]:
+    for name in _differences(before, after):
+        if name == "nhs":
+            yield from _moved(
+                "server",
+                {(each.protocol, each.nbma): each for each in before.nhs},
+                {(each.protocol, each.nbma): each for each in after.nhs},
+            )
+        elif name == "maps":
+            yield from _moved(
+                "map",
+                {each.protocol: each for each in before.maps},
+                {each.protocol: each for each in after.maps},
+            )
+        else:
+            yield "holding-time" if name == "holding-time-s" else name
+
+
+def _moved(what: str, before: dict[Any, Any], after: dict[Any, Any]) -> Iterator[str]:
+    both = before.keys() & after.keys()
+    counts = {
+        "added": len(after.keys() - both),
+        "removed": len(before.keys() - both),
+        "changed": sum(before[key] != after[key] for key in both),
+    }
+    if not any(counts.values()):
+        yield f"{what}s in another order"
+    for verb, count in counts.items():
+        if count:
+            yield f"{count} {what}{'' if count == 1 else 's'} {verb}"
+
+
+def _differences(before: Any, after: Any) -> list[str]:
+    return [
+        each.name.replace("_", "-")
+        for each in fields(before)
+        if getattr(before, each.name) != getattr(after, each.name)
+    ]
+
+
+def _fate(was: bool, will_be: bool) -> str:
+    return "changed" if was and will_be else "added" if will_be else "removed"
