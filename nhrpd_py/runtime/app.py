@@ -187,7 +187,8 @@ class App:
             await self._start_guard(nursery, self._protected(config))
         await self._commands.configure(config)
         try:
-            self._guard.configure(self._protected(config))
+            if self._guarded:
+                self._guard.configure(self._protected(config))
         except GuardError as error:
             self._log.error("guard.failed", reason=str(error))
         self._steer_nflog(nursery, config)

@@ -24,6 +24,7 @@ from nhrpd_py.runtime.control_http import ControlServer, Sources
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import NoticeLog
 from nhrpd_py.runtime.notices import NoticeHub
+from nhrpd_py.runtime.reload import Outcome
 from nhrpd_py.runtime.vici.snapshot import SaRow
 
 
@@ -175,10 +176,15 @@ class FakeDaemon:
         self.engine = FakeEngine()
         self.problems: dict[str, str] = {}
         self.counters: Mapping[str, Mapping[str, int]] = {"packets": {"received": 7}}
+        self.reloaded = Outcome()
+        """What comes of a reload."""
         self.notices = NoticeHub(NoticeLog("error"), clock=lambda: 1_700_000_000.0)
         self.inbox = Inbox()
         self.commands = Commands(self.inbox)
         self.charon: list[SaRow] = []
+
+    async def reload(self) -> Outcome:
+        return self.reloaded
 
     async def sas(self) -> list[SaRow]:
         """Stands in for the supervisor."""
@@ -207,6 +213,7 @@ async def a_daemon(path: str) -> AsyncIterator[FakeDaemon]:
         counters=lambda: daemon.counters,
         problems=lambda: daemon.problems,
         uptime=lambda: 12.5,
+        reload=daemon.reload,
         sas=daemon.sas,
     )
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(control.socket))

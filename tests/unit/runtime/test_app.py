@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from nhrpd_py.cli.client import Client
-from nhrpd_py.config.load import parse
+from nhrpd_py.config.load import load
 from nhrpd_py.core.events import LinkChanged
 from nhrpd_py.runtime import app
 from nhrpd_py.runtime.control import ControlSocket
@@ -105,12 +105,16 @@ class Run:
         self.directory = directory
         self.path = str(directory / "nhrpd.sock")
         text = f'[daemon]\ncontrol-socket = "{self.path}"\nstate-directory = "{directory}/state"\n'
-        self.config = parse(f"{text}[interface.gre1]\nnetwork-id = 1\n{extra}", "f")
+        self.file = directory / "nhrpd.toml"
+        self.file.write_text(f"{text}[interface.gre1]\nnetwork-id = 1\n{extra}")
+        self.config = load(self.file)
 
     async def daemon(self) -> None:
         control = ControlSocket(self.path)
         try:
-            await app.run(self.config, control, log_level="error")
+            await app.run(
+                str(self.file), self.config, control, log_level="error", log_format="json"
+            )
         finally:
             control.close()
 
@@ -229,3 +233,23 @@ async def test_the_service_manager_hears_of_readiness_and_of_the_end(
         stopping = manager.recv(4096)
     assert ready.startswith(b"READY=1\nSTATUS=0 peers; gre1: ")
     assert stopping.startswith(b"STOPPING=1\n")
+
+
+async def test_a_reload_applies_the_file_or_leaves_everything_as_it_is(tmp_path, played):
+    run = Run(tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.daemon)
+        with trio.fail_after(10):
+            await trio.testing.wait_all_tasks_blocked()  # the socket is bound
+            good = run.file.read_text()
+            run.file.write_text(good + "holding-time = 90\nredirect = true\n")
+            answer = await trio.to_thread.run_sync(Client(run.path).post, "/v1/reload")
+            assert answer["changes"] == ["interface gre1: holding-time, redirect"]
+            (row,) = (await run.get("/v1/interfaces"))["interfaces"]
+            assert (row["holding_time_s"], row["redirect"]) == (90, True)
+            run.file.write_text(good + "holding-time = 0\n")
+            answer = await trio.to_thread.run_sync(Client(run.path).post, "/v1/reload")
+            assert "interface.gre1.holding-time: " in answer["problems"][0]
+            (row,) = (await run.get("/v1/interfaces"))["interfaces"]
+            assert row["holding_time_s"] == 90
+        nursery.cancel_scope.cancel()
