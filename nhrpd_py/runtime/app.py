@@ -175,9 +175,10 @@ class App:
         nursery = self._nursery
         if nursery is None:
             return
-        level = self._log_level or config.daemon.log_level
-        logs.configure(level, self._log_format)
-        self._notice_log.set_level(level)
+        level = config.daemon.log_level
+        if self._log_level is None and level != self._config.daemon.log_level:
+            logs.configure(level, self._log_format)
+            self._notice_log.set_level(level)
         if self._supervised:
             self._supervisor.configure(config)
         elif self._protected(config):
