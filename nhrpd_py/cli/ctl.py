@@ -209,7 +209,7 @@ def check(context: click.Context, file: str | None, everything: bool) -> None:
     daemon, and without being root as far as the kernel lets. Exits with 1 when something is wrong.
     """
     from nhrpd_py.cli.check import reader, report  # noqa: PLC0415 (other commands need none of it)
-    from nhrpd_py.config.load import ConfigError  # noqa: PLC0415
+    from nhrpd_py.core.config import ConfigError  # noqa: PLC0415
 
     try:
         facts = reader.read_facts(context.meta["socket"], file)

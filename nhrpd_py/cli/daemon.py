@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from nhrpd_py import __version__
-from nhrpd_py.config.load import ConfigError, load
-from nhrpd_py.core.config import Config
+from nhrpd_py.config.load import load
+from nhrpd_py.core.config import Config, ConfigError
 
 DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
 FIRST_FREE_DESCRIPTOR = 3
@@ -103,7 +103,14 @@ def _run(
     failed = False
     try:
         trio.run(
-            partial(app.run, path, config, control, log_level=log_level, log_format=log_format)
+            partial(
+                app.run,
+                config,
+                control,
+                read=partial(load, path),
+                log_level=log_level,
+                log_format=log_format,
+            )
         )
     except* Exception:  # noqa: BLE001 (it is logged whole)
         structlog.get_logger().exception("daemon.failed")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nhrpd_py.core.address import afi_of, parse_address
-from nhrpd_py.core.config import Config
+from nhrpd_py.core.config import Config, ConfigError
 
 Location: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Location, str]
@@ -28,14 +28,6 @@ SYNTAX_PLACE = re.compile(
 )
 TOO_DEEP = "tables within tables without end"
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used. `problems` are complete lines for people."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def load(path: str | Path) -> Config:

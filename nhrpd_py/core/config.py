@@ -18,6 +18,14 @@ MIN_HOLDING_TIME_S = 3
 """A third of it is the renewal interval; below one second a spoke would be a flood."""
 
 
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` are complete lines for people."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 @dataclass(frozen=True, slots=True)
 class Secret:
     """A pass phrase that shows itself to nobody by accident."""

@@ -73,15 +73,16 @@ class App:
 
     def __init__(
         self,
-        path: str,
         config: Config,
         control: ControlSocket,
         *,
+        read: Callable[[], Config],
         log_level: str | None,
         log_format: Format,
     ) -> None:
-        """`log_level` is the command line's and beats the file's."""
-        self._reloader = Reloader(path, config, self._configure)
+        """`read` gives the file's present content or raises ConfigError; `log_level` is the command line's and beats
+        the file's."""
+        self._reloader = Reloader(read, config, self._configure)
         self._log_level = log_level
         self._log_format = log_format
         self._control = control
@@ -396,7 +397,12 @@ class App:
 
 
 async def run(
-    path: str, config: Config, control: ControlSocket, *, log_level: str | None, log_format: Format
+    config: Config,
+    control: ControlSocket,
+    *,
+    read: Callable[[], Config],
+    log_level: str | None,
+    log_format: Format,
 ) -> None:
-    """Runs the daemon with what the file at `path` said until a signal ends it."""
-    await App(path, config, control, log_level=log_level, log_format=log_format).run()
+    """Runs the daemon until a signal ends it; see `App`."""
+    await App(config, control, read=read, log_level=log_level, log_format=log_format).run()

@@ -11,8 +11,7 @@ from typing import Any
 import structlog
 import trio
 
-from nhrpd_py.config.load import ConfigError, load
-from nhrpd_py.core.config import Config, InterfaceConfig
+from nhrpd_py.core.config import Config, ConfigError, InterfaceConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +25,16 @@ class Outcome:
 
 
 class Reloader:
-    """See the module. `apply` returns when all of a new configuration is in force."""
+    """See the module. `read` gives what the file has now, or raises ConfigError; `apply` returns when all of a new
+    configuration is in force."""
 
     def __init__(
-        self, path: str, config: Config, apply: Callable[[Config], Awaitable[None]]
+        self,
+        read: Callable[[], Config],
+        config: Config,
+        apply: Callable[[Config], Awaitable[None]],
     ) -> None:
-        self._path = path
+        self._read = read
         self._apply = apply
         self._turn = trio.Lock()
         self._log = structlog.get_logger()
@@ -42,7 +45,7 @@ class Reloader:
         """Reads the file and applies it; the log has what came of it."""
         async with self._turn:
             try:
-                read = await trio.to_thread.run_sync(load, self._path)
+                read = await trio.to_thread.run_sync(self._read)
             except ConfigError as error:
                 for problem in error.problems:
                     self._log.error("config.refused", problem=problem)

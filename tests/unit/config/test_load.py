@@ -2,12 +2,13 @@
 
 import pytest
 
-from nhrpd_py.config.load import ConfigError, load, parse
+from nhrpd_py.config.load import load, parse
 from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.config import (
     AuthorizeConfig,
     AuthorizeRule,
     Config,
+    ConfigError,
     IpsecConfig,
     MapConfig,
     NhsConfig,

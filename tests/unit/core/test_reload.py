@@ -102,7 +102,7 @@ def test_a_new_server_is_asked_and_the_old_one_left_in_peace() -> None:
     spoke = a_spoke()
     effects = reload(spoke, replace(SPOKE, nhs=(an_nhs(), an_nhs("192.168.100.9"))))
     assert kinds(effects) == [(nbma(9), PacketType.REGISTRATION_REQUEST)]
-    assert of(effects, DropNeighbor) == of(effects, SetNeighbor) == []
+    assert (of(effects, DropNeighbor), of(effects, SetNeighbor)) == ([], [])
     assert spoke.table(View.NHS, "nbma", "state") == [
         ("192.168.100.1", "up"),
         ("192.168.100.9", "registering"),

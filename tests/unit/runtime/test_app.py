@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,7 +114,11 @@ class Run:
         control = ControlSocket(self.path)
         try:
             await app.run(
-                str(self.file), self.config, control, log_level="error", log_format="json"
+                self.config,
+                control,
+                read=partial(load, self.file),
+                log_level="error",
+                log_format="json",
             )
         finally:
             control.close()

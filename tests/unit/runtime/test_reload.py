@@ -1,6 +1,7 @@
 """The file read again: refused whole, or applied with an account of what changed."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import trio
@@ -46,7 +47,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def reloader(file, applied) -> Reloader:
-    return Reloader(str(file), load(file), applied)
+    return Reloader(partial(load, file), load(file), applied)
 
 
 async def test_the_same_file_is_not_even_applied(reloader, applied):
