@@ -2,87 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import trio
 
-from nhrpd_py.core.address import Address, Prefix, parse_address
-from nhrpd_py.core.config import AuthorizeConfig, Config, InterfaceConfig, IpsecConfig, ViciConfig
-from nhrpd_py.core.effects import EndSa, WantSa
-from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
-from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.vici.supervisor import Supervisor
-from tests.lab.test_charon_baseline import cloud
-from tools.lab.charon import Ipsec
+from nhrpd_py.core.address import parse_address
+from nhrpd_py.core.effects import EndSa
+from nhrpd_py.core.events import IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
+from tests.lab.driver import driving
+from tests.lab.introduced import cloud
 from tools.lab.classic import ClassicNode
-from tools.lab.pki import Authority, authority
 from tools.lab.topology import Lab
-
-
-class Driver:
-    """A supervisor and what it told."""
-
-    def __init__(self, node: ClassicNode, authorize: AuthorizeConfig) -> None:
-        self.node = node
-        self.inbox = Inbox()
-        self.told: list[Event] = []
-        ipsec = IpsecConfig(profile="dmvpn")
-        config = Config(
-            vici=ViciConfig(
-                socket=str(node.charon.socket_path),
-                swanctl_config=str(node.charon.swanctl_conf),
-            ),
-            interfaces={
-                "gre1": InterfaceConfig(name="gre1", network_id=1, ipsec=ipsec, authorize=authorize)
-            },
-        )
-        self.supervisor = Supervisor(self.inbox, config, self.kernel_pairs, rng=random.Random(1))
-        self.ipsec = ipsec
-
-    async def kernel_pairs(self) -> set[tuple[Address, Address]]:
-        text = await trio.to_thread.run_sync(lambda: self.node.namespace.run("ip", "xfrm", "state"))
-        lines = [line.split() for line in text.splitlines() if line.startswith("src ")]
-        return {(parse_address(words[1]), parse_address(words[3])) for words in lines}
-
-    async def take(self) -> None:
-        while True:
-            self.told.extend(await self.inbox.take())
-
-    def want(self, peer: str) -> None:
-        self.supervisor.want(
-            WantSa(
-                ipsec=self.ipsec,
-                local=parse_address(self.node.nbma),
-                remote=parse_address(peer),
-                server=True,
-            )
-        )
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [each for each in self.told if isinstance(each, kind)]
-
-    async def until(self, condition: Callable[[], Any], limit_s: float = 20.0) -> Any:
-        with trio.move_on_after(limit_s):
-            while not condition():  # noqa: ASYNC110 (what it looks at tells nobody)
-                await trio.sleep(0.02)
-        result = condition()
-        assert result, (self.told, self.node.charon.log_path.read_text()[-3000:])
-        return result
-
-
-@asynccontextmanager
-async def driving(node: ClassicNode, *, by_certificate: bool = False) -> AsyncIterator[Driver]:
-    driver = Driver(node, AuthorizeConfig(certificate=by_certificate))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(driver.take)
-        await nursery.start(driver.supervisor.run)
-        yield driver
-        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture(scope="module")
@@ -230,56 +161,3 @@ async def test_a_spoilt_and_mended_swanctl_conf(pair: list[ClassicNode]) -> None
         finally:
             spoke.charon.swanctl_conf.write_text(good)
         await driver.until(lambda: driver.of(SaInstalled))
-
-
-OTHER_PROPOSALS = (
-    ("    proposals = aes256-sha512-ecp384", "    proposals = aes128-sha256-ecp256"),
-)
-OTHER_ESP = (("esp_proposals = aes256-sha512-ecp384", "esp_proposals = aes128gcm16"),)
-
-
-@pytest.mark.parametrize(
-    ("theirs", "words"),
-    [
-        (Ipsec(expired=True), "out of date"),
-        (Ipsec(authority=authority("another CA")), "AUTHENTICATION_FAILED|no trusted"),
-        (Ipsec(changes=OTHER_PROPOSALS), "NO_PROPOSAL_CHOSEN"),
-        (Ipsec(changes=OTHER_ESP), "NO_PROPOSAL_CHOSEN"),
-        (Ipsec(changes=(("mode = transport", "mode = tunnel"),)), "tunnel mode"),
-        (Ipsec(remote_id="elsewhere.vpn.example"), "AUTHENTICATION_FAILED"),
-    ],
-    ids=["expired", "ca", "proposals", "esp", "tunnel", "identity"],
-)
-async def test_what_does_not_fit_is_told_in_words(theirs: Ipsec, words: str) -> None:
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": theirs, "bgp": False}, {"bgp": False})
-        async with driving(spoke) as driver:
-            started = trio.current_time()
-            driver.want(hub.nbma)
-            failed = (await driver.until(lambda: driver.of(SaFailed)))[0]
-            print(failed.reason, trio.current_time() - started)
-            assert any(each in failed.reason for each in words.split("|")), failed.reason
-            assert not driver.of(SaInstalled)
-            assert trio.current_time() - started < 8
-            assert spoke.charon.ike_sas() == [] or "tunnel" in words
-
-
-async def test_the_address_blocks_of_a_peers_certificate() -> None:
-    own = Authority("CA with blocks", address_blocks=("192.0.2.0/24", "10.0.0.0/8"))
-    # charon itself refuses a traffic selector that the certificate has no block for.
-    ipsec = Ipsec(authority=own, address_blocks=("192.0.2.0/24", "10.7.0.0/16"))
-    with Lab(private_run=True, static=False) as lab:
-        hub, spoke = cloud(lab, {"ipsec": ipsec, "bgp": False}, {"ipsec": ipsec, "bgp": False})
-        async with (
-            driving(hub, by_certificate=True) as answers,
-            driving(spoke, by_certificate=True) as asks,
-        ):
-            asks.want(hub.nbma)
-            for driver in (asks, answers):
-                await driver.until(partial(driver.of, SaInstalled))
-                (event,) = driver.of(SaInstalled)
-                assert set(event.association.address_blocks or ()) == {
-                    Prefix(parse_address("192.0.2.0"), 24),
-                    Prefix(parse_address("10.7.0.0"), 16),
-                }
-                assert driver.supervisor.certificates_available
