@@ -151,13 +151,13 @@ async def test_both_initiate_at_once(pair: list[ClassicNode]) -> None:
 async def test_a_spoilt_and_mended_swanctl_conf(pair: list[ClassicNode]) -> None:
     hub, spoke = pair
     good = spoke.charon.swanctl_conf.read_text()
-    async with driving(spoke) as driver:
-        try:
-            spoke.charon.swanctl_conf.write_text(good + "\n}")
+    spoke.charon.swanctl_conf.write_text(good + "\n}")
+    try:
+        async with driving(spoke) as driver:
             driver.want(hub.nbma)
             failed = (await driver.until(lambda: driver.of(SaFailed)))[0]
-            print(failed.reason)
             assert "syntax error" in failed.reason
-        finally:
             spoke.charon.swanctl_conf.write_text(good)
-        await driver.until(lambda: driver.of(SaInstalled))
+            await driver.until(lambda: driver.of(SaInstalled))
+    finally:
+        spoke.charon.swanctl_conf.write_text(good)
