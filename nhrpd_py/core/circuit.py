@@ -101,7 +101,7 @@ class Circuits:
             if before is not None and (
                 config.ipsec is None or config.ipsec.profile != before.profile
             ):
-                self._context.emit(DropSa(before.profile, self.local, remote))
+                self._context.emit(DropSa(before.profile, self.local, remote, self.name))
             self._ask(remote, wish, 0.0)
 
     # What is.
@@ -228,14 +228,19 @@ class Circuits:
             return  # `moved` asks as soon as we have an address
         self._context.emit(
             WantSa(
-                ipsec=ipsec, local=self.local, remote=remote, server=wish.server, delay_s=delay_s
+                ipsec=ipsec,
+                local=self.local,
+                remote=remote,
+                server=wish.server,
+                interface=self.name,
+                delay_s=delay_s,
             )
         )
 
     def _drop(self, remote: Address) -> None:
         ipsec = self._ipsec
         if ipsec is not None and self.local:
-            self._context.emit(DropSa(ipsec.profile, self.local, remote))
+            self._context.emit(DropSa(ipsec.profile, self.local, remote, self.name))
 
     # What did not work.
 

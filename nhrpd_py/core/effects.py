@@ -94,14 +94,19 @@ class DropRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantSa:
-    """Keep a CHILD_SA between two addresses up, until `DropSa`. One a (profile, local, remote); said again it
-    replaces what was said before, and the next attempt is made at once instead of after its back-off."""
+    """Keep a CHILD_SA between two addresses up, until `DropSa`.
+
+    One a (interface, profile, local, remote); said again it replaces what was said before, and the next attempt is made
+    at once instead of after its back-off.
+    """
 
     ipsec: IpsecConfig
     local: Address
     remote: Address
     server: bool
     """An NHS of ours: the profile's own remote identity is for it. Else `peer_identity` is."""
+    interface: str = ""
+    """Whose wish it is: two tunnels may go between the same addresses."""
     delay_s: float = 0.0
     """How long to leave the other end the first go, so that not both initiate."""
 
@@ -113,6 +118,7 @@ class DropSa:
     profile: str
     local: Address
     remote: Address
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)

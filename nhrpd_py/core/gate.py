@@ -54,7 +54,8 @@ class Gate:
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
                 for binding in self._station.cache.of_nbma(remote):
-                    self._may_stay(binding, now)
+                    if self._may_stay(binding, now) and not binding.programmed:
+                        self._station.cache.reassert_one(binding)
         for registration in list(self._client.registrations()):
             idle = registration.state is NhsState.PROBE and registration.next_at is None
             if idle and circuits.is_up(registration.nbma):
@@ -79,9 +80,7 @@ class Gate:
         self._resolver.server_unreachable(remote)
         for binding in self._station.cache.of_nbma(remote):
             if binding.type is BindingType.STATIC:
-                for shortcut in self._shortcuts.of_peer(binding.protocol):
-                    self._shortcuts.remove(shortcut, reason)
-                self._station.cache.withdraw(binding)
+                self._withdraw(binding, reason)
             else:
                 self._shortcuts.forget_binding(binding, reason)
 
@@ -144,10 +143,19 @@ class Gate:
             self._client.circuit_down(binding.nbma, objection, now)
         if self._station.cache.get(binding.protocol) is not binding:
             return
+        if binding.type is BindingType.STATIC:  # the operator's: it waits for who may have it
+            self._withdraw(binding, objection)
+            return
         targets = self._targets(binding)
         self._shortcuts.forget_binding(binding, objection)
         for target in targets:
             self._resolver.leave_alone(target, objection, REFUSED_S, now)
+
+    def _withdraw(self, binding: Binding, reason: str) -> None:
+        """Takes a configured binding out of the kernel, but not out of the cache."""
+        for shortcut in self._shortcuts.of_peer(binding.protocol):
+            self._shortcuts.remove(shortcut, reason)
+        self._station.cache.withdraw(binding)
 
     def _refuse_shortcut(self, shortcut: Shortcut, objection: str, now: float) -> None:
         self._tell(shortcut.binding, shortcut.prefix, objection)

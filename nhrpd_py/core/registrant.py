@@ -178,7 +178,8 @@ class Registrant:
             self._refused(registration, bad, now)
             return
         protocol = self._server_address(message)
-        objection = protocol and station.circuits.objection_to_address(registration.nbma, protocol)
+        claimed = protocol or registration.server.config.protocol
+        objection = claimed and station.circuits.objection_to_address(registration.nbma, claimed)
         if objection:
             self._complain(registration, f"this is not our server: {objection}")
             return

@@ -166,7 +166,7 @@ class AssociationTable:
             return
         known = self._children.get(row.unique_id)
         if known is not None and _same(known, row):
-            self._children[row.unique_id] = replace(known, ike_id=row.ike_id)
+            yield from self._refresh(known, row)
             return
         if known is None and len(self._children) >= ROW_LIMIT:
             self.ignored += 1
@@ -177,13 +177,20 @@ class AssociationTable:
         for each in self._orphans.values():
             if each.unique_id == row.unique_id and _same(each, row):
                 del self._orphans[each.id]
-                self._children[row.unique_id] = replace(each, ike_id=row.ike_id)
+                yield from self._refresh(each, row)
                 return
         row = replace(row, id=self._free_id(row.unique_id))
         self._children[row.unique_id] = row
         yield SaInstalled(replace(row.association, answered=answered))
         for each in [each for each in self._orphans.values() if each.pair == row.pair]:
             yield self._forget(each, "replaced after charon was restarted")
+
+    def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
+        """The same SA, told again; its certificate may be known only now."""
+        after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
+        self._children[row.unique_id] = after
+        if after.association != known.association:
+            yield SaInstalled(after.association)
 
     def _read(self, ike: Section, child: Section) -> Child | None:
         if text(child.get("name")) not in self.names or text(child.get("state")) not in LIVE_STATES:

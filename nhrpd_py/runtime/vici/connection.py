@@ -312,9 +312,9 @@ class Commands:
         return await (await self._open()).stream(command, event, message)
 
     async def aclose(self) -> None:
-        if self._connection is not None:
-            await self._connection.aclose()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
 
     async def _open(self) -> Connection:
         async with self._opening:

@@ -104,7 +104,8 @@ class Supervisor:
             each.ipsec is not None and each.authorize.certificate
             for each in config.interfaces.values()
         )
-        self._table.names = self._profiles.names
+        # What a child is called is only known once its profile was read: none is forgotten before.
+        self._table.names = frozenset(self._table.names) | self._profiles.names
         self._house = Housekeeping(self._commands, self._wishes, self._table)
 
     def configure(self, config: Config) -> None:
@@ -127,7 +128,7 @@ class Supervisor:
 
     def drop(self, effect: DropSa) -> None:
         """See `DropSa`. An attempt that is under way runs to its end."""
-        self._wishes.drop((effect.profile, effect.local, effect.remote))
+        self._wishes.drop((effect.interface, effect.profile, effect.local, effect.remote))
 
     def end(self, effect: EndSa) -> None:
         """See `EndSa`."""
@@ -408,7 +409,7 @@ class Supervisor:
         if online is None or trio.current_time() - online < ORPHAN_GRACE_S:
             return None
         wished = self._wishes.of_pair(orphan.pair)
-        if not wished or any(each.failures for each in wished):
+        if not wished or self._table.is_up(orphan.pair) or any(each.failures for each in wished):
             return "charon was restarted and has it no more"
         return None
 

@@ -16,7 +16,7 @@ STEADY_S = 30.0
 """An SA that lived for so long was a success: the next attempt after it is a first one."""
 WISH_LIMIT = 65536
 
-Key: TypeAlias = tuple[str, Address, Address]
+Key: TypeAlias = tuple[str, str, Address, Address]
 """Profile, our address, the peer's."""
 
 
@@ -144,4 +144,4 @@ class Wishes:
 
 
 def key_of(effect: WantSa) -> Key:
-    return effect.ipsec.profile, effect.local, effect.remote
+    return effect.interface, effect.ipsec.profile, effect.local, effect.remote

@@ -125,7 +125,7 @@ def test_wishes_go_with_our_own_address(context: Context) -> None:
     assert isinstance(want, WantSa)
     assert (want.local, want.remote, want.ipsec) == (nbma(9), PEER, IPSEC)
     circuits.release_all()
-    assert context.effects[1:] == [DropSa("dmvpn", nbma(9), PEER)]
+    assert context.effects[1:] == [DropSa("dmvpn", nbma(9), PEER, "gre1")]
 
 
 def test_renewal_ends_what_is_up_only(context: Context) -> None:

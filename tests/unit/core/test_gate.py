@@ -473,6 +473,18 @@ def test_static_peer_has_its_neighbour_while_it_has_its_sa() -> None:
     assert spoke.cache()["10.255.255.3"] == ("static", "192.168.100.3")
 
 
+def test_a_configured_binding_waits_for_who_may_have_it() -> None:
+    policy = a_policy(a_rule("spoke9.example", ("10.255.255.9/32",)), a_rule("spoke3.example"))
+    spoke = a_protected_spoke(maps=(a_map(tunnel(3), nbma(3)),), authorize=policy)
+    assert kernel(spoke.give(installed(3, identity="spoke9.example"), now=1.0)) == []
+    assert spoke.cache()["10.255.255.3"] == ("static", "192.168.100.3")
+    spoke.give(gone(3), now=2.0)
+    assert kernel(spoke.give(installed(3, id=33), now=3.0)) == [
+        "+ 10.255.255.3 at 192.168.100.3",
+        "+ 10.255.255.3/32",
+    ]
+
+
 def test_wishes_end_when_the_tunnel_goes_down_and_come_again_with_it() -> None:
     spoke = a_protected_spoke(maps=(a_map(tunnel(3), nbma(3)),))
     effects = spoke.give(a_tunnel_link(up=False), now=1.0)

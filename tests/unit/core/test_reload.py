@@ -182,12 +182,12 @@ def test_another_profile_says_the_wishes_anew_and_nothing_goes_down() -> None:
     other = replace(IPSEC, profile="other")
     effects = reload(spoke, replace(SPOKE, ipsec=other))
     assert effects == [
-        DropSa("dmvpn", nbma(2), HUB_NBMA),
-        WantSa(ipsec=other, local=nbma(2), remote=HUB_NBMA, server=True),
+        DropSa("dmvpn", nbma(2), HUB_NBMA, "gre1"),
+        WantSa(ipsec=other, local=nbma(2), remote=HUB_NBMA, server=True, interface="gre1"),
     ]
     named = replace(other, peer_identity="*.example")
     assert reload(spoke, replace(SPOKE, ipsec=named)) == [
-        WantSa(ipsec=named, local=nbma(2), remote=HUB_NBMA, server=True)
+        WantSa(ipsec=named, local=nbma(2), remote=HUB_NBMA, server=True, interface="gre1")
     ]
     assert spoke.table(View.NHS, "state") == [("up",)]
 

@@ -1,8 +1,9 @@
 """The table of CHILD_SAs."""
 
+from dataclasses import replace
 from typing import Any
 
-from nhrpd_py.core.address import parse_address
+from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.events import SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.vici.associations import AssociationTable
 
@@ -142,3 +143,17 @@ def test_two_peers_behind_one_address_are_both_told() -> None:
     assert isinstance(event, SaInstalled)
     assert event.association.identity == "spoke3"
     assert len(it.children((HERE, THERE))) == 2
+
+
+def test_what_a_certificate_grants_is_news_when_it_is_known_later() -> None:
+    """A reload made certificates the policy: until now nobody had asked for them."""
+    granted: list[tuple[Prefix, ...]] = []
+    it = AssociationTable(lambda _identity, _certificate: granted[0] if granted else None)
+    it.names = {"dmvpn"}
+    (first,) = it.listed([ike(1, child(5))])
+    assert isinstance(first, SaInstalled)
+    assert first.association.address_blocks is None
+    granted.append((parse_prefix("10.255.255.2"),))
+    (again,) = it.listed([ike(1, child(5))])
+    assert again == SaInstalled(replace(first.association, address_blocks=granted[0]))
+    assert it.listed([ike(1, child(5))]) == []

@@ -285,6 +285,19 @@ async def test_a_dropped_wish_is_left_alone_and_its_connection_goes_in_time(
         assert len(charon.asked("initiate")) == 1
 
 
+async def test_two_tunnels_between_the_same_addresses_wish_for_themselves(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want(interface="gre1")
+        it.want(interface="gre2", server=False)
+        await it.until(lambda: it.of(SaInstalled))
+        it.supervisor.drop(DropSa("dmvpn", *PAIR, "gre1"))
+        await charon.lose(next(iter(charon.ikes)))
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+
+
 async def test_what_is_up_already_is_not_initiated(autojump_clock, tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         charon = await it.charon()
