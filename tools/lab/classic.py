@@ -40,8 +40,8 @@ class ClassicNode(NhrpdNode):
         text = (SAMPLES / f"nhrpd-{self.role.value}.toml").read_text()
         text = re.sub(r"(?m)^holding-time = 600", f"holding-time = {self.holding_time_s}", text)
         text = text.replace("hub1.example.net", f"hub1.{DOMAIN}")
-        if self.ipsec is not None and ".ipsec]" not in text:
-            text += '\n[interface.gre1.ipsec]\nprofile = "dmvpn"\n'
+        if self.ipsec is None:
+            text = text.replace('[interface.gre1.ipsec]\nprofile = "dmvpn"\n', "")
         daemon = (
             "[daemon]",
             f'control-socket = "{self.socket_path}"',
