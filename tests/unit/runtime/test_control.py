@@ -21,7 +21,7 @@ from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.core.queries import Flush, FlushWhat, Query, Resolve, View
 from nhrpd_py.runtime import control
 from nhrpd_py.runtime.control import ControlSocket, ControlSocketError
-from nhrpd_py.runtime.control_http import MAX_CONNECTIONS
+from nhrpd_py.runtime.control_http import MAX_CONNECTIONS, ROWS_PER_SLICE
 from nhrpd_py.runtime.notices import QUEUE_LENGTH
 from tests.unit.runtime.fake_daemon import a_cache_row, a_daemon, an_interface_row, an_sa_row
 
@@ -173,17 +173,16 @@ async def test_an_empty_view_is_an_empty_list(path) -> None:
         assert await fetch(path, "/v1/cache") == {"cache": []}
 
 
-async def test_ten_thousand_rows_arrive_whole_and_never_hold_others_up_for_long(path) -> None:
+async def test_ten_thousand_rows_arrive_whole_and_let_others_in_after_each_slice(path) -> None:
     async with a_daemon(path) as daemon:
         daemon.engine.rows[View.CACHE] = [a_cache_row(n) for n in range(10_000)]
-        longest = 0.0
+        turns = 0
 
         async def pulse() -> None:
-            nonlocal longest
+            nonlocal turns
             while True:
-                before = trio.current_time()
                 await trio.lowlevel.checkpoint()
-                longest = max(longest, trio.current_time() - before)
+                turns += 1
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pulse)
@@ -192,7 +191,7 @@ async def test_ten_thousand_rows_arrive_whole_and_never_hold_others_up_for_long(
         rows = json.loads(body)["cache"]
         assert status == 200
         assert len({row["protocol"] for row in rows}) == 10_000
-        assert longest < 0.2  # on a busy machine; alone it is about 0.01
+        assert turns >= 10_000 // ROWS_PER_SLICE
 
 
 async def test_an_interface_can_be_picked(path) -> None:
