@@ -308,7 +308,7 @@ async def test_a_flush_is_mended_at_once(peer, tmp_path):
             times.append(time.monotonic() - began)
         await until(lambda: len(notices) == 20)
         print(f"the guard stands again {max(times) * 1e3:.1f} ms after a flush, at most of 10")
-        assert max(times) < 5.0
+        assert max(times) < 0.5
         run("ip xfrm policy update dir out proto gre key 42 action allow priority 5")
         await until(lambda: shown() == guard_shown(42))
         run("ip xfrm policy delete dir in proto gre key 42")
