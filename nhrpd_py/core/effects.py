@@ -50,7 +50,7 @@ class OpenInterface:
 class CloseInterface:
     """Stop receiving; forget all wanted neighbours and routes of this ifindex without touching the kernel.
 
-    `withdrawn`: we leave this netdev for good; what was dropped ahead of this must reach the kernel all the same.
+    `withdrawn`: nothing must go there any more: all entries of ours are deleted, those of an earlier run too.
     """
 
     ifindex: int

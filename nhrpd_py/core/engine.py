@@ -204,8 +204,8 @@ class Engine:
             case NameResolved(name, addresses, error):
                 for instance in self._all_instances():
                     instance.client.name_resolved(name, addresses, error, now)
-            case InterfaceRefused(ifindex, error):
-                self._interface_refused(ifindex, error, now)
+            case InterfaceRefused():
+                self._interface_refused(event, now)
             case CommandGiven(token, command):
                 answer = self._commands.carry_out(command, now)
                 self._context.emit(
@@ -346,12 +346,13 @@ class Engine:
                 InterfaceLost(interface=interface.name, reason=interface.problem or "closed")
             )
 
-    def _interface_refused(self, ifindex: int, error: str, now: float) -> None:
-        instances = self._by_ifindex.get(ifindex)
+    def _interface_refused(self, event: InterfaceRefused, now: float) -> None:
+        instances = self._by_ifindex.get(event.ifindex)
         if instances is None:
             return
         interface = next(iter(instances.values())).station.interface
-        interface.refusal = error
+        interface.refusal = interface.link_problem = event.error
+        self._close(interface, event.ifindex, withdrawn=event.exposed)
         self._context.timers.set(
             TimerKey(TimerKind.INTERFACE, interface.name, None), now + REOPEN_S
         )

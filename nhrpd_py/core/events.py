@@ -215,10 +215,12 @@ class NameResolved:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRefused:
-    """`OpenInterface` failed; the engine shows the reason and asks again when the link changes."""
+    """`OpenInterface` failed, or no longer holds; the engine shows the reason and asks again in a while."""
 
     ifindex: int
     error: str
+    exposed: bool = False
+    """What goes into the tunnel may leave in clear text: no entry of ours may lead there."""
 
 
 @dataclass(frozen=True, slots=True)

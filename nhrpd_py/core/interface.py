@@ -60,6 +60,13 @@ class Links:
     def named(self, name: str) -> Link | None:
         return self._by_name.get(name)
 
+    def holder(self, address: Address) -> str | None:
+        """The name of the link that has an address."""
+        for link in self.by_ifindex.values():
+            if any(own == address for own, _ in link.addresses):
+                return link.state.name
+        return None
+
 
 class Interface:
     """See the module. `ifindex` is 0 while there is no such link."""
@@ -212,7 +219,7 @@ class Interface:
         bound = links.by_ifindex.get(gre.link)
         source = self.config.tunnel_source or (bound.state.name if bound else None)
         if any(gre.local):
-            return gre.local, source, None
+            return gre.local, source or links.holder(gre.local), None
         if source is None and gre.link:
             return b"", None, "no NBMA address: the netdev that the tunnel is bound to is gone"
         if source is None:

@@ -266,7 +266,7 @@ class GuardRestored(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardFailed(Notice):
-    """The clear-text guard of a tunnel that is in use does not stand."""
+    """The clear-text guard of a tunnel does not stand; of all, where `interface` is empty: it hears no news."""
 
     event = "guard.failed"
     level = "error"

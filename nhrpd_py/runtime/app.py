@@ -24,7 +24,7 @@ import trio
 from nhrpd_py import __version__
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.engine import Engine
-from nhrpd_py.core.events import Event, ShutdownRequested
+from nhrpd_py.core.events import Event, InterfaceRefused, ShutdownRequested
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.core.state import SavedState
@@ -104,7 +104,7 @@ class App:
         self._nflog_group: int | None = None
         self._nflog_scope = trio.CancelScope()
         self._supervised = self._guarded = False
-        self._guard = Guard(self._notices.publish)
+        self._guard = Guard(self._notices.publish, self._refuse)
         self._supervisor = Supervisor(self._inbox, config, esp_pairs)
         self._executor = Executor(
             packets=self._packets,
@@ -141,7 +141,7 @@ class App:
                 nursery.start_soon(self._obey_signals, nursery, signals)
                 await nursery.start(self._packets.run)
                 await nursery.start(self._resolver.run)
-                await self._start_guard(nursery, self._protected())
+                await self._steer_guard(nursery, self._protected())
                 nursery.start_soon(self._run_pump)
                 if self._protected():
                     await self._start_supervisor(nursery)
@@ -185,14 +185,12 @@ class App:
         elif self._protected(config):
             self._supervisor.configure(config)
             await self._start_supervisor(nursery)
-        if self._protected(config) and not self._guarded:
-            await self._start_guard(nursery, self._protected(config))
+        protected = self._protected(config)
+        if protected and not self._guarded:
+            await self._steer_guard(nursery, protected)
         await self._commands.configure(config)
-        try:
-            if self._guarded:
-                self._guard.configure(self._protected(config))
-        except GuardError as error:
-            self._log.error("guard.failed", reason=str(error))
+        if self._guarded:  # what the engine closed needs its policies no more
+            await self._steer_guard(nursery, protected)
         self._steer_nflog(nursery, config)
 
     def _steer_nflog(self, nursery: trio.Nursery, config: Config) -> None:
@@ -275,17 +273,22 @@ class App:
         interfaces = (config or self._config).interfaces.items()
         return [name for name, interface in interfaces if interface.ipsec is not None]
 
-    async def _start_guard(self, nursery: trio.Nursery, protected: Sequence[str]) -> None:
-        """Has the guard watch, if there is something to protect, and drop what is no more."""
+    async def _steer_guard(self, nursery: trio.Nursery, protected: Sequence[str]) -> None:
+        """Has the guard watch, once there is something to protect, and drop what is no more."""
         try:
             self._guard.configure(protected)
-            if protected:
-                await nursery.start(self._guard.run)
-                self._guarded = True
-            else:
-                self._guard.close()
         except GuardError as error:  # an interface that needs it will be refused
             self._log.error("guard.failed", reason=str(error))
+        if self._guarded:
+            return
+        if protected:
+            self._guarded = True
+            await nursery.start(self._guard.run)
+        else:
+            self._guard.close()
+
+    def _refuse(self, ifindex: int, reason: str) -> None:
+        self._report([InterfaceRefused(ifindex, reason, exposed=True)])
 
     async def _run_nflog(self, group: int, scope: trio.CancelScope) -> None:
         with scope:

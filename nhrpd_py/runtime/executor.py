@@ -120,9 +120,9 @@ class Executor:
     def _open_interface(self, effect: OpenInterface) -> None:
         if effect.guard is not None:
             try:
-                self._guard.protect(effect.name, _tunnel(effect.guard))
+                self._guard.protect(effect.name, _tunnel(effect.ifindex, effect.guard))
             except GuardError as error:
-                self._report([InterfaceRefused(effect.ifindex, str(error))])
+                self._report([InterfaceRefused(effect.ifindex, str(error), exposed=True)])
                 return
         try:
             self._packets.open(effect.ifindex)
@@ -144,8 +144,9 @@ class Executor:
         self._halted = True
 
 
-def _tunnel(guard: Guard) -> Tunnel:
+def _tunnel(ifindex: int, guard: Guard) -> Tunnel:
     return Tunnel(
+        ifindex=ifindex,
         ipv6=guard.ipv6,
         input_key=guard.input_key,
         output_key=guard.output_key,

@@ -12,7 +12,12 @@ transit. Those of somebody else's tunnel with the same key fall under `out` all 
 kernel asks it about everything that it sends: a router of other people's GRE needs another key.
 
 The kernel can be told to skip its policies altogether (`disable_xfrm`, `disable_policy`), also those
-of IPsec itself: such a tunnel is not protected, whatever policies there are.
+of IPsec itself: such a tunnel is not protected, whatever policies there are. Nobody tells when such
+a setting is made, so they are looked at again and again. They belong to the link that a packet
+leaves by; we know the one that the tunnel is bound to or has its address from.
+
+A tunnel that ceases to be protected is refused: the engine closes it and takes its neighbours out
+of the kernel, and tries `protect` again later.
 """
 
 import errno
@@ -53,6 +58,10 @@ from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_news, open_xf
 
 AUDIT_S = 60.0
 RETRY_S = 1.0
+SETTINGS_S = 1.0
+"""How often the settings are looked at that have the kernel skip all policies."""
+STRIKES = 2
+"""Failures in a row to put a policy back, after which the tunnel is refused."""
 
 
 class GuardError(Exception):
@@ -68,12 +77,15 @@ class Guard:
     def __init__(
         self,
         publish: Callable[[Notice], None],
+        refuse: Callable[[int, str], None],
         *,
         open_requests: Callable[[], Xfrm] = open_xfrm,
         open_news: Callable[[], NetlinkSocket] = open_policy_news,
         settings: Path = SETTINGS,
     ) -> None:
+        """`refuse` is told the ifindex of a tunnel that is protected no more, and why."""
         self._publish = publish
+        self._refuse = refuse
         self._open_requests = open_requests
         self._open_news = open_news
         self._settings = settings
@@ -82,6 +94,9 @@ class Guard:
         self._configured: frozenset[str] = frozenset()
         self._sweeping = False
         self._problems: dict[str, str] = {}
+        self._strikes: Counter[str] = Counter()
+        self._refused: set[str] = set()
+        self._is_deaf = False
         self.counters: Counter[str] = Counter()
 
     @property
@@ -114,7 +129,7 @@ class Guard:
             self._install(policy)
         before = self._tunnels.get(name)
         self._tunnels[name] = tunnel
-        self._problems.pop(name, None)
+        self._forgive(name)
         if before is not None:
             self._drop(name, before.policies)
         self._sweep()
@@ -124,7 +139,7 @@ class Guard:
         GuardError.
         """
         tunnel = self._tunnels.pop(name, None)
-        self._problems.pop(name, None)
+        self._forgive(name)
         if tunnel is not None:
             self._drop(name, tunnel.policies)
 
@@ -167,9 +182,13 @@ class Guard:
             if self._add(policy):
                 return
             found = self._standing().get(slot_of(policy))
+            if found is None and self._add(policy):  # what was there went just now
+                return
         except NetlinkError as error:
             raise _refusal(error) from error
-        if found is not None and found != policy:
+        if found is None:
+            raise GuardError(f"the kernel says it has, and does not show: {policy}")
+        if found != policy:
             raise GuardError(
                 f"the place of the clear-text guard is taken by: {found}; remove it: "
                 f"ip xfrm policy delete {policy.selector} dir {Direction(policy.direction).label}"
@@ -223,28 +242,47 @@ class Guard:
     # Watching.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Puts back at once what others remove or change, until cancelled. Raises GuardError."""
+        """Puts back at once what others remove or change, until cancelled.
+
+        Where the kernel's news cannot be had, it compares once a second instead, and tries again.
+        """
+        try:
+            news = self._listen()
+            task_status.started()
+            while news is None:
+                self.audit()
+                await trio.sleep(RETRY_S)
+                news = self._listen()
+            try:
+                await self._follow(news)
+            finally:
+                news.close()
+        finally:
+            self.close()
+
+    def _listen(self) -> NetlinkSocket | None:
         try:
             news = self._open_news()
         except OSError as error:
-            raise _refusal(error) from error
-        try:
-            task_status.started()
-            await self._follow(news)
-        finally:
-            news.close()
-            self.close()
+            if not self._is_deaf:
+                self._publish(GuardFailed(interface="", reason=str(_refusal(error))))
+            self._is_deaf = True
+            return None
+        self._is_deaf = False
+        return news
 
     async def _follow(self, news: NetlinkSocket) -> None:
         audit_at = trio.current_time()
         while True:
-            with trio.move_on_at(audit_at):
+            with trio.move_on_at(min(audit_at, trio.current_time() + SETTINGS_S)):
                 await news.wait()
             lost, changed = self._read(news)
             if changed is not None and self._put_back(changed):
                 audit_at = trio.current_time() + RETRY_S
             if lost or trio.current_time() >= audit_at:
                 audit_at = trio.current_time() + (AUDIT_S if self.audit() else RETRY_S)
+            elif self._inspect():
+                audit_at = trio.current_time() + RETRY_S
             await trio.lowlevel.checkpoint()
 
     def _read(self, news: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
@@ -276,6 +314,7 @@ class Guard:
         self.counters["audits"] += 1
         failures: dict[str, str] = {}
         try:
+            self._sweep()  # where an earlier try failed
             standing = self._standing() if self._tunnels else {}
         except (GuardError, NetlinkError) as error:
             for name in self._tunnels:
@@ -283,14 +322,21 @@ class Guard:
         else:
             found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
             failures = self._put_back({p: other for p, other in found if other not in (None, p)})
+        failures |= self._inspect()
+        for name in self._tunnels.keys() - failures:
+            self._forgive(name, refused=False)
+        return not failures
+
+    def _inspect(self) -> dict[str, str]:
+        """Looks for settings that switch the policies off; returns whose, and which."""
+        failures: dict[str, str] = {}
         for name, tunnel in self._tunnels.items():
             try:
                 self._refuse_bypass(tunnel)
             except GuardError as error:
+                self._strikes[name] = STRIKES
                 self._fail(name, str(error), failures)
-        for name in self._problems.keys() - failures:
-            del self._problems[name]
-        return not failures
+        return failures
 
     def _put_back(self, changed: Mapping[Policy, Policy | None]) -> dict[str, str]:
         """Has every wanted policy stand; `changed` are those in whose slot is another.
@@ -315,12 +361,24 @@ class Guard:
         return failures
 
     def _fail(self, name: str, reason: str, failures: dict[str, str]) -> None:
-        """Notes a failure, and tells it when it is news."""
+        """Notes a failure, tells it when it is news, and refuses a tunnel that has had its chance."""
+        if name not in failures:
+            self._strikes[name] += 1
         failures[name] = reason
         self.counters["failures"] += 1
         if self._problems.get(name) != reason:
             self._problems[name] = reason
             self._publish(GuardFailed(interface=name, reason=reason))
+        if self._strikes[name] >= STRIKES and name not in self._refused:
+            self._refused.add(name)
+            self._refuse(self._tunnels[name].ifindex, reason)
+
+    def _forgive(self, name: str, *, refused: bool = True) -> None:
+        """All is well with a tunnel; one that was refused stays so until it is protected anew."""
+        self._problems.pop(name, None)
+        self._strikes.pop(name, None)
+        if refused:
+            self._refused.discard(name)
 
 
 def _refusal(error: Exception) -> GuardError:

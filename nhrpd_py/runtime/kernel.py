@@ -14,15 +14,14 @@ wanted.
 """
 
 import errno
-import functools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import trio
 
-from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.address import Address
 from nhrpd_py.core.config import RoutesConfig
 from nhrpd_py.core.effects import (
     CloseInterface,
@@ -43,9 +42,10 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.notices import Notice, SettingLacking
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.netlink import neighbor, prepare, rtnl
+from nhrpd_py.runtime.netlink import prepare, rtnl
 from nhrpd_py.runtime.netlink.follower import Follower, echo_filter
 from nhrpd_py.runtime.netlink.mirror import Mirror
+from nhrpd_py.runtime.netlink.own import OwnEntries
 from nhrpd_py.runtime.netlink.requests import Refusal, Requests
 from nhrpd_py.runtime.netlink.socket import (
     NETLINK_ROUTE,
@@ -89,8 +89,8 @@ class Kernel:
         self._mirror = Mirror(routes.protocol)
         self._nursery: trio.Nursery | None = None
         self._to_open: list[Wanted] = []
-        self._farewells: deque[bytes] = deque()
-        """Withdrawals of interfaces that are closed for good."""
+        self._to_clear: list[int] = []
+        """Where nothing of ours must stay."""
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._audit_asked = trio.Event()
@@ -171,15 +171,15 @@ class Kernel:
             self._nursery.start_soon(self._open, wanted)
 
     def close_interface(self, effect: CloseInterface) -> None:
-        """Forgets what is wanted of an interface; the kernel keeps what it has, but for what was
-        dropped ahead of a withdrawal."""
+        """Forgets what is wanted of an interface; the kernel keeps what it has, but at a
+        withdrawal.
+        """
         wanted = self._wanted.pop(effect.ifindex, None)
-        if wanted is None:
-            return
-        while effect.withdrawn and wanted.dirty:
-            self._farewells.append(self._pack(wanted))
+        if wanted is not None:
+            wanted.forget()
+        if effect.withdrawn:
+            self._to_clear.append(effect.ifindex)
             self._wake.set()
-        wanted.forget()
 
     async def settle(self, deadline_s: float) -> bool:
         """Waits until all that is wanted now is in the kernel, at most so long; tells whether it
@@ -187,7 +187,7 @@ class Kernel:
         """
         with trio.move_on_after(deadline_s):
             while (
-                self._farewells
+                self._to_clear
                 or any(each.dirty for each in self._wanted.values())
                 or self._wake.is_set()
             ):
@@ -250,8 +250,12 @@ class Kernel:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            while self._farewells:
-                await self._post(self._farewells.popleft())
+            while self._to_clear:
+                try:
+                    await self._own.clear(self._to_clear[0], self._wanted)
+                except NetlinkError:  # a tunnel that may not be used is refused, and cleared, again
+                    self._counters["clears_failed"] += 1
+                del self._to_clear[0]
             for wanted in list(self._wanted.values()):
                 while wanted.dirty:
                     await self._write_some(wanted)
@@ -291,6 +295,10 @@ class Kernel:
             raise RuntimeError("the kernel store does not run")
         return self._requests
 
+    @property
+    def _own(self) -> OwnEntries:
+        return OwnEntries(self._link, self._protocol, self._metric, self.drift)
+
     # Opening.
 
     async def _open(self, wanted: Wanted) -> None:
@@ -298,9 +306,7 @@ class Kernel:
         try:
             self._counters.update(await prepare.prepare(self._link, ifindex))
             self._stop_redirects(wanted.name)
-            read = functools.partial(neighbor.read_own_neighbor, self._protocol, ifindex)
-            request = neighbor.dump_neighbors(ifindex)
-            found = await self._link.dump(neighbor.RTM_GETNEIGH, request, "neighbours", read)
+            found = await self._own.neighbors(ifindex)
         except NetlinkError as error:
             wanted.opening = False
             if self._wanted.get(ifindex) is wanted:
@@ -392,44 +398,13 @@ class Kernel:
                 await trio.sleep(RESTORE_DELAY_S)
             self._audit_asked = trio.Event()
             try:
-                await self._audit()
+                await self._own.audit(self._wanted)
             except NetlinkError:
                 self._counters["audits_failed"] += 1
                 self._audit_asked.set()
                 await trio.sleep(FAILURE_PAUSE_S)
-
-    async def _audit(self) -> None:
-        """Compares own entries of open interfaces with the wants; has the differences written."""
-        requests = self._link
-        neighbors = {wanted.ifindex: set(wanted.neighbors) for wanted in self._wanted.values()}
-        routes = {wanted.ifindex: set(wanted.routes) for wanted in self._wanted.values()}
-        entries: dict[int, list[neighbor.Neighbor]] = {ifindex: [] for ifindex in neighbors}
-        for entry in await requests.dump(
-            neighbor.RTM_GETNEIGH, neighbor.dump_neighbors(), "neighbours", neighbor.read_neighbor
-        ):
-            if entry.ifindex in entries:
-                entries[entry.ifindex].append(entry)
-        read = functools.partial(rtnl.read_own_route, self._protocol)
-        own = await requests.dump(rtnl.RTM_GETROUTE, rtnl.DUMP_ROUTES, "routes", read)
-        self._counters["audits"] += 1
-        for any_of_them in list(self._wanted.values())[:1]:
-            self._stop_redirects(any_of_them.name)
-        for ifindex, expected in neighbors.items():
-            wanted = self._wanted.get(ifindex)
-            if wanted is None or not wanted.ready:
                 continue
-            drift = wanted.audit_neighbors(entries[ifindex], expected, self._protocol)
-            self.drift["neighbors"] += drift
-            await self._audit_routes(
-                wanted, [route for route in own if route.ifindex == ifindex], routes[ifindex]
-            )
-        self._wake.set()
-
-    async def _audit_routes(self, wanted: Wanted, own: list[Route], expected: set[Prefix]) -> None:
-        before = len(wanted.dirty_routes)
-        unwanted = wanted.audit_routes(own, expected, self._metric)
-        self.drift["routes"] += len(wanted.dirty_routes) - before + len(unwanted)
-        for route in unwanted:
-            await self._link.post(
-                rtnl.drop_route(route.prefix, route.ifindex, route.metric, self._protocol)
-            )
+            self._counters["audits"] += 1
+            for any_of_them in list(self._wanted.values())[:1]:
+                self._stop_redirects(any_of_them.name)
+            self._wake.set()

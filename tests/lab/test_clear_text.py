@@ -133,3 +133,26 @@ def test_after_a_peer_died(nodes: Nodes) -> None:
 
     clear, esp = watched(nodes, die)
     assert (clear, esp > 0) == (0, True)
+
+
+def test_a_setting_that_skips_all_policies_closes_the_tunnel(nodes: Nodes) -> None:
+    """Within a second or two: the kernel tells nobody of such a setting."""
+    hub, spoke = nodes
+    setting = "net.ipv4.conf.eth0.disable_xfrm"
+
+    def leads_somewhere() -> bool:
+        return spoke.nbma in hub.namespace.run("ip", "neigh", "show", "dev", "gre1")
+
+    hub.namespace.run("sysctl", "-qw", f"{setting}=1")
+    wait_until(lambda: not leads_somewhere(), 15.0, "the hub's kernel knows no way to the spoke")
+    (shown,) = hub.ctl("show", "interfaces")
+    assert f"sysctl -w {setting.replace('.', '/')}=0" in shown["problem"]
+
+    def ping() -> None:
+        assert not ping_for(hub, spoke)
+
+    assert watched(nodes, ping)[0] == 0
+    hub.namespace.run("sysctl", "-qw", f"{setting}=0")
+    wait_until(lambda: server_state(spoke) == "up" and is_up(hub, spoke), 90.0, "back")
+    wait_until(lambda: ping_for(spoke, hub), 30.0, "traffic")
+    assert leads_somewhere()

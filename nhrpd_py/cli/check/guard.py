@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.kernel import GRE_KINDS, setting, tunnel_of
-from nhrpd_py.runtime.netlink.gre_block import PRIORITY, Tunnel
+from nhrpd_py.runtime.netlink.gre_block import PRIORITY, Tunnel, switches
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
 
 AREA = "guard"
@@ -57,18 +57,7 @@ def _command(policy: Policy) -> str:
 
 
 def _bypasses(facts: Facts, area: Area, tunnel: Tunnel) -> Iterator[Finding]:
-    family, names = (
-        ("ipv6", ["disable_policy"])
-        if tunnel.ipv6
-        else ("ipv4", ["disable_xfrm", "disable_policy"])
-    )
-    paths = [
-        f"net/{family}/conf/{device}/{name}"
-        for device in ("all", tunnel.underlay)
-        if device
-        for name in names
-    ]
-    on = [path for path in paths if setting(facts.kernel, path)]
+    on = [path for path in switches(tunnel) if setting(facts.kernel, path)]
     if on:
         yield area.problem(
             "the kernel skips all IPsec policies: the tunnel is clear text",

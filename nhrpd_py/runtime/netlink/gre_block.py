@@ -27,7 +27,7 @@ PRIORITY = 1_000_000
 """charon's policies have 366 975 and less, its traps 399 744, its drops 599 743; the smallest
 number wins.
 """
-SETTINGS = Path("/proc/sys/net")
+SETTINGS = Path("/proc/sys")
 
 Slot = tuple[Selector, int]
 """Selector and direction: what the kernel has one policy of (a mark and an if_id)."""
@@ -43,6 +43,7 @@ class Tunnel:
     output_key: int | None = None
     underlay: str = ""
     """The link its packets come and go by, where known."""
+    ifindex: int = 0
 
     @property
     def policies(self) -> tuple[Policy, Policy]:
@@ -67,20 +68,23 @@ def is_guard(policy: Policy) -> bool:
     )
 
 
-def bypasses(tunnel: Tunnel, settings: Path = SETTINGS) -> list[str]:
-    """The settings that have the kernel skip all policies, as sysctl(8) names them."""
-    devices = ("all", tunnel.underlay) if tunnel.underlay else ("all",)
+def switches(tunnel: Tunnel) -> list[str]:
+    """The settings that could have the kernel skip all policies, as paths below /proc/sys.
+
+    A tunnel may have its address from `lo`, which always skips them, but no packet leaves by it.
+    """
+    devices = ("all",) if tunnel.underlay in ("", "lo") else ("all", tunnel.underlay)
     family, names = (
         ("ipv6", ("disable_policy",))
         if tunnel.ipv6
         else ("ipv4", ("disable_xfrm", "disable_policy"))
     )
-    return [
-        f"net.{family}.conf.{device.replace('.', '/')}.{name}"
-        for device in devices
-        for name in names
-        if _is_set(settings / family / "conf" / device / name)
-    ]
+    return [f"net/{family}/conf/{device}/{name}" for device in devices for name in names]
+
+
+def bypasses(tunnel: Tunnel, settings: Path = SETTINGS) -> list[str]:
+    """Those of the `switches` that are on."""
+    return [path for path in switches(tunnel) if _is_set(settings / path)]
 
 
 def _is_set(setting: Path) -> bool:

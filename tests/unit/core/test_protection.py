@@ -3,8 +3,9 @@
 import pytest
 
 from nhrpd_py.core.circuit import MAX_PARKED_EACH, PARKED_S
-from nhrpd_py.core.effects import Guard, OpenInterface
-from nhrpd_py.core.events import GreParameters, IpsecLost
+from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
+from nhrpd_py.core.engine import REOPEN_S
+from nhrpd_py.core.events import GreParameters, InterfaceRefused, IpsecLost
 from nhrpd_py.core.notices import (
     AssociationFailed,
     AssociationLost,
@@ -28,6 +29,7 @@ from tests.unit.core.protected import (
     wishes,
 )
 from tests.unit.core.stations import (
+    GRE,
     HUB_NBMA,
     UNDERLAY,
     a_hub,
@@ -188,6 +190,26 @@ def test_the_guard_stands_before_the_first_packet_and_follows_the_key() -> None:
     assert the(of(effects, OpenInterface)).guard == Guard(7, None, ipv6=False, underlay="eth0")
     assert wishes(effects) == ["drop 192.168.100.1", "want 192.168.100.1 server"]
     assert sent(effects, PacketType.REGISTRATION_REQUEST)  # over the SA that lives on
+
+
+def test_a_tunnel_without_its_guard_has_nothing_in_the_kernel_until_it_stands_again() -> None:
+    hub = a_protected_hub(2)
+    effects = hub.give(InterfaceRefused(GRE, "no clear-text guard: EPERM", exposed=True), now=5.0)
+    assert of(effects, CloseInterface) == [CloseInterface(GRE, withdrawn=True)]
+    assert the(of(effects, InterfaceLost)).reason == "no clear-text guard: EPERM"
+    assert hub.table(View.INTERFACES, "up", "problem") == [(False, "no clear-text guard: EPERM")]
+    assert kernel(hub.receive(a_registration(3), nbma(3), now=6.0)) == []
+    effects = hub.advance(5.0 + REOPEN_S)
+    assert the(of(effects, OpenInterface)).guard is not None
+    assert kernel(effects) == ["+ 10.255.255.2 at 192.168.100.2", "+ 10.255.255.2/32"]
+
+
+def test_the_guard_knows_the_link_that_has_the_tunnels_address() -> None:
+    spoke = a_protected_spoke()
+    gre = GreParameters(key=42, ttl=64, local=nbma(2))
+    effects = spoke.give(a_tunnel_link(gre=gre), now=5.0)
+    assert of(effects, OpenInterface) == []
+    assert spoke.engine._interfaces["gre1"].guard == Guard(42, None, ipv6=False, underlay="eth0")
 
 
 def test_a_link_that_is_not_the_tunnels_changes_nothing() -> None:

@@ -129,7 +129,7 @@ def test_a_protected_tunnel_is_opened_after_its_guard_stands() -> None:
     an_executor(world).execute(
         [OpenInterface(5, "gre1", Guard(input_key=42, output_key=42, ipv6=False))]
     )
-    tunnel = Tunnel(input_key=42, output_key=42)
+    tunnel = Tunnel(input_key=42, output_key=42, ifindex=5)
     assert world.calls[:2] == [("protect", "gre1", tunnel), ("open", 5)]
 
 
@@ -140,7 +140,8 @@ def test_a_tunnel_whose_guard_does_not_stand_stays_closed() -> None:
         OpenInterface(5, "gre1", Guard(input_key=42, output_key=42, ipv6=False))
     ]
     an_executor(world).execute(effects)
-    refusal = InterfaceRefused(5, "no clear-text guard: CAP_NET_ADMIN is missing")
+    reason = "no clear-text guard: CAP_NET_ADMIN is missing"
+    refusal = InterfaceRefused(5, reason, exposed=True)
     assert world.calls == [("report", [refusal])]
 
 

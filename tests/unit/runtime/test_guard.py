@@ -18,7 +18,7 @@ from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm
 from tests.unit.runtime import xfrm_peer as peer
 from tests.unit.runtime.xfrm_peer import ScriptedXfrm
 
-T42 = Tunnel(input_key=42, output_key=42)
+T42 = Tunnel(input_key=42, output_key=42, ifindex=7)
 T43 = Tunnel(input_key=43, output_key=43)
 V4 = "src 0.0.0.0/0 dst 0.0.0.0/0 proto gre"
 REST = "action block priority 1000000"
@@ -32,10 +32,20 @@ def an_allowing(direction=Direction.OUT, key=42):
     return Policy(gre_selector(key, ipv6=False), direction, Action.ALLOW, 5)
 
 
+class Once(dict):
+    """Refusals, each of which is given once."""
+
+    def __getitem__(self, key):
+        return self.pop(key)
+
+
 class World:
     def __init__(self, settings):
         self.kernel = ScriptedXfrm()
         self.notices = []
+        self.refusals = []
+        self.deaf = False
+        self.news = None
         self.settings = settings
         self.guard = self.another()
 
@@ -43,12 +53,15 @@ class World:
         """The guard of a daemon that starts."""
         return Guard(
             self.notices.append,
+            lambda ifindex, reason: self.refusals.append((ifindex, reason)),
             open_requests=lambda: Xfrm(self.kernel),
             open_news=self._listen,
             settings=self.settings,
         )
 
     def _listen(self):
+        if self.deaf:
+            raise OSError(errno.EMFILE, "Too many open files")
         self.news = self.kernel.listen()
         return self.news
 
@@ -154,7 +167,7 @@ def test_a_kernel_without_xfrm(world):
     def absent():
         raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
-    guard = Guard(world.notices.append, open_requests=absent, open_news=absent)
+    guard = Guard(world.notices.append, lambda *_: None, open_requests=absent, open_news=absent)
     with pytest.raises(GuardError, match="the kernel has no xfrm_user"):
         guard.protect("gre1", T42)
 
@@ -312,9 +325,58 @@ async def test_a_guard_that_cannot_be_put_back_is_a_problem_until_it_is(world, m
         await world.until(lambda: world.guard.counters["audits"] > 3, "some tries")
         assert world.guard.problems == {"gre1": "no clear-text guard: CAP_NET_ADMIN is missing"}
         assert len(world.of(GuardFailed)) == 1
+        assert world.refusals == [(7, "no clear-text guard: CAP_NET_ADMIN is missing")]
         world.kernel.refuse.clear()
         await world.until(lambda: not world.guard.problems, "the end of the problem")
         assert world.kernel.texts() == pair(42)
+
+
+async def test_one_failure_to_put_it_back_is_forgiven(world, monkeypatch):
+    monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
+    world.guard.protect("gre1", T42)
+    async with world.running():
+        world.kernel.refuse[xfrm.XFRM_MSG_NEWPOLICY] = errno.ENOMEM
+        monkeypatch.setattr(world.kernel, "refuse", Once(world.kernel.refuse))
+        world.kernel.flush()
+        await world.until(lambda: world.kernel.texts() == pair(42), "the guard")
+    assert world.guard.counters["failures"]
+    assert world.refusals == []
+
+
+async def test_a_refused_tunnel_that_is_protected_anew_can_be_refused_again(world, monkeypatch):
+    monkeypatch.setattr(guard_module, "SETTINGS_S", 0.02)
+    setting = world.settings / "net/ipv4/conf/all/disable_policy"
+    world.guard.protect("gre1", T42)
+    async with world.running():
+        for count in (1, 2):
+            a_setting(world.settings, "net/ipv4/conf/all/disable_policy")
+            await world.until(lambda count=count: len(world.refusals) == count, "the refusal")
+            with pytest.raises(GuardError):
+                world.guard.protect("gre1", T42)
+            setting.write_text("0\n")
+            world.guard.protect("gre1", T42)
+
+
+async def test_without_news_of_the_kernel_it_compares_again_and_again(world, monkeypatch):
+    monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
+    world.deaf = True
+    world.guard.protect("gre1", T42)
+    async with world.running():
+        for _ in range(2):
+            world.kernel.table.clear()
+            await world.until(lambda: world.kernel.texts() == pair(42), "the guard")
+        assert [notice.interface for notice in world.of(GuardFailed)] == [""]
+        world.deaf = False
+        await world.until(lambda: world.news is not None, "the news")
+        world.kernel.flush()
+        await world.until(lambda: world.kernel.texts() == pair(42), "the guard")
+
+
+def test_a_place_that_is_taken_by_what_nobody_can_see_is_no_protection(world, monkeypatch):
+    world.guard.protect("gre1", T42)
+    monkeypatch.setattr(world.guard, "_standing", dict)
+    with pytest.raises(GuardError, match="says it has, and does not show"):
+        world.guard.protect("gre2", T42)
 
 
 # Settings that switch all policies off.
@@ -327,29 +389,35 @@ def a_setting(root: Path, name: str) -> None:
 
 
 def test_settings_that_skip_policies_keep_the_tunnel_closed(world):
-    a_setting(world.settings, "ipv4/conf/eth0.5/disable_xfrm")
+    a_setting(world.settings, "net/ipv4/conf/eth0.5/disable_xfrm")
     tunnel = Tunnel(input_key=42, output_key=42, underlay="eth0.5")
     with pytest.raises(GuardError) as caught:
         world.guard.protect("gre1", tunnel)
     assert str(caught.value) == (
-        "the kernel skips all IPsec policies; mend it: sysctl -w net.ipv4.conf.eth0/5.disable_xfrm=0"
+        "the kernel skips all IPsec policies; mend it: sysctl -w net/ipv4/conf/eth0.5/disable_xfrm=0"
     )
     world.guard.protect("gre2", T42)
 
 
 async def test_such_a_setting_made_later_is_a_problem(world, monkeypatch):
     monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
-    monkeypatch.setattr(guard_module, "AUDIT_S", 0.02)
+    monkeypatch.setattr(guard_module, "SETTINGS_S", 0.02)
     world.guard.protect("gre1", T42)
     async with world.running():
-        a_setting(world.settings, "ipv4/conf/all/disable_policy")
-        await world.until(lambda: world.guard.problems, "the problem")
-        (world.settings / "ipv4/conf/all/disable_policy").write_text("0\n")
+        a_setting(world.settings, "net/ipv4/conf/all/disable_policy")
+        await world.until(lambda: world.refusals, "the refusal")
+        assert world.refusals == [(7, world.guard.problems["gre1"])]
+        (world.settings / "net/ipv4/conf/all/disable_policy").write_text("0\n")
         await world.until(lambda: not world.guard.problems, "its end")
     assert len(world.of(GuardFailed)) == 1
 
 
 def test_each_family_has_its_settings(tmp_path):
-    a_setting(tmp_path, "ipv6/conf/all/disable_policy")
+    a_setting(tmp_path, "net/ipv6/conf/all/disable_policy")
     assert bypasses(T42, tmp_path) == []
-    assert bypasses(Tunnel(ipv6=True), tmp_path) == ["net.ipv6.conf.all.disable_policy"]
+    assert bypasses(Tunnel(ipv6=True), tmp_path) == ["net/ipv6/conf/all/disable_policy"]
+
+
+def test_lo_skips_policies_and_no_packet_leaves_by_it(tmp_path):
+    a_setting(tmp_path, "net/ipv4/conf/lo/disable_policy")
+    assert bypasses(Tunnel(underlay="lo"), tmp_path) == []

@@ -176,17 +176,49 @@ async def test_changes_of_one_moment_are_one_datagram_and_one_message_per_object
     )
 
 
-async def test_what_was_dropped_ahead_of_a_withdrawal_reaches_the_kernel(world, autojump_clock):
+async def test_nothing_of_ours_stays_after_a_withdrawal(world, autojump_clock):
+    theirs = parse_address("10.255.0.9")
+    elsewhere = host_prefix(theirs)
     await world.open()
     world.set()
     await world.kernel.settle(1)
+    tables = world.peer.tables
+    tables[neighbor.RTM_GETNEIGH] = [a_neighbor(), a_neighbor(theirs, protocol=4)]
+    tables[rtnl.RTM_GETROUTE] = [a_route(LAN, metric=77), a_route(elsewhere, ifindex=6)]
     world.changes()
-    world.kernel.drop_route(DropRoute(LAN, GRE))
-    world.kernel.drop_neighbor(DropNeighbor(GRE, PEER))
     world.kernel.close_interface(CloseInterface(GRE, withdrawn=True))
     await world.kernel.settle(1)
-    kinds = [kind for kind, _ in world.changes()]
-    assert sorted(kinds) == sorted([rtnl.RTM_DELROUTE, neighbor.RTM_DELNEIGH])
+    assert world.changes() == sorted(
+        [
+            (rtnl.RTM_DELROUTE, body(rtnl.drop_route(LAN, GRE, 77, OURS))),
+            (neighbor.RTM_DELNEIGH, body(neighbor.drop_neighbor(GRE, PEER))),
+        ]
+    )
+
+
+async def test_a_withdrawal_that_cannot_be_is_counted_and_holds_nothing_up(world, autojump_clock):
+    await world.open()
+    refusal = message(neighbor.RTM_GETNEIGH, 0, b"")
+    world.peer.scripts[neighbor.RTM_GETNEIGH] = lambda sequence: [
+        an_error(errno.ENOMEM, refusal, sequence)
+    ]
+    world.kernel.close_interface(CloseInterface(GRE, withdrawn=True))
+    await world.kernel.settle(1)
+    assert world.kernel.counters["clears_failed"] == 1
+    world.peer.scripts.clear()
+    await world.open()
+    world.set()
+    assert await world.kernel.settle(1)
+    assert world.changes() == [(neighbor.RTM_NEWNEIGH, a_neighbor())]
+
+
+async def test_what_was_opened_again_is_not_cleared(world, autojump_clock):
+    await world.open()
+    world.peer.tables[neighbor.RTM_GETNEIGH] = [a_neighbor()]
+    world.kernel.close_interface(CloseInterface(GRE, withdrawn=True))
+    await world.open()
+    await world.kernel.settle(1)
+    assert world.changes() == []
 
 
 async def test_a_closed_interface_is_forgotten_and_left_alone(world, autojump_clock):
