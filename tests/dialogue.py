@@ -284,6 +284,8 @@ class Dialogue:
         station = self.stations[name]
         if station.alive:
             self._carry_out(station, station.engine.handle(event, self.now))
+            for packet in station.engine.released():
+                self._carry_out(station, station.engine.handle(packet, self.now))
 
     # Data.
 

@@ -214,6 +214,8 @@ class World:
             if self.charons is not None:
                 self.charons.told(node, event)
             self._execute(node, node.engine.handle(event, self.now))
+            for packet in node.engine.released():
+                self._execute(node, node.engine.handle(packet, self.now))
 
     def _execute(self, node: Node, effects: list[Effect]) -> None:
         self.steps += 1

@@ -126,6 +126,13 @@ class Engine:
             self._dispatch(event, now)
         return effects
 
+    def released(self) -> list[PacketReceived]:
+        """The packets that waited for the event just handled; to be handled now, as if they came in only now.
+
+        They are given back so that whoever contains what a packet breaks can do so with these too.
+        """
+        return self._protection.released()
+
     def advance(self, now: float) -> list[Effect]:
         """Runs the timers that are due; early or twice is harmless."""
         effects: list[Effect] = []
@@ -187,8 +194,7 @@ class Engine:
                 if instance is None or instance.adopt(event, now) is None:
                     self._context.emit(DropNeighbor(event.ifindex, event.protocol))
             case SaInstalled():
-                for packet in self._protection.installed(event, now):
-                    self._packet_received(packet, now)
+                self._protection.installed(event, now)
             case SaGone():
                 self._protection.gone(event, now)
             case SaFailed():

@@ -22,7 +22,7 @@ Instances = Mapping[str, Mapping[Afi, Instance]]
 class Protection:
     """See the module."""
 
-    __slots__ = ("_associations", "_context", "_instances", "_interfaces")
+    __slots__ = ("_associations", "_context", "_instances", "_interfaces", "_released")
 
     def __init__(
         self,
@@ -35,15 +35,15 @@ class Protection:
         self._associations = associations
         self._interfaces = interfaces
         self._instances = instances
+        self._released: list[PacketReceived] = []
 
-    def installed(self, event: SaInstalled, now: float) -> list[PacketReceived]:
-        """Gives the packets that came ahead of this word, to be handled now."""
+    def installed(self, event: SaInstalled, now: float) -> None:
+        """Releases the packets that came ahead of this word."""
         association = event.association
         pair = association.local, association.remote
         before = {each.identity for each in self._associations.of(pair)}
         if not self._associations.add(association, now):
-            return []
-        packets: list[PacketReceived] = []
+            return
         for interface in self._protected(association.local):
             circuits = interface.circuits
             circuits.forgive(association.remote)
@@ -54,7 +54,13 @@ class Protection:
             if not circuits.is_settling(association.remote):
                 for instance in self._instances[interface.name].values():
                     instance.gate.came_up(association.remote, now)
-            packets += circuits.unpark(association.remote)
+            self._released += circuits.unpark(association.remote)
+
+    def released(self) -> list[PacketReceived]:
+        """Takes the packets that waited for nothing but `installed`."""
+        if not self._released:
+            return []
+        packets, self._released = self._released, []
         return packets
 
     def admit(self, interface: Interface, event: PacketReceived, now: float) -> bool:

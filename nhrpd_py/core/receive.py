@@ -78,7 +78,7 @@ class Receiver:
         station = instance.station
         source = event.nbma_source
         if message.type is PacketType.RESOLUTION_REQUEST:
-            objection = self._objection(station, message, source)
+            objection = self._objection(instance, message, source)
             if objection is not None:
                 self._refuse_claim(instance, message, source, objection, now)
                 return
@@ -111,12 +111,16 @@ class Receiver:
             case _:
                 self._reply_received(station, message, event, now)
 
-    def _objection(self, station: Station, message: Message, source: Address) -> str | None:
-        """Why a requester may not have the address that it asks from, where its own SA tells who it is."""
-        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
-        if record is not None and record.value:
-            return None  # the SA is that of an NHS, which has looked at it
-        return station.circuits.objection_to_address(source, message.source_protocol)
+    def _objection(self, instance: Instance, message: Message, source: Address) -> str | None:
+        """Why nobody may ask from this address through the sender's SA, be it the requester's or another's.
+
+        What an NHS of ours forwards it has looked at itself. A transit record alone makes nobody an NHS.
+        """
+        if instance.client.is_server(source):
+            record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
+            if record is not None and record.value:
+                return None
+        return instance.station.circuits.objection_to_address(source, message.source_protocol)
 
     def _refuse_claim(
         self, instance: Instance, message: Message, source: Address, objection: str, now: float

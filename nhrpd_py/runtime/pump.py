@@ -5,10 +5,11 @@ batch at one instant, and executes all effects before it waits again, so nobody 
 half-done turn.
 
 A packet that trips a bug must not take the network down: the traceback and the packet (hex) are
-logged, a few a minute, counted as `internal-error`, and the packet is forgotten. Timers that are
-due run before the batch and outside of that protection; a bug there, or on any other event, ends
-the daemon, which then starts anew from its state file and the kernel's tables. That beats running
-on with an engine that has lost its time.
+logged, a few a minute, counted as `internal-error`, and the packet is forgotten. Those that waited
+for an event are handled right after it, in the same way. Timers that are due run before the batch
+and outside of that protection; a bug there, or on any other event, ends the daemon, which then
+starts anew from its state file and the kernel's tables. That beats running on with an engine that
+has lost its time.
 
 Garbage: the engine's objects form no cycles, so reference counting frees them; the collector only
 costs pauses that grow with the number of spokes. `tame_garbage_collector` therefore freezes what
@@ -43,6 +44,7 @@ class Machine(Protocol):
     """What the pump needs of the engine."""
 
     def handle(self, event: Event, now: float) -> list[Effect]: ...
+    def released(self) -> Sequence[PacketReceived]: ...
     def advance(self, now: float) -> list[Effect]: ...
     def next_deadline(self) -> float | None: ...
 
@@ -101,16 +103,22 @@ class Pump:
             counters["wakeups"] += 1
         for event in events:
             if type(event) is PacketReceived or type(event) is TrafficSeen:
-                try:
-                    effects += engine.handle(event, now)
-                except Exception:  # noqa: BLE001 (one of the two places; see the module's docstring)
-                    self._contain(event, now)
+                effects += self._handle_packet(event, now)
             else:
                 effects += engine.handle(event, now)
+                for packet in engine.released():
+                    effects += self._handle_packet(packet, now)
         halted = self._execute(effects)
         if self._beat is not None:
             self._beat(now)
         return halted
+
+    def _handle_packet(self, event: PacketReceived | TrafficSeen, now: float) -> list[Effect]:
+        try:
+            return self._engine.handle(event, now)
+        except Exception:  # noqa: BLE001 (one of the two places; see the module's docstring)
+            self._contain(event, now)
+            return []
 
     def _contain(self, event: PacketReceived | TrafficSeen, now: float) -> None:
         self.counters["internal-error"] += 1

@@ -153,6 +153,8 @@ class Node:
         effects: list[Effect] = []
         for event in events:
             effects += self.engine.handle(event, now)
+            for packet in self.engine.released():
+                effects += self.engine.handle(packet, now)
         return effects
 
     def receive(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from nhrpd_py.core.config import Unlisted
 from nhrpd_py.core.effects import Effect, SendPacket
 from nhrpd_py.core.events import (
@@ -329,10 +331,14 @@ def test_registration_of_another_in_an_entry_is_refused() -> None:
     assert [each.code for each in reply.entries] == [0, 4]
 
 
-def test_resolution_in_the_name_of_another_is_refused() -> None:
+@pytest.mark.parametrize("passed", [(), (7,)])
+def test_resolution_in_the_name_of_another_is_refused(passed: tuple[int, ...]) -> None:
+    """Also where the record tells of an NHS on the way: anybody can write that."""
     hub = a_protected_hub(authorize=POLICY)
     hub.give(installed(3, local=1))
-    request = a_resolution_request(3, host(1), source_protocol=tunnel(4))
+    record = of_entries(ExtensionType.FORWARD_TRANSIT_NHS, [a_record(each) for each in passed])
+    extensions = (record, *std_extensions()[1:])
+    request = a_resolution_request(3, host(1), source_protocol=tunnel(4), extensions=extensions)
     effects = hub.receive(request, nbma(3), now=1.0)
     assert the(sent(effects)).entries[0].code == CieCode.ADMINISTRATIVELY_PROHIBITED
     assert the(of(effects, ClaimRefused)).protocol == tunnel(4)

@@ -19,6 +19,7 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.deadline: float | None = None
+        self.waiting: list[PacketReceived] = []
         self.seen: list[tuple[str, object, float]] = []
         self.on_advance: Callable[[float], list[Effect]] = lambda _now: []
         self.on_event: Callable[[Event], list[Effect]] = lambda event: (
@@ -28,6 +29,10 @@ class ScriptedEngine:
     def handle(self, event: Event, now: float) -> list[Effect]:
         self.seen.append(("handle", event, now))
         return self.on_event(event)
+
+    def released(self) -> list[PacketReceived]:
+        packets, self.waiting = self.waiting, []
+        return packets
 
     def advance(self, now: float) -> list[Effect]:
         self.seen.append(("advance", None, now))
@@ -124,6 +129,26 @@ async def test_a_bug_in_a_packet_is_logged_with_the_packet_and_costs_only_that_p
     assert [(line["event"], line["data"], line["ifindex"]) for line in lines] == [
         ("packet.failed", "cafe", 5)
     ]
+
+
+async def test_a_packet_that_an_event_released_may_trip_a_bug_too(autojump_clock) -> None:
+    pump, engine, inbox, recorder = a_pump()
+    good = PacketReceived(5, b"\xc0\0\x02\x01", b"\xfe")
+
+    def on_event(event: Event) -> list[Effect]:
+        if event is PACKET:
+            raise ZeroDivisionError
+        if event is good:
+            return [ResolveName("released")]
+        if isinstance(event, LinkGone):
+            engine.waiting = [PACKET, good]
+        return [Halt()] if isinstance(event, ShutdownRequested) else []
+
+    engine.on_event = on_event
+    inbox.offer([LinkGone(1), ShutdownRequested()])
+    await pump.run()
+    assert recorder.turns[-1] == [ResolveName("released"), Halt()]
+    assert pump.counters["internal-error"] == 1
 
 
 async def test_a_flood_of_packets_that_trip_a_bug_does_not_flood_the_log(autojump_clock) -> None:
