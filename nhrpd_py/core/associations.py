@@ -13,11 +13,13 @@ Pair = tuple[Address, Address]
 class Associations:
     """See the module."""
 
-    __slots__ = ("_pairs", "_since", "known")
+    __slots__ = ("_pairs", "_since", "known", "problem")
 
     def __init__(self) -> None:
         self.known = False
         """charon has told all there were at least once."""
+        self.problem: str | None = "waiting for charon"
+        """Why charon cannot be asked just now, for people."""
         self._pairs: dict[Pair, dict[int, Association]] = {}
         self._since: dict[Pair, float] = {}
 

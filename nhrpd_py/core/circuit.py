@@ -132,6 +132,12 @@ class Circuits:
         """Tells whether charon has not said yet what there is: it may be away since before we started."""
         return not self._associations.known
 
+    @property
+    def charon_problem(self) -> str | None:
+        """Why no new SA can be had here just now, for people."""
+        problem = self._associations.problem
+        return f"IPsec: {problem}" if problem and self.protected else None
+
     def associations(self, remote: Address) -> tuple[Association, ...]:
         """The SAs with a peer, the newest last."""
         return self._associations.of((self.local, remote))

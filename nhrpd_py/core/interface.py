@@ -78,7 +78,6 @@ class Interface:
         "config",
         "gre",
         "ifindex",
-        "ipsec_problem",
         "link_problem",
         "mtu",
         "nbma",
@@ -109,7 +108,6 @@ class Interface:
         self.link_problem: str | None = NO_SUCH_LINK
         """Why packets can neither come nor go."""
         self.nbma_problem: str | None = None
-        self.ipsec_problem: str | None = "IPsec: waiting for charon" if circuits.protected else None
 
     def configure(self, config: InterfaceConfig) -> None:
         """The file says something else of it now: everybody reads that here."""
@@ -142,7 +140,7 @@ class Interface:
         """What keeps the interface from working, for people."""
         if self.link_problem or self.nbma_problem:
             return self.link_problem or self.nbma_problem
-        return self.ipsec_problem if self.addresses else "the tunnel has no address"
+        return self.circuits.charon_problem if self.addresses else "the tunnel has no address"
 
     def follow(self, links: Links) -> None:
         """Takes over what the links say now."""

@@ -96,11 +96,12 @@ class Protection:
                 instance.gate.went_down(event.remote, reason, now)
 
     def failed(self, event: SaFailed, now: float) -> None:
-        if (event.local, event.remote) in self._associations:
-            return
+        """An attempt came to nothing, ours or the peer's; one beside an SA that is up is only told."""
+        is_up = (event.local, event.remote) in self._associations
         for interface in self._protected(event.local):
             name = interface.name
-            interface.circuits.failed(event.remote, event.reason)
+            if not is_up:
+                interface.circuits.failed(event.remote, event.reason)
             if self._context.reminders.allows((name, event.remote, event.reason), now):
                 self._context.emit(
                     AssociationFailed(
@@ -110,23 +111,22 @@ class Protection:
                         retry_in_s=event.retry_in_s,
                     )
                 )
-            for instance in self._instances[name].values():
-                instance.gate.failed(event.remote, event.reason, now)
+            if not is_up:
+                for instance in self._instances[name].values():
+                    instance.gate.failed(event.remote, event.reason, now)
 
     def ready(self, now: float) -> None:
         """charon has told all there is: what we took over without knowing is looked at."""
         first = not self._associations.known
         self._associations.known = True
-        for interface in self._protected():
-            interface.ipsec_problem = None
-            if first:
+        self._associations.problem = None
+        if first:
+            for interface in self._protected():
                 for instance in self._instances[interface.name].values():
                     instance.gate.review(now)
 
     def lost(self, reason: str) -> None:
-        for interface in self._interfaces.values():
-            if interface.circuits.protected:
-                interface.ipsec_problem = f"IPsec: {reason}"
+        self._associations.problem = reason
 
     def settled(self, interface: Interface, remote: Address, now: float) -> None:
         """A peer that began an SA can receive through it by now: data may go that way too."""

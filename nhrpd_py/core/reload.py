@@ -52,8 +52,6 @@ class Reload:
     def add(self, config: InterfaceConfig) -> None:
         """Makes an interface; it opens when its link is looked at."""
         interface = Interface(config, Circuits(self._context, config, self._associations))
-        if self._associations.known:
-            interface.ipsec_problem = None
         self._interfaces[config.name] = interface
         self._instances[config.name] = {
             afi: Instance(self._context, interface, afi, self._routing) for afi in Afi
@@ -92,9 +90,6 @@ class Reload:
         if interface.opened and (before.ipsec is None) != (config.ipsec is None):
             self._close(interface, interface.ifindex)  # opens again, with the guard or without
         interface.configure(config)
-        if before.ipsec is None or config.ipsec is None:
-            waits = config.ipsec is not None and not self._associations.known
-            interface.ipsec_problem = "IPsec: waiting for charon" if waits else None
         for instance in self._instances[name].values():
             instance.configure(before, now)
 

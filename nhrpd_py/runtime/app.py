@@ -53,6 +53,8 @@ HALT_DEADLINE_S = 10.0
 """How long engine and pump may take to get there."""
 SUMMARY_INTERVAL_S = 5.0
 STATUS_INTERVAL_S = 1.0
+CHARON_S = 3.0
+"""How long a reload waits for charon's SAs."""
 FIRST_LOOK_LIMIT_S = 5.0
 """How long the kernel's first dump may keep the pump busy before we call ourselves ready."""
 FULL_COLLECTION_INTERVAL_S = 3600.0
@@ -186,6 +188,9 @@ class App:
             self._supervisor.configure(config)
             await self._start_supervisor(nursery)
         protected = self._protected(config)
+        if protected:  # what the peers' certificates grant is known before it is asked for
+            with trio.move_on_after(CHARON_S):
+                await self._supervisor.heard()
         if protected and not self._guarded:
             await self._steer_guard(nursery, protected)
         await self._commands.configure(config)

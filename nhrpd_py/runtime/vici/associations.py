@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from nhrpd_py.core.address import Address, Prefix, format_address, parse_address
-from nhrpd_py.core.events import Association, Event, SaFailed, SaGone, SaInstalled
+from nhrpd_py.core.events import Association, Event, SaGone, SaInstalled
 from nhrpd_py.runtime.vici.connection import Section, number, sections, text
 
 LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
@@ -32,6 +32,8 @@ class Child:
     local: Address
     remote: Address
     identity: str
+    answered: bool
+    """The peer began it, or was the last to rekey its IKE_SA."""
     spi_in: str
     spi_out: str
     address_blocks: tuple[Prefix, ...] | None = None
@@ -51,6 +53,7 @@ class Child:
         )
 
 
+Objection: TypeAlias = Callable[[Child], str | None]
 Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
 """Address blocks of a peer, by its identity and what certificate the event had (or none)."""
 
@@ -58,8 +61,15 @@ Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
 class AssociationTable:
     """See the module. `names` are the children that count."""
 
-    def __init__(self, blocks: Blocks = lambda _identity, _certificate: None) -> None:
+    def __init__(
+        self,
+        blocks: Blocks = lambda _identity, _certificate: None,
+        objection: Objection = lambda _child: None,
+    ) -> None:
+        """`objection` tells why an SA may not be, whatever charon thinks of it."""
         self.names: Collection[str] = ()
+        self._objection = objection
+        self._refused: list[tuple[Child, str]] = []
         self._blocks = blocks
         self._children: dict[int, Child] = {}
         """By charon's uniqueid."""
@@ -161,8 +171,10 @@ class AssociationTable:
         if row is None:
             return
         if text(child.get("mode")).upper() not in TRANSPORT_MODES:
-            reason = f"the SA of {row.identity} {TUNNEL_MODE}"
-            yield SaFailed(local=row.local, remote=row.remote, reason=reason, retry_in_s=0.0)
+            self._refuse(row, f"the SA of {row.identity} {TUNNEL_MODE}")
+            return
+        if (objection := self._objection(row)) is not None:
+            self._refuse(row, objection)
             return
         known = self._children.get(row.unique_id)
         if known is not None and _same(known, row):
@@ -185,6 +197,25 @@ class AssociationTable:
         for each in [each for each in self._orphans.values() if each.pair == row.pair]:
             yield self._forget(each, "replaced after charon was restarted")
 
+    def _refuse(self, child: Child, reason: str) -> None:
+        self._refused.append((child, reason))
+        self.ending[child.ike_id] = reason
+
+    def refused(self) -> list[tuple[Child, str]]:
+        """Takes those that may not be, and why; their IKE_SAs are to be ended."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def review(self, pair: Pair) -> list[Event]:
+        """Looks at the SAs of a pair anew: there may be an objection by now."""
+        events: list[Event] = []
+        for child in self.children(pair):
+            objection = self._objection(child)
+            if objection is not None:
+                self._refuse(child, objection)
+                events += self._remove(child.unique_id, objection)
+        return events
+
     def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
         """The same SA, told again; its certificate may be known only now."""
         after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
@@ -204,6 +235,7 @@ class AssociationTable:
             local=parse_address(text(ike.get("local-host"))),
             remote=parse_address(text(ike.get("remote-host"))),
             identity=identity,
+            answered=text(ike.get("initiator")) != "yes",
             spi_in=text(child.get("spi-in")),
             spi_out=text(child.get("spi-out")),
             address_blocks=self._blocks(

@@ -1,9 +1,11 @@
 """The address blocks of peers' certificates: from a patched charon's events, else from `list-certs`.
 
 A stock charon keeps the certificates that peers sent, once their signature was verified, in a cache
-of 32, and lists them. Several may fit one identity (a renewed one and its predecessor, which may be
-revoked by now); which of them the peer used cannot be told, so that only what all of them grant
-counts.
+of 32, and lists them. When we start anew beside it, those of further peers cannot be had; their SAs
+are ended once, so that they authenticate again and show them.
+
+Several may fit one identity (a renewed one and its predecessor, which may be revoked by now); which
+of them the peer used cannot be told, so that only what all of them grant counts.
 """
 
 from collections import OrderedDict
@@ -11,9 +13,17 @@ from collections.abc import Iterable
 
 from nhrpd_py.core.address import Prefix
 from nhrpd_py.runtime.vici.addrblock import address_blocks
-from nhrpd_py.runtime.vici.connection import Commands, Section, ViciRefusedError, sections, text
+from nhrpd_py.runtime.vici.connection import (
+    Commands,
+    Section,
+    ViciRefusedError,
+    number,
+    sections,
+    text,
+)
 
-KNOWN_LIMIT = 4096
+KNOWN_LIMIT = 65536
+"""As many as there may be SAs."""
 
 Blocks = tuple[Prefix, ...] | None
 
@@ -26,6 +36,8 @@ class Certificates:
         """Somebody goes by certificates; else nothing is asked of charon."""
         self.available: bool | None = None
         """Whether charon lists certificates; None before it was asked."""
+        self._asked_again: set[str] = set()
+        """Identities without a certificate that had to authenticate again; it does not help all of them."""
         self._known: OrderedDict[str, Blocks] = OrderedDict()
 
     def blocks(self, identity: str, certificate: bytes) -> Blocks:
@@ -58,6 +70,20 @@ class Certificates:
             data = [octets for item in items if isinstance(octets := item.get("data"), bytes)]
             if data:
                 self._keep(identity, common([_read(octets) for octets in data]))
+
+    def lacking(self, ikes: Iterable[Section]) -> set[int]:
+        """The IKE_SAs, by number, that are to be ended, so that their peers show their certificates again."""
+        if not self.wanted or not self.available:
+            return set()
+        found = {
+            number(ike.get("uniqueid")): identity
+            for ike in ikes
+            if not ike.get("remote-cert-data")
+            and (identity := text(ike.get("remote-id"))) not in self._known
+            and identity not in self._asked_again
+        }
+        self._asked_again.update(found.values())
+        return set(found)
 
     def _keep(self, identity: str, blocks: Blocks) -> None:
         self._known[identity] = blocks

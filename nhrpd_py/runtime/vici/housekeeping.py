@@ -3,22 +3,19 @@
 Whoever runs `swanctl --load-all` takes all of them out, for they are in no file.
 """
 
-from collections.abc import Awaitable, Callable
-
 import trio
 
 from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.runtime.vici.associations import AssociationTable
 from nhrpd_py.runtime.vici.attempt import unload
 from nhrpd_py.runtime.vici.connection import Commands, Section, ViciRefusedError, text
-from nhrpd_py.runtime.vici.profile import PEERS, PREFIX, Profile, responder_connection
+from nhrpd_py.runtime.vici.profile import PEERS, PREFIX, responder_connection
+from nhrpd_py.runtime.vici.profiles import Profiles
 from nhrpd_py.runtime.vici.wish import Wishes
 
 ROUND_S = 5.0
 IDLE_S = 300.0
 """A peer's connection is left in charon for as long after nobody needs it."""
-
-Responders = Callable[[], Awaitable[list[tuple[Profile, str | None]]]]
 
 
 class Housekeeping:
@@ -33,18 +30,19 @@ class Housekeeping:
         self.problems: dict[str, str] = {}
         """Of connections that charon would not take, by name."""
 
-    async def run(self, responders: Responders) -> None:
+    async def run(self, profiles: Profiles) -> None:
         self._loaded.clear()
         while True:
             answer = await self._commands.request("get-conns")
             names = {text(each) for each in answer.get("conns", ())}
-            await self._answer_peers(names, await responders())
+            await self._answer_peers(names, profiles)
             await self._unload_idle(names)
             await trio.sleep(ROUND_S)
 
-    async def _answer_peers(
-        self, names: set[str], responders: list[tuple[Profile, str | None]]
-    ) -> None:
+    async def _answer_peers(self, names: set[str], profiles: Profiles) -> None:
+        responders = await profiles.usable()
+        # What answers for a profile stays while that cannot be read.
+        unread = profiles.names - {profile.name for profile, _ in responders}
         wanted = dict(
             each
             for profile, identity in responders
@@ -60,7 +58,7 @@ class Housekeeping:
                 self.problems[name] = f"charon refuses {name}: {error}"
             self._loaded[name] = message
         for name in names:
-            if name.startswith(PEERS) and name not in wanted:
+            if name.startswith(PEERS) and name not in wanted and name[len(PEERS) :] not in unread:
                 await self._unload(name)
 
     async def _unload(self, name: str) -> None:

@@ -34,6 +34,9 @@ ANY = "%any"
 PINNED = ("certs", "pubkeys")
 _ADDRESSES = re.compile(r"[0-9a-fA-F.:]+(/\d+|-[0-9a-fA-F.:]+)")
 """A subnet or range as identity, which many addresses match."""
+IDENTITY_TYPES = frozenset(("fqdn", "dns", "email", "rfc822", "userfqdn", "asn1dn", "ipv4", "ipv6"))
+RDN_NAMES = {"emailaddress": "e", "email": "e", "s": "st"}
+"""Other names of the parts of a distinguished name, as charon writes them."""
 GRE_SELECTORS = ("[gre", "[47")
 
 
@@ -236,6 +239,31 @@ def is_exact(identity: str) -> bool:
     if not identity or "*" in identity or identity.startswith((ANY, "^")):
         return False
     return not _ADDRESSES.fullmatch(identity)
+
+
+def same_identity(demanded: str, said: str) -> bool:
+    """Tells whether the identity that charon says a peer has is the exact one of a file.
+
+    A file may name its type (`fqdn:`, `@`), and write a distinguished name with other separators, in
+    another case, and with other names for its parts. charon has compared them properly where it was
+    told to; this is for a peer that began an SA by a connection which demands less.
+    """
+    return _canonical(demanded) == _canonical(said)
+
+
+def _canonical(identity: str) -> str:
+    kind, separator, rest = identity.partition(":")
+    if separator and kind.lower() in IDENTITY_TYPES:
+        identity = rest
+    identity = identity.strip().lower()
+    if "=" not in identity:
+        return identity.removeprefix("@")
+    parts = []
+    for part in re.split(r"[,/]", identity):
+        name, _, value = part.partition("=")
+        name = name.strip()
+        parts.append(f"{RDN_NAMES.get(name, name)}={value.strip()}")
+    return ",".join(part for part in parts if part != "=")
 
 
 def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:

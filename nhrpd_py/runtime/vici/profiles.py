@@ -21,6 +21,7 @@ class Profiles:
         self.on_mended: Callable[[str], None] = lambda _name: None
         """Is told of each profile that could not be used before."""
         self._unusable: set[str] = set()
+        self._exact: dict[str, str | None] = {}
 
     def _uses(self) -> Iterator[tuple[str, IpsecConfig]]:
         for each in self._config.interfaces.values():
@@ -34,6 +35,16 @@ class Profiles:
         """All that interfaces use."""
         return frozenset(name for name, _ in self._uses())
 
+    def server_identities(self, ipsec: IpsecConfig) -> frozenset[str]:
+        """The identities of which a server must have one; empty where it may be any, or the profile was never read."""
+        names = {ipsec.profile, ipsec.fallback_profile or ipsec.profile}
+        identities = {self._exact.get(name) for name in names}
+        return (
+            frozenset(each for each in identities if each)
+            if None not in identities
+            else frozenset()
+        )
+
     async def get(self, name: str) -> Profile:
         """Raises ProfileError."""
         own = self._config.profiles
@@ -45,6 +56,7 @@ class Profiles:
             self._unusable.add(name)
             raise
         self.problems[name] = profile.warnings
+        self._exact[name] = profile.exact_identity
         self.on_child(profile.child)
         if name in self._unusable:
             self._unusable.remove(name)

@@ -1,16 +1,15 @@
 """Keeps wanted SAs up with a stock charon, and tells the engine of all SAs there are.
 
 charon is only ever asked to begin (`initiate` with no timeout: one that waits keeps one of charon's
-few threads); what becomes of it is learnt from its events. At most eight attempts are under way, each
-has ten seconds, and whoever has waited longest is next.
+few threads); what becomes of it is learnt from its events. See `attempts` on who is tried when.
 
 When charon goes, its SAs may live on in the kernel. They stay the engine's until the kernel has them
-no more or a new charon has made new ones; see `associations` on orphans.
+no more or a new charon has made new ones; see `orphans`.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -20,7 +19,8 @@ from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.vici import attempt
-from nhrpd_py.runtime.vici.associations import AssociationTable, Child, Pair
+from nhrpd_py.runtime.vici.associations import AssociationTable, Child, Pair, children_of
+from nhrpd_py.runtime.vici.attempts import Attempts
 from nhrpd_py.runtime.vici.certificates import Certificates, peers_of
 from nhrpd_py.runtime.vici.connection import (
     Commands,
@@ -33,27 +33,20 @@ from nhrpd_py.runtime.vici.connection import (
 )
 from nhrpd_py.runtime.vici.housekeeping import Housekeeping
 from nhrpd_py.runtime.vici.log_tail import LogTail
+from nhrpd_py.runtime.vici.orphans import KernelPairs, Orphans
+from nhrpd_py.runtime.vici.profile import same_identity
 from nhrpd_py.runtime.vici.profiles import Profiles
 from nhrpd_py.runtime.vici.snapshot import SaRow, rows
 from nhrpd_py.runtime.vici.status import Status
 from nhrpd_py.runtime.vici.tap import SWANCTL, Templates
-from nhrpd_py.runtime.vici.wish import Wish, Wishes
+from nhrpd_py.runtime.vici.wish import Wishes
 
-IN_FLIGHT = 8
-"""A responder with more than 30 half-open IKE_SAs demands cookies, which costs seconds."""
 FIRST_CONNECT_S = 0.1
 LAST_CONNECT_S = 2.0
 FIRST_WORD_S = 3.0
 """How long the start of the daemon waits for charon's SAs."""
-FIRST_LOOK_S = 0.2
-"""After charon went: one that is stopped takes its SAs out of the kernel within milliseconds."""
-LOOK_S = 2.0
-ORPHAN_GRACE_S = 30.0
 EVENTS = ("child-updown", "child-rekey", "ike-updown", "ike-rekey", "ike-update")
 PATCHED = "child-state-installing"
-
-KernelPairs = Callable[[], Awaitable[set[Pair]]]
-"""The (source, destination) of all ESP states of the kernel."""
 
 
 class Supervisor:
@@ -69,12 +62,8 @@ class Supervisor:
         swanctl: str = SWANCTL,
     ) -> None:
         self._inbox = inbox
-        self._kernel_pairs = kernel_pairs
         self._swanctl = swanctl
         self._wishes = Wishes(rng or random.Random())
-        self._watches: dict[Pair, attempt.Watch] = {}
-        self._turn = trio.Lock()
-        self._wake = trio.Event()
         self._heard = trio.Event()
         """charon told its SAs, or that it is away."""
         self._nursery: trio.Nursery | None = None
@@ -83,62 +72,80 @@ class Supervisor:
         self._online_since: float | None = None
         self._loss = ""
         self._told_loss = False
-        self.counters = {"attempts": 0, "failures": 0, "connects": 0}
+        self._connects = 0
         self._certificates = Certificates()
-        self._table = AssociationTable(self._certificates.blocks)
+        self._table = AssociationTable(self._certificates.blocks, self._objection)
+        self._attempts = Attempts(self, self._wishes, self._table)
+        self._orphans = Orphans(
+            self._table, self._wishes, kernel_pairs, lambda: self._online_since, self._tell
+        )
         self._take(config)
 
     def _take(self, config: Config) -> None:
         self._config = config
         self.status = Status(config.vici.socket)
-        self._commands = Commands(config.vici.socket)
+        self.commands = Commands(config.vici.socket)
         run_directory = Path(config.daemon.control_socket).parent
-        self._profiles = Profiles(
+        self.profiles = Profiles(
             config, Templates(config.vici.swanctl_config, self._swanctl, directory=run_directory)
         )
-        self._profiles.on_child = self._heard_of
-        self._profiles.on_mended = self._mended
-        self.status.profiles = self._profiles.problems
-        self._log = LogTail(config.vici.socket)
+        self.profiles.on_child = self._heard_of
+        self.profiles.on_mended = self._mended
+        self.status.profiles = self.profiles.problems
+        self.log = LogTail(config.vici.socket)
         self._certificates.wanted = any(
             each.ipsec is not None and each.authorize.certificate
             for each in config.interfaces.values()
         )
         # What a child is called is only known once its profile was read: none is forgotten before.
-        self._table.names = frozenset(self._table.names) | self._profiles.names
-        self._house = Housekeeping(self._commands, self._wishes, self._table)
+        self._table.names = frozenset(self._table.names) | self.profiles.names
+        self._house = Housekeeping(self.commands, self._wishes, self._table)
 
     def configure(self, config: Config) -> None:
         """Takes a changed configuration; where it matters here, all SAs are listed anew."""
         if config == self._config:
             return
-        stale = self._commands
+        stale = self.commands
         self._take(config)
+        self._heard = trio.Event()
+        self._told_loss = False
         if self._nursery is not None:
             self._nursery.start_soon(stale.aclose)
-        self._restart()
+        self.restart()
 
     # Verbs.
 
     def want(self, effect: WantSa) -> None:
         """See `WantSa`."""
-        up = self._table.is_up((effect.local, effect.remote))
-        self._wishes.want(effect, trio.current_time(), up=up)
-        self._wake.set()
+        pair = effect.local, effect.remote
+        self._wishes.want(effect, trio.current_time(), up=self._table.is_up(pair))
+        if effect.server and self._nursery is not None:
+            self._nursery.start_soon(
+                self._review, pair
+            )  # one that somebody else began may be there
+        self._attempts.wake()
 
     def drop(self, effect: DropSa) -> None:
         """See `DropSa`. An attempt that is under way runs to its end."""
         self._wishes.drop((effect.interface, effect.profile, effect.local, effect.remote))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {**self._attempts.counters, "connects": self._connects}
+
+    @property
+    def patched(self) -> bool:
+        """Whether this charon takes hosts with `initiate`."""
+        return self.status.patched
 
     def end(self, effect: EndSa) -> None:
         """See `EndSa`."""
         if self._nursery is not None:
             self._nursery.start_soon(self._end, (effect.local, effect.remote))
 
-    @property
-    def certificates_available(self) -> bool | None:
-        """Whether address blocks of certificates can be had; None before charon was reached."""
-        return self._certificates.available
+    async def heard(self) -> None:
+        """Waits until charon has told its SAs under the present configuration, or is known to be away."""
+        await self._heard.wait()
 
     # Life with charon.
 
@@ -150,8 +157,8 @@ class Supervisor:
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._schedule)
-            nursery.start_soon(self._watch_orphans)
+            nursery.start_soon(self._attempts.run)
+            nursery.start_soon(self._orphans.run)
             nursery.start_soon(self._connect)
             with trio.move_on_after(FIRST_WORD_S):
                 await self._heard.wait()
@@ -162,17 +169,27 @@ class Supervisor:
         while True:
             if await self._one_session():
                 wait_s = FIRST_CONNECT_S
-            self._heard.set()
             if not self._again:
+                self._heard.set()
                 await trio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LAST_CONNECT_S)
             self._again = False
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         """Connects anew without any loss to tell of."""
         self._again = True
         if self._session_scope is not None:
             self._session_scope.cancel()
+
+    def broke(self, reason: str) -> None:
+        """charon does not answer: connects anew, and tells."""
+        self._loss = reason
+        if self._session_scope is not None:
+            self._session_scope.cancel()
+
+    async def report(self, events: Sequence[Event]) -> None:
+        """Brings events to the engine."""
+        await self._inbox.put(events)
 
     async def _one_session(self) -> bool:
         """One connection to charon to its end; tells whether it came to be ready."""
@@ -186,22 +203,21 @@ class Supervisor:
         self._online_since = None
         self.status.connected = False
         self._session_scope = None
-        for watch in list(self._watches.values()):
-            watch.lose()
+        self._attempts.lose()
         if self._again:
             return ready
         self.status.problem = self._loss
         self._table.orphan_all()
-        self._wake.set()
+        self._attempts.wake()
         if not self._told_loss:
             self._told_loss = True
-            await self._inbox.put([IpsecLost(self._loss)])
+            await self.report([IpsecLost(self._loss)])
         return ready
 
     async def _session(self) -> None:
         events = await Connection.open(self.status.socket)
         try:
-            self.counters["connects"] += 1
+            self._connects += 1
             status = self.status
             status.patched = await events.register(PATCHED)
             if status.patched:
@@ -210,10 +226,10 @@ class Supervisor:
             for name in EVENTS:
                 if not await events.register(name):
                     raise ViciLostError(f"charon knows no event {name}: too old")
-            status.version = text((await self._commands.request("version")).get("version"))
-            await self._profiles.usable()
+            status.version = text((await self.commands.request("version")).get("version"))
+            await self.profiles.usable()
             ikes = await self._list()
-            await self._certificates.learn(self._commands, ikes)
+            ikes = await self._learn(ikes)
             told = self._table.listed(ikes)
             self._online_since = trio.current_time()
             self._told_loss = False
@@ -225,34 +241,34 @@ class Supervisor:
                 elif not wish.trying:
                     # No back-off of earlier days: this charon may know better.
                     wish.up_at, wish.due = None, self._online_since
-            await self._inbox.put([IpsecReady(status.version, status.patched)])
+            await self.report([IpsecReady(status.version, status.patched)])
             self._heard.set()
-            self._wake.set()
+            self._attempts.wake()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._log.run)
-                nursery.start_soon(self._house.run, self._profiles.usable)
+                nursery.start_soon(self.log.run)
+                nursery.start_soon(self._house.run, self.profiles)
                 while True:
                     await self._happened(*await events.next_event())
         finally:
             await events.aclose()
             with trio.CancelScope(shield=True):
-                await self._commands.aclose()
+                await self.commands.aclose()
 
-    def _is_online(self) -> bool:
+    @property
+    def is_online(self) -> bool:
         """Whether charon can be asked, as far as is known."""
         scope = self._session_scope
         return self._online_since is not None and scope is not None and not scope.cancel_called
 
     async def _list(self) -> list[Section]:
         """All IKE_SAs; `noblock` would leave those out that charon is busy with just now."""
-        items = await self._commands.stream("list-sas", "list-sa")
+        items = await self.commands.stream("list-sas", "list-sa")
         return [ike for item in items for _, ike in sections(item)]
 
     async def _happened(self, event: str, message: Section) -> None:
-        for watch in list(self._watches.values()):
-            watch.happened(event, message)
+        self._attempts.happened(event, message)
         if event == "child-updown" and text(message.get("up")) == "yes":
-            await self._certificates.learn(self._commands, peers_of(message))
+            await self._certificates.learn(self.commands, peers_of(message))
         await self._tell(self._table.happened(event, message))
 
     async def _tell(self, told: Sequence[Event]) -> None:
@@ -264,111 +280,73 @@ class Supervisor:
                 case SaInstalled(association):
                     pair = association.local, association.remote
                     self._wishes.came_up(pair, now)
-                    if (watch := self._watches.get(pair)) is not None:
+                    if (watch := self._attempts.watch(pair)) is not None:
                         watch.came_up()
                 case SaGone(local, remote):
                     if not self._table.is_up((local, remote)):
                         self._wishes.went_down((local, remote), now)
-                case SaFailed():
-                    watch = self._watches.get((event.local, event.remote))
-                    if watch is not None:  # the attempt reports it, with its next time
-                        watch.fail(event.reason)
-                        continue
                 case _:
                     pass
             passed.append(event)
+        for child, reason in self._table.refused():
+            local, remote = child.pair
+            if self._nursery is not None:
+                self._nursery.start_soon(self._terminate, child.ike_id)
+            watch = None if child.answered else self._attempts.watch(child.pair)
+            if watch is not None:
+                watch.fail(reason)  # the attempt reports it, with its next time
+            else:
+                passed.append(SaFailed(local=local, remote=remote, reason=reason, retry_in_s=0.0))
         if passed:
-            await self._inbox.put(passed)
-            self._wake.set()
+            await self.report(passed)
+            self._attempts.wake()
+
+    def _objection(self, child: Child) -> str | None:
+        """Why an SA may not be that with a server: it was begun by somebody whom our profile would not have taken.
+
+        The connection that answers spokes takes whoever has a good certificate. charon has compared
+        the identity of those that we began.
+        """
+        if not child.answered:
+            return None
+        for wish in self._wishes.of_pair(child.pair):
+            if wish.effect.server:
+                demanded = self.profiles.server_identities(wish.effect.ipsec)
+                if demanded and not any(same_identity(each, child.identity) for each in demanded):
+                    return f"{child.identity} is not the server {', '.join(sorted(demanded))}"
+        return None
+
+    async def _review(self, pair: Pair) -> None:
+        await self._tell(self._table.review(pair))
+
+    async def _learn(self, ikes: list[Section]) -> list[Section]:
+        """Learns the peers' certificates, and ends those IKE_SAs where that cannot be; gives the others."""
+        await self._certificates.learn(self.commands, ikes)
+        lacking = self._certificates.lacking(
+            ike
+            for ike in ikes
+            if any(attempt.is_ours(child, self._table.names) for _, child in children_of(ike))
+        )
+        for ike_id in lacking:
+            await attempt.terminate(self.commands, str(ike_id))
+        return await self._list() if lacking else ikes
+
+    async def _terminate(self, ike_id: int) -> None:
+        with suppress(ViciError):
+            await attempt.terminate(self.commands, str(ike_id))
 
     def _heard_of(self, child: str) -> None:
         """A profile's child goes by another name than the profile."""
         if child not in self._table.names:
             self._table.names = frozenset(self._table.names) | {child}
             if self._online_since is not None:
-                self._restart()  # SAs of that child were not taken note of
+                self.restart()  # SAs of that child were not taken note of
 
     def _mended(self, profile: str) -> None:
         self._wishes.hurry(profile, trio.current_time())
-        self._wake.set()
+        self._attempts.wake()
 
-    # Attempts.
-
-    async def _schedule(self) -> None:
-        while True:
-            self._wake = trio.Event()
-            deadline = float("inf")
-            while self._is_online() and len(self._watches) < IN_FLIGHT:
-                now = trio.current_time()
-                wish, next_due = self._wishes.next_due(now)
-                if wish is None:
-                    deadline = next_due if next_due is not None else deadline
-                    break
-                wish.due = None
-                if self._table.is_up(wish.pair):
-                    self._wishes.came_up(wish.pair, now)
-                elif wish.pair in self._watches:
-                    wish.due = now + 1.0  # another profile's attempt with the same peer
-                elif self._nursery is not None:
-                    wish.trying = True
-                    watch = self._watches[wish.pair] = attempt.Watch(wish.pair)
-                    self._nursery.start_soon(self._try, wish, watch)
-            with trio.move_on_at(deadline):
-                await self._wake.wait()
-
-    async def _try(self, wish: Wish, watch: attempt.Watch) -> None:
-        wish.attempts += 1
-        self.counters["attempts"] += 1
-        try:
-            reason = await self._attempt(wish, watch)
-        finally:
-            del self._watches[wish.pair]
-            wish.trying = False
-            self._wake.set()
-        now = trio.current_time()
-        if self._table.is_up(wish.pair):
-            self._wishes.came_up(wish.pair, now)
-            return
-        if reason is None or self._online_since is None:
-            wish.due = now  # nothing can be said of the peer
-            return
-        self.counters["failures"] += 1
-        retry_s = self._wishes.failed(wish, reason, now)
-        if wish not in self._wishes.of_pair(wish.pair):
-            return  # nobody wants it any more
-        local, remote = wish.pair
-        await self._inbox.put(
-            [SaFailed(local=local, remote=remote, reason=reason, retry_in_s=retry_s)]
-        )
-
-    async def _attempt(self, wish: Wish, watch: attempt.Watch) -> str | None:
-        """Returns why there is no SA, or None."""
-        remote = wish.effect.remote
-        try:
-            profile = await self._profiles.get(wish.profile)
-            async with self._log.following(remote):
-                await attempt.initiate(
-                    self._commands, self._turn, wish, profile, patched=self.status.patched
-                )
-                in_time = await attempt.wait_for(watch)
-                if watch.up or watch.lost:
-                    return None
-                await trio.sleep(attempt.LATE_WORDS_S)
-                said = self._log.failures.reason(remote)
-            alive = await attempt.clean_up(self._commands, wish.pair, self._table.names)
-        except ViciLostError as error:
-            if self._session_scope is not None and self._is_online():
-                self._loss = str(error)  # it does not answer; connect anew
-                self._session_scope.cancel()
-            return None  # nothing was learnt of the peer
-        except ViciError as error:
-            return str(error)
-        if alive and not self._table.is_up(wish.pair):
-            self._restart()  # an event must have been lost
-            return None
-        if said is None and in_time:
-            return watch.failure
-        return said or f"no SA within {attempt.DEADLINE_S:g} s"
+    # Ends.
 
     async def _end(self, pair: Pair) -> None:
         children = self._table.children(pair)
@@ -376,42 +354,13 @@ class Supervisor:
         try:
             for ike_id in {each.ike_id for each in children}:
                 self._table.ending[ike_id] = reason
-                await attempt.terminate(self._commands, str(ike_id))
+                await attempt.terminate(self.commands, str(ike_id))
             ids = {each.unique_id for each in children}
             if ids and self._online_since is not None:
                 await self._tell(self._table.missing(await self._list(), ids))
         except ViciError:
             pass  # the session ends, and what is gone is told then
         await self._tell(self._table.bury(lambda each: reason if each.pair == pair else None))
-
-    # Without charon.
-
-    async def _watch_orphans(self) -> None:
-        while True:
-            wait_s = FIRST_LOOK_S if self._online_since is None else LOOK_S
-            await trio.sleep(wait_s)
-            if self._table.orphans():
-                kernel = await self._kernel()
-                await self._tell(self._table.bury(partial(self._dead, kernel)))
-
-    async def _kernel(self) -> set[Pair] | None:
-        if self._kernel_pairs is None:
-            return None
-        try:
-            return await self._kernel_pairs()
-        except (OSError, ValueError):
-            return None
-
-    def _dead(self, kernel: set[Pair] | None, orphan: Child) -> str | None:
-        if kernel is not None and orphan.pair not in kernel:
-            return "the kernel has it no more"
-        online = self._online_since
-        if online is None or trio.current_time() - online < ORPHAN_GRACE_S:
-            return None
-        wished = self._wishes.of_pair(orphan.pair)
-        if not wished or self._table.is_up(orphan.pair) or any(each.failures for each in wished):
-            return "charon was restarted and has it no more"
-        return None
 
     # Views.
 
@@ -420,7 +369,7 @@ class Supervisor:
         ikes: list[tuple[str, Section]] = []
         if self._online_since is not None:
             try:
-                items = await self._commands.stream("list-sas", "list-sa", {"noblock": "yes"})
+                items = await self.commands.stream("list-sas", "list-sa", {"noblock": "yes"})
                 ikes = [each for item in items for each in sections(item)]
             except ViciError:
                 ikes = []

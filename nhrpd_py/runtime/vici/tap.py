@@ -29,6 +29,7 @@ DIRECTORY_LIMIT = 80
 """Octets; the path of a Unix socket has 107."""
 SWANCTL = "swanctl"
 DEADLINE_S = 10.0
+ACCEPT_PAUSE_S = 0.1
 OUTPUT_LIMIT = 16384
 CONNECTION_LIMIT = 4096
 REREAD_S = 2.0
@@ -93,9 +94,10 @@ async def _run(config: str, swanctl: str, path: str, responder: "_Responder") ->
                 nursery.cancel_scope.cancel()
     finally:
         await _end(process)
-    if status is None:
-        return Template(problem=f"{swanctl} did not end within {DEADLINE_S:g} s")
     problem = responder.problem
+    if status is None:
+        problem = problem or f"{swanctl} did not end within {DEADLINE_S:g} s"
+        return Template(problem=problem)
     complaints = complaints_in(output.decode(errors="replace"))
     if complaints:
         problem = f"{config}: {'; '.join(complaints)[:1000]}"
@@ -137,7 +139,15 @@ class _Responder:
 
     async def run(self) -> None:
         while True:
-            frames = Frames(await self._listener.accept())
+            try:
+                frames = Frames(await self._listener.accept())
+            except (
+                OSError
+            ) as error:  # no descriptors left, no memory: swanctl waits, as long as it may
+                self.problem = f"swanctl cannot be heard: {error.strerror or error}"
+                await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self.problem = None
             try:
                 await self._serve(frames)
             except ViciLostError:

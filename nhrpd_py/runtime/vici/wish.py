@@ -54,7 +54,6 @@ class Wishes:
 
     rng: random.Random
     _wishes: dict[Key, Wish] = field(default_factory=dict)
-    refused: int = 0
 
     def __iter__(self) -> Iterator[Wish]:
         return iter(list(self._wishes.values()))
@@ -72,8 +71,7 @@ class Wishes:
         due = None if up else now + max(0.0, effect.delay_s)
         if wish is None:
             if len(self._wishes) >= WISH_LIMIT:
-                self.refused += 1
-                return
+                return  # the engine's own tables are smaller
             self._wishes[key] = Wish(effect, due, up_at=now if up else None)
             return
         wish.effect = effect
@@ -125,8 +123,7 @@ class Wishes:
                 wish.failures += 1
                 wait_s = self._wait_s(wish.failures - 1)
             wish.up_at = None
-            if not wish.trying:
-                wish.due = now + wait_s
+            wish.due = now + wait_s
 
     def failed(self, wish: Wish, reason: str, now: float) -> float:
         """Returns the seconds until the next attempt."""

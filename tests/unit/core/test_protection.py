@@ -150,9 +150,12 @@ def test_failures_are_told_once_a_minute() -> None:
     assert len(of(spoke.give(failed(1), now=62.0), AssociationFailed)) == 1
 
 
-def test_a_failure_next_to_an_sa_that_is_up_is_nothing() -> None:
+def test_a_failure_next_to_an_sa_that_is_up_is_told_and_changes_nothing() -> None:
+    """Somebody else may have begun it from there."""
     spoke = a_protected_spoke()
-    assert spoke.give(failed(1), now=1.0) == []
+    effects = spoke.give(failed(1, reason="spoke9 is not the server hub1"), now=1.0)
+    assert [type(each) for each in effects] == [AssociationFailed]
+    assert spoke.table(View.PEERS, "ipsec", "last_error") == [("up", None)]
 
 
 def test_a_server_that_is_not_ours_is_shown_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     WantSa,
 )
-from nhrpd_py.core.events import ConfigChanged
+from nhrpd_py.core.events import ConfigChanged, IpsecLost
 from nhrpd_py.core.notices import ClaimRefused, NhsDown, ShortcutRemoved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
@@ -203,6 +203,16 @@ def test_protection_that_is_switched_on_or_off_opens_the_interface_anew() -> Non
     assert the(of(effects, OpenInterface)).guard is None
     assert the(of(effects, DropSa)).remote == HUB_NBMA
     assert kinds(effects) == [(HUB_NBMA, PacketType.REGISTRATION_REQUEST)]
+
+
+def test_protection_that_is_switched_on_while_charon_is_away_says_so() -> None:
+    protected = an_interface(shortcut=True, nhs=(an_nhs(),), ipsec=IPSEC)
+    spoke = a_spoke()
+    spoke.give(READY, IpsecLost("nobody listens"))
+    reload(spoke, protected)
+    assert spoke.table(View.INTERFACES, "problem") == [("IPsec: nobody listens",)]
+    spoke.give(READY, now=11.0)
+    assert spoke.table(View.INTERFACES, "problem") == [(None,)]
 
 
 def test_who_may_no_longer_claim_is_dropped_at_once() -> None:

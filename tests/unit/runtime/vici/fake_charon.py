@@ -32,7 +32,7 @@ class FakeCharon:
         self.conns: dict[str, Any] = {}
         self.ikes: dict[int, tuple[str, dict[str, Any]]] = {}
         self.behaviour: dict[str, str] = {}
-        """By peer: up (unless said otherwise), dead, refuse, childless, tunnel."""
+        """By peer: up (unless said otherwise), dead, refuse, childless, tunnel, flap."""
         self.certificates: list[bytes] = []
         self.next_id = 1
         self.in_flight = 0
@@ -187,14 +187,16 @@ class FakeCharon:
             mode = "TUNNEL" if behaviour == "tunnel" else "TRANSPORT"
             ike["child-sas"] = self.child(mode)
             await self.emit("child-updown", {"up": "yes", conn: ike})
+            if behaviour == "flap":
+                await self.lose(ike_id)
         finally:
             self.in_flight -= 1
 
-    async def incoming(self, remote: str, identity: str = "") -> int:
+    async def incoming(self, remote: str, identity: str = "", mode: str = "TRANSPORT") -> int:
         """A peer brings an SA up; returns the IKE_SA's number."""
         ike_id = self._number()
         ike = self.ike(ike_id, remote, "ESTABLISHED", identity=identity)
-        ike["child-sas"] = self.child("TRANSPORT")
+        ike["child-sas"] = self.child(mode)
         self.ikes[ike_id] = "dmvpn", ike
         await self.emit("ike-updown", {"up": "yes", "dmvpn": ike})
         await self.emit("child-updown", {"up": "yes", "dmvpn": ike})

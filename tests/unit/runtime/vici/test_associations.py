@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
-from nhrpd_py.core.events import SaFailed, SaGone, SaInstalled
+from nhrpd_py.core.events import SaGone, SaInstalled
 from nhrpd_py.runtime.vici.associations import AssociationTable
 
 HERE, THERE = parse_address("192.0.2.1"), parse_address("192.0.2.2")
@@ -69,10 +69,12 @@ def test_what_is_not_ours_or_not_installed_does_not_count() -> None:
 
 def test_tunnel_mode_is_never_up() -> None:
     it = table()
-    (event,) = it.happened("child-updown", up(x=ike(1, child(5, mode="TUNNEL"))))
-    assert isinstance(event, SaFailed)
-    assert "tunnel mode" in event.reason
+    assert it.happened("child-updown", up(x=ike(1, child(5, mode="TUNNEL")))) == []
+    ((refused, reason),) = it.refused()
+    assert (refused.ike_id, refused.pair) == (1, (HERE, THERE))
+    assert "tunnel mode" in reason
     assert not it.is_up((HERE, THERE))
+    assert it.refused() == []
 
 
 def test_a_rekeyed_child_has_its_successor_first() -> None:

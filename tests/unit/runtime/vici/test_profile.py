@@ -14,6 +14,7 @@ from nhrpd_py.runtime.vici.profile import (
     is_exact,
     peer_connection,
     responder_connection,
+    same_identity,
 )
 from nhrpd_py.runtime.vici.tap import Template
 
@@ -185,3 +186,26 @@ def test_a_profile_of_our_own_file(tmp_path: Path) -> None:
     own["dmvpn"]["local"] = {"id": ("a", "b")}
     with pytest.raises(ProfileError, match="takes one value"):
         find_profile("dmvpn", Template(), config, own)
+
+
+@pytest.mark.parametrize(
+    ("demanded", "said", "same"),
+    [
+        ("hub1.vpn.example", "hub1.vpn.example", True),
+        ("Hub1.VPN.example", "hub1.vpn.example", True),
+        ("@hub1.vpn.example", "hub1.vpn.example", True),
+        ("fqdn:hub1.vpn.example", "hub1.vpn.example", True),
+        ("C=CH, O=strongSwan, CN=hub1", "C=CH, O=strongSwan, CN=hub1", True),
+        ("/C=CH/ST=ZH/O=strongSwan/CN=hub1", "C=CH, ST=ZH, O=strongSwan, CN=hub1", True),
+        ("c=CH,O=strongSwan,emailAddress=a@b.example", "C=CH, O=strongSwan, E=a@b.example", True),
+        ("2001:db8::1", "2001:db8::1", True),
+        ("hub1.vpn.example", "hub2.vpn.example", False),
+        ("hub1.vpn.example", "spoke9.vpn.example", False),
+        ("C=CH, O=strongSwan, CN=hub1", "C=CH, O=strongSwan, CN=hub1, CN=spoke9", False),
+        ("C=CH, O=strongSwan, CN=hub1", "hub1", False),
+    ],
+)
+def test_the_identity_of_a_server_in_the_ways_it_may_be_written(
+    demanded: str, said: str, same: bool
+) -> None:
+    assert same_identity(demanded, said) is same

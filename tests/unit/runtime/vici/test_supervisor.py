@@ -5,14 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.core.config import AuthorizeConfig, Config, InterfaceConfig, IpsecConfig, ViciConfig
+from nhrpd_py.core.config import (
+    AuthorizeConfig,
+    Config,
+    InterfaceConfig,
+    IpsecConfig,
+    NflogConfig,
+    ViciConfig,
+)
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
@@ -57,7 +66,11 @@ class Bench:
         )
         self.supervisor = Supervisor(self.inbox, config, self.kernel_pairs, rng=random.Random(1))
         self.connections: dict[str, Any] = {"dmvpn": PROFILE}
-        self.supervisor._profiles._templates.get = self.template  # type: ignore[method-assign]
+        self.supervisor.profiles._templates.get = self.template  # type: ignore[method-assign]
+
+    def configure(self, **changes: Any) -> None:
+        self.supervisor.configure(replace(self.supervisor._config, **changes))
+        self.supervisor.profiles._templates.get = self.template  # type: ignore[method-assign]
 
     async def template(self) -> Template:
         return Template(self.connections)
@@ -482,6 +495,114 @@ async def test_the_socket_is_named_with_what_mends_it(autojump_clock, tmp_path: 
         assert len(it.of(IpsecLost)) == 1
 
 
+HUB = {**PROFILE, "remote": {"auth": b"psk", "id": b"hub1.vpn.example"}}
+
+
+async def test_whoever_has_the_servers_address_is_not_yet_the_server(
+    autojump_clock, tmp_path: Path
+) -> None:
+    """A peer that begins an SA comes in by the connection for spokes, which takes any good certificate."""
+    async with bench(tmp_path) as it:
+        it.connections["dmvpn"] = HUB
+        charon = await it.charon()
+        charon.behaviour[PEER] = "dead"
+        it.want()
+        await it.until(lambda: charon.asked("initiate"))
+        thief = await charon.incoming(PEER, "spoke9.vpn.example")
+        failed = (await it.until(lambda: it.of(SaFailed)))[0]
+        assert failed.reason == "spoke9.vpn.example is not the server hub1.vpn.example"
+        await it.until(lambda: thief not in charon.ikes)
+        assert not it.of(SaInstalled)
+        await charon.incoming(PEER, "HUB1.vpn.example")
+        await it.until(lambda: it.of(SaInstalled))
+        await charon.incoming("192.0.2.77", "spoke9.vpn.example")
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+
+
+async def test_nor_if_it_was_there_before_we_wanted_the_server(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        it.connections["dmvpn"] = HUB
+        charon = await it.charon()
+        await it.until(lambda: it.of(IpsecReady))
+        thief = await charon.incoming(PEER, "spoke9.vpn.example")
+        await it.until(lambda: it.of(SaInstalled))
+        charon.behaviour[PEER] = "dead"
+        it.want()
+        await it.until(lambda: it.of(SaGone))
+        assert it.of(SaGone)[0].reason == "spoke9.vpn.example is not the server hub1.vpn.example"
+        await it.until(lambda: thief not in charon.ikes)
+        del charon.behaviour[PEER]
+        await it.until(lambda: len(it.of(SaInstalled)) == 2, 60)
+
+
+async def test_a_server_may_be_whom_charon_compared_itself(autojump_clock, tmp_path: Path) -> None:
+    """The fake's peers are never called hub1: what we began is charon's to judge."""
+    async with bench(tmp_path) as it:
+        it.connections["dmvpn"] = HUB
+        await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        await trio.sleep(30)
+        assert not it.of(SaGone)
+
+
+async def test_a_tunnel_that_a_peer_begins_is_ended(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await it.until(lambda: it.of(IpsecReady))
+        ike_id = await charon.incoming(PEER, mode="TUNNEL")
+        failed = (await it.until(lambda: it.of(SaFailed)))[0]
+        assert "is in tunnel mode" in failed.reason
+        await it.until(lambda: ike_id not in charon.ikes)
+        assert not it.of(SaInstalled)
+
+
+async def test_an_sa_that_comes_and_goes_is_tried_less_and_less(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = "flap"
+        it.want()
+        await trio.sleep(60)
+        assert 4 <= len(charon.asked("initiate")) <= 9
+        assert len(it.of(SaGone)) == len(it.of(SaInstalled)) == len(charon.asked("initiate"))
+        del charon.behaviour[PEER]
+        await it.until(lambda: len(it.of(SaInstalled)) > len(it.of(SaGone)), 90)
+
+
+@pytest.mark.parametrize("broken", [{}, {"office": PROFILE}])
+async def test_the_answer_to_peers_stays_while_the_file_is_broken(
+    autojump_clock, tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    async with bench(tmp_path) as it:
+        it.connections["dmvpn"] = HUB
+        charon = await it.charon()
+        await it.until(lambda: "nhrp-peers-dmvpn" in charon.conns)
+        it.connections = broken
+        it.configure(nflog=NflogConfig(redirect_group=9))
+        await it.until(lambda: len(it.of(IpsecReady)) == 2)
+        await trio.sleep(20)
+        assert "nhrp-peers-dmvpn" in charon.conns
+        it.connections = {"dmvpn": PROFILE}  # takes any peer itself
+        await it.until(lambda: "nhrp-peers-dmvpn" not in charon.conns)
+
+
+async def test_a_reload_while_charon_is_away_tells_why_again(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        await it.until(lambda: it.of(IpsecLost))
+        vici = ViciConfig(socket=str(tmp_path / "other.vici"))
+        it.configure(vici=vici)
+        with trio.fail_after(5):
+            await it.supervisor.heard()
+        await it.until(lambda: len(it.of(IpsecLost)) == 2)
+        assert "other.vici" in it.of(IpsecLost)[1].reason
+
+
 async def test_the_answer_to_peers_is_loaded_again_when_swanctl_took_it(
     autojump_clock, tmp_path: Path
 ) -> None:
@@ -524,9 +645,52 @@ async def test_a_stock_charon_lists_the_certificates_that_peers_sent(
         assert blocks == (prefix("10.1.0.0/16"), prefix("10.2.0.0/16")) or blocks == (
             prefix("10.1.0.0/15"),
         )
-        assert it.supervisor.certificates_available
         # a predecessor of it may be the one that the next peer shows
         charon.certificates.append(certificate(tmp_path, "10.1.7.0/24"))
         await charon.incoming("192.0.2.3", f"{PEER}.vpn.example")
         await it.until(lambda: len(it.of(SaInstalled)) == 2)
         assert it.of(SaInstalled)[1].association.address_blocks == (prefix("10.1.7.0/24"),)
+
+
+@needs_pki
+async def test_certificates_are_known_before_a_reload_goes_on(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.certificates = [certificate(tmp_path, "10.1.0.0/16")]
+        await it.until(lambda: it.of(IpsecReady))
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        assert it.of(SaInstalled)[0].association.address_blocks is None
+        interface = replace(
+            it.supervisor._config.interfaces["gre1"], authorize=AuthorizeConfig(certificate=True)
+        )
+        it.configure(interfaces={"gre1": interface})
+        with trio.fail_after(5):
+            await it.supervisor.heard()
+        await trio.testing.wait_all_tasks_blocked()
+        assert it.of(SaInstalled)[1].association.address_blocks == (prefix("10.1.0.0/16"),)
+        assert not it.of(SaGone)
+
+
+async def test_who_showed_a_certificate_that_charon_forgot_shows_it_again_once(
+    autojump_clock, tmp_path: Path
+) -> None:
+    """charon keeps 32: those of further peers cannot be had when we start anew beside it."""
+    async with bench(tmp_path, by_certificate=True) as it:
+        charon = FakeCharon(it.path)
+        ike_id = charon.next_id
+        charon.ikes[ike_id] = (
+            "dmvpn",
+            charon.ike(ike_id, PEER, "ESTABLISHED") | {"child-sas": charon.child("TRANSPORT")},
+        )
+        await it.nursery.start(charon.serve)
+        await it.until(lambda: it.of(IpsecReady))
+        assert not charon.ikes
+        assert not it.of(SaInstalled)
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.supervisor.restart()
+        await it.until(lambda: len(it.of(IpsecReady)) == 2)
+        assert len(charon.ikes) == 1

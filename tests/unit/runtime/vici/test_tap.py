@@ -1,5 +1,6 @@
 """The template as the real swanctl reads it, and swanctls that misbehave."""
 
+import errno
 import gc
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from nhrpd_py.runtime.vici import tap
 from nhrpd_py.runtime.vici.tap import Templates, read_template
 
 pytestmark = pytest.mark.skipif(shutil.which("swanctl") is None, reason="no swanctl here")
@@ -151,3 +153,24 @@ async def test_a_read_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> No
         with trio.move_on_after(milliseconds / 1000):
             await read_template(str(config))
         gc.collect()  # what was not closed complains now
+
+
+async def test_descriptors_that_run_out_cost_nothing_but_time(tmp_path: Path, monkeypatch) -> None:
+    config = tmp_path / "swanctl.conf"
+    config.write_text(CONNECTION)
+    accept = trio.SocketListener.accept
+    failures = [OSError(errno.EMFILE, "Too many open files")] * 2
+
+    async def unwilling(listener):
+        if failures:
+            raise failures.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", unwilling)
+    template = await read_template(str(config))
+    assert template.problem is None
+    assert set(template.connections) == {"base", "dmvpn"}
+    monkeypatch.setattr(tap, "DEADLINE_S", 0.5)
+    failures += [OSError(errno.EMFILE, "Too many open files")] * 100
+    template = await read_template(str(config))
+    assert template.problem == "swanctl cannot be heard: Too many open files"
