@@ -62,10 +62,15 @@ async def test_rekeying_never_leaves_the_pair_without_an_sa(pair: list[ClassicNo
     async with driving(spoke) as driver:
         driver.want(hub.nbma)
         await driver.until(lambda: driver.of(SaInstalled))
-        ike = spoke.charon.ike_sas()[0]
-        await trio.to_thread.run_sync(
-            lambda: spoke.charon.request("rekey", {"ike-id": ike["uniqueid"]})
-        )
+        first = spoke.charon.ike_sas()[0]["uniqueid"]
+        await trio.to_thread.run_sync(lambda: spoke.charon.request("rekey", {"ike-id": first}))
+
+        def moved() -> bool:
+            """The child belongs to the new IKE_SA, as charon answers only of it then."""
+            ikes = spoke.charon.ike_sas()
+            return [bool(each["child-sas"]) for each in ikes if each["uniqueid"] != first] == [True]
+
+        await driver.until(moved)
         await trio.to_thread.run_sync(lambda: spoke.charon.request("rekey", {"child": "dmvpn"}))
         await driver.until(lambda: driver.of(SaGone))
         kinds = [type(each).__name__ for each in driver.told if not isinstance(each, IpsecReady)]
