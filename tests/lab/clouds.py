@@ -18,10 +18,13 @@ HOLDING_TIME_S = 60
 
 @contextlib.contextmanager
 def cloud(
-    *options: dict[str, Any], start: bool = True, **common: Any
+    *options: dict[str, Any], start: bool = True, static: bool = False, **common: Any
 ) -> Iterator[tuple[Lab, list[ClassicNode]]]:
-    """Hub 1 and spokes 2, 3…, one a dictionary, each with its options and those that are common."""
-    with Lab(private_run=True, static=False) as lab:
+    """Hub 1 and spokes 2, 3…, one a dictionary, each with its options and those that are common.
+
+    `static` routes between the sites are for clouds without BGP.
+    """
+    with Lab(private_run=True, static=static) as lab:
         nodes = [
             lab.add(
                 ClassicNode(
@@ -71,6 +74,11 @@ def leads_to_hub(spoke: ClassicNode, other: ClassicNode, hub: ClassicNode) -> bo
 def server_state(spoke: ClassicNode) -> object:
     servers = spoke.ctl("show", "nhs")
     return servers[0]["state"] if servers else None
+
+
+def says(node: ClassicNode, words: str) -> bool:
+    """Tells whether a node's daemon has logged this."""
+    return words in node.log_path.read_text(errors="replace")
 
 
 def peer(node: ClassicNode, other: ClassicNode) -> dict[str, object] | None:

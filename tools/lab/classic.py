@@ -26,6 +26,8 @@ class ClassicNode(NhrpdNode):
     ipsec: Ipsec | None = field(default_factory=Ipsec)
     """None: GRE in clear, no charon."""
     bgp: bool = True
+    ipsec_settings: str = ""
+    """Lines for `[interface.gre1.ipsec]`."""
     charon: Charon = field(init=False)
     routing: Routing = field(init=False)
     _built: bool = False
@@ -40,8 +42,10 @@ class ClassicNode(NhrpdNode):
         text = (SAMPLES / f"nhrpd-{self.role.value}.toml").read_text()
         text = re.sub(r"(?m)^holding-time = 600", f"holding-time = {self.holding_time_s}", text)
         text = text.replace("hub1.example.net", f"hub1.{DOMAIN}")
+        section = '[interface.gre1.ipsec]\nprofile = "dmvpn"\n'
+        text = text.replace(section, section + self.ipsec_settings)
         if self.ipsec is None:
-            text = text.replace('[interface.gre1.ipsec]\nprofile = "dmvpn"\n', "")
+            text = text.replace(section, "")
         daemon = (
             "[daemon]",
             f'control-socket = "{self.socket_path}"',
