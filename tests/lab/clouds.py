@@ -114,7 +114,7 @@ def drop_shortcuts(*nodes: ClassicNode) -> None:
 
 def in_clear(packets: Sequence[Packet]) -> list[Packet]:
     """The GRE packets that travelled unprotected."""
-    return [packet for packet in packets if not packet.is_esp]
+    return [packet for packet in packets if not packet.is_esp and packet.ike_exchange is None]
 
 
 def straight(packets: Sequence[Packet], one: ClassicNode, two: ClassicNode) -> list[Packet]:

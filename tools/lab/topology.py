@@ -70,6 +70,8 @@ class Node(ABC):
     number: int
     role: Role
     nat: Nat = Nat.NONE
+    nat_of: int | None = None
+    """The number of an earlier node whose router masquerades this one too."""
     holding_time_s: int = 60
     lab: Lab = field(init=False)
     namespace: Namespace = field(init=False)
@@ -88,7 +90,7 @@ class Node(ABC):
     @property
     def nbma(self) -> str:
         """Returns the address that others see; behind NAT it is the router's."""
-        return f"192.0.2.{self.number}"
+        return f"192.0.2.{self.nat_of or self.number}"
 
     @property
     def underlay(self) -> str:
@@ -240,6 +242,7 @@ class Lab:
     nodes: list[Node] = field(default_factory=list)
     directory: Path = field(init=False)
     internet: Namespace = field(init=False)
+    _routers: dict[int, Namespace] = field(default_factory=dict)
     _resolver: Resolver | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -353,10 +356,14 @@ class Lab:
         return commands
 
     def _connect_underlay(self, node: Node) -> None:
+        if node.nat_of is not None:
+            self._connect_inside(node, self._routers[node.nat_of])
+            return
         router = node.namespace
         if node.nat is not Nat.NONE:
             router = self._stack.enter_context(Namespace(f"nat{node.number}"))
             router.sysctl(net__ipv4__ip_forward=1)
+            self._routers[node.number] = router
         self.internet.ip(
             f"link add {node.name} type veth peer name {UNDERLAY} netns {router.pid}",
             f"link set {node.name} master br0 up",
@@ -364,23 +371,26 @@ class Lab:
         router.ip(f"address add {node.nbma}/24 dev {UNDERLAY}", f"link set {UNDERLAY} up")
         if node.nat is Nat.NONE:
             return
-        inside = f"10.9.{node.number}.1"
-        router.ip(
-            f"link add inside type veth peer name {UNDERLAY} netns {node.namespace.pid}",
-            f"address add {inside}/24 dev inside",
-            "link set inside up",
-        )
-        node.namespace.ip(
-            f"address add {node.underlay}/24 dev {UNDERLAY}",
-            f"link set {UNDERLAY} up",
-            f"route add default via {inside}",
-        )
+        self._connect_inside(node, router)
         rule = f"POSTROUTING -o {UNDERLAY} -j SNAT --to-source {node.nbma}"
         iptables(router, f"-t nat -A {rule}")
         if node.nat is Nat.STATIC:
             for match in ("-p gre", "-p esp", "-p udp --dport 500", "-p udp --dport 4500"):
                 rule = f"PREROUTING -i {UNDERLAY} {match} -j DNAT --to-destination {node.underlay}"
                 iptables(router, f"-t nat -A {rule}")
+
+    def _connect_inside(self, node: Node, router: Namespace) -> None:
+        device, inside = f"inside{node.number}", f"10.9.{node.number}.1"
+        router.ip(
+            f"link add {device} type veth peer name {UNDERLAY} netns {node.namespace.pid}",
+            f"address add {inside}/24 dev {device}",
+            f"link set {device} up",
+        )
+        node.namespace.ip(
+            f"address add {node.underlay}/24 dev {UNDERLAY}",
+            f"link set {UNDERLAY} up",
+            f"route add default via {inside}",
+        )
 
     def _connect_lan(self, node: Node) -> None:
         node.namespace.ip(

@@ -5,53 +5,18 @@ another connection. What counts is the name of the child, and the pair of addres
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
-from nhrpd_py.core.address import Address, Prefix, format_address, parse_address
-from nhrpd_py.core.events import Association, Event, SaGone, SaInstalled
+from nhrpd_py.core.address import Prefix, format_address, parse_address
+from nhrpd_py.core.events import Event, SaGone, SaInstalled
+from nhrpd_py.runtime.vici.children import Child, Children, Pair
 from nhrpd_py.runtime.vici.connection import Section, number, sections, text
 
 LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
 TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
 ROW_LIMIT = 65536
 TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
-
-Pair: TypeAlias = tuple[Address, Address]
-"""Our outer address and the peer's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A CHILD_SA that is installed."""
-
-    id: int
-    """As the engine has it: charon's uniqueid, unless one of an earlier charon still has that."""
-    unique_id: int
-    ike_id: int
-    local: Address
-    remote: Address
-    identity: str
-    answered: bool
-    """The peer began it, or was the last to rekey its IKE_SA."""
-    spi_in: str
-    spi_out: str
-    address_blocks: tuple[Prefix, ...] | None = None
-
-    @property
-    def pair(self) -> Pair:
-        return self.local, self.remote
-
-    @property
-    def association(self) -> Association:
-        return Association(
-            id=self.id,
-            local=self.local,
-            remote=self.remote,
-            identity=self.identity,
-            address_blocks=self.address_blocks,
-        )
-
 
 Objection: TypeAlias = Callable[[Child], str | None]
 Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
@@ -71,9 +36,9 @@ class AssociationTable:
         self._objection = objection
         self._refused: list[tuple[Child, str]] = []
         self._blocks = blocks
-        self._children: dict[int, Child] = {}
+        self._children = Children()
         """By charon's uniqueid."""
-        self._orphans: dict[int, Child] = {}
+        self._orphans = Children()
         """By our id: charon knows them no more, their kernel states may carry traffic still."""
         self.ending: dict[int, str] = {}
         """Why we end an IKE_SA, by its uniqueid: charon's events do not tell whose doing it was."""
@@ -83,14 +48,14 @@ class AssociationTable:
     # What is.
 
     def children(self, pair: Pair | None = None) -> list[Child]:
-        return [each for each in self._children.values() if pair is None or each.pair == pair]
+        return list(self._children) if pair is None else self._children.of(pair)
 
     def is_up(self, pair: Pair) -> bool:
         """Tells whether charon has a CHILD_SA between two addresses."""
-        return any(each.pair == pair for each in self._children.values())
+        return self._children.has(pair)
 
     def orphans(self) -> list[Child]:
-        return list(self._orphans.values())
+        return list(self._orphans)
 
     # What happens.
 
@@ -137,7 +102,7 @@ class AssociationTable:
             return
         for _, ike in sections(message):
             ike_id = number(ike.get("uniqueid"))
-            for each in [each for each in self._children.values() if each.ike_id == ike_id]:
+            for each in [each for each in self._children if each.ike_id == ike_id]:
                 yield from self._remove(each.unique_id, _ike_reason(ike))
             self.ending.pop(ike_id, None)
 
@@ -146,14 +111,14 @@ class AssociationTable:
             old, new = (dict(both).get(key) for key in ("old", "new"))
             if isinstance(old, Mapping) and isinstance(new, Mapping):
                 before, after = number(old.get("uniqueid")), number(new.get("uniqueid"))
-                for key, each in self._children.items():
+                for each in self._children:
                     if each.ike_id == before:
-                        self._children[key] = replace(each, ike_id=after)
+                        self._children.put(each.unique_id, replace(each, ike_id=after))
 
     def _ike_update(self, message: Section) -> Iterator[Event]:
         for _, ike in sections(message):
             ike_id = number(ike.get("uniqueid"))
-            for key, each in list(self._children.items()):
+            for each in self._children:
                 if each.ike_id != ike_id:
                     continue
                 moved = replace(
@@ -162,7 +127,7 @@ class AssociationTable:
                     remote=parse_address(text(message.get("remote-host"))),
                 )
                 if moved.pair != each.pair:
-                    self._children[key] = moved
+                    self._children.put(each.unique_id, moved)
                     yield SaInstalled(moved.association)
                     yield SaGone(each.local, each.remote, each.id, f"now at {_at(moved)}")
 
@@ -185,16 +150,16 @@ class AssociationTable:
             return
         if known is not None:
             # An earlier charon's; its number must stay free as long as the engine has it.
-            self._orphans[known.id] = known
-        for each in self._orphans.values():
+            self._orphans.put(known.id, known)
+        for each in self._orphans.of(row.pair):
             if each.unique_id == row.unique_id and _same(each, row):
-                del self._orphans[each.id]
+                self._orphans.pop(each.id)
                 yield from self._refresh(each, row)
                 return
         row = replace(row, id=self._free_id(row.unique_id))
-        self._children[row.unique_id] = row
+        self._children.put(row.unique_id, row)
         yield SaInstalled(replace(row.association, answered=answered))
-        for each in [each for each in self._orphans.values() if each.pair == row.pair]:
+        for each in self._orphans.of(row.pair):
             yield self._forget(each, "replaced after charon was restarted")
 
     def _refuse(self, child: Child, reason: str) -> None:
@@ -219,7 +184,7 @@ class AssociationTable:
     def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
         """The same SA, told again; its certificate may be known only now."""
         after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
-        self._children[row.unique_id] = after
+        self._children.put(row.unique_id, after)
         if after.association != known.association:
             yield SaInstalled(after.association)
 
@@ -244,35 +209,34 @@ class AssociationTable:
         )
 
     def _free_id(self, unique_id: int) -> int:
-        """charon counts from 1 again after a restart."""
-        taken = {each.id for each in self._children.values()} | set(self._orphans)
+        """charon counts from 1 again after a restart, and its new numbers differ from each other."""
         identifier = unique_id
-        while identifier in taken:
+        while identifier in self._orphans:
             identifier += 1 << 32
         return identifier
 
     def _remove(self, unique_id: int, reason: str) -> Iterator[Event]:
-        child = self._children.pop(unique_id, None)
+        child = self._children.pop(unique_id)
         if child is not None:
             reason = self.ending.get(child.ike_id, reason)
             yield SaGone(child.local, child.remote, child.id, reason)
 
     def _forget(self, orphan: Child, reason: str) -> Event:
-        del self._orphans[orphan.id]
+        self._orphans.pop(orphan.id)
         return SaGone(orphan.local, orphan.remote, orphan.id, reason)
 
     # What a list tells.
 
     def listed(self, ikes: Iterable[Section]) -> list[Event]:
-        """Takes in all IKE_SAs at a connect; what is missing is an orphan from now on."""
+        """Takes in all IKE_SAs at a connect, the oldest CHILD_SA first; what is missing is an orphan from now on."""
         self.orphan_all()
         events: list[Event] = []
-        for ike in ikes:
-            for _, child in children_of(ike):
-                try:
-                    events.extend(self._add(ike, child))
-                except ValueError:
-                    self.ignored += 1
+        found = [(ike, child) for ike in ikes for _, child in children_of(ike)]
+        for ike, child in sorted(found, key=lambda both: number(both[1].get("uniqueid"))):
+            try:
+                events.extend(self._add(ike, child))
+            except ValueError:
+                self.ignored += 1
         return events
 
     def missing(self, ikes: Iterable[Section], asked_of: Collection[int]) -> list[Event]:
@@ -290,7 +254,8 @@ class AssociationTable:
 
     def orphan_all(self) -> None:
         """charon is gone, and with it its numbers."""
-        self._orphans.update({each.id: each for each in self._children.values()})
+        for each in self._children:
+            self._orphans.put(each.id, each)
         self._children.clear()
         self.ending.clear()
 
@@ -298,7 +263,7 @@ class AssociationTable:
         """Gives up the orphans that `dead` has a reason for."""
         return [
             self._forget(each, reason)
-            for each in list(self._orphans.values())
+            for each in self._orphans
             if (reason := dead(each)) is not None
         ]
 

@@ -8,10 +8,10 @@ from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.runtime.vici.associations import (
     LIVE_STATES,
     TRANSPORT_MODES,
-    Pair,
     children_of,
     pair_of,
 )
+from nhrpd_py.runtime.vici.children import Pair
 from nhrpd_py.runtime.vici.connection import (
     Commands,
     Section,

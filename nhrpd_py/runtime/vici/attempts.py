@@ -10,7 +10,8 @@ import trio
 
 from nhrpd_py.core.events import Event, SaFailed
 from nhrpd_py.runtime.vici import attempt
-from nhrpd_py.runtime.vici.associations import AssociationTable, Pair
+from nhrpd_py.runtime.vici.associations import AssociationTable
+from nhrpd_py.runtime.vici.children import Pair
 from nhrpd_py.runtime.vici.connection import Commands, Section, ViciError, ViciLostError
 from nhrpd_py.runtime.vici.log_tail import LogTail
 from nhrpd_py.runtime.vici.profiles import Profiles

@@ -6,7 +6,8 @@ from functools import partial
 import trio
 
 from nhrpd_py.core.events import Event
-from nhrpd_py.runtime.vici.associations import AssociationTable, Child, Pair
+from nhrpd_py.runtime.vici.associations import AssociationTable
+from nhrpd_py.runtime.vici.children import Child, Pair
 from nhrpd_py.runtime.vici.wish import Wishes
 
 FIRST_LOOK_S = 0.2

@@ -7,10 +7,10 @@ from nhrpd_py.core.address import format_address
 from nhrpd_py.runtime.vici.associations import (
     LIVE_STATES,
     AssociationTable,
-    Pair,
     children_of,
     pair_of,
 )
+from nhrpd_py.runtime.vici.children import Pair
 from nhrpd_py.runtime.vici.connection import Section, number, text
 from nhrpd_py.runtime.vici.wish import Wish
 

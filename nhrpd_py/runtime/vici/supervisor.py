@@ -14,14 +14,16 @@ from pathlib import Path
 
 import trio
 
+from nhrpd_py.core.address import format_address
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.vici import attempt
-from nhrpd_py.runtime.vici.associations import AssociationTable, Child, Pair, children_of
+from nhrpd_py.runtime.vici.associations import AssociationTable, children_of
 from nhrpd_py.runtime.vici.attempts import Attempts
 from nhrpd_py.runtime.vici.certificates import Certificates, peers_of
+from nhrpd_py.runtime.vici.children import Child, Pair
 from nhrpd_py.runtime.vici.connection import (
     Commands,
     Connection,
@@ -302,13 +304,22 @@ class Supervisor:
             self._attempts.wake()
 
     def _objection(self, child: Child) -> str | None:
-        """Why an SA may not be that with a server: it was begun by somebody whom our profile would not have taken.
+        """Why an SA that a peer began may not be, though charon let it in.
 
-        The connection that answers spokes takes whoever has a good certificate. charon has compared
-        the identity of those that we began.
+        The kernel cannot tell two peers at one address apart (both behind one NAT): what is for the
+        one would be encrypted for the other. The first keeps it while it lives. And the connection
+        that answers spokes takes whoever has a good certificate, also where the profile demands one
+        identity of a server; charon has compared the identity of those that we began.
         """
         if not child.answered:
             return None
+        for other in self._table.children(child.pair):
+            if other.identity != child.identity and other.unique_id < child.unique_id:
+                where = format_address(child.remote)
+                return (
+                    f"{child.identity} comes from {where}, where {other.identity} is: two peers"
+                    " behind one address cannot be told apart"
+                )
         for wish in self._wishes.of_pair(child.pair):
             if wish.effect.server:
                 demanded = self.profiles.server_identities(wish.effect.ipsec)

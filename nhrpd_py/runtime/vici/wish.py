@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import WantSa
-from nhrpd_py.runtime.vici.associations import Pair
+from nhrpd_py.runtime.vici.children import Pair
 
 FIRST_RETRY_S = 2.0
 LAST_RETRY_S = 60.0
@@ -54,6 +54,7 @@ class Wishes:
 
     rng: random.Random
     _wishes: dict[Key, Wish] = field(default_factory=dict)
+    _by_pair: dict[Pair, dict[Key, Wish]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Wish]:
         return iter(list(self._wishes.values()))
@@ -72,7 +73,8 @@ class Wishes:
         if wish is None:
             if len(self._wishes) >= WISH_LIMIT:
                 return  # the engine's own tables are smaller
-            self._wishes[key] = Wish(effect, due, up_at=now if up else None)
+            wish = self._wishes[key] = Wish(effect, due, up_at=now if up else None)
+            self._by_pair.setdefault(wish.pair, {})[key] = wish
             return
         wish.effect = effect
         wish.failures = 0
@@ -80,10 +82,15 @@ class Wishes:
             wish.due = due
 
     def drop(self, key: Key) -> None:
-        self._wishes.pop(key, None)
+        wish = self._wishes.pop(key, None)
+        if wish is not None:
+            of_pair = self._by_pair[wish.pair]
+            del of_pair[key]
+            if not of_pair:
+                del self._by_pair[wish.pair]
 
     def of_pair(self, pair: Pair) -> list[Wish]:
-        return [each for each in self._wishes.values() if each.pair == pair]
+        return list(self._by_pair.get(pair, {}).values())
 
     def remotes(self) -> set[Address]:
         return {each.effect.remote for each in self._wishes.values()}

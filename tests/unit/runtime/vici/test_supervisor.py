@@ -548,6 +548,47 @@ async def test_a_server_may_be_whom_charon_compared_itself(autojump_clock, tmp_p
         assert not it.of(SaGone)
 
 
+async def test_a_second_peer_at_one_address_waits_for_the_first_to_go(
+    autojump_clock, tmp_path: Path
+) -> None:
+    """Both behind one NAT: what is for the one would be encrypted for the other."""
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        first = await charon.incoming(PEER, "spoke4")
+        await it.until(lambda: it.of(SaInstalled))
+        second = await charon.incoming(PEER, "spoke5")
+        failed = (await it.until(lambda: it.of(SaFailed)))[0]
+        assert failed.reason == (
+            "spoke5 comes from 192.0.2.2, where spoke4 is: two peers behind one address cannot be"
+            " told apart"
+        )
+        await it.until(lambda: second not in charon.ikes)
+        again = await charon.incoming(PEER, "spoke4")  # as when it authenticates anew
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+        for ike_id in (first, again):
+            await charon.lose(ike_id)
+        await charon.incoming(PEER, "spoke5")
+        await it.until(lambda: len(it.of(SaInstalled)) == 3)
+
+
+async def test_two_peers_at_one_address_that_are_there_when_we_start(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = FakeCharon(it.path)
+        for ike_id, identity in ((9, "spoke5"), (8, "spoke4")):
+            charon.next_id = ike_id * 10
+            charon.ikes[ike_id] = (
+                "dmvpn",
+                charon.ike(ike_id, PEER, "ESTABLISHED", identity=identity)
+                | {"child-sas": charon.child("TRANSPORT")},
+            )
+        await it.nursery.start(charon.serve)
+        await it.until(lambda: it.of(IpsecReady))
+        await it.until(lambda: set(charon.ikes) == {8})
+        assert [each.association.identity for each in it.of(SaInstalled)] == ["spoke4"]
+
+
 async def test_a_tunnel_that_a_peer_begins_is_ended(autojump_clock, tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         charon = await it.charon()

@@ -1,0 +1,92 @@
+"""CHILD_SAs as charon tells them, kept by a number and by the pair of addresses that they are between. No IO."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.events import Association
+
+Pair: TypeAlias = tuple[Address, Address]
+"""Our outer address and the peer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A CHILD_SA that is installed."""
+
+    id: int
+    """As the engine has it: charon's uniqueid, unless one of an earlier charon still has that."""
+    unique_id: int
+    ike_id: int
+    local: Address
+    remote: Address
+    identity: str
+    answered: bool
+    """The peer began it, or was the last to rekey its IKE_SA."""
+    spi_in: str
+    spi_out: str
+    address_blocks: tuple[Prefix, ...] | None = None
+
+    @property
+    def pair(self) -> Pair:
+        return self.local, self.remote
+
+    @property
+    def association(self) -> Association:
+        return Association(
+            id=self.id,
+            local=self.local,
+            remote=self.remote,
+            identity=self.identity,
+            address_blocks=self.address_blocks,
+        )
+
+
+class Children:
+    """Thousands of them: whoever looks for those of a pair does not look at all."""
+
+    __slots__ = ("_by_number", "_by_pair")
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, Child] = {}
+        self._by_pair: dict[Pair, dict[int, Child]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._by_number
+
+    def __iter__(self) -> Iterator[Child]:
+        """All of them as they are now, also while some are put or popped."""
+        return iter(list(self._by_number.values()))
+
+    def get(self, number: int) -> Child | None:
+        return self._by_number.get(number)
+
+    def of(self, pair: Pair) -> list[Child]:
+        return list(self._by_pair.get(pair, {}).values())
+
+    def has(self, pair: Pair) -> bool:
+        """Tells whether a pair has one."""
+        return pair in self._by_pair
+
+    def put(self, number: int, child: Child) -> None:
+        """Keeps one, in place of the one that had its number."""
+        self.pop(number)
+        self._by_number[number] = child
+        self._by_pair.setdefault(child.pair, {})[number] = child
+
+    def pop(self, number: int) -> Child | None:
+        child = self._by_number.pop(number, None)
+        if child is not None:
+            of_pair = self._by_pair[child.pair]
+            del of_pair[number]
+            if not of_pair:
+                del self._by_pair[child.pair]
+        return child
+
+    def clear(self) -> None:
+        self._by_number.clear()
+        self._by_pair.clear()
