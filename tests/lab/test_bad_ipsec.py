@@ -121,5 +121,36 @@ def test_a_peer_in_tunnel_mode_is_refused_by_name() -> None:
         assert server_state(spoke) != "up"
 
 
+def test_a_fallback_profile_serves_while_the_first_cannot() -> None:
+    """The hub takes nothing of the first; where that is mended, it is the one of the next SA."""
+    settings = 'fallback-profile = "dmvpn-old"\n'
+    good = "    proposals = aes256-sha512-ecp384"
+    with cloud({}, {"ipsec_settings": settings}, start=False, bgp=False) as (_, nodes):
+        hub, spoke = nodes
+        hub.start()
+        spoke.start_services()
+        text = spoke.charon.swanctl_conf.read_text()
+        second = text.replace("    dmvpn {\n", "    dmvpn-old {\n", 1)
+        second = second.replace("reauth_time = 13h", "reauth_time = 11h")
+        spoilt = text.replace(good, "    proposals = aes128-sha256-ecp256", 1)
+        spoke.charon.swanctl_conf.write_text(spoilt + second)
+        spoke.start()
+        wait_up(spoke)
+        (ike,) = spoke.charon.ike_sas()
+        assert int(ike["reauth-time"]) < 12 * 3600
+        said = spoke.log_path.read_text()
+        assert "NO_PROPOSAL_CHOSEN" in said
+
+        spoke.charon.swanctl_conf.write_text(text + second)
+        spoke.charon.request("terminate", {"ike-id": ike["uniqueid"], "force": "yes"})
+
+        def by_the_first() -> bool:
+            lifetimes = [int(each.get("reauth-time", 0)) for each in spoke.charon.ike_sas()]
+            return lifetimes != [] and all(each > 11.5 * 3600 for each in lifetimes)
+
+        wait_until(by_the_first, 60.0, "an SA by the first profile")
+        wait_up(spoke)
+
+
 def void(_value: object) -> None:
     pass

@@ -1,4 +1,4 @@
-"""The cloud with one pre-shared key in place of certificates."""
+"""The cloud with one pre-shared key in place of certificates, and the firewall's rule as the guide has it."""
 
 from tests.lab.clouds import (
     GRE_AND_ESP,
@@ -15,11 +15,14 @@ SECRET = "a secret of all nodes"
 
 
 def test_a_cloud_with_a_pre_shared_key() -> None:
-    with cloud({}, {}, {}, ipsec=Ipsec(psk=SECRET), static=True, bgp=False) as (_, nodes):
+    with cloud({}, {}, {}, ipsec=Ipsec(psk=SECRET), static=True, bgp=False, guide=True) as (
+        _,
+        nodes,
+    ):
         _, one, two = nodes
         wait_ready(nodes)
         with one.capture(expression=GRE_AND_ESP) as wire:
-            make_shortcuts(one, two)
+            make_shortcuts(one, two, 120.0)
             assert one.ping_lan(two, count=5).lost == 0
         packets = wire.packets()
         assert straight(packets, one, two)

@@ -185,7 +185,8 @@ def _setups(effort: Effort, figures: Figures) -> None:
         spent = cpu_seconds(charon)
         began = time.monotonic()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            for _ in pool.map(lambda address: _bring_up(node, address), addresses):
+            shares = [addresses[start::IN_FLIGHT] for start in range(IN_FLIGHT)]
+            for _ in pool.map(lambda share: _bring_up(node, share), shares):
                 pass
         _wait_sas(node, effort.peers)
         figures.setup_alone_s = time.monotonic() - began
@@ -207,12 +208,14 @@ def _targets(peers: int) -> Iterator[tuple[ClassicNode, list[str]]]:
         yield node, addresses
 
 
-def _bring_up(node: ClassicNode, address: str) -> None:
-    """As nhrpd does: a connection for the peer, then its child; but waits for it."""
-    name = f"alone-{address}"
-    charon = node.charon
-    charon.request("load-conn", {name: _connection(charon, node.nbma, address)})
-    charon.request("initiate", {"child": "dmvpn", "ike": name, "timeout": "30000"})
+def _bring_up(node: ClassicNode, addresses: list[str]) -> None:
+    """As nhrpd does: a connection for each peer, then its child; but waits for it."""
+    with node.charon.session() as session:
+        for address in addresses:
+            name = f"alone-{address}"
+            session.load_conn({name: _connection(node.charon, node.nbma, address)})
+            for _ in session.initiate({"child": "dmvpn", "ike": name, "timeout": "30000"}):
+                pass  # what charon logs meanwhile
 
 
 def _connection(charon: Charon, local: str, remote: str) -> dict[str, Any]:
