@@ -10,12 +10,11 @@ Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management)
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import IntEnum
 from itertools import islice
 from typing import Protocol
 
 from nhrpd_py.core.address import Address, host_prefix
+from nhrpd_py.core.binding import NEVER, Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -33,61 +32,8 @@ MAX_BINDINGS_PER_NBMA = 1024
 MAX_CACHED = 16384
 """Whoever asks is bound: a flood of requests must leave room for those who register."""
 EVICTION_TRIES = 16
-NEVER = float("inf")
-
 PROBE_LEAD_S = 8.0
 """The kernel needs 5 s from the first packet through a STALE entry to its probe (delay_first_probe_time)."""
-
-
-class BindingType(IntEnum):
-    """Where a binding is from; a higher one is not overwritten by a lower one."""
-
-    CACHED = 3
-    """Learnt from a Resolution Reply, or from a Resolution Request that was for us."""
-    DYNAMIC = 4
-    """A client registered it with us."""
-    NHS = 5
-    """A next hop server that accepted our registration."""
-    STATIC = 6
-    """Configured."""
-
-
-@dataclass(slots=True, eq=False)
-class Binding:
-    protocol: Address
-    type: BindingType
-    nbma: Address
-    """Where packets for it go: the outer address that we saw, or were told to use."""
-    claimed_nbma: Address
-    """The NBMA address that the peer believes it has; differs behind NAT."""
-    holding_time_s: int
-    """0: for ever."""
-    expires_at: float
-    created_at: float
-    mtu: int
-    unique: bool
-    used: bool = False
-    """The kernel sent traffic to it lately; only known of those that are watched."""
-    probing: bool = False
-    """The neighbour entry is STALE to find that out."""
-    shortcuts_end_at: float = NEVER
-    """When the first of the shortcuts that lean on it ends; they are renewed ahead of that."""
-    routed: bool = False
-    """It has a host route."""
-    programmed: bool = False
-    """It has a neighbour entry: the circuit to its NBMA address is up."""
-    adopted: bool = False
-    """Taken over from an earlier run, and not refreshed since."""
-    recalled: bool = False
-    """Read from the state file, and not refreshed since."""
-    inherited: bool = False
-    """The kernel had it when we started; it keeps it until charon tells whether the SA lives."""
-    interim_nbma: Address = b""
-    """The NHS that the neighbour entry leads to until the circuit is up, for a kernel that has traffic already."""
-
-    @property
-    def nat(self) -> bool:
-        return self.claimed_nbma != self.nbma
 
 
 class Follower(Protocol):

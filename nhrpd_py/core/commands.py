@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from nhrpd_py.core.address import Address, Afi, Prefix, afi_of, format_address, host_prefix
-from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
-from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.prefixmap import PrefixMap
 from nhrpd_py.core.purge import PurgeSender

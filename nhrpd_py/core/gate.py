@@ -9,7 +9,7 @@ interfaces only.
 from collections.abc import Callable
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.resolution import REFUSED_S, Resolver

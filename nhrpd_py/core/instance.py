@@ -4,7 +4,7 @@ Created with the interface's configuration and kept through everything that happ
 """
 
 from nhrpd_py.core.address import Address, Afi
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropNeighbor

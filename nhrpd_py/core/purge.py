@@ -8,7 +8,7 @@ address by our next hop server is taken as "I lost your registration". RFC 2332 
 from dataclasses import dataclass, field, replace
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import PurgeReceived
 from nhrpd_py.core.prefixmap import PrefixMap

@@ -13,7 +13,7 @@ is decided in `nhs`. RFC 2332 §5.2.3, §5.2.4.
 from typing import Protocol
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
 from nhrpd_py.core.servers import FIRST_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.shortcut import ShortcutTable

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nhrpd_py.core.address import Address, is_unicast
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.claim import problem_with, read_claim
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.nhs import NhsClient

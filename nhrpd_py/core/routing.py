@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import Route
 from nhrpd_py.core.rib import stretch

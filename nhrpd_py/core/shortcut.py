@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix
-from nhrpd_py.core.cache import NEVER, Binding
+from nhrpd_py.core.binding import NEVER, Binding
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
 from nhrpd_py.core.prefixmap import PrefixMap

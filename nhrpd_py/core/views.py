@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from nhrpd_py.core.address import Address, Afi, format_address, host_prefix
-from nhrpd_py.core.cache import NEVER, Binding, BindingType
+from nhrpd_py.core.binding import NEVER, Binding, BindingType
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.context import Context

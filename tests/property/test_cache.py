@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
-from nhrpd_py.core.cache import BindingType
+from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
 from tests.builders import HUB, a_config, an_engine
 

@@ -3,7 +3,8 @@
 import random
 
 from nhrpd_py.core.address import parse_address
-from nhrpd_py.core.cache import BindingType, Cache
+from nhrpd_py.core.binding import BindingType
+from nhrpd_py.core.cache import Cache
 from nhrpd_py.core.context import Context
 from tests.unit.core.stations import a_bare_interface, an_interface
 

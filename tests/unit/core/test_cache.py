@@ -4,7 +4,8 @@ import pytest
 
 from nhrpd_py.core import cache as cache_module
 from nhrpd_py.core.address import host_prefix
-from nhrpd_py.core.cache import Binding, BindingType, Cache
+from nhrpd_py.core.binding import Binding, BindingType
+from nhrpd_py.core.cache import Cache
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
     DropNeighbor,

@@ -2,7 +2,7 @@
 
 from nhrpd_py.core import shortcut as shortcut_module
 from nhrpd_py.core.address import Afi, parse_prefix
-from nhrpd_py.core.cache import Binding, BindingType
+from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
 from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
