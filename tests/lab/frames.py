@@ -11,7 +11,8 @@ from typing import Self
 
 from nhrpd_py.packet.wire import internet_checksum
 from tools.lab.namespace import Namespace
-from tools.lab.topology import GRE_KEY, UNDERLAY, Lab, Node
+from tools.lab.topology import Lab, Node
+from tools.lab.wiring import GRE_KEY, UNDERLAY
 
 ETHERTYPE_NHRP = 0x2001
 CLONE_NEWNET = 0x40000000

@@ -11,7 +11,8 @@ from tests.lab.expect import row, wait_direct, wait_one_registered
 from tools.lab.capture import Capture
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import LAN, Lab, Role
+from tools.lab.topology import Lab, Role
+from tools.lab.wiring import LAN
 
 SECRET, WRONG = "sesame", "pumpkin"
 HOLDING_TIME_S = 15

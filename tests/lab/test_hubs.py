@@ -9,7 +9,8 @@ import pytest
 from tests.lab.expect import row, wait_direct, wait_registered
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import TUNNEL, Lab, Role
+from tools.lab.topology import Lab, Role
+from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 24
 DETECTION_S = HOLDING_TIME_S / 3 * 1.1 + (1 + 2 + 4) * 1.2 + 2

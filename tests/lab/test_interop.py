@@ -21,7 +21,8 @@ from tests.lab.expect import (
 from tools.lab.capture import Packet
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import FrrNode, NhrpdNode, dmvpn
-from tools.lab.topology import GRE_KEY, Lab, Node
+from tools.lab.topology import Lab, Node
+from tools.lab.wiring import GRE_KEY
 
 HOLDING_TIME_S = 30
 

@@ -7,7 +7,8 @@ import pytest
 from tests.lab.expect import row, wait_direct, wait_registered
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import FrrNode, NhrpdNode
-from tools.lab.topology import Lab, Nat, Node, Role
+from tools.lab.topology import Lab, Node, Role
+from tools.lab.wiring import Nat
 
 HOLDING_TIME_S = 60
 HUBS: dict[str, type[Node]] = {"our-hub": NhrpdNode, "frr-hub": FrrNode}

@@ -19,7 +19,7 @@ from tests.lab.clouds import (
 from tests.lab.expect import row
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
-from tools.lab.topology import Nat
+from tools.lab.wiring import Nat
 
 Nodes = list[ClassicNode]
 

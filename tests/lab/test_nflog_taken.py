@@ -10,7 +10,8 @@ from tests.lab.expect import wait_registered
 from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import stop, wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
-from tools.lab.topology import REDIRECT_GROUP, TUNNEL, Lab
+from tools.lab.topology import Lab
+from tools.lab.wiring import REDIRECT_GROUP, TUNNEL
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from tests.lab.expect import (
 )
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import FrrNode, NhrpdNode, dmvpn
-from tools.lab.topology import TUNNEL, Lab, Node
+from tools.lab.topology import Lab, Node
+from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 12
 DELAY_MS = 50.0

@@ -7,7 +7,8 @@ import pytest
 from tests.lab.expect import our_entries, row, wait_direct, wait_one_registered, wait_registered
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
-from tools.lab.topology import TUNNEL, Lab, Role
+from tools.lab.topology import Lab, Role
+from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 120
 """So long that nothing here recovers because a holding time or a renewal came round."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
 from tools.lab.nodes import FRR_DAEMONS, START_LIMIT_S, cpu_seconds, resident_bytes
-from tools.lab.topology import GRE_KEY, TUNNEL, UNDERLAY
+from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY
 
 HUB_NBMA = "192.0.2.1"
 HUB_PROTOCOL = "10.255.255.1"

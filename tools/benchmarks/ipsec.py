@@ -22,7 +22,8 @@ from tools.lab.charon import Charon, Ipsec
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import CommandFailedError, stop, wait_until
 from tools.lab.nodes import cpu_seconds, registered
-from tools.lab.topology import UNDERLAY, Lab, Node, Role
+from tools.lab.topology import Lab, Node, Role
+from tools.lab.wiring import UNDERLAY
 
 Say = Callable[[str], None]
 

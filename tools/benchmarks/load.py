@@ -23,7 +23,7 @@ from tools.benchmarks.contenders import (
 )
 from tools.lab.kernel import read_neighbors, read_routes
 from tools.lab.namespace import CommandFailedError, Namespace, wait_until
-from tools.lab.topology import GRE_KEY, TUNNEL, UNDERLAY
+from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY
 
 SOURCES = Path(__file__).parent
 WINDOW = 32

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import CommandFailedError, stop, wait_until
-from tools.lab.topology import REDIRECT_GROUP, TUNNEL, Binding, Lab, Node, Role
+from tools.lab.topology import Binding, Lab, Node, Role
+from tools.lab.wiring import REDIRECT_GROUP, TUNNEL
 
 FRR_DAEMONS = Path("/usr/lib/frr")
 START_LIMIT_S = 30.0

@@ -22,15 +22,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from tools.lab.capture import Capture
-from tools.lab.kernel import Neighbor, Route, iptables, read_neighbors, read_routes
+from tools.lab.kernel import Neighbor, Route, read_neighbors, read_routes
 from tools.lab.namespace import Namespace, PingResult
 from tools.lab.resolver import RESOLVER_ADDRESS, Resolver
+from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY, Nat, Wiring, sample_forwarded
 
-TUNNEL = "gre1"
-UNDERLAY = "eth0"
-LAN = "lan0"
-GRE_KEY = 42
-REDIRECT_GROUP = 1
 ARTIFACTS_VARIABLE = "NHRPD_LAB_ARTIFACTS"
 LOG_TAIL_LINES = 80
 
@@ -40,16 +36,6 @@ class Role(enum.Enum):
 
     HUB = "hub"
     SPOKE = "spoke"
-
-
-class Nat(enum.Enum):
-    """What stands between a node and the Internet."""
-
-    NONE = "none"
-    MASQUERADE = "masquerade"
-    """Lets in only what answers."""
-    STATIC = "static"
-    """Also forwards GRE, ESP and IKE that nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +228,7 @@ class Lab:
     nodes: list[Node] = field(default_factory=list)
     directory: Path = field(init=False)
     internet: Namespace = field(init=False)
-    _routers: dict[int, Namespace] = field(default_factory=dict)
+    _wiring: Wiring = field(init=False)
     _resolver: Resolver | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -257,6 +243,7 @@ class Lab:
             self.internet = stack.enter_context(Namespace("internet"))
             self.internet.ip("link add br0 type bridge", "link set br0 up")
             self._stack = stack.pop_all()
+        self._wiring = Wiring(self.internet, self._stack)
         Lab.LIVE.append(self)
         return self
 
@@ -304,15 +291,14 @@ class Lab:
             net__ipv4__conf__all__promote_secondaries=1,
             net__ipv6__conf__all__forwarding=1,
         )
-        self._connect_underlay(node)
-        self._connect_lan(node)
+        self._wiring.connect(node)
         self.nodes.append(node)
         node.make_tunnel()
         for other in self.nodes:
             if other is not node:
                 other.namespace.ip(*self.static_routes(other, towards=node))
         if node.role is Role.HUB and self.phase == 3:
-            self._sample_forwarded(node)
+            sample_forwarded(node, self.sample_rate, self.sample_masks, ipv6=self.ipv6)
         if self.delay_ms:
             self.weather(node, delay_ms=self.delay_ms)
         return node
@@ -354,72 +340,6 @@ class Lab:
                 if self.ipv6:
                     commands.append(f"route replace fd00::/16 {via6} {metric}")
         return commands
-
-    def _connect_underlay(self, node: Node) -> None:
-        if node.nat_of is not None:
-            self._connect_inside(node, self._routers[node.nat_of])
-            return
-        router = node.namespace
-        if node.nat is not Nat.NONE:
-            router = self._stack.enter_context(Namespace(f"nat{node.number}"))
-            router.sysctl(net__ipv4__ip_forward=1)
-            self._routers[node.number] = router
-        self.internet.ip(
-            f"link add {node.name} type veth peer name {UNDERLAY} netns {router.pid}",
-            f"link set {node.name} master br0 up",
-        )
-        router.ip(f"address add {node.nbma}/24 dev {UNDERLAY}", f"link set {UNDERLAY} up")
-        if node.nat is Nat.NONE:
-            return
-        self._connect_inside(node, router)
-        rule = f"POSTROUTING -o {UNDERLAY} -j SNAT --to-source {node.nbma}"
-        iptables(router, f"-t nat -A {rule}")
-        if node.nat is Nat.STATIC:
-            for match in ("-p gre", "-p esp", "-p udp --dport 500", "-p udp --dport 4500"):
-                rule = f"PREROUTING -i {UNDERLAY} {match} -j DNAT --to-destination {node.underlay}"
-                iptables(router, f"-t nat -A {rule}")
-
-    def _connect_inside(self, node: Node, router: Namespace) -> None:
-        device, inside = f"inside{node.number}", f"10.9.{node.number}.1"
-        router.ip(
-            f"link add {device} type veth peer name {UNDERLAY} netns {node.namespace.pid}",
-            f"address add {inside}/24 dev {device}",
-            f"link set {device} up",
-        )
-        node.namespace.ip(
-            f"address add {node.underlay}/24 dev {UNDERLAY}",
-            f"link set {UNDERLAY} up",
-            f"route add default via {inside}",
-        )
-
-    def _connect_lan(self, node: Node) -> None:
-        node.namespace.ip(
-            f"link add {LAN} type veth peer name {UNDERLAY} netns {node.lan.pid}",
-            f"address add 172.16.{node.number}.1/24 dev {LAN}",
-            f"address add fd00:{node.number:x}::1/64 dev {LAN} nodad",
-            f"link set {LAN} up",
-        )
-        node.lan.ip(
-            f"address add {node.lan_host}/24 dev {UNDERLAY}",
-            f"address add {node.lan_host6}/64 dev {UNDERLAY} nodad",
-            f"link set {UNDERLAY} up",
-            f"route add default via 172.16.{node.number}.1",
-            f"route add default via fd00:{node.number:x}::1",
-        )
-
-    def _sample_forwarded(self, hub: Node) -> None:
-        """Hands the daemon what the hub sends back into the tunnel, as FRR's manual has it."""
-        for ipv6 in (False, True) if self.ipv6 else (False,):
-            source, destination = (64, 64) if ipv6 else self.sample_masks
-            iptables(
-                hub.namespace,
-                f"-A FORWARD -i {TUNNEL} -o {TUNNEL} -m hashlimit"
-                f" --hashlimit-upto {self.sample_rate} --hashlimit-burst 1"
-                f" --hashlimit-mode srcip,dstip --hashlimit-srcmask {source}"
-                f" --hashlimit-dstmask {destination} --hashlimit-name redirect{int(ipv6)}"
-                f" -j NFLOG --nflog-group {REDIRECT_GROUP} --nflog-size 128",
-                ipv6=ipv6,
-            )
 
     def report(self) -> str:
         """Returns the end of every daemon's log; keeps a copy of everything where asked to."""
