@@ -37,27 +37,7 @@ def introduce(one: Node, two: Node) -> None:
 def load_clone(charon: Charon, local: str, remote: str) -> str:
     """Loads the connection of swanctl.conf for one peer and returns its name."""
     name = f"nhrp-{remote}"
-    child = {
-        "esp_proposals": ["aes256-sha512-ecp384"],
-        "local_ts": ["dynamic[gre]"],
-        "remote_ts": ["dynamic[gre]"],
-        "mode": "transport",
-    }
-    here: dict[str, object] = {"auth": "psk", "id": charon.identity}
-    if charon.credential is not None:
-        certificate = charon.credential.certificate.read_bytes()
-        here |= {"auth": "pubkey", "certs": [certificate]}
-    connection = {
-        "version": "2",
-        "mobike": "no",
-        "local_addrs": [local],
-        "remote_addrs": [remote],
-        "proposals": ["aes256-sha512-ecp384"],
-        "local": here,
-        "remote": {"auth": here["auth"]},
-        "children": {"dmvpn": child},
-    }
-    charon.request("load-conn", {name: connection})
+    charon.request("load-conn", {name: charon.connection(local, remote)})
     return name
 
 

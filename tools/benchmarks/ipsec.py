@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.lab.capture import Packet
-from tools.lab.charon import Charon, Ipsec
+from tools.lab.charon import Ipsec
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import CommandFailedError, stop, wait_until
 from tools.lab.nodes import cpu_seconds, registered
@@ -214,34 +214,10 @@ def _bring_up(node: ClassicNode, addresses: list[str]) -> None:
     with node.charon.session() as session:
         for address in addresses:
             name = f"alone-{address}"
-            session.load_conn({name: _connection(node.charon, node.nbma, address)})
+            connection = node.charon.connection(node.nbma, address, unique="no")
+            session.load_conn({name: connection})
             for _ in session.initiate({"child": "dmvpn", "ike": name, "timeout": "30000"}):
                 pass  # what charon logs meanwhile
-
-
-def _connection(charon: Charon, local: str, remote: str) -> dict[str, Any]:
-    """The lab's swanctl.conf for one peer."""
-    if charon.credential is None:
-        raise CommandFailedError(f"{charon.name}: has no certificate")
-    selectors = ["dynamic[gre]"]
-    child = {
-        "esp_proposals": ["aes256-sha512-ecp384"],
-        "local_ts": selectors,
-        "remote_ts": selectors,
-        "mode": "transport",
-    }
-    certificate = charon.credential.certificate.read_bytes()
-    return {
-        "version": "2",
-        "mobike": "no",
-        "unique": "no",
-        "local_addrs": [local],
-        "remote_addrs": [remote],
-        "proposals": ["aes256-sha512-ecp384"],
-        "local": {"auth": "pubkey", "id": charon.identity, "certs": [certificate]},
-        "remote": {"auth": "pubkey"},
-        "children": {"dmvpn": child},
-    }
 
 
 def _wait_sas(node: Node, peers: int) -> None:

@@ -227,6 +227,30 @@ class Charon:
             name = f"crl{self.authority.crl.suffix}"
             shutil.copy(self.authority.crl, self.etc / "x509crl" / name)
 
+    def connection(self, local: str, remote: str, **changes: str) -> dict[str, Any]:
+        """Returns the connection of swanctl.conf for one peer, as VICI has it."""
+        here: dict[str, Any] = {"auth": "psk", "id": self.identity}
+        if self.credential is not None:
+            certificate = self.credential.certificate.read_bytes()
+            here |= {"auth": "pubkey", "certs": [certificate]}
+        child = {
+            "esp_proposals": ["aes256-sha512-ecp384"],
+            "local_ts": ["dynamic[gre]"],
+            "remote_ts": ["dynamic[gre]"],
+            "mode": "transport",
+        }
+        return {
+            "version": "2",
+            "mobike": "no",
+            "local_addrs": [local],
+            "remote_addrs": [remote],
+            "proposals": ["aes256-sha512-ecp384"],
+            "local": here,
+            "remote": {"auth": here["auth"]},
+            "children": {"dmvpn": child},
+            **changes,
+        }
+
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
         """Gives a VICI session. It blocks: no events on one that also gives commands."""
