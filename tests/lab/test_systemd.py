@@ -2,6 +2,7 @@
 `nhrpd.service` serves the guest itself, which has no tunnel."""
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.lab.charon import load_modules
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
 from tools.lab.topology import Lab, Role
@@ -292,6 +294,33 @@ def test_the_daemon_reaches_charon_and_the_profile_from_inside_its_sandbox(
     for readable in ("swanctl.conf", "conf.d", "x509", "x509ca"):
         run(*inside, *who, "test", "-r", f"/etc/swanctl/{readable}")
     assert run(*inside, *who, "ls", "/etc/swanctl/private", check=False).returncode != 0
+
+
+def test_a_socket_that_the_daemon_may_not_use_is_named_with_what_mends_it(charon) -> None:
+    """As when charon runs without the drop-in: its socket is root's alone."""
+    load_modules()
+    protected = NO_TUNNEL + '[interface.gre9.ipsec]\nprofile = "dmvpn"\n'
+    run("ip", "tunnel", "add", "gre9", "mode", "gre", "key", "9", "local", "127.0.0.1")
+    run("ip", "address", "add", "10.99.0.1/32", "dev", "gre9")
+    run("ip", "link", "set", "gre9", "up")
+    try:
+        charon.do("start")
+        os.chown(CHARON_SOCKET, 0, 0)
+        CHARON_SOCKET.chmod(0o600)
+        with machine(protected) as unit:
+
+            def problem() -> str:
+                said = run("nhrpctl", "--json", "show", "interfaces")
+                (row,) = json.loads(said.stdout)["interfaces"]
+                return str(row["problem"])
+
+            unit.do("start")
+            wait_until(lambda: "permission denied" in problem(), 20, "the reason")
+            assert "strongswan.service.d/nhrpd.conf" in problem()
+            charon.do("restart")
+            wait_until(lambda: problem() == "None", 30, "its end")
+    finally:
+        run("ip", "link", "del", "gre9")
 
 
 def test_the_boot_starts_charon_first_where_there_is_one(charon) -> None:
