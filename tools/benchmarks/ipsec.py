@@ -374,8 +374,9 @@ def _spread(values: list[float | None], scale: float, unit: str) -> str:
     if not values:
         return "-"
     found = sorted(_endless(each) * scale for each in values)
-    texts = [
-        "never" if each == float("inf") else f"{each:,.0f}" if scale > 1 else f"{each:.1f}"
+    form = "{:,.0f}" if scale > 1 else "{:,.1f}"
+    middle, least, most = (
+        "never" if each == float("inf") else f"{form.format(each)} {unit}"
         for each in (statistics.median(found), found[0], found[-1])
-    ]
-    return f"{texts[0]} {unit} ({texts[1]} to {texts[2]})"
+    )
+    return f"{middle} ({least} to {most})"
