@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.lab.clouds import GRE_AND_ESP, cloud, in_clear, peer, server_state, wait_ready
+from tests.lab.clouds import (
+    GRE_AND_ESP,
+    cloud,
+    in_clear,
+    peer,
+    server_state,
+    timed,
+    wait_ready,
+)
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
 
@@ -126,7 +134,8 @@ def test_after_a_peer_died(nodes: Nodes) -> None:
 
     def die() -> None:
         spoke.namespace.ip("link set eth0 down")
-        wait_until(lambda: not is_up(hub, spoke), 90.0, "the hub's charon finds out")
+        seconds = timed(lambda: not is_up(hub, spoke), 90.0, "the hub's charon finds out")
+        print(f"a dead peer's SA was gone after {seconds:.1f} s")
         assert hub.neighbors().get(spoke.tunnel) is None or not hub.binding(spoke.tunnel)
         spoke.namespace.ip("link set eth0 up")
         wait_until(lambda: server_state(spoke) == "up" and is_up(hub, spoke), 90.0, "back")

@@ -21,6 +21,8 @@ from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
 from tools.lab.wiring import Nat
 
+pytestmark = pytest.mark.timeout(400)
+
 Nodes = list[ClassicNode]
 
 

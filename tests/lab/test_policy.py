@@ -9,6 +9,8 @@ from tests.lab.expect import row
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import stop, wait_until
 
+pytestmark = pytest.mark.timeout(400)
+
 Nodes = list[ClassicNode]
 
 

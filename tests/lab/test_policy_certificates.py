@@ -1,9 +1,13 @@
 """Who may claim what, by the address blocks (RFC 3779) of the certificates that stock charons were shown."""
 
+import pytest
+
 from tests.lab.clouds import cloud, make_shortcuts, says, wait_ready
 from tools.lab.charon import Ipsec
 from tools.lab.namespace import wait_until
 from tools.lab.pki import Authority
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_the_address_blocks_of_certificates_are_the_policy() -> None:

@@ -1,5 +1,7 @@
 """The cloud with one pre-shared key in place of certificates, and the firewall's rule as the guide has it."""
 
+import pytest
+
 from tests.lab.clouds import (
     GRE_AND_ESP,
     cloud,
@@ -10,6 +12,8 @@ from tests.lab.clouds import (
     wait_ready,
 )
 from tools.lab.charon import Ipsec
+
+pytestmark = pytest.mark.timeout(400)
 
 SECRET = "a secret of all nodes"
 
