@@ -26,6 +26,8 @@ class ClassicNode(NhrpdNode):
     ipsec: Ipsec | None = field(default_factory=Ipsec)
     """None: GRE in clear, no charon."""
     bgp: bool = True
+    protected: bool = True
+    """Whether nhrpd is told to use IPsec; charon runs in any case."""
     ipsec_settings: str = ""
     """Lines for `[interface.gre1.ipsec]`."""
     charon: Charon = field(init=False)
@@ -44,7 +46,7 @@ class ClassicNode(NhrpdNode):
         text = text.replace("hub1.example.net", f"hub1.{DOMAIN}")
         section = '[interface.gre1.ipsec]\nprofile = "dmvpn"\n'
         text = text.replace(section, section + self.ipsec_settings)
-        if self.ipsec is None:
+        if self.ipsec is None or not self.protected:
             text = text.replace(section, "")
         daemon = (
             "[daemon]",
