@@ -122,9 +122,8 @@ class Supervisor:
         pair = effect.local, effect.remote
         self._wishes.want(effect, trio.current_time(), up=self._table.is_up(pair))
         if effect.server and self._nursery is not None:
-            self._nursery.start_soon(
-                self._review, pair
-            )  # one that somebody else began may be there
+            # An SA that somebody else began may be there.
+            self._nursery.start_soon(self._review, pair)
         self._attempts.wake()
 
     def drop(self, effect: DropSa) -> None:
