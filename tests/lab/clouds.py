@@ -21,16 +21,15 @@ def cloud(
     *options: dict[str, Any],
     start: bool = True,
     static: bool = False,
-    guide: bool = False,
+    firewall_sample: bool = False,
     **common: Any,
 ) -> Iterator[tuple[Lab, list[ClassicNode]]]:
     """Hub 1 and spokes 2, 3…, one a dictionary, each with its options and those that are common.
 
-    `static` routes between the sites are for clouds without BGP. With `guide` the hub's rule has the
-    masks of the classic guide, by which all LANs share four samples a minute.
+    `static` routes between the sites are for clouds without BGP. With `firewall_sample` all LANs share
+    four samples a minute.
     """
-    masks = (16, 16) if guide else (24, 24)
-    with Lab(private_run=True, static=static, sample_masks=masks) as lab:
+    with Lab(private_run=True, static=static, firewall_sample=firewall_sample) as lab:
         nodes = [
             lab.add(
                 ClassicNode(

@@ -22,7 +22,10 @@ def test_the_address_blocks_of_certificates_are_the_policy() -> None:
 
     settings = 'authorize = "certificate"\n'
     with cloud(
-        *(node(number) for number in (1, 2, 3)), static=True, bgp=False, ipsec_settings=settings
+        *(node(number) for number in (1, 2, 3)),
+        static=True,
+        bgp=False,
+        ipsec_settings=settings,
     ) as (_, nodes):
         hub, one, thief = nodes
         wait_ready(nodes)

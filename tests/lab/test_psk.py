@@ -1,4 +1,4 @@
-"""The cloud with one pre-shared key in place of certificates, and the firewall's rule as the guide has it."""
+"""The cloud with one pre-shared key in place of certificates, and the guide's rule for iptables."""
 
 import pytest
 
@@ -19,7 +19,9 @@ SECRET = "a secret of all nodes"
 
 
 def test_a_cloud_with_a_pre_shared_key() -> None:
-    with cloud({}, {}, {}, ipsec=Ipsec(psk=SECRET), static=True, bgp=False, guide=True) as (
+    with cloud(
+        {}, {}, {}, ipsec=Ipsec(psk=SECRET), static=True, bgp=False, firewall_sample=True
+    ) as (
         _,
         nodes,
     ):

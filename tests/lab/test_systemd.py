@@ -11,10 +11,11 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tools.lab.charon import load_modules
+from tools.lab.charon import SAMPLES, load_modules
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
 from tools.lab.topology import Lab, Role
@@ -321,6 +322,55 @@ def test_a_socket_that_the_daemon_may_not_use_is_named_with_what_mends_it(charon
             wait_until(lambda: problem() == "None", 30, "its end")
     finally:
         run("ip", "link", "del", "gre9")
+
+
+def a_tunnel_link() -> dict[str, Any]:
+    links = json.loads(run("ip", "-j", "-d", "link", "show", "gre1", check=False).stdout or "[]")
+    return links[0]["linkinfo"]["info_data"] if links else {}
+
+
+def test_the_tunnel_of_systemd_networkd_is_one_for_us_and_stays_as_we_made_it() -> None:
+    files = Path("/etc/systemd/network")
+    files.mkdir(exist_ok=True)
+    for kind in ("netdev", "network"):
+        sample = SAMPLES / f"systemd-networkd-gre1.{kind}"
+        (files / f"30-gre1.{kind}").write_text(sample.read_text())
+    configuration = """
+        [interface.gre1]
+        network-id = 1
+        [[interface.gre1.map]]
+        protocol = "10.255.255.9"
+        nbma = "192.0.2.9"
+    """
+    networkd = Unit("systemd-networkd.service")
+    Path("/run/systemd/system", networkd.name).unlink(
+        missing_ok=True
+    )  # the guest's boot does without it
+    # There is no udevd to wait for; networkd takes a /sys that cannot be written for that.
+    networkd.override(ReadOnlyPaths="/sys")
+
+    def neighbors() -> str:
+        return run("ip", "neigh", "show", "dev", "gre1", check=False).stdout
+
+    try:
+        networkd.do("start")
+        wait_until(lambda: "10.255.255.2/32" in addresses("gre1"), 30, "the tunnel")
+        link = a_tunnel_link()
+        assert (link["local"], link["remote"], link["ttl"]) == ("192.0.2.2", "any", 64)
+        assert link["ikey"] == link["okey"] == "0.0.0.42"
+        with machine(configuration) as unit:
+            unit.do("start")
+            wait_until(lambda: "192.0.2.9" in neighbors(), 20, "the binding in the kernel")
+            networkd.do("restart")
+            wait_until(lambda: "10.255.255.2/32" in addresses("gre1"), 30, "the address")
+            assert "192.0.2.9" in neighbors()
+    finally:
+        networkd.do("stop", check=False)
+        run("ip", "link", "del", "gre1", check=False)
+
+
+def addresses(device: str) -> str:
+    return run("ip", "-brief", "address", "show", "dev", device, check=False).stdout
 
 
 def test_the_boot_starts_charon_first_where_there_is_one(charon) -> None:

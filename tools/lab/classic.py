@@ -97,6 +97,7 @@ class ClassicNode(NhrpdNode):
         if self._built:
             return
         self.namespace.bind(self.lab.resolver.resolv_conf, Path("/etc/resolv.conf"))
+        self.namespace.run("sysctl", "--quiet", "--load", SAMPLES / "sysctl.d-nhrpd.conf")
         if self.ipsec is not None:
             self.charon = Charon(
                 namespace=self.namespace,

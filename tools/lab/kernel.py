@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tools.lab.namespace import Namespace
@@ -75,14 +76,23 @@ def read_routes(namespace: Namespace, *, ipv6: bool) -> dict[str, Route]:
 def iptables(namespace: Namespace, rule: str, *, ipv6: bool = False) -> None:
     """Runs iptables: the legacy one, which is all that the guest's kernel has, where it exists."""
     name = "ip6tables" if ipv6 else "iptables"
+    namespace.run(_variant(namespace, name), *rule.split())
+
+
+def iptables_restore(namespace: Namespace, rules: Path) -> None:
+    """Adds the rules of a file, as its head says."""
+    variant = "-legacy" if _variant(namespace, "iptables").endswith("-legacy") else ""
+    namespace.run(f"iptables{variant}-restore", "--noflush", rules)
+
+
+def _variant(namespace: Namespace, name: str) -> str:
     legacy = shutil.which(f"{name}-legacy")
     if legacy is not None and shutil.which("nft") is None:
-        namespace.run(legacy, *rule.split())
-        return
+        return legacy
     works = "does" in namespace.run(
         "sh", "-c", f"{name}-legacy -nL >/dev/null 2>&1 && echo does", check=False
     )
-    namespace.run(f"{name}-legacy" if works else name, *rule.split())
+    return f"{name}-legacy" if works else name
 
 
 def _number(text: Any) -> int | None:

@@ -22,10 +22,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from tools.lab.capture import Capture
-from tools.lab.kernel import Neighbor, Route, read_neighbors, read_routes
+from tools.lab.guest import REPOSITORY
+from tools.lab.kernel import Neighbor, Route, iptables_restore, read_neighbors, read_routes
 from tools.lab.namespace import Namespace, PingResult
 from tools.lab.resolver import RESOLVER_ADDRESS, Resolver
-from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY, Nat, Wiring, sample_forwarded
+from tools.lab.wiring import (
+    GRE_KEY,
+    TUNNEL,
+    UNDERLAY,
+    Nat,
+    Wiring,
+    sample_forwarded,
+)
 
 ARTIFACTS_VARIABLE = "NHRPD_LAB_ARTIFACTS"
 LOG_TAIL_LINES = 80
@@ -224,7 +232,8 @@ class Lab:
     """Whether routes between the sites are static; else they are a routing protocol's business."""
     sample_rate: str = "4/minute"
     """How often the hub samples one pair of sources and destinations for redirection."""
-    sample_masks: tuple[int, int] = (24, 24)
+    firewall_sample: bool = False
+    """The hub's rule is the one of etc/iptables-hub.rules: four a minute for each pair of /16."""
     nodes: list[Node] = field(default_factory=list)
     directory: Path = field(init=False)
     internet: Namespace = field(init=False)
@@ -298,7 +307,10 @@ class Lab:
             if other is not node:
                 other.namespace.ip(*self.static_routes(other, towards=node))
         if node.role is Role.HUB and self.phase == 3:
-            sample_forwarded(node, self.sample_rate, self.sample_masks, ipv6=self.ipv6)
+            if self.firewall_sample:
+                iptables_restore(node.namespace, REPOSITORY / "etc" / "iptables-hub.rules")
+            else:
+                sample_forwarded(node, self.sample_rate, ipv6=self.ipv6)
         if self.delay_ms:
             self.weather(node, delay_ms=self.delay_ms)
         return node

@@ -95,16 +95,16 @@ class Wiring:
         )
 
 
-def sample_forwarded(hub: Node, rate: str, masks: tuple[int, int], *, ipv6: bool) -> None:
+def sample_forwarded(hub: Node, rate: str, *, ipv6: bool) -> None:
     """Hands the daemon what the hub sends back into the tunnel, as FRR's manual has it."""
     for over_ipv6 in (False, True) if ipv6 else (False,):
-        source, destination = (64, 64) if over_ipv6 else masks
+        length = 64 if over_ipv6 else 24
         iptables(
             hub.namespace,
             f"-A FORWARD -i {TUNNEL} -o {TUNNEL} -m hashlimit"
             f" --hashlimit-upto {rate} --hashlimit-burst 1"
-            f" --hashlimit-mode srcip,dstip --hashlimit-srcmask {source}"
-            f" --hashlimit-dstmask {destination} --hashlimit-name redirect{int(over_ipv6)}"
+            f" --hashlimit-mode srcip,dstip --hashlimit-srcmask {length}"
+            f" --hashlimit-dstmask {length} --hashlimit-name redirect{int(over_ipv6)}"
             f" -j NFLOG --nflog-group {REDIRECT_GROUP} --nflog-size 128",
             ipv6=over_ipv6,
         )
