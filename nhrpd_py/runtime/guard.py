@@ -317,8 +317,10 @@ class Guard:
             self._sweep()  # where an earlier try failed
             standing = self._standing() if self._tunnels else {}
         except (GuardError, NetlinkError) as error:
-            for name in self._tunnels:
-                self._fail(name, str(_refusal(error)), failures)
+            for (
+                name
+            ) in self._tunnels:  # what stands was not seen, which does not say that it is gone
+                self._note(name, str(_refusal(error)), failures)
         else:
             found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
             failures = self._put_back({p: other for p, other in found if other not in (None, p)})
@@ -361,17 +363,21 @@ class Guard:
         return failures
 
     def _fail(self, name: str, reason: str, failures: dict[str, str]) -> None:
-        """Notes a failure, tells it when it is news, and refuses a tunnel that has had its chance."""
+        """Notes a failure, and refuses a tunnel that has had its chance."""
         if name not in failures:
             self._strikes[name] += 1
+        self._note(name, reason, failures)
+        if self._strikes[name] >= STRIKES and name not in self._refused:
+            self._refused.add(name)
+            self._refuse(self._tunnels[name].ifindex, reason)
+
+    def _note(self, name: str, reason: str, failures: dict[str, str]) -> None:
+        """Keeps a failure, and tells it when it is news."""
         failures[name] = reason
         self.counters["failures"] += 1
         if self._problems.get(name) != reason:
             self._problems[name] = reason
             self._publish(GuardFailed(interface=name, reason=reason))
-        if self._strikes[name] >= STRIKES and name not in self._refused:
-            self._refused.add(name)
-            self._refuse(self._tunnels[name].ifindex, reason)
 
     def _forgive(self, name: str, *, refused: bool = True) -> None:
         """All is well with a tunnel; one that was refused stays so until it is protected anew."""

@@ -343,6 +343,22 @@ async def test_one_failure_to_put_it_back_is_forgiven(world, monkeypatch):
     assert world.refusals == []
 
 
+async def test_policies_that_cannot_be_read_are_a_problem_and_close_nothing(world, monkeypatch):
+    monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
+    world.guard.protect("gre1", T42)
+
+    def unreadable():
+        raise GuardError("no clear-text guard: Too many open files")
+
+    async with world.running():
+        monkeypatch.setattr(world.guard, "_standing", unreadable)
+        world.news.faults.append(OSError(errno.ENOBUFS, "overrun"))
+        world.kernel.tell(bytes(3))
+        await world.until(lambda: world.guard.counters["audits"] > 5, "some looks")
+        assert "gre1" in world.guard.problems
+        assert world.refusals == []
+
+
 async def test_a_refused_tunnel_that_is_protected_anew_can_be_refused_again(world, monkeypatch):
     monkeypatch.setattr(guard_module, "SETTINGS_S", 0.02)
     setting = world.settings / "net/ipv4/conf/all/disable_policy"
