@@ -30,6 +30,7 @@ from nhrpd_py.core.events import (
     CommandGiven,
     ConfigChanged,
     Event,
+    InterfaceMended,
     InterfaceRefused,
     IpsecLost,
     IpsecReady,
@@ -212,6 +213,10 @@ class Engine:
                     instance.client.name_resolved(name, addresses, error, now)
             case InterfaceRefused():
                 self._interface_refused(event, now)
+            case InterfaceMended(ifindex):
+                for interface in self._interfaces.values():
+                    if interface.ifindex == ifindex:
+                        self._retry(interface, now)
             case CommandGiven(token, command):
                 answer = self._commands.carry_out(command, now)
                 self._context.emit(
@@ -364,6 +369,12 @@ class Engine:
         )
         self._follow(now)
 
+    def _retry(self, interface: Interface, now: float) -> None:
+        """Opens an interface again that was refused."""
+        if interface.refusal is not None:
+            interface.refusal = None
+            self._follow(now)
+
     def _kernel_refused(self, event: KernelRefused, now: float) -> None:
         link = self._links.by_ifindex.get(event.ifindex)
         name = link.state.name if link else f"ifindex {event.ifindex}"
@@ -403,8 +414,7 @@ class Engine:
             case TimerKind.PARKED, bytes():
                 self._protection.parked_due(self._interfaces[key.interface], subject)
             case TimerKind.INTERFACE, None:
-                self._interfaces[key.interface].refusal = None
-                self._follow(now)
+                self._retry(self._interfaces[key.interface], now)
             case _:
                 raise AssertionError(f"timer of an unknown form: {key}")
 

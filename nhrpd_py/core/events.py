@@ -224,6 +224,13 @@ class InterfaceRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class InterfaceMended:
+    """What an interface was refused for is over."""
+
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommandGiven:
     """An operator's command; its answer carries the same token."""
 
@@ -264,6 +271,7 @@ Event: TypeAlias = (
     | KernelRefused
     | NameResolved
     | InterfaceRefused
+    | InterfaceMended
     | CommandGiven
     | ConfigChanged
     | ShutdownRequested

@@ -24,7 +24,7 @@ import trio
 from nhrpd_py import __version__
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.engine import Engine
-from nhrpd_py.core.events import Event, InterfaceRefused, ShutdownRequested
+from nhrpd_py.core.events import Event, InterfaceMended, InterfaceRefused, ShutdownRequested
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.core.state import SavedState
@@ -106,7 +106,11 @@ class App:
         self._nflog_group: int | None = None
         self._nflog_scope = trio.CancelScope()
         self._supervised = self._guarded = False
-        self._guard = Guard(self._notices.publish, self._refuse)
+        self._guard = Guard(
+            self._notices.publish,
+            lambda ifindex, why: self._report([InterfaceRefused(ifindex, why, exposed=True)]),
+            lambda ifindex: self._report([InterfaceMended(ifindex)]),
+        )
         self._supervisor = Supervisor(self._inbox, config, esp_pairs)
         self._executor = Executor(
             packets=self._packets,
@@ -291,9 +295,6 @@ class App:
             await nursery.start(self._guard.run)
         else:
             self._guard.close()
-
-    def _refuse(self, ifindex: int, reason: str) -> None:
-        self._report([InterfaceRefused(ifindex, reason, exposed=True)])
 
     async def _run_nflog(self, group: int, scope: trio.CancelScope) -> None:
         with scope:

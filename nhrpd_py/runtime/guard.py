@@ -17,7 +17,7 @@ a setting is made, so they are looked at again and again. They belong to the lin
 leaves by; we know the one that the tunnel is bound to or has its address from.
 
 A tunnel that ceases to be protected is refused: the engine closes it and takes its neighbours out
-of the kernel, and tries `protect` again later.
+of the kernel, until it is mended.
 """
 
 import errno
@@ -78,14 +78,17 @@ class Guard:
         self,
         publish: Callable[[Notice], None],
         refuse: Callable[[int, str], None],
+        mended: Callable[[int], None],
         *,
         open_requests: Callable[[], Xfrm] = open_xfrm,
         open_news: Callable[[], NetlinkSocket] = open_policy_news,
         settings: Path = SETTINGS,
     ) -> None:
-        """`refuse` is told the ifindex of a tunnel that is protected no more, and why."""
+        """`refuse` is told the ifindex of a tunnel that is protected no more, and why; `mended` when
+        the reason is over."""
         self._publish = publish
         self._refuse = refuse
+        self._mended = mended
         self._open_requests = open_requests
         self._open_news = open_news
         self._settings = settings
@@ -326,7 +329,9 @@ class Guard:
             failures = self._put_back({p: other for p, other in found if other not in (None, p)})
         failures |= self._inspect()
         for name in self._tunnels.keys() - failures:
-            self._forgive(name, refused=False)
+            if name in self._refused:
+                self._mended(self._tunnels[name].ifindex)
+            self._forgive(name)
         return not failures
 
     def _inspect(self) -> dict[str, str]:
@@ -379,12 +384,11 @@ class Guard:
             self._problems[name] = reason
             self._publish(GuardFailed(interface=name, reason=reason))
 
-    def _forgive(self, name: str, *, refused: bool = True) -> None:
-        """All is well with a tunnel; one that was refused stays so until it is protected anew."""
+    def _forgive(self, name: str) -> None:
+        """All is well with a tunnel."""
         self._problems.pop(name, None)
         self._strikes.pop(name, None)
-        if refused:
-            self._refused.discard(name)
+        self._refused.discard(name)
 
 
 def _refusal(error: Exception) -> GuardError:

@@ -61,7 +61,11 @@ COMMANDS = {
         "sends ICMP redirects",
         "warning",
     ),
-    "rp_filter": ("sysctl -w net.ipv4.conf.gre1.rp_filter=1", "path check is strict", "warning"),
+    "rp_filter": (
+        "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.gre1.rp_filter=1",
+        "path check is strict",
+        "warning",
+    ),
     "forward": ("sysctl -w net.ipv4.ip_forward=0", "IPv4 is not forwarded", "problem"),
     "pmtu": (
         "sysctl -w net.ipv4.ip_forward_use_pmtu=0",

@@ -38,7 +38,7 @@ def run(command: str, *, check: bool = True) -> str:
 def ignored(_notice: Notice) -> None: ...
 
 
-def ignored_refusal(_ifindex: int, _reason: str) -> None: ...
+def ignored_refusal(_ifindex: int, _reason: str = "") -> None: ...
 
 
 def address_of(name: str, host: int) -> str:
@@ -110,7 +110,7 @@ def guard_shown(key: int, wildcard: str = "0.0.0.0/0") -> list[str]:
 
 @pytest.fixture
 def guard(peer):
-    made = Guard(ignored, ignored_refusal)
+    made = Guard(ignored, ignored_refusal, ignored_refusal)
     yield made
     close(made)
 
@@ -235,7 +235,7 @@ def in_a_child(deed) -> int:
 
 def test_policies_survive_a_daemon_that_is_killed_and_the_next_one_knows_them(peer, guard):
     def daemon() -> int:
-        Guard(ignored, ignored_refusal).protect("gre42", T42)
+        Guard(ignored, ignored_refusal, ignored_refusal).protect("gre42", T42)
         os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
@@ -255,7 +255,7 @@ def test_leftovers_go_but_policies_of_others_stay(peer, guard):
     guard.protect("gre42", T42)
     run("ip xfrm policy add dir out proto gre key 7 action block priority 599743")
     run("ip xfrm policy add dir fwd proto gre key 42 action block priority 1000000")
-    after = Guard(ignored, ignored_refusal)
+    after = Guard(ignored, ignored_refusal, ignored_refusal)
     after.configure(())
     assert [line.split("proto ")[1].split(" action")[0] for line in shown()] == [
         "gre key 42 dir fwd",
@@ -274,7 +274,7 @@ def test_without_the_right_to_it_the_tunnel_is_refused(peer):
     def nobody() -> int:
         os.setuid(65534)
         try:
-            Guard(ignored, ignored_refusal).protect("gre42", T42)
+            Guard(ignored, ignored_refusal, ignored_refusal).protect("gre42", T42)
         except GuardError as error:
             return 0 if str(error) == "no clear-text guard: CAP_NET_ADMIN is missing" else 2
         return 3
@@ -298,7 +298,7 @@ def test_a_kernel_that_skips_all_policies_is_found_out(peer, guard, setting):
 
 async def test_a_flush_is_mended_at_once(peer, tmp_path):
     notices: list[Notice] = []
-    guard = Guard(notices.append, ignored_refusal)
+    guard = Guard(notices.append, ignored_refusal, ignored_refusal)
     guard.protect("gre42", T42)
     async with trio.open_nursery() as nursery:
         await nursery.start(guard.run)

@@ -32,6 +32,7 @@ from nhrpd_py.core.events import (
     BindingFound,
     CommandGiven,
     Event,
+    InterfaceMended,
     InterfaceRefused,
     LinkGone,
     NeighborSolicited,
@@ -193,6 +194,7 @@ def other_event(rng: random.Random, own: int) -> Event:
             LinkGone(UNDERLAY),
             a_link(),
             InterfaceRefused(GRE, "no"),
+            InterfaceMended(GRE),
             CommandGiven(1, Flush(what=rng.choice(list(FlushWhat)))),
             CommandGiven(2, Resolve(address=rng.choice((tunnel(number), host(number))))),
         )

@@ -5,7 +5,7 @@ import pytest
 from nhrpd_py.core.circuit import MAX_PARKED_EACH, PARKED_S
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
 from nhrpd_py.core.engine import REOPEN_S
-from nhrpd_py.core.events import GreParameters, InterfaceRefused, IpsecLost
+from nhrpd_py.core.events import GreParameters, InterfaceMended, InterfaceRefused, IpsecLost
 from nhrpd_py.core.notices import (
     AssociationFailed,
     AssociationLost,
@@ -205,6 +205,15 @@ def test_a_tunnel_without_its_guard_has_nothing_in_the_kernel_until_it_stands_ag
     effects = hub.advance(5.0 + REOPEN_S)
     assert the(of(effects, OpenInterface)).guard is not None
     assert kernel(effects) == ["+ 10.255.255.2 at 192.168.100.2", "+ 10.255.255.2/32"]
+
+
+def test_a_tunnel_whose_guard_is_mended_opens_at_once() -> None:
+    hub = a_protected_hub(2)
+    assert hub.give(InterfaceMended(GRE), InterfaceMended(99), now=4.0) == []
+    hub.give(InterfaceRefused(GRE, "no clear-text guard: EPERM", exposed=True), now=5.0)
+    effects = hub.give(InterfaceMended(GRE), now=6.0)
+    assert of(effects, OpenInterface)
+    assert of(hub.advance(5.0 + REOPEN_S), OpenInterface) == []
 
 
 def test_the_guard_knows_the_link_that_has_the_tunnels_address() -> None:

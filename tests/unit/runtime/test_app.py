@@ -62,7 +62,7 @@ class PlayedPackets:
 class PlayedGuard:
     """Leaves the policies of the machine that runs the tests alone."""
 
-    def __init__(self, publish, refuse) -> None:
+    def __init__(self, publish, refuse, mended) -> None:
         self.counters: Counter[str] = Counter()
         self.problems: dict[str, str] = {}
 

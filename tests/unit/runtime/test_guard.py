@@ -44,6 +44,7 @@ class World:
         self.kernel = ScriptedXfrm()
         self.notices = []
         self.refusals = []
+        self.mended = []
         self.deaf = False
         self.news = None
         self.settings = settings
@@ -54,6 +55,7 @@ class World:
         return Guard(
             self.notices.append,
             lambda ifindex, reason: self.refusals.append((ifindex, reason)),
+            self.mended.append,
             open_requests=lambda: Xfrm(self.kernel),
             open_news=self._listen,
             settings=self.settings,
@@ -167,7 +169,13 @@ def test_a_kernel_without_xfrm(world):
     def absent():
         raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
-    guard = Guard(world.notices.append, lambda *_: None, open_requests=absent, open_news=absent)
+    guard = Guard(
+        world.notices.append,
+        lambda *_: None,
+        lambda *_: None,
+        open_requests=absent,
+        open_news=absent,
+    )
     with pytest.raises(GuardError, match="the kernel has no xfrm_user"):
         guard.protect("gre1", T42)
 
@@ -425,6 +433,7 @@ async def test_such_a_setting_made_later_is_a_problem(world, monkeypatch):
         assert world.refusals == [(7, world.guard.problems["gre1"])]
         (world.settings / "net/ipv4/conf/all/disable_policy").write_text("0\n")
         await world.until(lambda: not world.guard.problems, "its end")
+        assert world.mended == [7]
     assert len(world.of(GuardFailed)) == 1
 
 
