@@ -89,7 +89,7 @@ class Station:
 
     @property
     def instance(self) -> Instance:
-        return self.engine._instances["gre1"][afi_of(self.site.tunnel)]
+        return self.engine._interfaces.instances["gre1"][afi_of(self.site.tunnel)]
 
     @property
     def servers_up(self) -> list[Address]:

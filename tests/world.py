@@ -93,7 +93,7 @@ class Node:
 
     @property
     def instance(self) -> Instance:
-        return self.engine._instances["gre1"][Afi.IPV4]
+        return self.engine._interfaces.instances["gre1"][Afi.IPV4]
 
 
 class World:

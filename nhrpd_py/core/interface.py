@@ -84,6 +84,7 @@ class Interface:
         "nbma_problem",
         "opened",
         "refusal",
+        "trial",
         "underlay",
     )
 
@@ -105,6 +106,8 @@ class Interface:
         """A notice said that it works, and none since that it does not."""
         self.refusal: str | None = None
         """Why the kernel would not open it."""
+        self.trial: str | None = None
+        """What it was refused for, until it has been open again for a while."""
         self.link_problem: str | None = NO_SUCH_LINK
         """Why packets can neither come nor go."""
         self.nbma_problem: str | None = None

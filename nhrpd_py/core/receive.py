@@ -4,6 +4,8 @@ The order matters: nothing is believed before it is authenticated, and nothing i
 type means is in the handlers; what a transit NHS does is in `forward`. RFC 2332 §5.2, §5.3.
 """
 
+from collections.abc import Mapping
+
 from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi, host_prefix
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import PacketReceived
@@ -34,7 +36,7 @@ class Receiver:
         self._routing = routing
 
     def packet_received(
-        self, instances: dict[Afi, Instance], event: PacketReceived, now: float
+        self, instances: Mapping[Afi, Instance], event: PacketReceived, now: float
     ) -> None:
         """`instances` are those of the interface, by address family."""
         any_station = next(iter(instances.values())).station
@@ -252,7 +254,7 @@ class Receiver:
             return
         requester.error_received(message.error_code, now)
 
-    def _speaker(self, instances: dict[Afi, Instance], protocol_type: int) -> Station | None:
+    def _speaker(self, instances: Mapping[Afi, Instance], protocol_type: int) -> Station | None:
         afi = AFI_OF_PROTOCOL.get(protocol_type)
         instance = instances.get(afi) if afi else None
         return instance.station if instance else None

@@ -68,7 +68,7 @@ class Kernel:
 @given(st.lists(updates | removals | waits, max_size=30))
 def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remove | Wait]) -> None:
     engine, _ = an_engine(HUB, a_config())
-    instance = engine._instances["gre1"][Afi.IPV4]
+    instance = engine._interfaces.instances["gre1"][Afi.IPV4]
     cache = instance.station.cache
     kernel = Kernel()
     model: dict[Address, tuple[BindingType, Address, float]] = {}

@@ -158,7 +158,7 @@ def test_requester_is_not_bound_without_its_word_or_a_usable_address(change) -> 
 def test_requester_that_has_an_address_of_ours_is_not_bound() -> None:
     spoke = a_spoke(3)
     request = a_request(source_protocol=host(3, 1))
-    station = spoke.engine._by_ifindex[GRE]["ipv4"]  # type: ignore[index]
+    station = spoke.engine._interfaces.by_ifindex[GRE]["ipv4"]  # type: ignore[index]
     station.egress._learn_requester(request, nbma(2), 0.0)
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 

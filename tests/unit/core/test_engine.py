@@ -142,6 +142,25 @@ def test_refused_interface_is_closed_and_tried_again_after_30_s() -> None:
     effects = spoke.advance(31.0)
     assert of(effects, OpenInterface)
     assert len(sent(effects, PacketType.REGISTRATION_REQUEST)) == 1
+    assert len(of(effects + spoke.run(40.0), InterfaceReady)) == 1
+
+
+def test_interface_that_stays_refused_is_told_once_and_a_new_reason_too() -> None:
+    spoke = a_spoke(2)
+    effects = spoke.give(InterfaceRefused(GRE, "EPERM"), now=1.0)
+    for at, reason in ((31.0, "EPERM"), (61.0, "ENOMEM")):
+        effects += spoke.run(at)
+        effects += spoke.give(InterfaceRefused(GRE, reason), now=at)
+        assert spoke.table(View.INTERFACES, "up", "problem") == [(False, reason)]
+    assert [each.reason for each in of(effects, InterfaceLost)] == ["EPERM", "ENOMEM"]
+    assert of(effects, InterfaceReady) == []
+
+
+def test_refused_interface_that_is_made_anew_works_at_once() -> None:
+    spoke = a_spoke(2)
+    spoke.give(InterfaceRefused(GRE, "EPERM"), now=1.0)
+    effects = spoke.give(LinkGone(GRE), a_tunnel_link(), an_address(GRE, tunnel(2), 24), now=2.0)
+    assert len(of(effects, InterfaceReady)) == 1
 
 
 def test_refused_interface_that_is_gone_meanwhile_is_no_harm() -> None:

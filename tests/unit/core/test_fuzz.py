@@ -282,7 +282,7 @@ class Kernel:
         """It is as the engine has it."""
         neighbors: dict[bytes, bytes] = {}
         routes: dict[Prefix, bytes] = {}
-        for instance in node.engine._instances["gre1"].values():
+        for instance in node.engine._interfaces.instances["gre1"].values():
             for pending in instance.resolver.resolutions.values():
                 neighbors[pending.target] = pending.interim_nbma
             for binding in instance.station.cache:
@@ -299,7 +299,7 @@ class Kernel:
 
 def check(node: Node, now: float) -> None:
     context = node.engine._context
-    for instances in node.engine._instances.values():
+    for instances in node.engine._interfaces.instances.values():
         for instance in instances.values():
             station = instance.station
             bindings = list(station.cache)
@@ -368,7 +368,7 @@ def test_nothing_that_comes_in_breaks_the_engine(name: str) -> None:
     kernel.carry_out(node.give(*repair, now=now))
     kernel.carry_out(node.run(now + 100000.0))
     assert not [each for each in node.cache(now + 100000.0).values() if each[0] == "dynamic"]
-    instance = node.engine._instances["gre1"][Afi.IPV4]
+    instance = node.engine._interfaces.instances["gre1"][Afi.IPV4]
     assert instance.resolver.resolutions == {}
     kernel.carry_out(node.give(ShutdownRequested(), now=now + 100000.0))
     assert (kernel.neighbors, kernel.routes) == ({}, {})

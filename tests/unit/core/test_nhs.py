@@ -643,7 +643,7 @@ def test_server_that_is_our_client_too_becomes_a_server() -> None:
 
 def test_timer_of_a_registration_that_is_gone_is_harmless() -> None:
     spoke = a_spoke(2)
-    client = spoke.engine._instances["gre1"][Afi.IPV4].client
+    client = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].client
     client.send_due(0, nbma(99), 1.0)
     client.resolve_due(99)
     assert states(spoke) == ["up"]

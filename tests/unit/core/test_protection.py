@@ -4,8 +4,8 @@ import pytest
 
 from nhrpd_py.core.circuit import MAX_PARKED_EACH, PARKED_S
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
-from nhrpd_py.core.engine import REOPEN_S
 from nhrpd_py.core.events import GreParameters, InterfaceMended, InterfaceRefused, IpsecLost
+from nhrpd_py.core.interfaces import REOPEN_S
 from nhrpd_py.core.notices import (
     AssociationFailed,
     AssociationLost,
@@ -221,7 +221,9 @@ def test_the_guard_knows_the_link_that_has_the_tunnels_address() -> None:
     gre = GreParameters(key=42, ttl=64, local=nbma(2))
     effects = spoke.give(a_tunnel_link(gre=gre), now=5.0)
     assert of(effects, OpenInterface) == []
-    assert spoke.engine._interfaces["gre1"].guard == Guard(42, None, ipv6=False, underlay="eth0")
+    assert spoke.engine._interfaces.by_name["gre1"].guard == Guard(
+        42, None, ipv6=False, underlay="eth0"
+    )
 
 
 def test_a_link_that_is_not_the_tunnels_changes_nothing() -> None:

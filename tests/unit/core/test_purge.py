@@ -315,7 +315,7 @@ def test_too_many_purges_at_once_are_left_to_the_holding_time(monkeypatch) -> No
 
 def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:
     spoke, _ = a_purging_spoke()
-    instance = spoke.engine._instances["gre1"][Afi.IPV4]
+    instance = spoke.engine._interfaces.instances["gre1"][Afi.IPV4]
     spoke.receive(a_registration(4), nbma(4), now=5.0)
     binding = instance.station.cache.get(tunnel(4))
     assert binding is not None

@@ -376,7 +376,7 @@ def test_best_server_is_asked() -> None:
 
 def test_retry_skips_a_beat_while_the_server_is_away() -> None:
     spoke, _ = an_asking_spoke()
-    client = spoke.engine._instances["gre1"][Afi.IPV4].client
+    client = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].client
     client.stop()
     spoke.give(RouteRemoved(a_route("172.16.0.0/16", GRE, HUB)))
     assert sent(spoke.advance(1.0)) == []
@@ -558,7 +558,7 @@ def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
     solicit(spoke, tunnel(3))
     spoke.receive(a_registration(3), nbma(3))
     effects = spoke.engine._context.effects = []
-    spoke.engine._instances["gre1"][Afi.IPV4].resolver.servers_changed()
+    spoke.engine._interfaces.instances["gre1"][Afi.IPV4].resolver.servers_changed()
     assert effects == []
     assert of(spoke.run(59.0), DropNeighbor) == []
     assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
@@ -676,7 +676,7 @@ def test_probe_of_an_entry_that_is_not_ours_is_not_answered() -> None:
 def test_probe_of_a_registered_client_is_answered_only() -> None:
     spoke = a_spoke(2)
     spoke.receive(a_registration(3), nbma(3))
-    binding = spoke.engine._instances["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
+    binding = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
     assert binding is not None
     binding.probing = True  # as it was as a cached one, before it registered
     effects = solicit(spoke, tunnel(3), known=nbma(3))
@@ -695,7 +695,7 @@ def test_used_binding_without_shortcuts_is_renewed_for_its_own_address() -> None
 def test_lost_renewal_leaves_what_we_have_to_its_end() -> None:
     spoke = a_shortcut_spoke()
     spoke.run(20.0)
-    spoke.engine._instances["gre1"][Afi.IPV4].resolver.renew(host(3), 20.0)
+    spoke.engine._interfaces.instances["gre1"][Afi.IPV4].resolver.renew(host(3), 20.0)
     effects = spoke.run(51.0)
     assert the(of(effects, ResolutionFailed)).reason == "no answer"
     assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
@@ -713,7 +713,7 @@ def test_refused_renewal_removes_the_shortcut_at_once() -> None:
 
 def test_timers_of_what_is_gone_do_nothing() -> None:
     spoke = a_shortcut_spoke()
-    resolver = spoke.engine._instances["gre1"][Afi.IPV4].resolver
+    resolver = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].resolver
     effects = spoke.engine._context.effects = []
     resolver.binding_probe_due(tunnel(99))
     resolver.timer_due(host(99), 0.0)

@@ -50,7 +50,7 @@ def test_shortcut_outlives_the_route_that_it_shadows() -> None:
 def test_renewal_still_finds_the_routed_path() -> None:
     spoke = a_spoke_with_bgp_alone()
     spoke.give(RouteRemoved(BGP), now=1.1)
-    instance = spoke.engine._by_ifindex[GRE]
+    instance = spoke.engine._interfaces.by_ifindex[GRE]
     spoke.engine._context.effects = []
     next(iter(instance.values())).resolver.renew(host(3), 30.0)
     assert [each.destination_protocol for each in sent(spoke.engine._context.effects, REQUEST)] == [
@@ -81,5 +81,8 @@ def test_removed_route_of_another_link_is_no_shadow() -> None:
     spoke.give(RouteAdded(elsewhere), now=1.0)
     spoke.give(RouteRemoved(elsewhere), now=1.1)
     assert (
-        spoke.engine._context.ribs[next(iter(spoke.engine._by_ifindex[GRE]))].lookup(host(3)) == BGP
+        spoke.engine._context.ribs[next(iter(spoke.engine._interfaces.by_ifindex[GRE]))].lookup(
+            host(3)
+        )
+        == BGP
     )

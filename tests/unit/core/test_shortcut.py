@@ -14,7 +14,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.spoke = a_spoke(2, prefix_length=24)
-        instance = self.spoke.engine._instances["gre1"][Afi.IPV4]
+        instance = self.spoke.engine._interfaces.instances["gre1"][Afi.IPV4]
         self.station = instance.station
         self.table: ShortcutTable = instance.shortcuts
         self.bindings: dict[int, Binding] = {}

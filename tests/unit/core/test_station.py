@@ -31,7 +31,7 @@ from tests.unit.core.stations import (
 
 
 def a_station(**settings) -> Station:
-    return a_hub(**settings).engine._instances["gre1"][Afi.IPV4].station
+    return a_hub(**settings).engine._interfaces.instances["gre1"][Afi.IPV4].station
 
 
 def test_message_is_from_us() -> None:
@@ -42,7 +42,7 @@ def test_message_is_from_us() -> None:
 
 def test_station_is_ready_with_an_open_interface_and_both_addresses() -> None:
     hub = a_hub()
-    instances = hub.engine._instances["gre1"]
+    instances = hub.engine._interfaces.instances["gre1"]
     assert instances[Afi.IPV4].station.ready
     assert not instances[Afi.IPV6].station.ready
     hub.give(a_tunnel_link(up=False))
@@ -86,7 +86,7 @@ def test_entries_of_something_else_are_none() -> None:
 
 def errors(about: bytes, **settings) -> list[bytes]:
     hub = a_hub(**settings)
-    station = hub.engine._instances["gre1"][Afi.IPV4].station
+    station = hub.engine._interfaces.instances["gre1"][Afi.IPV4].station
     station.context.effects = []
     station.send_error(nbma(2), peek(about), about, ErrorCode.LOOP_DETECTED, 0.0, offset=17)
     sent = packets(station.context.effects)
@@ -113,7 +113,7 @@ def test_nothing_is_said_to_nobody_or_without_an_address_of_ours() -> None:
     nobody[20] = 0  # no source protocol address
     assert errors(bytes(nobody)) == []
     hub = a_hub()
-    station = hub.engine._instances["gre1"][Afi.IPV6].station
+    station = hub.engine._interfaces.instances["gre1"][Afi.IPV6].station
     station.context.effects = []
     data = encode(a_registration(2))
     station.send_error(nbma(2), peek(data), data, ErrorCode.PROTOCOL_ERROR, 0.0)
