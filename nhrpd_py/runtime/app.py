@@ -31,10 +31,11 @@ from nhrpd_py.core.state import SavedState
 from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
-from nhrpd_py.runtime.guard import Guard, GuardError
+from nhrpd_py.runtime.guard import Guard
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import Kernel
 from nhrpd_py.runtime.logs import Format, NoticeLog
+from nhrpd_py.runtime.netlink.guard_policies import GuardError
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
 from nhrpd_py.runtime.notices import NoticeHub

@@ -20,7 +20,6 @@ A tunnel that ceases to be protected is refused: the engine closes it and takes 
 of the kernel, until it is mended.
 """
 
-import errno
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -30,29 +29,21 @@ import trio
 from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored, Notice
 from nhrpd_py.runtime.netlink.gre_block import (
     SETTINGS,
-    Slot,
     Tunnel,
     bypasses,
-    is_guard,
     slot_of,
     touches,
 )
+from nhrpd_py.runtime.netlink.guard_policies import GuardError, GuardPolicies, refusal
 from nhrpd_py.runtime.netlink.socket import (
     READS_PER_WAKE,
     MalformedError,
-    NetlinkError,
     NetlinkSocket,
     is_overrun,
     messages,
 )
 from nhrpd_py.runtime.netlink.xfrm import (
-    XFRM_MSG_DELPOLICY,
-    XFRM_MSG_NEWPOLICY,
-    XFRM_MSG_UPDPOLICY,
-    Direction,
     Policy,
-    drop_policy,
-    set_policy,
 )
 from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_news, open_xfrm
 
@@ -62,10 +53,6 @@ SETTINGS_S = 1.0
 """How often the settings are looked at that have the kernel skip all policies."""
 STRIKES = 2
 """Failures in a row to put a policy back, after which the tunnel is refused."""
-
-
-class GuardError(Exception):
-    """The tunnel is not protected and must stay closed; a sentence for people."""
 
 
 class Guard:
@@ -89,10 +76,9 @@ class Guard:
         self._publish = publish
         self._refuse = refuse
         self._mended = mended
-        self._open_requests = open_requests
         self._open_news = open_news
         self._settings = settings
-        self._xfrm: Xfrm | None = None
+        self._policies = GuardPolicies(open_requests)
         self._tunnels: dict[str, Tunnel] = {}
         self._configured: frozenset[str] = frozenset()
         self._sweeping = False
@@ -125,17 +111,24 @@ class Guard:
     def protect(self, name: str, tunnel: Tunnel) -> None:
         """Has the policies of a tunnel stand; those that it had under another key go afterwards.
 
-        May be called again at any time. Raises GuardError: then nothing may be sent.
+        May be called again at any time. Raises GuardError: then nothing may be sent. Where a setting
+        is the reason, the policies stand all the same, and `mended` is told as soon as it is over.
         """
-        self._refuse_bypass(tunnel)
         for policy in tunnel.policies:
-            self._install(policy)
+            self._policies.install(policy)
         before = self._tunnels.get(name)
         self._tunnels[name] = tunnel
         self._forgive(name)
         if before is not None:
             self._drop(name, before.policies)
         self._sweep()
+        try:
+            self._refuse_bypass(tunnel)
+        except GuardError as error:
+            self._problems[name] = str(error)
+            self._strikes[name] = STRIKES
+            self._refused.add(name)
+            raise
 
     def unprotect(self, name: str) -> None:
         """Removes the policies of a tunnel, but those that another one shares. Raises
@@ -148,9 +141,7 @@ class Guard:
 
     def close(self) -> None:
         """Forgets the sockets; the policies stay."""
-        if self._xfrm is not None:
-            self._xfrm.close()
-            self._xfrm = None
+        self._policies.close()
 
     # Reading.
 
@@ -158,21 +149,9 @@ class Guard:
         """The guard's policies that stand in the kernel, of this run and others. Raises
         GuardError.
         """
-        try:
-            return [policy for policy in self._link.policies() if is_guard(policy)]
-        except NetlinkError as error:
-            raise _refusal(error) from error
+        return self._policies.present()
 
     # Requests.
-
-    @property
-    def _link(self) -> Xfrm:
-        if self._xfrm is None:
-            try:
-                self._xfrm = self._open_requests()
-            except OSError as error:
-                raise _refusal(error) from error
-        return self._xfrm
 
     def _refuse_bypass(self, tunnel: Tunnel) -> None:
         names = bypasses(tunnel, self._settings)
@@ -180,56 +159,18 @@ class Guard:
             command = " ".join(f"{name}=0" for name in names)
             raise GuardError(f"the kernel skips all IPsec policies; mend it: sysctl -w {command}")
 
-    def _install(self, policy: Policy) -> None:
-        try:
-            if self._add(policy):
-                return
-            found = self._standing().get(slot_of(policy))
-            if found is None and self._add(policy):  # what was there went just now
-                return
-        except NetlinkError as error:
-            raise _refusal(error) from error
-        if found is None:
-            raise GuardError(f"the kernel says it has, and does not show: {policy}")
-        if found != policy:
-            raise GuardError(
-                f"the place of the clear-text guard is taken by: {found}; remove it: "
-                f"ip xfrm policy delete {policy.selector} dir {Direction(policy.direction).label}"
-            )
-
-    def _add(self, policy: Policy) -> bool:
-        """Tells whether there was none. Raises NetlinkError."""
-        try:
-            self._link.ask(XFRM_MSG_NEWPOLICY, set_policy(policy), f"add {policy}")
-        except NetlinkError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            return False
-        return True
-
-    def _standing(self) -> dict[Slot, Policy]:
-        """What the kernel has where policies of ours could be."""
-        return {
-            slot_of(policy): policy
-            for policy in self._link.policies()
-            if policy.mark == (0, 0) and not policy.if_id
-        }
-
-    def _wanted(self) -> dict[Policy, str]:
-        """All wanted policies, each with one of the interfaces that want it."""
-        return {policy: name for name, each in self._tunnels.items() for policy in each.policies}
+    def _wanted(self) -> dict[Policy, list[str]]:
+        """All wanted policies, each with the interfaces that want it: tunnels may share a key."""
+        wanted: dict[Policy, list[str]] = {}
+        for name, tunnel in self._tunnels.items():
+            for policy in tunnel.policies:
+                wanted.setdefault(policy, []).append(name)
+        return wanted
 
     def _drop(self, name: str, policies: Iterable[Policy]) -> None:
         wanted = self._wanted()
         for policy in policies:
-            if policy in wanted:
-                continue
-            try:
-                self._link.ask(XFRM_MSG_DELPOLICY, drop_policy(policy), f"delete {policy}")
-            except NetlinkError as error:
-                if error.errno != errno.ENOENT:
-                    raise _refusal(error) from error
-            else:
+            if policy not in wanted and self._policies.remove(policy):
                 self._publish(GuardRemoved(interface=name, policy=str(policy)))
 
     def _sweep(self) -> None:
@@ -268,7 +209,7 @@ class Guard:
             news = self._open_news()
         except OSError as error:
             if not self._is_deaf:
-                self._publish(GuardFailed(interface="", reason=str(_refusal(error))))
+                self._publish(GuardFailed(interface="", reason=str(refusal(error))))
             self._is_deaf = True
             return None
         self._is_deaf = False
@@ -318,12 +259,10 @@ class Guard:
         failures: dict[str, str] = {}
         try:
             self._sweep()  # where an earlier try failed
-            standing = self._standing() if self._tunnels else {}
-        except (GuardError, NetlinkError) as error:
-            for (
-                name
-            ) in self._tunnels:  # what stands was not seen, which does not say that it is gone
-                self._note(name, str(_refusal(error)), failures)
+            standing = self._policies.standing() if self._tunnels else {}
+        except GuardError as error:  # what stands was not seen, which does not say that it is gone
+            for name in self._tunnels:
+                self._note(name, str(error), failures)
         else:
             found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
             failures = self._put_back({p: other for p, other in found if other not in (None, p)})
@@ -351,20 +290,21 @@ class Guard:
         Returns the interfaces of those that do not stand, and why.
         """
         failures: dict[str, str] = {}
-        for policy, name in self._wanted().items():
+        for policy, names in self._wanted().items():
             found = changed.get(policy)
             try:
                 if found is not None:
-                    what = f"restore {policy}"
-                    self._link.ask(XFRM_MSG_UPDPOLICY, set_policy(policy), what)
-                elif not self._add(policy):
+                    self._policies.replace(policy)
+                elif not self._policies.add(policy):
                     continue
-            except (GuardError, NetlinkError) as error:
-                self._fail(name, str(_refusal(error)), failures)
+            except GuardError as error:
+                for name in names:
+                    self._fail(name, str(error), failures)
             else:
                 self.counters["restored"] += 1
                 text = "" if found is None else str(found)
-                self._publish(GuardRestored(interface=name, policy=str(policy), found=text))
+                for name in names:
+                    self._publish(GuardRestored(interface=name, policy=str(policy), found=text))
         return failures
 
     def _fail(self, name: str, reason: str, failures: dict[str, str]) -> None:
@@ -389,16 +329,3 @@ class Guard:
         self._problems.pop(name, None)
         self._strikes.pop(name, None)
         self._refused.discard(name)
-
-
-def _refusal(error: Exception) -> GuardError:
-    if isinstance(error, GuardError) or not isinstance(error, OSError):
-        return GuardError(str(error))
-    reasons = {
-        errno.EPERM: "CAP_NET_ADMIN is missing",
-        errno.EPROTONOSUPPORT: "the kernel has no xfrm_user",
-        errno.ENOPROTOOPT: "the kernel has no XFRM policies",
-        errno.EAFNOSUPPORT: "the kernel has no XFRM policies of this family",
-    }
-    reason = reasons.get(error.errno or 0, error.strerror or str(error))
-    return GuardError(f"no clear-text guard: {reason}")

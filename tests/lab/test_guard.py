@@ -14,8 +14,9 @@ import trio
 
 from nhrpd_py.core.address import parse_address
 from nhrpd_py.core.notices import GuardRestored, Notice
-from nhrpd_py.runtime.guard import Guard, GuardError
+from nhrpd_py.runtime.guard import Guard
 from nhrpd_py.runtime.netlink.gre_block import Tunnel
+from nhrpd_py.runtime.netlink.guard_policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_ESP, Mode
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
 from tools.lab.capture import Capture
@@ -117,8 +118,8 @@ def guard(peer):
 
 def close(guard: Guard) -> None:
     """Without trio, which `Guard.close` needs."""
-    if guard._xfrm is not None:
-        guard._xfrm._socket._socket.close()
+    if guard._policies._xfrm is not None:
+        guard._policies._xfrm._socket._socket.close()
 
 
 def wire(peer: Namespace, path: Path, expression: str = "ip proto 47 or ip6 proto 47") -> Capture:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import trio.testing
 
 from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored
 from nhrpd_py.runtime import guard as guard_module
-from nhrpd_py.runtime.guard import Guard, GuardError
+from nhrpd_py.runtime.guard import Guard
 from nhrpd_py.runtime.netlink import xfrm
 from nhrpd_py.runtime.netlink.gre_block import Tunnel, bypasses, is_guard
+from nhrpd_py.runtime.netlink.guard_policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, gre_selector
 from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm
 from tests.unit.runtime import xfrm_peer as peer
@@ -351,6 +353,23 @@ async def test_one_failure_to_put_it_back_is_forgiven(world, monkeypatch):
     assert world.refusals == []
 
 
+async def test_tunnels_that_share_a_key_share_its_fate(world, monkeypatch):
+    monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
+    world.guard.protect("gre1", T42)
+    world.guard.protect("gre2", replace(T42, ifindex=8))
+    async with world.running():
+        world.kernel.flush()
+        await world.until(lambda: len(world.of(GuardRestored)) == 4, "the guard")
+        assert {notice.interface for notice in world.of(GuardRestored)} == {"gre1", "gre2"}
+        world.kernel.refuse[xfrm.XFRM_MSG_NEWPOLICY] = errno.EPERM
+        world.kernel.delete((peer.SELECT_42, Direction.OUT))
+        await world.until(lambda: world.refusals, "the refusal")
+        assert sorted(ifindex for ifindex, _ in world.refusals) == [7, 8]
+        world.kernel.refuse.clear()
+        await world.until(lambda: len(world.mended) == 2, "the end of it")
+        assert sorted(world.mended) == [7, 8]
+
+
 async def test_policies_that_cannot_be_read_are_a_problem_and_close_nothing(world, monkeypatch):
     monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
     world.guard.protect("gre1", T42)
@@ -359,7 +378,7 @@ async def test_policies_that_cannot_be_read_are_a_problem_and_close_nothing(worl
         raise GuardError("no clear-text guard: Too many open files")
 
     async with world.running():
-        monkeypatch.setattr(world.guard, "_standing", unreadable)
+        monkeypatch.setattr(world.guard._policies, "standing", unreadable)
         world.news.faults.append(OSError(errno.ENOBUFS, "overrun"))
         world.kernel.tell(bytes(3))
         await world.until(lambda: world.guard.counters["audits"] > 5, "some looks")
@@ -398,7 +417,7 @@ async def test_without_news_of_the_kernel_it_compares_again_and_again(world, mon
 
 def test_a_place_that_is_taken_by_what_nobody_can_see_is_no_protection(world, monkeypatch):
     world.guard.protect("gre1", T42)
-    monkeypatch.setattr(world.guard, "_standing", dict)
+    monkeypatch.setattr(world.guard._policies, "standing", dict)
     with pytest.raises(GuardError, match="says it has, and does not show"):
         world.guard.protect("gre2", T42)
 
@@ -435,6 +454,28 @@ async def test_such_a_setting_made_later_is_a_problem(world, monkeypatch):
         await world.until(lambda: not world.guard.problems, "its end")
         assert world.mended == [7]
     assert len(world.of(GuardFailed)) == 1
+
+
+async def test_a_tunnel_that_was_closed_from_the_start_is_told_when_that_is_mended(
+    world, monkeypatch
+):
+    monkeypatch.setattr(guard_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(guard_module, "SETTINGS_S", 0.02)
+    a_setting(world.settings, "net/ipv4/conf/all/disable_policy")
+    async with world.running():
+        with pytest.raises(GuardError) as caught:
+            world.guard.protect("gre1", T42)
+        assert world.kernel.texts() == pair(42)
+        with pytest.raises(GuardError):  # the netdev was made anew meanwhile
+            world.guard.protect("gre1", replace(T42, ifindex=9))
+        await world.until(lambda: world.guard.counters["failures"] > 2, "some looks")
+        assert world.guard.problems == {"gre1": str(caught.value)}
+        assert not world.mended
+        (world.settings / "net/ipv4/conf/all/disable_policy").write_text("0\n")
+        await world.until(lambda: world.mended, "the end of it")
+        assert world.mended == [9]
+    assert not world.refusals  # the caller knew
+    assert not world.of(GuardFailed)
 
 
 def test_each_family_has_its_settings(tmp_path):
