@@ -18,8 +18,9 @@ from tools.benchmarks.load import Load, Run
 from tools.benchmarks.paths import measure
 from tools.benchmarks.profiles import profile_text
 from tools.benchmarks.report import table
+from tools.lab.frr import FRR_DAEMONS
 from tools.lab.guest import GuestFailedError, LabUnavailableError, inside, place
-from tools.lab.nodes import FRR_DAEMONS, FrrNode, NhrpdNode
+from tools.lab.nodes import FrrNode, NhrpdNode
 from tools.lab.topology import Node
 
 LIMIT_S = 3600.0

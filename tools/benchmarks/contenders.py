@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tools.lab.frr import FRR_DAEMONS
 from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
-from tools.lab.nodes import FRR_DAEMONS, START_LIMIT_S, cpu_seconds, resident_bytes
+from tools.lab.nodes import START_LIMIT_S, cpu_seconds, resident_bytes
 from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY
 
 HUB_NBMA = "192.0.2.1"

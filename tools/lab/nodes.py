@@ -9,16 +9,17 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tools.lab import frr
+from tools.lab.frr import FrrDaemons
 from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import CommandFailedError, stop, wait_until
 from tools.lab.topology import Binding, Lab, Node, Role
 from tools.lab.wiring import REDIRECT_GROUP, TUNNEL
 
-FRR_DAEMONS = Path("/usr/lib/frr")
 START_LIMIT_S = 30.0
 KIB = 1024
 
@@ -35,35 +36,31 @@ class FrrNode(Node):
     """Further lines of the tunnel's interface block."""
     bgpd: str | None = None
     """bgpd.conf, for nodes that run it."""
-    _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
+    _daemons: FrrDaemons | None = None
 
     HOST_ADDRESS_ONLY: ClassVar[bool] = True
 
     def start(self) -> None:
         """See `Node.start`."""
-        run = Path("/run/frr") / self.name
-        etc = Path("/etc/frr") / self.name
-        self.namespace.run("mkdir", "-p", run, etc)
-        self.namespace.run("touch", etc / "vtysh.conf")
+        running = self._daemons = FrrDaemons(
+            namespace=self.namespace, name=self.name, directory=self.directory
+        )
+        running.make_directories()
         daemons = {"zebra": f"hostname {self.name}\n", "nhrpd": self.configuration()}
         if self.bgpd is not None:
             daemons["bgpd"] = self.bgpd
         for daemon, text in daemons.items():
             (self.directory / f"{daemon}.conf").write_text(text)
-        self.namespace.run("chown", "-R", "frr:frr", run, etc, self.directory)
+        running.own(self.directory)
         for daemon in daemons:
-            config = self.directory / f"{daemon}.conf"
-            self._processes[daemon] = self.namespace.popen(
-                *(FRR_DAEMONS / daemon, "-N", self.name, "-f", config),
-                *("--log", "stdout", "--log-level", "debugging"),
-                log=self.directory / f"{daemon}.log",
-            )
-            socket_path = run / f"{daemon}.vty"
-            wait_until(
-                lambda path=socket_path: self._answers(path),  # type: ignore[misc]
-                START_LIMIT_S,
-                f"{self.name}: {daemon} answers",
-            )
+            running.start(daemon, self.directory / f"{daemon}.conf")
+
+    @property
+    def daemons(self) -> FrrDaemons:
+        """Returns those that run."""
+        if self._daemons is None:
+            raise CommandFailedError(f"{self.name}: FRR was not started")
+        return self._daemons
 
     def configuration(self) -> str:
         """Returns nhrpd.conf."""
@@ -86,22 +83,22 @@ class FrrNode(Node):
 
     def stop(self) -> int:
         """See `Node.stop`; the status is nhrpd's."""
-        status = stop(self._processes.pop("nhrpd"))
-        self._end(signal.SIGTERM)
+        status = self.daemons.end("nhrpd")
+        self.daemons.end_all()
         return status
 
     def kill(self) -> None:
         """See `Node.kill`; zebra goes too."""
-        self._end(signal.SIGKILL)
+        if self._daemons is not None:
+            self._daemons.end_all(signal.SIGKILL)
 
     def kill_nhrpd(self) -> None:
         """Kills nhrpd alone: zebra then withdraws its routes."""
-        stop(self._processes.pop("nhrpd"), signal.SIGKILL)
+        self.daemons.end("nhrpd", signal.SIGKILL)
 
     def vtysh(self, *commands: str) -> str:
         """Runs commands in vtysh and returns their output."""
-        options = [word for command in commands for word in ("-c", command)]
-        return self.namespace.run("vtysh", "-N", self.name, *options, check=False)
+        return self.daemons.vtysh(*frr.commands(*commands), check=False)
 
     def show(self, command: str) -> Any:
         """Returns the parsed output of `show COMMAND json`."""
@@ -128,7 +125,7 @@ class FrrNode(Node):
 
     def resident_bytes(self, daemon: str = "nhrpd") -> int:
         """Returns the resident memory of a daemon."""
-        return resident_bytes(self._processes[daemon].pid)
+        return resident_bytes(self.daemons.pid(daemon))
 
     @property
     def _holdtime(self) -> int:
@@ -138,18 +135,6 @@ class FrrNode(Node):
         answer = self.show(f"{'ipv6' if ipv6 else 'ip'} nhrp {view}")
         rows: list[dict[str, Any]] = answer.get("table", [])
         return rows
-
-    def _answers(self, path: Path) -> bool:
-        for daemon, process in self._processes.items():
-            if process.poll() is not None:
-                log = (self.directory / f"{daemon}.log").read_text(errors="replace")
-                raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
-        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
-
-    def _end(self, how: signal.Signals) -> None:
-        for process in reversed(self._processes.values()):
-            stop(process, how)
-        self._processes.clear()
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.lab import frr
+from tools.lab.frr import FrrDaemons
 from tools.lab.guest import REPOSITORY
-from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
+from tools.lab.namespace import Namespace
 
-FRR_DAEMONS = Path("/usr/lib/frr")
 SAMPLES = REPOSITORY / "etc"
-START_LIMIT_S = 30.0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -28,7 +27,12 @@ class Routing:
     """The node's directory: logs."""
     configuration: str = ""
     """frr.conf, read at every start."""
-    _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
+    _daemons: FrrDaemons = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._daemons = FrrDaemons(
+            namespace=self.namespace, name=self.name, directory=self.directory
+        )
 
     @property
     def log_path(self) -> Path:
@@ -37,44 +41,33 @@ class Routing:
 
     def start(self) -> None:
         """Starts the daemons and gives them the configuration as frr.service does."""
-        run, etc = Path("/run/frr") / self.name, Path("/etc/frr") / self.name
-        self.namespace.run("mkdir", "-p", run, etc)
-        for file_name in ("vtysh.conf", "zebra.conf", "bgpd.conf"):
+        daemons, etc = self._daemons, self._daemons.etc
+        daemons.make_directories()
+        for file_name in ("zebra.conf", "bgpd.conf"):
             self.namespace.run("touch", etc / file_name)
         self.namespace.run("tee", etc / "frr.conf", stdin=self.configuration)
-        self.namespace.run("chown", "-R", "frr:frr", run, etc)
+        daemons.own()
         for daemon in ("zebra", "bgpd"):
-            self._processes[daemon] = self.namespace.popen(
-                *(FRR_DAEMONS / daemon, "-N", self.name, "-f", etc / f"{daemon}.conf"),
-                *("--log", "stdout", "--log-level", "debugging"),
-                log=self.directory / f"{daemon}.log",
-            )
-            path = run / f"{daemon}.vty"
-            wait_until(
-                lambda path=path: self._answers(path),  # type: ignore[misc]
-                START_LIMIT_S,
-                f"{self.name}: {daemon} answers",
-            )
+            daemons.start(daemon, etc / f"{daemon}.conf")
         # Says what it does not know, line by line, and status 2 then.
-        self.namespace.run("vtysh", "-N", self.name, "-f", etc / "frr.conf")
+        daemons.vtysh("-f", str(etc / "frr.conf"))
 
     def stop(self) -> None:
         """Ends the daemons with SIGTERM: zebra takes BGP's routes out of the kernel."""
-        self._end(signal.SIGTERM)
+        self._daemons.end_all()
 
     def kill(self) -> None:
         """Ends the daemons with SIGKILL, if they run: routes stay in the kernel."""
-        self._end(signal.SIGKILL)
+        self._daemons.end_all(signal.SIGKILL)
 
     @property
     def running(self) -> bool:
         """Whether the daemons were started, and neither stopped nor killed."""
-        return bool(self._processes)
+        return self._daemons.running
 
     def vtysh(self, *commands: str) -> str:
         """Runs commands in vtysh and returns their output."""
-        options = [word for command in commands for word in ("-c", command)]
-        return self.namespace.run("vtysh", "-N", self.name, *options)
+        return self._daemons.vtysh(*frr.commands(*commands))
 
     def show(self, command: str) -> Any:
         """Returns the parsed output of `show COMMAND json`."""
@@ -94,18 +87,6 @@ class Routing:
             for path in paths
             if path.get("bestpath")
         }
-
-    def _answers(self, path: Path) -> bool:
-        for daemon, process in self._processes.items():
-            if process.poll() is not None:
-                log = (self.directory / f"{daemon}.log").read_text(errors="replace")
-                raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
-        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
-
-    def _end(self, how: signal.Signals) -> None:
-        for process in reversed(self._processes.values()):
-            stop(process, how)
-        self._processes.clear()
 
 
 def hub_configuration(tunnel: str, spokes: list[str]) -> str:

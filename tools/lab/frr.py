@@ -1,0 +1,89 @@
+"""FRR's daemons on one node, as a path space of FRR's own (`-N`)."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
+
+FRR_DAEMONS = Path("/usr/lib/frr")
+START_LIMIT_S = 30.0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class FrrDaemons:
+    """See the module. Each daemon logs to DAEMON.log in `directory`."""
+
+    namespace: Namespace
+    name: str
+    directory: Path
+    _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
+
+    @property
+    def run_directory(self) -> Path:
+        """Returns where the daemons' sockets are."""
+        return Path("/run/frr") / self.name
+
+    @property
+    def etc(self) -> Path:
+        """Returns where vtysh looks for its configuration."""
+        return Path("/etc/frr") / self.name
+
+    @property
+    def running(self) -> bool:
+        """Whether some were started, and neither stopped nor killed."""
+        return bool(self._processes)
+
+    def make_directories(self) -> None:
+        """Makes the directories of the path space; `own` follows once they have their files."""
+        self.namespace.run("mkdir", "-p", self.run_directory, self.etc)
+        self.namespace.run("touch", self.etc / "vtysh.conf")
+
+    def own(self, *more: Path) -> None:
+        """Gives the directories, and others, to FRR's user."""
+        self.namespace.run("chown", "-R", "frr:frr", self.run_directory, self.etc, *more)
+
+    def start(self, daemon: str, config: Path) -> None:
+        """Starts one; returns when it answers."""
+        self._processes[daemon] = self.namespace.popen(
+            *(FRR_DAEMONS / daemon, "-N", self.name, "-f", config),
+            *("--log", "stdout", "--log-level", "debugging"),
+            log=self.directory / f"{daemon}.log",
+        )
+        socket_path = self.run_directory / f"{daemon}.vty"
+        what = f"{self.name}: {daemon} answers"
+        wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what)
+
+    def pid(self, daemon: str) -> int:
+        """Returns the process of one that runs."""
+        return self._processes[daemon].pid
+
+    def end(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends one; returns its status."""
+        return stop(self._processes.pop(daemon), how)
+
+    def end_all(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ends those that run, the last first."""
+        for process in reversed(self._processes.values()):
+            stop(process, how)
+        self._processes.clear()
+
+    def vtysh(self, *arguments: str, check: bool = True) -> str:
+        """Runs vtysh and returns its output."""
+        return self.namespace.run("vtysh", "-N", self.name, *arguments, check=check)
+
+    def _answers(self, path: Path) -> bool:
+        for daemon, process in self._processes.items():
+            if process.poll() is not None:
+                log = (self.directory / f"{daemon}.log").read_text(errors="replace")
+                raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
+        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
+
+
+def commands(*lines: str) -> list[str]:
+    """Returns lines as arguments of vtysh."""
+    return [word for line in lines for word in ("-c", line)]
