@@ -14,6 +14,7 @@ wanted.
 """
 
 import errno
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -246,16 +247,18 @@ class Kernel:
             requests.close()
 
     async def _write(self) -> None:
-        """Writes what is dirty whenever a verb wakes it."""
+        """Writes what is dirty whenever a verb wakes it, and what failed after a while."""
         while True:
-            await self._wake.wait()
+            with trio.move_on_after(FAILURE_PAUSE_S if self._to_clear else math.inf):
+                await self._wake.wait()
             self._wake = trio.Event()
-            while self._to_clear:
+            for ifindex in list(self._to_clear):
                 try:
-                    await self._own.clear(self._to_clear[0], self._wanted)
-                except NetlinkError:  # a tunnel that may not be used is refused, and cleared, again
+                    await self._own.clear(ifindex, self._wanted)
+                except NetlinkError:
                     self._counters["clears_failed"] += 1
-                del self._to_clear[0]
+                else:
+                    self._to_clear.remove(ifindex)
             for wanted in list(self._wanted.values()):
                 while wanted.dirty:
                     await self._write_some(wanted)

@@ -196,20 +196,21 @@ async def test_nothing_of_ours_stays_after_a_withdrawal(world, autojump_clock):
     )
 
 
-async def test_a_withdrawal_that_cannot_be_is_counted_and_holds_nothing_up(world, autojump_clock):
+async def test_a_withdrawal_that_cannot_be_is_tried_again(world, autojump_clock):
     await world.open()
+    world.peer.tables[neighbor.RTM_GETNEIGH] = [a_neighbor()]
     refusal = message(neighbor.RTM_GETNEIGH, 0, b"")
     world.peer.scripts[neighbor.RTM_GETNEIGH] = lambda sequence: [
         an_error(errno.ENOMEM, refusal, sequence)
     ]
     world.kernel.close_interface(CloseInterface(GRE, withdrawn=True))
-    await world.kernel.settle(1)
+    assert not await world.kernel.settle(0.5)
     assert world.kernel.counters["clears_failed"] == 1
+    assert world.changes() == []
     world.peer.scripts.clear()
-    await world.open()
-    world.set()
-    assert await world.kernel.settle(1)
-    assert world.changes() == [(neighbor.RTM_NEWNEIGH, a_neighbor())]
+    assert await world.kernel.settle(5)
+    deletion = body(neighbor.drop_neighbor(GRE, PEER))
+    assert world.changes() == [(neighbor.RTM_DELNEIGH, deletion)]
 
 
 async def test_what_was_opened_again_is_not_cleared(world, autojump_clock):
