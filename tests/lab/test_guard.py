@@ -340,4 +340,4 @@ def test_thousands_of_policies_are_read_whole(peer, guard):
     began = time.monotonic()
     assert len(guard.policies()) == 2
     print(f"3000 policies read in {(time.monotonic() - began) * 1e3:.0f} ms")
-    assert len(guard._link.policies()) == 3002
+    assert len(guard._policies.standing()) == 3002
