@@ -18,7 +18,8 @@ TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
 ROW_LIMIT = 65536
 TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
 
-Objection: TypeAlias = Callable[[Child], str | None]
+Objection: TypeAlias = Callable[[Child, bool], str | None]
+"""Why an SA may not be; the flag tells one that comes from one that is there already."""
 Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
 """Address blocks of a peer, by its identity and what certificate the event had (or none)."""
 
@@ -29,7 +30,7 @@ class AssociationTable:
     def __init__(
         self,
         blocks: Blocks = lambda _identity, _certificate: None,
-        objection: Objection = lambda _child: None,
+        objection: Objection = lambda _child, _comes: None,
     ) -> None:
         """`objection` tells why an SA may not be, whatever charon thinks of it."""
         self.names: Collection[str] = ()
@@ -92,10 +93,11 @@ class AssociationTable:
         for _, ike in sections(message):
             for _, both in children_of(ike):
                 old, new = both.get("old"), both.get("new")
+                before = number(old.get("uniqueid")) if isinstance(old, Mapping) else 0
                 if isinstance(new, Mapping):
-                    yield from self._add(ike, new)
-                if isinstance(old, Mapping):
-                    yield from self._remove(number(old.get("uniqueid")), "rekeyed")
+                    # The heir of one that may be may be: its peer was looked at then.
+                    yield from self._add(ike, new, judge=before not in self._children)
+                yield from self._remove(before, "rekeyed")
 
     def _ike_updown(self, message: Section) -> Iterator[Event]:
         if text(message.get("up")) == "yes":
@@ -126,22 +128,30 @@ class AssociationTable:
                     local=parse_address(text(message.get("local-host"))),
                     remote=parse_address(text(message.get("remote-host"))),
                 )
-                if moved.pair != each.pair:
-                    self._children.put(each.unique_id, moved)
-                    yield SaInstalled(moved.association)
-                    yield SaGone(each.local, each.remote, each.id, f"now at {_at(moved)}")
+                if moved.pair == each.pair:
+                    continue
+                if (objection := self._objection(moved, True)) is not None:
+                    self._refuse(moved, objection)
+                    yield from self._remove(each.unique_id, objection)
+                    continue
+                self._children.put(each.unique_id, moved)
+                yield SaInstalled(moved.association)
+                yield SaGone(each.local, each.remote, each.id, f"now at {_at(moved)}")
 
-    def _add(self, ike: Section, child: Section, *, answered: bool = False) -> Iterator[Event]:
+    def _add(
+        self, ike: Section, child: Section, *, answered: bool = False, judge: bool = True
+    ) -> Iterator[Event]:
         row = self._read(ike, child)
         if row is None:
             return
         if text(child.get("mode")).upper() not in TRANSPORT_MODES:
             self._refuse(row, f"the SA of {row.identity} {TUNNEL_MODE}")
             return
-        if (objection := self._objection(row)) is not None:
+        known = self._children.get(row.unique_id)
+        comes = known is None or not _same(known, row)
+        if judge and (objection := self._objection(row, comes)) is not None:
             self._refuse(row, objection)
             return
-        known = self._children.get(row.unique_id)
         if known is not None and _same(known, row):
             yield from self._refresh(known, row)
             return
@@ -171,11 +181,11 @@ class AssociationTable:
         refused, self._refused = self._refused, []
         return refused
 
-    def review(self, pair: Pair) -> list[Event]:
+    def review(self, pair: Pair, objection_to: Callable[[Child], str | None]) -> list[Event]:
         """Looks at the SAs of a pair anew: there may be an objection by now."""
         events: list[Event] = []
         for child in self.children(pair):
-            objection = self._objection(child)
+            objection = objection_to(child)
             if objection is not None:
                 self._refuse(child, objection)
                 events += self._remove(child.unique_id, objection)
@@ -228,11 +238,21 @@ class AssociationTable:
     # What a list tells.
 
     def listed(self, ikes: Iterable[Section]) -> list[Event]:
-        """Takes in all IKE_SAs at a connect, the oldest CHILD_SA first; what is missing is an orphan from now on."""
+        """Takes in all IKE_SAs at a connect; what is missing is an orphan from now on.
+
+        First those that we knew (of two peers at one address, the one that was served), then the others
+        from the oldest on.
+        """
         self.orphan_all()
         events: list[Event] = []
         found = [(ike, child) for ike in ikes for _, child in children_of(ike)]
-        for ike, child in sorted(found, key=lambda both: number(both[1].get("uniqueid"))):
+        known = {(each.unique_id, each.spi_in) for each in self._orphans}
+
+        def place(both: tuple[Section, Section]) -> tuple[bool, int]:
+            unique_id = number(both[1].get("uniqueid"))
+            return (unique_id, text(both[1].get("spi-in"))) not in known, unique_id
+
+        for ike, child in sorted(found, key=place):
             try:
                 events.extend(self._add(ike, child))
             except ValueError:

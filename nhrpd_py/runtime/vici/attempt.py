@@ -40,6 +40,8 @@ class Watch:
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
+        self.server = False
+        """charon compares the peer's identity with the one that the profile demands of a server."""
         self.up = False
         self.lost = False
         """Nothing more is heard of it: the connection to charon broke."""

@@ -131,6 +131,7 @@ class Attempts:
             profile = await session.profiles.get(wish.profile)
             log = session.log
             async with log.following(remote):
+                watch.server = wish.effect.server
                 await attempt.initiate(
                     session.commands, self._turn, wish, profile, patched=session.patched
                 )

@@ -7,7 +7,6 @@ matters here is checked before.
 """
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.config import ProfileValue
 from nhrpd_py.runtime.vici.connection import Section, ViciError, sections, text
+from nhrpd_py.runtime.vici.identity import ANY, ANYBODY, is_exact
 from nhrpd_py.runtime.vici.tap import Template
 
 PREFIX = "nhrp-"
@@ -30,13 +30,7 @@ LISTS = frozenset(
     )
 )
 FILES = {"certs": "x509", "cacerts": "x509ca", "pubkeys": "pubkey"}
-ANY = "%any"
 PINNED = ("certs", "pubkeys")
-_ADDRESSES = re.compile(r"[0-9a-fA-F.:]+(/\d+|-[0-9a-fA-F.:]+)")
-"""A subnet or range as identity, which many addresses match."""
-IDENTITY_TYPES = frozenset(("fqdn", "dns", "email", "rfc822", "userfqdn", "asn1dn", "ipv4", "ipv6"))
-RDN_NAMES = {"emailaddress": "e", "email": "e", "s": "st"}
-"""Other names of the parts of a distinguished name, as charon writes them."""
 GRE_SELECTORS = ("[gre", "[47")
 
 
@@ -60,7 +54,7 @@ class Profile:
         """The remote identity that it demands, with its wildcards; None for any."""
         for _, section in remotes(self.message):
             identity = _plain(section.get("id"))
-            return None if identity in ("", ANY) else identity
+            return None if identity in ANYBODY else identity
         return None
 
     @property
@@ -71,6 +65,11 @@ class Profile:
             if is_exact(identity):
                 return identity
         return None
+
+    @property
+    def demanded(self) -> str | None:
+        """The remote identity that a server must have, with its wildcards; None where it may have any."""
+        return self.exact_identity or self.identity
 
 
 def find_profile(
@@ -232,38 +231,6 @@ def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
 def remotes(message: Section) -> list[tuple[str, Section]]:
     """The authentication rounds of the peer, in their order."""
     return [(key, value) for key, value in sections(message) if key.startswith("remote")]
-
-
-def is_exact(identity: str) -> bool:
-    """Tells an identity that only one peer can have from a pattern, a regular expression, or none."""
-    if not identity or "*" in identity or identity.startswith((ANY, "^")):
-        return False
-    return not _ADDRESSES.fullmatch(identity)
-
-
-def same_identity(demanded: str, said: str) -> bool:
-    """Tells whether the identity that charon says a peer has is the exact one of a file.
-
-    A file may name its type (`fqdn:`, `@`), and write a distinguished name with other separators, in
-    another case, and with other names for its parts. charon has compared them properly where it was
-    told to; this is for a peer that began an SA by a connection which demands less.
-    """
-    return _canonical(demanded) == _canonical(said)
-
-
-def _canonical(identity: str) -> str:
-    kind, separator, rest = identity.partition(":")
-    if separator and kind.lower() in IDENTITY_TYPES:
-        identity = rest
-    identity = identity.strip().lower()
-    if "=" not in identity:
-        return identity.removeprefix("@")
-    parts = []
-    for part in re.split(r"[,/]", identity):
-        name, _, value = part.partition("=")
-        name = name.strip()
-        parts.append(f"{RDN_NAMES.get(name, name)}={value.strip()}")
-    return ",".join(part for part in parts if part != "=")
 
 
 def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:

@@ -11,7 +11,10 @@ from nhrpd_py.runtime.vici.tap import Template, Templates
 class Profiles:
     """Looks profiles up, and keeps what is wrong with each."""
 
-    def __init__(self, config: Config, templates: Templates) -> None:
+    def __init__(
+        self, config: Config, templates: Templates, demanded: dict[str, str | None]
+    ) -> None:
+        """`demanded` keeps what each profile demands of servers, for files that cannot be read later."""
         self._config = config
         self._templates = templates
         self.problems: dict[str, tuple[str, ...]] = {}
@@ -21,7 +24,9 @@ class Profiles:
         self.on_mended: Callable[[str], None] = lambda _name: None
         """Is told of each profile that could not be used before."""
         self._unusable: set[str] = set()
-        self._exact: dict[str, str | None] = {}
+        self.on_identity: Callable[[str], None] = lambda _name: None
+        """Is told of each profile that demands another identity of servers than was known."""
+        self._demanded = demanded
 
     def _uses(self) -> Iterator[tuple[str, IpsecConfig]]:
         for each in self._config.interfaces.values():
@@ -36,9 +41,10 @@ class Profiles:
         return frozenset(name for name, _ in self._uses())
 
     def server_identities(self, ipsec: IpsecConfig) -> frozenset[str]:
-        """The identities of which a server must have one; empty where it may be any, or the profile was never read."""
+        """The identities, or patterns, of which one must fit a server's; empty where it may have any, or a
+        profile was never read."""
         names = {ipsec.profile, ipsec.fallback_profile or ipsec.profile}
-        identities = {self._exact.get(name) for name in names}
+        identities = {self._demanded.get(name) for name in names}
         return (
             frozenset(each for each in identities if each)
             if None not in identities
@@ -56,8 +62,10 @@ class Profiles:
             self._unusable.add(name)
             raise
         self.problems[name] = profile.warnings
-        self._exact[name] = profile.exact_identity
         self.on_child(profile.child)
+        if name not in self._demanded or self._demanded[name] != profile.demanded:
+            self._demanded[name] = profile.demanded
+            self.on_identity(name)
         if name in self._unusable:
             self._unusable.remove(name)
             self.on_mended(name)

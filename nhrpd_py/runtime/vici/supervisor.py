@@ -34,9 +34,9 @@ from nhrpd_py.runtime.vici.connection import (
     text,
 )
 from nhrpd_py.runtime.vici.housekeeping import Housekeeping
+from nhrpd_py.runtime.vici.identity import fits
 from nhrpd_py.runtime.vici.log_tail import LogTail
 from nhrpd_py.runtime.vici.orphans import KernelPairs, Orphans
-from nhrpd_py.runtime.vici.profile import same_identity
 from nhrpd_py.runtime.vici.profiles import Profiles
 from nhrpd_py.runtime.vici.snapshot import SaRow, rows
 from nhrpd_py.runtime.vici.status import Status
@@ -76,6 +76,7 @@ class Supervisor:
         self._told_loss = False
         self._connects = 0
         self._certificates = Certificates()
+        self._demanded: dict[str, str | None] = {}
         self._table = AssociationTable(self._certificates.blocks, self._objection)
         self._attempts = Attempts(self, self._wishes, self._table)
         self._orphans = Orphans(
@@ -89,8 +90,11 @@ class Supervisor:
         self.commands = Commands(config.vici.socket)
         run_directory = Path(config.daemon.control_socket).parent
         self.profiles = Profiles(
-            config, Templates(config.vici.swanctl_config, self._swanctl, directory=run_directory)
+            config,
+            Templates(config.vici.swanctl_config, self._swanctl, directory=run_directory),
+            self._demanded,
         )
+        self.profiles.on_identity = self._demands
         self.profiles.on_child = self._heard_of
         self.profiles.on_mended = self._mended
         self.status.profiles = self.profiles.problems
@@ -120,9 +124,10 @@ class Supervisor:
     def want(self, effect: WantSa) -> None:
         """See `WantSa`."""
         pair = effect.local, effect.remote
+        was_server = any(each.effect.server for each in self._wishes.of_pair(pair))
         self._wishes.want(effect, trio.current_time(), up=self._table.is_up(pair))
-        if effect.server and self._nursery is not None:
-            # An SA that somebody else began may be there.
+        if effect.server and not was_server and self._nursery is not None:
+            # An SA that somebody else began may be there, or one that we began with just any peer.
             self._nursery.start_soon(self._review, pair)
         self._attempts.wake()
 
@@ -302,32 +307,43 @@ class Supervisor:
             await self.report(passed)
             self._attempts.wake()
 
-    def _objection(self, child: Child) -> str | None:
-        """Why an SA that a peer began may not be, though charon let it in.
+    def _objection(self, child: Child, comes: bool) -> str | None:
+        """Why an SA may not be, though charon let it in; `comes` is said of one that was not there before.
 
         The kernel cannot tell two peers at one address apart (both behind one NAT): what is for the
         one would be encrypted for the other. The first keeps it while it lives. And the connection
         that answers spokes takes whoever has a good certificate, also where the profile demands one
-        identity of a server; charon has compared the identity of those that we began.
+        identity of a server; charon has compared the identity of a server with which we began.
         """
         if not child.answered:
-            return None
-        for other in self._table.children(child.pair):
-            if other.identity != child.identity and other.unique_id < child.unique_id:
+            watch = self._attempts.watch(child.pair)
+            return None if watch is None or watch.server else self._not_the_server(child)
+        for other in self._table.children(child.pair) if comes else ():
+            if other.identity != child.identity:
                 where = format_address(child.remote)
                 return (
                     f"{child.identity} comes from {where}, where {other.identity} is: two peers"
                     " behind one address cannot be told apart"
                 )
+        return self._not_the_server(child)
+
+    def _not_the_server(self, child: Child) -> str | None:
         for wish in self._wishes.of_pair(child.pair):
             if wish.effect.server:
                 demanded = self.profiles.server_identities(wish.effect.ipsec)
-                if demanded and not any(same_identity(each, child.identity) for each in demanded):
+                if demanded and not any(fits(each, child.identity) for each in demanded):
                     return f"{child.identity} is not the server {', '.join(sorted(demanded))}"
         return None
 
+    def _demands(self, profile: str) -> None:
+        """A profile demands another identity of servers than was known."""
+        for wish in self._wishes:
+            names = wish.effect.ipsec.profile, wish.effect.ipsec.fallback_profile
+            if wish.effect.server and profile in names and self._nursery is not None:
+                self._nursery.start_soon(self._review, wish.pair)
+
     async def _review(self, pair: Pair) -> None:
-        await self._tell(self._table.review(pair))
+        await self._tell(self._table.review(pair, self._not_the_server))
 
     async def _learn(self, ikes: list[Section]) -> list[Section]:
         """Learns the peers' certificates, and ends those IKE_SAs where that cannot be; gives the others."""
