@@ -246,7 +246,7 @@ class Supervisor:
                     self._wishes.came_up(wish.pair, self._online_since)
                 elif not wish.trying:
                     # No back-off of earlier days: this charon may know better.
-                    wish.up_at, wish.due = None, self._online_since
+                    wish.failures, wish.up_at, wish.due = 0, None, self._online_since
             await self.report([IpsecReady(status.version, status.patched)])
             self._heard.set()
             self._attempts.wake()

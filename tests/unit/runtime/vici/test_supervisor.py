@@ -470,6 +470,27 @@ async def test_a_charon_that_dies_in_an_attempt_tells_nothing_of_the_peer(
         assert not it.of(SaFailed)
 
 
+async def test_a_new_charon_knows_no_back_off_of_earlier_days(
+    autojump_clock, tmp_path: Path
+) -> None:
+    """Its secrets may be loaded a moment after it listens; the peer's SA lives on in the kernel."""
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        charon.behaviour[PEER] = "refuse"
+        it.want()
+        await it.until(lambda: len(it.of(SaFailed)) == 6, 300)
+        charon.behaviour.clear()
+        await it.until(lambda: it.of(SaInstalled), 100)
+        it.kernel = {PAIR}
+        await charon.stop()
+        it.told.clear()
+        charon.ikes.clear()
+        charon.behaviour[PEER] = "refuse"
+        await it.nursery.start(charon.serve)
+        failed = (await it.until(lambda: it.of(SaFailed)))[0]
+        assert failed.retry_in_s < 3
+
+
 async def test_an_sa_that_charon_is_busy_with_is_no_lost_one(
     autojump_clock, tmp_path: Path
 ) -> None:
