@@ -36,10 +36,18 @@ class Orphans:
         self._kernel_pairs = kernel_pairs
         self._online_since = online_since
         self._tell = tell
+        self._went = trio.Event()
+
+    def look(self) -> None:
+        """charon went."""
+        self._went.set()
 
     async def run(self) -> None:
         while True:
-            await trio.sleep(FIRST_LOOK_S if self._online_since() is None else LOOK_S)
+            with trio.move_on_after(LOOK_S):
+                await self._went.wait()
+                await trio.sleep(FIRST_LOOK_S)
+            self._went = trio.Event()
             if self._table.orphans():
                 kernel = await self._kernel()
                 await self._tell(self._table.bury(partial(self._dead, kernel)))

@@ -214,6 +214,7 @@ class Supervisor:
             return ready
         self.status.problem = self._loss
         self._table.orphan_all()
+        self._orphans.look()
         self._attempts.wake()
         if not self._told_loss:
             self._told_loss = True

@@ -58,6 +58,7 @@ class Bench:
         self.inbox = Inbox()
         self.told: list[tuple[float, Event]] = []
         self.kernel: set[tuple[Address, Address]] = set()
+        self.looks = 0
         config = Config(
             vici=ViciConfig(socket=str(path)),
             interfaces={
@@ -76,6 +77,7 @@ class Bench:
         return Template(self.connections)
 
     async def kernel_pairs(self) -> set[tuple[Address, Address]]:
+        self.looks += 1
         return self.kernel
 
     async def take(self) -> None:
@@ -376,11 +378,15 @@ async def test_an_unknown_profile_is_told_with_those_that_there_are(
         await it.until(lambda: it.of(SaInstalled), 8)
 
 
-async def test_a_stopped_charon_takes_its_sas_along(autojump_clock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [0.0, 10.0, 10.5, 11.0, 11.5])
+async def test_a_stopped_charon_takes_its_sas_along(
+    autojump_clock, tmp_path: Path, at: float
+) -> None:
     async with bench(tmp_path) as it:
         charon = await it.charon()
         await charon.incoming(PEER)
         await it.until(lambda: it.of(SaInstalled))
+        await trio.sleep(at)
         it.told.clear()
         it.kernel = set()
         await charon.stop()
@@ -489,6 +495,23 @@ async def test_a_new_charon_knows_no_back_off_of_earlier_days(
         await it.nursery.start(charon.serve)
         failed = (await it.until(lambda: it.of(SaFailed)))[0]
         assert failed.retry_in_s < 3
+
+
+async def test_a_charon_that_is_away_for_long_costs_few_looks_at_the_kernel(
+    autojump_clock, tmp_path: Path
+) -> None:
+    """Each reads all states that there are."""
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.kernel = {PAIR}
+        await trio.sleep(9)  # somewhere between two looks
+        await charon.stop()
+        await trio.sleep(100)
+        assert it.looks < 60
+        it.kernel = set()
+        await it.until(lambda: it.of(SaGone), 3)
 
 
 async def test_an_sa_that_charon_is_busy_with_is_no_lost_one(
