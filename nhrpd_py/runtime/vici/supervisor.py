@@ -395,11 +395,14 @@ class Supervisor:
         """All SAs of ours, and the wishes that are not fulfilled, for `nhrpctl show sas`."""
         ikes: list[tuple[str, Section]] = []
         if self._online_since is not None:
-            try:
-                items = await self.commands.stream("list-sas", "list-sa", {"noblock": "yes"})
-                ikes = [each for item in items for each in sections(item)]
-            except ViciError:
-                ikes = []
+            # By a connection of its own: who asked may go away amid the answer, which ends it.
+            with suppress(ViciError):
+                connection = await Connection.open(self.status.socket)
+                try:
+                    items = await connection.stream("list-sas", "list-sa", {"noblock": "yes"})
+                    ikes = [each for item in items for each in sections(item)]
+                finally:
+                    await connection.aclose()
         return rows(ikes, self._table, list(self._wishes), trio.current_time())
 
 

@@ -25,6 +25,7 @@ from nhrpd_py.core.config import (
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.vici.housekeeping import ROUND_S
 from nhrpd_py.runtime.vici.supervisor import Supervisor
 from nhrpd_py.runtime.vici.tap import Template
 from tests.unit.runtime.vici.certificates import certificate, needs_pki, prefix
@@ -712,6 +713,20 @@ async def test_rows_for_people(autojump_clock, tmp_path: Path) -> None:
         assert (failed.state, failed.nbma, failed.attempts) == ("failed", "192.0.2.3", 1)
         assert failed.next_attempt_in_s is not None
         assert "AUTHENTICATION_FAILED" in str(failed.last_error)
+
+
+async def test_who_asks_and_goes_away_disturbs_nobody(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
+        await it.until(lambda: it.of(SaInstalled))
+        before = it.supervisor.counters["connects"]
+        charon.silent.add("list-sas")
+        with trio.move_on_after(2 * ROUND_S) as scope:  # others want to ask meanwhile
+            await it.supervisor.snapshot()
+        assert scope.cancelled_caught
+        await trio.sleep(60)
+        assert it.supervisor.counters["connects"] == before
 
 
 @needs_pki
