@@ -42,6 +42,7 @@ from nhrpd_py.core.events import (
     SaFailed,
     SaGone,
     SaInstalled,
+    SaOrphaned,
     ShutdownRequested,
     TrafficSeen,
 )
@@ -167,6 +168,8 @@ class Engine:
                 self._protection.installed(event, now)
             case SaGone():
                 self._protection.gone(event, now)
+            case SaOrphaned():
+                self._protection.orphaned(event)
             case SaFailed():
                 self._protection.failed(event, now)
             case IpsecReady():

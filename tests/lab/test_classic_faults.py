@@ -1,5 +1,6 @@
 """The classic DMVPN when charon restarts, or a hub is switched off and on."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,30 @@ def test_charon_restarted_on_the_hub(nodes: Nodes) -> None:
     )
     wait_until(lambda: forwards(one, two), 40.0, "traffic between the LANs")
     print(f"registered again {seconds:.1f} s after charon of the hub was restarted")
+
+
+def test_a_charon_that_crashed_on_the_hub_costs_no_traffic(nodes: Nodes) -> None:
+    """Its SAs live on in the kernel, and the spokes believe in them: a new charon has new ones made."""
+    hub, *spokes = nodes
+    words = "charon was restarted and has it no more"
+    given_up = hub.log_path.read_text().count(words)
+    hub.charon.kill()
+    hub.charon.start()
+    silent = dict.fromkeys(spokes, 0)
+
+    def made_anew() -> bool:
+        for spoke in spokes:
+            lost = hub.namespace.ping(spoke.tunnel, count=1, source=hub.tunnel).lost
+            silent[spoke] = silent[spoke] + 1 if lost else 0
+            assert silent[spoke] < 3, f"{spoke.name} does not answer"
+        return all(hub.charon.children(spoke.nbma) for spoke in spokes)
+
+    seconds = timed(made_anew, 25.0, "new SAs")
+    for _ in range(40):  # past the time when the old ones are given up
+        assert made_anew()
+        time.sleep(1.0)
+    assert hub.log_path.read_text().count(words) == given_up
+    print(f"new SAs {seconds:.1f} s after charon of the hub was started")
 
 
 def test_charon_restarted_on_a_spoke(nodes: Nodes) -> None:
