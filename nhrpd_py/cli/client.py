@@ -37,7 +37,7 @@ class Client:
 
     def get(self, path: str, **parameters: str | None) -> dict[str, Any]:
         given = {key: value for key, value in parameters.items() if value is not None}
-        target = f"{path}?{urlencode(given)}" if given else path
+        target = f"{path}?{urlencode(given, errors='surrogateescape')}" if given else path
         with self._request("GET", target, None, DEADLINE_S) as response:
             return self._document(response)
 

@@ -103,6 +103,13 @@ async def test_an_unknown_interface_is_exit_1_with_its_name(path) -> None:
         assert done.stderr == b"nhrpctl: no interface 'gre9' is configured\n"
 
 
+async def test_an_argument_that_is_not_text_is_refused_as_any_other(path) -> None:
+    async with a_daemon(path):
+        done = await nhrpctl("show", "cache", "-i", os.fsdecode(b"gre\xff"), path=path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"nhrpctl: no interface 'gre")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["show", "cash"], ["show"], ["flush", "dust"], ["dance"], ["resolve"], ["--colour"]],
