@@ -8,6 +8,7 @@ need no file start quicker without it.
 
 import difflib
 import grp
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,11 @@ asked for."""
 SYNTAX_PLACE = re.compile(
     r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
 )
+ARRAYS_OF_TEXT = ("protocol", "prefixes")
 TOO_DEEP = "tables within tables without end"
+TOO_LONG = "a number has more than 64 bits"
+INTEGERS = range(-(1 << 63), 1 << 63)
+"""What TOML has; tomllib reads more, but Python does not print more than 4300 digits."""
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -53,6 +58,11 @@ def parse(text: str, name: str) -> Config:
         raise ConfigError([f"{name}: {_syntax(error)}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: {TOO_DEEP}"]) from None
+    except ValueError:  # of int(), which says nothing about where
+        raise ConfigError([f"{name}: {TOO_LONG}"]) from None
+    too_long = [f"{name}: {_path(where)}: {TOO_LONG}" for where in _long_integers(document)]
+    if too_long:
+        raise ConfigError(too_long)
     problems = list(_across_tables(document))
     table = None
     try:
@@ -72,6 +82,23 @@ def _syntax(error: tomllib.TOMLDecodeError) -> str:
     return f"{found['where']}: {found['what']}"
 
 
+def _long_integers(document: Mapping[str, Any]) -> Iterator[Location]:
+    """Where numbers are that TOML does not have. A stack of its own: dotted keys nest without end."""
+    waiting: list[tuple[Any, Any, Any]] = [(document, None, None)]
+    while waiting:
+        value, key, parent = link = waiting.pop()
+        if isinstance(value, int) and value not in INTEGERS:
+            path = [key]
+            while parent[2] is not None:
+                _value, key, parent = parent
+                path.append(key)
+            yield tuple(reversed(path))
+        elif isinstance(value, dict):
+            waiting += [(each, name, link) for name, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(each, at, link) for at, each in enumerate(value)]
+
+
 def _location(loc: Location) -> Location:
     """pydantic marks a complaint about a dictionary's key with a trailing `[key]`."""
     return loc[:-1] if loc and loc[-1] == "[key]" else loc
@@ -85,9 +112,14 @@ def _path(location: Location) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            key = step if BARE_KEY.fullmatch(step) else f'"{step}"'
+            key = step if BARE_KEY.fullmatch(step) else _quoted(step)
             text += f".{key}" if text else key
     return text
+
+
+def _quoted(key: str) -> str:
+    """A key as TOML quotes it: on one line, whatever is in it."""
+    return json.dumps(key, ensure_ascii=not key.isprintable())
 
 
 def _sentence(detail: Mapping[str, Any]) -> str:
@@ -107,6 +139,8 @@ def _sentence(detail: Mapping[str, Any]) -> str:
         case "string_type":
             return f"must be a string{shown}"
         case "list_type":
+            if location[-1] in ARRAYS_OF_TEXT:
+                return f'must be an array such as ["10.1.0.0/16"]{shown}'
             return f"must be an array of tables, [[{_path(location)}]]"
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"must be a table, [{_path(location)}]"
@@ -230,6 +264,6 @@ def _family(text: object) -> str | None:
 def _group_exists(name: str) -> bool:
     try:
         grp.getgrnam(name)
-    except KeyError:
+    except (KeyError, ValueError):  # a name with a zero in it
         return False
     return True

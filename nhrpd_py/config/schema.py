@@ -172,7 +172,7 @@ def _profile_value(value: object, path: str) -> ProfileValue:
         case int() | str():
             return str(value)
         case list() if all(isinstance(each, str | int) for each in value):
-            return tuple(str(each) for each in value)
+            return tuple(str(_profile_value(each, path)) for each in value)
         case dict():
             return profile_section(value, path)
         case _:

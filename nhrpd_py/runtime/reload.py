@@ -50,6 +50,10 @@ class Reloader:
                 for problem in error.problems:
                     self._log.error("config.refused", problem=problem)
                 return Outcome(problems=tuple(error.problems))
+            except Exception as error:  # noqa: BLE001 (nothing was touched yet, and peers are served)
+                self._log.exception("config.unreadable")
+                what = " ".join(str(error).split())
+                return Outcome(problems=(f"reading it failed: {type(error).__name__}: {what}",))
             wanted, restart = _keep_fixed(self.config, read)
             changes = tuple(describe(self.config, wanted))
             if changes:

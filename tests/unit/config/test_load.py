@@ -158,6 +158,11 @@ MAP = GRE + "[[interface.gre1.map]]\n"
             "a socket's path has at most 107 octets, this one 108",
         ),
         (
+            '[daemon]\ncontrol-group="a\\u0000b"',
+            "daemon.control-group: this machine has no group 'a\\x00b'",
+        ),
+        (GRE + '"a\\nb" = 1', 'interface.gre1."a\\nb": unknown key'),
+        (
             "[daemon]\ncontrol-group='no-such-group-here'",
             "daemon.control-group: this machine has no group 'no-such-group-here'",
         ),
@@ -239,6 +244,28 @@ def test_a_byte_order_mark_is_skipped(tmp_path) -> None:
 )
 def test_bottomless_nesting_is_a_complaint(text) -> None:
     assert complaints(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f"{GRE}holding-time = {'9' * 5000}", "f: a number has more than 64 bits"),
+        (
+            f"{GRE}holding-time = 0x{'f' * 5000}",
+            "f: interface.gre1.holding-time: a number has more than 64 bits",
+        ),
+        (
+            f"{GRE}[profile.dmvpn]\nlocal.certs = [1, 0x{'f' * 5000}]",
+            "f: profile.dmvpn.local.certs[1]: a number has more than 64 bits",
+        ),
+    ],
+)
+def test_a_number_that_python_does_not_print_is_a_complaint(text, complaint) -> None:
+    assert complaints(text) == [complaint]
+
+
+def test_in_a_profile_true_is_yes_in_lists_too() -> None:
+    assert parse(GRE + "[profile.dmvpn]\nx = [true, 1]", "f").profiles["dmvpn"]["x"] == ("yes", "1")
 
 
 @pytest.mark.parametrize("name", ["gre1\\u0000", "gre\\u001b[31m"])
@@ -368,6 +395,13 @@ def test_where_somebody_is_named_nobody_else_is_let_in_unless_that_is_said(
             (
                 "interface.gre1.authorize[0].prefixes[0]: '10.1.2.3/16' has host bits set;"
                 " the network is 10.1.0.0/16"
+            ),
+        ),
+        (
+            f'{IPSEC}[[interface.gre1.authorize]]\nidentity = "a"\nprotocol = "10.1.2.3"\n',
+            (
+                'interface.gre1.authorize[0].protocol: must be an array such as ["10.1.0.0/16"],'
+                " not '10.1.2.3'"
             ),
         ),
         (

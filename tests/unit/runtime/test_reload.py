@@ -76,6 +76,18 @@ async def test_a_file_with_mistakes_is_refused_with_all_of_them(reloader, file, 
     assert (await reloader.reload()).problems == (f"{file}: No such file or directory",)
 
 
+async def test_a_file_that_cannot_be_read_for_any_reason_is_refused(file, applied):
+    """A reload by SIGHUP has nobody to catch what it raises: the daemon would end."""
+
+    def read():
+        raise ValueError("a fault of ours")
+
+    reloader = Reloader(read, load(file), applied)
+    outcome = await reloader.reload()
+    assert outcome.problems == ("reading it failed: ValueError: a fault of ours",)
+    assert applied.configs == []
+
+
 async def test_what_needs_a_restart_is_named_and_the_rest_applied(reloader, file, applied):
     daemon = '[daemon]\nstate-directory = "/elsewhere"\nlog-level = "debug"\n[routes]\nmetric = 7\n'
     file.write_text(daemon + FILE)
