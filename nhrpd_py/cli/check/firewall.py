@@ -142,6 +142,7 @@ def _iptables_pattern(words: Sequence[str], option: str) -> tuple[str, ...] | No
 
 def nft_rules(document: Mapping[str, Any]) -> list[Rule]:
     """Reads the output of `nft -j list ruleset`."""
+    elements = _nft_elements(document)
     tables: dict[tuple[str, str], dict[str, list[_Line]]] = {}
     forward: list[tuple[tuple[str, str], str]] = []
     for item in document.get("nftables", ()):
@@ -153,7 +154,8 @@ def nft_rules(document: Mapping[str, Any]) -> list[Rule]:
                 forward.append((table, chain["name"]))
         elif rule is not None:
             table = rule["family"], rule["table"]
-            tables.setdefault(table, {}).setdefault(rule["chain"], []).append(_nft_line(rule))
+            lines = tables.setdefault(table, {}).setdefault(rule["chain"], [])
+            lines.extend(_nft_lines(rule, elements))
     return [
         rule
         for table, name in forward
@@ -162,17 +164,42 @@ def nft_rules(document: Mapping[str, Any]) -> list[Rule]:
     ]
 
 
-def _nft_line(rule: Mapping[str, Any]) -> _Line:
+_Elements = Mapping[tuple[str, str, str], list[Any]]
+
+
+def _nft_elements(document: Mapping[str, Any]) -> _Elements:
+    """What the named sets and maps have, by family, table and `@name` as rules have it."""
+    found = {}
+    for item in document.get("nftables", ()):
+        named = item.get("set") or item.get("map")
+        if named is not None:
+            found[named["family"], named["table"], f"@{named['name']}"] = named.get("elem", [])
+    return found
+
+
+def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
+    """What a rule does: one line, and one for each jump of its verdict map."""
+
+    def listed(value: Any) -> list[Any]:
+        match value:
+            case {"set": list(items)}:
+                return items
+            case str() if value.startswith("@"):
+                return elements.get((rule["family"], rule["table"], value), [])
+            case _:
+                return [value]
+
     patterns: dict[str, tuple[str, ...] | None] = {"iif": None, "oif": None}
     packets: int | None = None
     group: int | None = None
     target = ""
+    jumps: list[tuple[str, Any, str]] = []
     for expression in rule.get("expr", ()):
         match expression:
             case {"match": {"left": {"meta": {"key": str(key)}}, "right": right} as match}:
                 kind = key.removesuffix("name")
                 if kind in patterns:
-                    found = () if match.get("op") == "!=" else _nft_names(right)
+                    found = () if match.get("op") == "!=" else _nft_names(listed(right))
                     patterns[kind] = _both(patterns[kind], found)
             case {"counter": {"packets": int(count)}}:
                 packets = count
@@ -180,27 +207,50 @@ def _nft_line(rule: Mapping[str, Any]) -> _Line:
                 group = number
             case {"jump": {"target": str(name)}} | {"goto": {"target": str(name)}}:
                 target = name
+            case {"vmap": {"key": key, "data": data}}:
+                jumps += _nft_jumps(key, listed(data))
             case _:
                 pass
-    inputs, outputs = patterns["iif"], patterns["oif"]
-    found_rule = None
+    sampling = None
     if group is not None:
-        found_rule = Rule(
+        sampling = Rule(
             tool="nft",
             family=rule["family"],
             group=group,
-            inputs=inputs,
-            outputs=outputs,
+            inputs=patterns["iif"],
+            outputs=patterns["oif"],
             packets=packets,
         )
-    return _Line(found_rule, target, inputs, outputs)
+    yield _Line(sampling, target, patterns["iif"], patterns["oif"])
+    for kind, value, chain in jumps:
+        narrowed = dict(patterns)
+        if kind in narrowed:
+            narrowed[kind] = _both(narrowed[kind], _nft_names([value]))
+        yield _Line(None, chain, narrowed["iif"], narrowed["oif"])
 
 
-def _nft_names(right: Any) -> tuple[str, ...]:
-    match right:
-        case str():
-            return (right,)
-        case {"set": list(items)}:
-            return tuple(item for item in items if isinstance(item, str))
+def _nft_jumps(key: Any, pairs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]:
+    """What a verdict map looks at (`iif`, `oif`, or what says nothing of interfaces), the value, and
+    the chain that it leads to."""
+    kind = ""
+    match key:
+        case {"meta": {"key": str(name)}}:
+            kind = name.removesuffix("name")
         case _:
-            return ()
+            pass
+    for pair in pairs:
+        match pair:
+            case [value, {"jump": {"target": str(chain)}} | {"goto": {"target": str(chain)}}]:
+                yield kind, value, chain
+            case _:
+                pass
+
+
+def _nft_names(items: Sequence[Any]) -> tuple[str, ...]:
+    """Names of interfaces, some within `elem`, as those with a counter or a timeout are."""
+    found = (item["elem"].get("val") if _is_elem(item) else item for item in items)
+    return tuple(name for name in found if isinstance(name, str))
+
+
+def _is_elem(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("elem"), dict)

@@ -69,6 +69,21 @@ FORWARD = chain("f", hook="forward", type="filter", prio=0)
 BOTH = meta("iifname", "gre1"), meta("oifname", "gre1")
 
 
+def by_map(data: object, key: str = "iifname") -> dict:
+    return {"vmap": {"key": {"meta": {"key": key}}, "data": data}}
+
+
+def vmap(key: str, value: str, target: str) -> dict:
+    pairs = [["lo", {"accept": None}], [value, {"jump": {"target": target}}]]
+    return by_map({"set": pairs}, key)
+
+
+NAMED = {"family": "inet", "table": "t", "type": "ifname"}
+COUNTED = {"elem": {"val": "gre1", "counter": {"packets": 0, "bytes": 0}}}
+TUNNELS = {"set": NAMED | {"name": "tunnels", "elem": ["gre0", COUNTED]}}
+WAYS = {"map": NAMED | {"name": "ways", "elem": [["gre1", {"goto": {"target": "g"}}]]}}
+
+
 @pytest.mark.parametrize(
     ("items", "samples"),
     [
@@ -85,6 +100,12 @@ BOTH = meta("iifname", "gre1"), meta("oifname", "gre1")
         ([FORWARD, chain("g"), rule("g", LOG)], False),
         ([FORWARD, rule("f", *BOTH, {"log": {"prefix": "x"}})], False),
         ([FORWARD, rule("f", {"xt": None})], False),
+        ([TUNNELS, FORWARD, rule("f", meta("iifname", "@tunnels"), LOG)], True),
+        ([TUNNELS, FORWARD, rule("f", meta("iifname", "@others"), LOG)], False),
+        ([FORWARD, chain("g"), rule("f", vmap("iifname", "gre1", "g")), rule("g", LOG)], True),
+        ([FORWARD, chain("g"), rule("f", vmap("iifname", "eth0", "g")), rule("g", LOG)], False),
+        ([FORWARD, chain("g"), rule("f", vmap("nfproto", "ipv4", "g")), rule("g", LOG)], True),
+        ([WAYS, FORWARD, chain("g"), rule("f", by_map("@ways")), rule("g", LOG)], True),
     ],
 )
 def test_nft(items, samples) -> None:
