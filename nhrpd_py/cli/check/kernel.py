@@ -35,9 +35,15 @@ def check(facts: Facts) -> Iterator[Finding]:
             yield Area("kernel", config.name).problem(
                 "there is no such link", f"{_add(facts, config)} && {_finish(config.name)}"
             )
+        elif not link.kind:
+            yield Area("kernel", config.name).problem(
+                "it is hardware, or loopback: not a tunnel",
+                f"[interface.TUNNEL] in place of [interface.{config.name}] in {facts.file}   "
+                f"# the tunnels here: {_tunnels(facts)}",
+            )
         elif link.kind not in GRE_KINDS:
             yield Area("kernel", config.name).problem(
-                f"it is a link of kind {link.kind or 'none'}, not of gre",
+                f"it is a link of kind {link.kind}, not of gre",
                 f"ip link delete {link.name}; {_add(facts, config)} && {_finish(config.name)}",
             )
         else:
@@ -120,6 +126,13 @@ def _links(facts: Facts) -> list[Link]:
     found = facts.kernel.links
     names = facts.config.interfaces
     return [] if isinstance(found, Unread) else [found[name] for name in names if name in found]
+
+
+def _tunnels(facts: Facts) -> str:
+    """Links that could be meant, but for those that the modules make."""
+    found = {} if isinstance(facts.kernel.links, Unread) else facts.kernel.links
+    made = [each.name for each in found.values() if each.kind in GRE_KINDS]
+    return ", ".join(sorted({*made} - {"gre0", "ip6gre0"})) or "none"
 
 
 # --- the tunnel -----------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Modules, tunnel and settings: one spoilt fact, one finding, one remedy."""
 
+from dataclasses import replace
+
 import pytest
 
 from nhrpd_py.cli.check.findings import State, Unread
@@ -50,6 +52,19 @@ def test_the_tunnel(link, state, words, remedy) -> None:
     assert (found.area, found.subject, found.state) == ("kernel", "gre1", state)
     assert words in found.finding
     assert remedy in (found.remedy or "")
+
+
+def test_nobody_is_told_to_delete_hardware() -> None:
+    named = replace(CLEAR, name="eth0")
+    kernel = a_kernel(ETH0, gre1(), gre1(name="gre0"))
+    (found,) = (
+        each for each in complaints(a_machine(named, kernel=kernel)) if each.area == "kernel"
+    )
+    assert (found.subject, found.finding) == ("eth0", "it is hardware, or loopback: not a tunnel")
+    assert found.remedy == (
+        "[interface.TUNNEL] in place of [interface.eth0] in /etc/nhrpd/nhrpd.toml   "
+        "# the tunnels here: gre1"
+    )
 
 
 def test_without_esp_more_fits() -> None:
