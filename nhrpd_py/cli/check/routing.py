@@ -98,6 +98,25 @@ def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Finding:
     )
 
 
+def _announce(facts: Facts) -> str:
+    """Host routes into the tunnels alone: whatever else the kernel has, a default route or a route
+    to a LAN behind a peer, would draw others' traffic here."""
+    routing = facts.routing
+    lines = ["configure terminal", "ip prefix-list from-nhrpd permit 0.0.0.0/0 ge 32"]
+    for number, config in enumerate(facts.config.interfaces.values(), 1):
+        lines += [
+            f"route-map from-nhrpd permit {number * 10}",
+            f"match interface {config.name}",
+            "match ip address prefix-list from-nhrpd",
+        ]
+    lines += [
+        *("exit", f"router bgp {routing.asn}", "address-family ipv4 unicast"),
+        "redistribute kernel route-map from-nhrpd",
+    ]
+    typed = " ".join(f"-c '{line}'" for line in lines)
+    return f"{routing.vtysh} {typed}   # see etc/frr-hub.conf"
+
+
 def _goes_into(route: Row, name: str) -> bool:
     if route.get("dev") == name:
         return True
@@ -129,8 +148,7 @@ def _seen(facts: Facts) -> Iterator[Finding]:
             yield Area(AREA, "BGP").warning(
                 f"BGP does not announce our route to {min(unseen)} ({len(unseen)} in all): "
                 "spokes do not learn where the others' tunnel addresses are",
-                f"{routing.vtysh} -c 'configure terminal' -c 'router bgp {routing.asn}' "
-                "-c 'address-family ipv4 unicast' -c 'redistribute kernel'   # see etc/frr-hub.conf",
+                _announce(facts),
             )
         else:
             yield Area(AREA, "BGP").ok("BGP announces our routes")

@@ -84,3 +84,16 @@ def test_routing_daemons(routing, state, words) -> None:
     found = complaints(hub(OURS, routing=routing))
     assert [each.state for each in found] == ([state] if state else [])
     assert all(words in each.finding for each in found)
+
+
+def test_the_remedy_announces_nothing_but_hosts_behind_the_tunnel() -> None:
+    routing = Routing(
+        frr_kernel=frozenset({"10.255.255.2/32"}),
+        frr_bgp=frozenset(),
+        asn=65000,
+        vtysh="vtysh -N a",
+    )
+    remedy = the_complaint(hub(OURS, routing=routing)).remedy or ""
+    assert remedy.startswith("vtysh -N a -c 'configure terminal' -c 'ip prefix-list from-nhrpd ")
+    assert "-c 'match interface gre1' -c 'match ip address prefix-list from-nhrpd'" in remedy
+    assert "-c 'redistribute kernel route-map from-nhrpd'" in remedy
