@@ -7,6 +7,7 @@ import pwd
 import socket
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,14 @@ def _own(config: Config, name: str) -> Mapping[str, Any] | Unread:
 
 
 def _files(directory: Path) -> dict[bytes, str]:
-    found = {}
+    found: dict[bytes, str] = {}
     try:
-        for file in directory.iterdir():
-            found[der_of(file.read_bytes())] = str(file)
-    except (OSError, NotX509Error):
+        files = list(directory.iterdir())
+    except OSError:
         return found
+    for file in files:
+        with suppress(OSError, NotX509Error):  # not a certificate, or not for us to read
+            found[der_of(file.read_bytes())] = str(file)
     return found
 
 
