@@ -256,6 +256,10 @@ def main() -> None:
     """The entry point; turns what can go wrong into one line and an exit status."""
     if sys.stdout is None:  # closed by who called; the exit status is all that is wanted
         sys.stdout = io.StringIO()
+    elif isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a locale that lacks a character is no reason to end
+        sys.stdout.reconfigure(errors="replace")
     try:
         cli(prog_name="nhrpctl")
     except WrongUsageError as error:

@@ -11,7 +11,6 @@ AREA = "daemon"
 CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}
 """linux/capability.h."""
 OTHERS_MAY_WRITE = 0o002
-JOURNAL = "journalctl -u nhrpd -n 50"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -25,10 +24,14 @@ def check(facts: Facts) -> Iterator[Finding]:
             yield area.problem(daemon.why, daemon.remedy)
     else:
         yield from _itself(facts, area, daemon)
-        yield from _views(daemon)
+        yield from _views(daemon, _journal(facts))
     yield from _clock(facts)
     for name, found in facts.names.items():
         yield _name(facts, name, found)
+
+
+def _journal(facts: Facts) -> str:
+    return f"journalctl -u {facts.unit} -n 50"
 
 
 def _itself(facts: Facts, area: Area, daemon: Daemon) -> Iterator[Finding]:
@@ -36,50 +39,55 @@ def _itself(facts: Facts, area: Area, daemon: Daemon) -> Iterator[Finding]:
     if version != facts.version:
         yield area.warning(
             f"the running daemon is {version}, and nhrpctl {facts.version}",
-            "systemctl restart nhrpd",
+            f"systemctl restart {facts.unit}",
         )
     else:
         yield area.ok(f"nhrpd {version} answers")
     for part, what in (daemon.status.get("problems") or {}).items():
-        yield Area(AREA, part).problem(str(what), JOURNAL)
+        yield Area(AREA, part).problem(str(what), _journal(facts))
     in_force = {(row["path"], row["value"]) for row in daemon.views.get("config", ())}
     in_file = {(row.path, row.value) for row in config_rows(facts.config, None)}
     if in_force and in_force != in_file:
         changed = sorted({path for path, _value in in_force ^ in_file})
         yield area.warning(
             f"{facts.file} is not what it runs with (differs: {', '.join(changed[:3])})",
-            "systemctl reload nhrpd",
+            f"systemctl reload {facts.unit}",
         )
     elif in_force:
         yield area.ok(f"it runs with {facts.file} as it is")
     if daemon.process is not None:
-        yield from _process(area, daemon.process)
+        yield from _process(facts, area, daemon.process)
     if daemon.socket_mode & OTHERS_MAY_WRITE:
         yield area.problem(
             "everybody may command it by its socket",
-            f"chmod o-rwx {facts.config.daemon.control_socket}",
+            f"chmod o-rwx {facts.socket}",
         )
 
 
-def _process(area: Area, process: Process) -> Iterator[Finding]:
+def _process(facts: Facts, area: Area, process: Process) -> Iterator[Finding]:
+    if process.elsewhere:
+        yield area.problem(
+            "it serves another network namespace than this, which the other checks look at",
+            f"nsenter -t {process.pid} -n nhrpctl -s {facts.socket} check",
+        )
     if process.capabilities is None:
         return
     lacking = [name for bit, name in CAPABILITIES.items() if not process.capabilities >> bit & 1]
     if lacking:
         yield area.problem(
             f"it runs as {process.user} without {', '.join(lacking)}",
-            "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in nhrpd.service, "
-            "then: systemctl daemon-reload && systemctl restart nhrpd",
+            f"AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in {facts.unit}.service, "
+            f"then: systemctl daemon-reload && systemctl restart {facts.unit}",
         )
     else:
         yield area.ok(f"it runs as {process.user} with the capabilities that it needs")
 
 
-def _views(daemon: Daemon) -> Iterator[Finding]:
+def _views(daemon: Daemon, journal: str) -> Iterator[Finding]:
     for row in daemon.views.get("interfaces", ()):
         area = Area(AREA, row["interface"])
         if row["problem"]:
-            yield area.problem(str(row["problem"]), f"nhrpctl show interfaces; {JOURNAL}")
+            yield area.problem(str(row["problem"]), f"nhrpctl show interfaces; {journal}")
         elif row["up"]:
             yield area.ok("it serves NHRP")
     for row in daemon.views.get("nhs", ()):

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.check.firewall import Rule
-from nhrpd_py.core.config import Config
+from nhrpd_py.core.config import Config, DaemonConfig
 from nhrpd_py.runtime.netlink.xfrm import Policy
 
 Row: TypeAlias = Mapping[str, Any]
@@ -121,6 +121,8 @@ class Process:
     pid: int
     user: str
     capabilities: int | None
+    elsewhere: bool = False
+    """It is in another network namespace than nhrpctl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,10 @@ class Facts:
     charon: Charon | None = None
     """None: nothing is protected by IPsec."""
     daemon: Daemon | Unread
+    socket: str = DaemonConfig().control_socket
+    """Where the daemon was asked."""
+    unit: str = "nhrpd"
+    """The systemd unit that runs it."""
     routing: Routing = field(default_factory=Routing)
     names: Mapping[str, Sequence[str] | Unread] = field(default_factory=dict)
     """Host names of the configuration → addresses."""

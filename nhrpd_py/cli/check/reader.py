@@ -4,10 +4,12 @@ import concurrent.futures
 import ipaddress
 import itertools
 import pwd
+import re
 import socket
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from nhrpd_py import __version__
@@ -17,10 +19,21 @@ from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config, DaemonConfig
+from nhrpd_py.core.rows import CacheRow, ConfigRow, InterfaceRow, NhsRow, PeerRow, RouteRow
 
 DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
 DEFAULT_SOCKET = DaemonConfig().control_socket
-VIEWS = ("cache", "nhs", "interfaces", "peers", "routes", "config")
+ROWS = {
+    "cache": CacheRow,
+    "nhs": NhsRow,
+    "interfaces": InterfaceRow,
+    "peers": PeerRow,
+    "routes": RouteRow,
+    "config": ConfigRow,
+}
+VIEWS = {name: {each.name for each in fields(row)} for name, row in ROWS.items()}
+"""What the checks look at, and the keys of each row."""
+OF_INSTANCE = re.compile(r"/(?:var/)?run/nhrpd/([^/]+)/nhrpd\.sock")
 CONNECT_S = 3.0
 RESOLVE_S = 5.0
 UCRED = struct.Struct("iII")
@@ -33,11 +46,16 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
     """
     config = load(file) if file is not None else None
     known = config.daemon.control_socket if config is not None else DEFAULT_SOCKET
-    daemon = _daemon(socket_path or known)
+    asked = socket_path or known
+    daemon = _daemon(asked)
     process = daemon.process if isinstance(daemon, Daemon) else None
     path = file or _file_of(process) or DEFAULT_FILE
     if config is None:
         config = load(path)
+        own = config.daemon.control_socket
+        if socket_path is None and own != asked and isinstance(daemon, Unread):
+            asked, daemon = own, _daemon(own)
+            process = daemon.process if isinstance(daemon, Daemon) else None
     return Facts(
         config=config,
         file=path,
@@ -48,6 +66,8 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
         ipsec=machine.read_ipsec(),
         charon=strongswan.read_charon(config, process),
         daemon=daemon,
+        socket=asked,
+        unit=unit_of(asked),
         routing=frr.read_routing(),
         names=_resolve(config),
         clock_synchronised=machine.clock_synchronised(),
@@ -55,6 +75,12 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
 
 
 # --- the daemon -----------------------------------------------------------------------------------
+
+
+def unit_of(path: str) -> str:
+    """The systemd unit whose daemon has a socket: those of nhrpd@.service have directories of their own."""
+    found = OF_INSTANCE.fullmatch(path)
+    return f"nhrpd@{found[1]}" if found is not None else "nhrpd"
 
 
 def _daemon(path: str) -> Daemon | Unread:
@@ -67,9 +93,22 @@ def _daemon(path: str) -> Daemon | Unread:
     except NoDaemonError as error:
         if "no permission" in str(error):
             return Unread(str(error))
-        return Unread(str(error), "systemctl start nhrpd   # else: journalctl -u nhrpd -n 50")
+        unit = unit_of(path)
+        return Unread(str(error), f"systemctl start {unit}   # else: journalctl -u {unit} -n 50")
     except (RefusedError, WrongUsageError) as error:
-        return Unread(f"it refuses to tell: {error}", "systemctl restart nhrpd")
+        return Unread(f"it refuses to tell: {error}", f"systemctl restart {unit_of(path)}")
+    lacking = {
+        f"{view}.{key}"
+        for view, keys in VIEWS.items()
+        for row in views[view]
+        for key in keys - row.keys()
+    }
+    if lacking:
+        return Unread(
+            f"the running daemon is {status.get('version')}, and does not tell nhrpctl {__version__} "
+            f"what it asks for ({min(lacking)})",
+            f"systemctl restart {unit_of(path)}",
+        )
     return Daemon(
         status=status, process=_process(path), views=views, socket_mode=Path(path).stat().st_mode
     )
@@ -96,7 +135,16 @@ def _process(path: str) -> Process | None:
     for line in (machine.text_of(Path(f"/proc/{pid}/status")) or "").splitlines():
         if line.startswith("CapEff:"):
             capabilities = int(line.split()[1], 16)
-    return Process(pid=pid, user=user, capabilities=capabilities)
+    return Process(pid=pid, user=user, capabilities=capabilities, elsewhere=_elsewhere(pid))
+
+
+def _elsewhere(pid: int) -> bool:
+    """Whether a process is in another network namespace than we; False where that cannot be seen."""
+    try:
+        ours, its = (Path(f"/proc/{each}/ns/net").stat() for each in ("self", pid))
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) != (its.st_dev, its.st_ino)
 
 
 def _file_of(process: Process | None) -> str | None:

@@ -131,7 +131,7 @@ def _listener(facts: Facts) -> Iterator[Finding]:
                 f"{end}   # or another redirect-group under [nflog] in {facts.file}, and in the rule",
             )
         elif found is None and ours is not None and "redirects" not in _said(daemon):
-            yield area.problem("nobody listens, not even nhrpd", "systemctl restart nhrpd")
+            yield area.problem("nobody listens, not even nhrpd", f"systemctl restart {facts.unit}")
         elif found is not None:
             yield area.ok("nhrpd listens")
     if isinstance(daemon, Daemon):
@@ -167,7 +167,7 @@ def _samples(area: Area, facts: Facts, daemon: Daemon) -> Iterator[Finding]:
         yield area.warning(
             f"the rule counted {counted} packets, and nhrpd got none since it started",
             "nhrpctl check again after some traffic between spokes; if it stays so: "
-            "systemctl restart nhrpd",
+            f"systemctl restart {facts.unit}",
         )
     else:
         yield area.ok(f"nhrpd got {got} samples")

@@ -57,6 +57,20 @@ def test_the_daemon(said, state, words) -> None:
     assert (found.area, found.state, words in found.finding) == ("daemon", state, True)
 
 
+def test_commands_are_for_the_unit_that_runs_it() -> None:
+    facts = a_machine(daemon=daemon({"version": "2"}), unit="nhrpd@site")
+    assert the_complaint(facts).remedy == "systemctl restart nhrpd@site"
+    facts = a_machine(daemon=daemon({"problems": {"nflog": "no samples"}}), unit="nhrpd@site")
+    assert the_complaint(facts).remedy == "journalctl -u nhrpd@site -n 50"
+
+
+def test_a_daemon_in_another_namespace_is_not_judged_by_this_one_unsaid() -> None:
+    process = Process(pid=7, user="nhrpd", capabilities=3 << 12, elsewhere=True)
+    found = the_complaint(a_machine(daemon=replace(daemon(), process=process), socket="/run/s"))
+    assert "another network namespace" in found.finding
+    assert found.remedy == "nsenter -t 7 -n nhrpctl -s /run/s check"
+
+
 def test_all_is_well() -> None:
     rows = [NHS | {"state": "up", "last_error": None}]
     assert complaints(a_machine(daemon=daemon(interfaces=[INTERFACE], nhs=rows))) == []
