@@ -1,4 +1,9 @@
-"""SAs of a charon that is gone: whether they live on in the kernel, and when they are given up."""
+"""SAs of a charon that is gone: whether they live on in the kernel, and when they are given up.
+
+One that nobody here wishes for is the peer's to renew, and carries traffic until it does. It must not
+be given up by the clock: while it carries traffic, the peer's charon sees no reason to ask whether we
+live, and would find out only after we had stopped sending.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -14,7 +19,7 @@ FIRST_LOOK_S = 0.2
 """After charon went: one that is stopped takes its SAs out of the kernel within milliseconds."""
 LOOK_S = 2.0
 GRACE_S = 30.0
-"""What a new charon has to make new ones."""
+"""What a new charon has to make those anew that are wished for."""
 
 KernelPairs = Callable[[], Awaitable[set[Pair]]]
 """The (source, destination) of all ESP states of the kernel."""
@@ -67,6 +72,6 @@ class Orphans:
         if online is None or trio.current_time() - online < GRACE_S:
             return None
         wished = self._wishes.of_pair(orphan.pair)
-        if not wished or self._table.is_up(orphan.pair) or any(each.failures for each in wished):
+        if self._table.is_up(orphan.pair) or any(each.failures for each in wished):
             return "charon was restarted and has it no more"
         return None

@@ -425,15 +425,42 @@ async def test_a_killed_charon_does_not_and_its_successor_makes_a_new_one_first(
         assert successor.requests
 
 
-async def test_a_hub_gives_an_orphan_half_a_minute(autojump_clock, tmp_path: Path) -> None:
+async def test_a_hub_keeps_an_orphan_until_its_peer_renews_it_or_the_kernel_ends_it(
+    autojump_clock, tmp_path: Path
+) -> None:
+    """It carries traffic, and while it does the peer's dead peer detection is content."""
+    other = "192.0.2.3"
     async with bench(tmp_path) as it:
         charon = await it.charon()
-        await charon.incoming(PEER)
+        for each in (PEER, other):
+            await charon.incoming(each)
+        await it.until(lambda: len(it.of(SaInstalled)) == 2)
+        it.kernel = {PAIR, (PAIR[0], parse_address(other))}
+        await charon.stop()
+        await trio.sleep(5)
+        successor = await it.charon()
+        await trio.sleep(600)
+        assert not it.of(SaGone)
+        await successor.incoming(PEER)
+        await it.until(lambda: it.of(SaGone))
+        assert it.kinds[-2:] == ["SaInstalled", "SaGone"]
+        it.kernel = {PAIR}
+        await it.until(lambda: len(it.of(SaGone)) == 2, 3)
+        assert it.of(SaGone)[1].remote == parse_address(other)
+
+
+async def test_an_orphan_that_is_wished_for_and_cannot_be_had_again_is_given_up(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        it.want()
         await it.until(lambda: it.of(SaInstalled))
         it.kernel = {PAIR}
         await charon.stop()
-        await trio.sleep(5)
-        await it.charon()
+        charon.ikes.clear()
+        charon.behaviour[PEER] = "dead"
+        await it.nursery.start(charon.serve)
         await it.until(lambda: it.of(SaGone), 60)
         assert 30 <= it.times(SaGone)[0] - it.times(IpsecReady)[1] < 33
 
