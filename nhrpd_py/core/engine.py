@@ -42,7 +42,6 @@ from nhrpd_py.core.events import (
     SaFailed,
     SaGone,
     SaInstalled,
-    SaOrphaned,
     ShutdownRequested,
     TrafficSeen,
 )
@@ -168,8 +167,6 @@ class Engine:
                 self._protection.installed(event, now)
             case SaGone():
                 self._protection.gone(event, now)
-            case SaOrphaned():
-                self._protection.orphaned(event)
             case SaFailed():
                 self._protection.failed(event, now)
             case IpsecReady():

@@ -169,14 +169,6 @@ class SaGone:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SaOrphaned:
-    """A new charon knows nothing of the SAs of a pair, which may live on in the kernel for a while. SaGone follows."""
-
-    local: Address
-    remote: Address
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaFailed:
     """An attempt to get a wanted SA failed; the supervisor tries again by itself."""
@@ -273,7 +265,6 @@ Event: TypeAlias = (
     | BindingFound
     | SaInstalled
     | SaGone
-    | SaOrphaned
     | SaFailed
     | IpsecReady
     | IpsecLost

@@ -84,13 +84,6 @@ class Gate:
             else:
                 self._shortcuts.forget_binding(binding, reason)
 
-    def orphaned(self, remote: Address) -> None:
-        """Clients are called back; one behind NAT must come by itself, and all others have been wanted before."""
-        station = self._station
-        for binding in station.cache.of_nbma(remote):
-            if binding.type is BindingType.DYNAMIC and not binding.nat:
-                station.circuits.want(binding.nbma, binding.protocol)
-
     def failed(self, remote: Address, reason: str, now: float) -> None:
         """An attempt to get an SA failed: who waited for it looks elsewhere, for a while."""
         station = self._station

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.associations import Associations
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled, SaOrphaned
+from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.notices import AssociationFailed, AssociationLost, AssociationReady, NbmaShared
@@ -94,12 +94,6 @@ class Protection:
             reason = f"the security association is gone: {event.reason}"
             for instance in self._instances[interface.name].values():
                 instance.gate.went_down(event.remote, reason, now)
-
-    def orphaned(self, event: SaOrphaned) -> None:
-        """The peer believes in SAs that nobody here can keep up: new ones come before those are given up."""
-        for interface in self._protected(event.local):
-            for instance in self._instances[interface.name].values():
-                instance.gate.orphaned(event.remote)
 
     def failed(self, event: SaFailed, now: float) -> None:
         """An attempt came to nothing, ours or the peer's; one beside an SA that is up is only told."""

@@ -17,15 +17,7 @@ import trio
 from nhrpd_py.core.address import format_address
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
-from nhrpd_py.core.events import (
-    Event,
-    IpsecLost,
-    IpsecReady,
-    SaFailed,
-    SaGone,
-    SaInstalled,
-    SaOrphaned,
-)
+from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.vici import attempt
 from nhrpd_py.runtime.vici.associations import AssociationTable, children_of
@@ -256,13 +248,7 @@ class Supervisor:
                 elif not wish.trying:
                     # No back-off of earlier days: this charon may know better.
                     wish.failures, wish.up_at, wish.due = 0, None, self._online_since
-            orphans = {each.pair for each in self._table.orphans()}
-            await self.report(
-                [
-                    IpsecReady(status.version, status.patched),
-                    *(SaOrphaned(*pair) for pair in sorted(orphans) if not self._table.is_up(pair)),
-                ]
-            )
+            await self.report([IpsecReady(status.version, status.patched)])
             self._heard.set()
             self._attempts.wake()
             async with trio.open_nursery() as nursery:

@@ -4,13 +4,7 @@ import pytest
 
 from nhrpd_py.core.circuit import MAX_PARKED_EACH, PARKED_S
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
-from nhrpd_py.core.events import (
-    GreParameters,
-    InterfaceMended,
-    InterfaceRefused,
-    IpsecLost,
-    SaOrphaned,
-)
+from nhrpd_py.core.events import GreParameters, InterfaceMended, InterfaceRefused, IpsecLost
 from nhrpd_py.core.interfaces import REOPEN_S
 from nhrpd_py.core.notices import (
     AssociationFailed,
@@ -211,23 +205,6 @@ def test_a_tunnel_without_its_guard_has_nothing_in_the_kernel_until_it_stands_ag
     effects = hub.advance(5.0 + REOPEN_S)
     assert the(of(effects, OpenInterface)).guard is not None
     assert kernel(effects) == ["+ 10.255.255.2 at 192.168.100.2", "+ 10.255.255.2/32"]
-
-
-def test_a_new_charon_calls_clients_back_before_their_old_sas_are_given_up() -> None:
-    hub = a_protected_hub(2, 3)
-    effects = hub.give(SaOrphaned(HUB_NBMA, nbma(2)), now=5.0)
-    assert wishes(effects) == ["want 192.168.100.2"]
-    assert kernel(effects) == []
-    effects = hub.give(installed(2, id=7, local=1), gone(2, local=1), now=6.0)
-    assert kernel(effects) == []
-    assert wishes(hub.receive(a_registration(2), nbma(2), now=20.0)) == ["drop 192.168.100.2"]
-
-
-def test_a_client_behind_nat_is_not_called_back() -> None:
-    hub = a_protected_hub()
-    hub.give(installed(2, local=1))
-    hub.receive(a_registration(2, source_nbma=nbma(77)), nbma(2))
-    assert wishes(hub.give(SaOrphaned(HUB_NBMA, nbma(2)), now=5.0)) == []
 
 
 def test_a_tunnel_whose_guard_is_mended_opens_at_once() -> None:
