@@ -46,11 +46,15 @@ class LogTail:
             while not self._interested:
                 await self._changed.wait()
             try:
-                await self._follow()
+                is_lost = await self._follow()
             except ViciError:
+                is_lost = True
+            if is_lost:
                 await trio.sleep(RETRY_S)  # reasons will be poorer; the session is another's care
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
+        """Reads until nobody is interested; True when charon ended it. Raises ViciError."""
+        is_lost = False
         connection = await Connection.open(self._path)
         try:
             if not await connection.register("log"):
@@ -62,11 +66,13 @@ class LogTail:
                     while True:
                         self.failures.took((await connection.next_event())[1])
                 except ViciError:
+                    is_lost = True
                     nursery.cancel_scope.cancel()
                     await trio.lowlevel.checkpoint()
         finally:
             self._open = trio.Event()
             await connection.aclose()
+        return is_lost
 
     async def _until_idle(self, scope: trio.CancelScope) -> None:
         while True:
