@@ -176,6 +176,8 @@ def test_the_same_over_ipv6(peer, guard, tmp_path):
 
 
 def test_a_tunnel_without_key_is_protected_and_no_other(peer, guard, tmp_path):
+    # What was sent before the guard stood waits for the underlay's neighbours, and must be gone.
+    assert all(reaches(name) for name in ("grex", "sixx"))
     guard.protect("grex", Tunnel())
     guard.protect("sixx", Tunnel(ipv6=True))
     with wire(peer, tmp_path) as seen:
