@@ -2,8 +2,8 @@
 
 It knows no clock, socket or randomness of its own: `now` is an argument (seconds of one monotonic clock), randomness a
 seeded generator. `handle` runs the timers that are due, then the event, and returns what the world has to do, in order.
-Calling `advance` too early or twice does nothing. Everything else lives in the modules it wires together: `instance`
-for each interface and family, `routing`, `receive`, `indication`, `views`.
+Calling `advance` too early or twice does nothing. Everything else lives in the modules it wires together: `interfaces`,
+`instance` for each interface and family, `routing`, `receive`, `indication`, `views`.
 """
 
 import random

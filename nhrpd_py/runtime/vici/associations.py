@@ -148,12 +148,12 @@ class AssociationTable:
             self._refuse(row, f"the SA of {row.identity} {TUNNEL_MODE}")
             return
         known = self._children.get(row.unique_id)
-        comes = known is None or not _same(known, row)
-        if judge and (objection := self._objection(row, comes)) is not None:
+        told_before = known if known is not None and _same(known, row) else None
+        if judge and (objection := self._objection(row, told_before is None)) is not None:
             self._refuse(row, objection)
             return
-        if known is not None and _same(known, row):
-            yield from self._refresh(known, row)
+        if told_before is not None:
+            yield from self._refresh(told_before, row)
             return
         if known is None and len(self._children) >= ROW_LIMIT:
             self.ignored += 1
