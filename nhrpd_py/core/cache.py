@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Protocol
 
 from nhrpd_py.core.address import Address, host_prefix
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.binding import NEVER, Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
@@ -25,7 +26,6 @@ from nhrpd_py.core.effects import (
 )
 from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.notices import BindingRemoved, TableFull
-from nhrpd_py.core.timers import TimerKey, TimerKind
 
 MAX_BINDINGS = 65536
 MAX_BINDINGS_PER_NBMA = 1024

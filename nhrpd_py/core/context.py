@@ -8,10 +8,10 @@ import random
 from typing import Protocol
 
 from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.base.limits import IntervalLimiter, TokenBucket
+from nhrpd_py.core.base.timers import TimerQueue
 from nhrpd_py.core.effects import Effect
-from nhrpd_py.core.ratelimit import IntervalLimiter, TokenBucket
-from nhrpd_py.core.rib import Rib
-from nhrpd_py.core.timers import TimerQueue
+from nhrpd_py.core.kernel.rib import Rib
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.notices import ResolutionAnswered
-from nhrpd_py.core.prefixmap import PrefixMap
 from nhrpd_py.core.purge import PurgeSender
 from nhrpd_py.core.routing import Routing, Where
 from nhrpd_py.core.station import Station

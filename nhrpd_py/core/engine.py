@@ -11,6 +11,7 @@ from typing import assert_never
 
 from nhrpd_py.core.address import Afi, Prefix, afi_of
 from nhrpd_py.core.associations import Associations
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.commands import Commands
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.context import Context
@@ -56,7 +57,6 @@ from nhrpd_py.core.routes import Routes
 from nhrpd_py.core.routing import Routing
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
-from nhrpd_py.core.timers import TimerKey, TimerKind
 from nhrpd_py.core.views import Views, peer_count, saved_state
 from nhrpd_py.packet.wire import DropReason
 

@@ -4,6 +4,7 @@ Created with the interface's configuration and kept through everything that happ
 """
 
 from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.context import Context
@@ -20,7 +21,6 @@ from nhrpd_py.core.resolution import Resolver
 from nhrpd_py.core.routing import Routing
 from nhrpd_py.core.shortcut import ShortcutTable
 from nhrpd_py.core.station import Station
-from nhrpd_py.core.timers import TimerKey, TimerKind
 
 ADOPTED_PER_S = 100
 """How many adopted clients are asked to register again in one second."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
 from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
@@ -16,7 +17,6 @@ from nhrpd_py.core.interface import Interface, Links
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
 from nhrpd_py.core.routes import Routes
 from nhrpd_py.core.routing import Routing
-from nhrpd_py.core.timers import TimerKey, TimerKind
 
 REOPEN_S = 30.0
 """How long an interface that the kernel refused is left alone."""

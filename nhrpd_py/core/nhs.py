@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from nhrpd_py.core.address import Address, is_unicast, parse_address
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
@@ -16,7 +17,6 @@ from nhrpd_py.core.registrant import Registrant
 from nhrpd_py.core.servers import NAME_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.shortcut import ShortcutTable
 from nhrpd_py.core.station import Station
-from nhrpd_py.core.timers import TimerKey, TimerKind
 
 NAME_MAX_RETRY_S = 60.0
 NAME_REFRESH_S = 300.0

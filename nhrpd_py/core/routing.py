@@ -12,7 +12,7 @@ from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
 from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import Route
-from nhrpd_py.core.rib import stretch
+from nhrpd_py.core.kernel.rib import stretch
 from nhrpd_py.core.station import Station
 
 MIN_EGRESS_LENGTH = 8

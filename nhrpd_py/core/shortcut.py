@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix
+from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.binding import NEVER, Binding
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
-from nhrpd_py.core.prefixmap import PrefixMap
 from nhrpd_py.core.station import Station
-from nhrpd_py.core.timers import TimerKey, TimerKind
 
 MAX_SHORTCUTS = 4096
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhrpd_py.core.timers import TimerKey, TimerKind, TimerQueue
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 
 keys = st.builds(TimerKey, st.sampled_from(TimerKind), st.just("gre1"), st.integers(0, 5))
 instants = st.integers(0, 50).map(float)

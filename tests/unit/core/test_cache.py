@@ -4,6 +4,7 @@ import pytest
 
 from nhrpd_py.core import cache as cache_module
 from nhrpd_py.core.address import host_prefix
+from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.cache import Cache
 from nhrpd_py.core.context import Context
@@ -16,7 +17,6 @@ from nhrpd_py.core.effects import (
     SetRoute,
 )
 from nhrpd_py.core.notices import BindingRemoved, TableFull
-from nhrpd_py.core.timers import TimerKind
 from tests.unit.core.stations import (
     GRE,
     Steady,

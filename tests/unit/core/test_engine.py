@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import AnswerCommand, CloseInterface, Halt, OpenInterface, SetNeighbor
 from nhrpd_py.core.engine import Engine
@@ -20,7 +21,6 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
 from nhrpd_py.core.queries import Flush, FlushWhat, View
-from nhrpd_py.core.timers import TimerKey, TimerKind
 from nhrpd_py.packet.iana import PacketType
 from tests.unit.core.stations import (
     GRE,

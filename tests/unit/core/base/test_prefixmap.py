@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nhrpd_py.core.address import Prefix, parse_address, parse_prefix, prefix_of
-from nhrpd_py.core.prefixmap import PrefixMap
+from nhrpd_py.core.base.prefixmap import PrefixMap
 
 
 def a_map(*texts: str) -> PrefixMap[str]:

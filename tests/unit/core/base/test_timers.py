@@ -1,6 +1,6 @@
 """The timer queue."""
 
-from nhrpd_py.core.timers import TimerKey, TimerKind, TimerQueue
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 
 
 def a_key(subject: object = b"a") -> TimerKey:

@@ -10,8 +10,8 @@ the kernel while ours stands. Such a route is `shadowed`: gone from the kernel, 
 from collections.abc import Iterable, Iterator
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Afi, Prefix, cut
+from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.events import Route
-from nhrpd_py.core.prefixmap import PrefixMap
 
 
 class Rib:

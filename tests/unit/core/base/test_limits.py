@@ -1,6 +1,6 @@
 """Limits on what others make us send."""
 
-from nhrpd_py.core.ratelimit import IntervalLimiter, TokenBucket
+from nhrpd_py.core.base.limits import IntervalLimiter, TokenBucket
 
 
 def test_bucket_gives_a_burst_and_then_its_rate() -> None:
