@@ -10,7 +10,6 @@ import random
 from typing import assert_never
 
 from nhrpd_py.core.address import Afi, Prefix, afi_of
-from nhrpd_py.core.associations import Associations
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.commands import Commands
 from nhrpd_py.core.config import Config
@@ -48,6 +47,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.indication import Redirector
 from nhrpd_py.core.interfaces import Interfaces
+from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.notices import KernelRefusal
 from nhrpd_py.core.protection import Protection
 from nhrpd_py.core.queries import Query

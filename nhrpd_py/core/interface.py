@@ -16,10 +16,10 @@ from nhrpd_py.core.address import (
     is_unicast,
     prefix_of,
 )
-from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import Guard
 from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged
+from nhrpd_py.core.ipsec.circuits import Circuits
 
 NO_SUCH_LINK = "no such netdev; waiting for it"
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Afi, Prefix
-from nhrpd_py.core.associations import Associations
-from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.interface import Interface
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.routing import Routing
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.circuit import MAX_REST_S
+from nhrpd_py.core.ipsec.circuits import MAX_REST_S
 from tests.charon import Charons
 from tests.simulation.test_world import HOUR_S, STORM, clear_up, goes_direct
 from tests.world import Weather, World

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from nhrpd_py.core.address import Address, parse_address, parse_prefix
-from nhrpd_py.core.associations import Associations
-from nhrpd_py.core.circuit import Circuits
 from nhrpd_py.core.config import Config, InterfaceConfig, MapConfig, NhsConfig, Secret
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import Effect, SendPacket
@@ -26,6 +24,8 @@ from nhrpd_py.core.events import (
     TrafficSeen,
 )
 from nhrpd_py.core.interface import Interface
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row

@@ -1,6 +1,6 @@
 """The table of CHILD_SAs: a pair carries traffic while it has one."""
 
-from nhrpd_py.core.associations import Associations
+from nhrpd_py.core.ipsec.associations import Associations
 from tests.unit.core.protected import an_association
 from tests.unit.core.stations import nbma
 

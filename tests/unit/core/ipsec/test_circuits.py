@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from nhrpd_py.core.address import parse_prefix
-from nhrpd_py.core.associations import Associations
-from nhrpd_py.core.circuit import (
+from nhrpd_py.core.context import Context
+from nhrpd_py.core.effects import DropSa, WantSa
+from nhrpd_py.core.events import PacketReceived
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.circuits import (
     FIRST_REST_S,
     MAX_FAILURES,
     MAX_PARKED_EACH,
@@ -16,9 +19,6 @@ from nhrpd_py.core.circuit import (
     PARKED_S,
     Circuits,
 )
-from nhrpd_py.core.context import Context
-from nhrpd_py.core.effects import DropSa, WantSa
-from nhrpd_py.core.events import PacketReceived
 from tests.unit.core.protected import IPSEC, a_policy, a_rule, an_association, wishes
 from tests.unit.core.stations import GRE, Steady, an_interface, ip, nbma, tunnel
 

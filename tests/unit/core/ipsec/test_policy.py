@@ -3,9 +3,9 @@
 import pytest
 
 from nhrpd_py.core.address import parse_address, parse_prefix
-from nhrpd_py.core.authorize import Policy
 from nhrpd_py.core.config import AuthorizeConfig, Unlisted
 from nhrpd_py.core.events import Association
+from nhrpd_py.core.ipsec.policy import Policy
 from tests.unit.core.protected import a_policy, a_rule, an_association
 
 SPOKE_3 = an_association(3)

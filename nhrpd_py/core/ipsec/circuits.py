@@ -12,13 +12,13 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 from nhrpd_py.core.address import Address, Prefix
-from nhrpd_py.core.associations import Associations
-from nhrpd_py.core.authorize import Policy
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Association, PacketReceived
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.policy import Policy
 
 PARKED_S = 2.0
 """How long a packet waits for charon's word about the SA that it came through."""
