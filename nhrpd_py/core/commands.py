@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from nhrpd_py.core.address import Address, Afi, Prefix, afi_of, format_address, host_prefix
-from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
-from nhrpd_py.core.routing import Routing, Where
+from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.location import Routing, Where
 
 FLUSHED = "flushed by the operator"
 

@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.base.prefixmap import PrefixMap
-from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.purge import PurgeSender
-from nhrpd_py.core.routing import Routing, Where
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
     NAT,

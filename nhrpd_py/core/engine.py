@@ -54,9 +54,9 @@ from nhrpd_py.core.queries import Query
 from nhrpd_py.core.receive import Receiver
 from nhrpd_py.core.reload import Reload
 from nhrpd_py.core.routes import Routes
-from nhrpd_py.core.routing import Routing
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
+from nhrpd_py.core.station.location import Routing
 from nhrpd_py.core.views import Views, peer_count, saved_state
 from nhrpd_py.packet.wire import DropReason
 

@@ -9,8 +9,8 @@ RFC 2332 §5.1 (hop count), §5.3.1–§5.3.3 (records), §5.3 (unknown extensio
 from dataclasses import replace
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.routing import Location, usable
-from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.core.station.location import Location, usable
+from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import encode_entries
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType

@@ -9,13 +9,13 @@ interfaces only.
 from collections.abc import Callable
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.resolution import REFUSED_S, Resolver
 from nhrpd_py.core.servers import NhsState
-from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
+from nhrpd_py.core.station.station import Station
 
 
 class Gate:

@@ -8,8 +8,8 @@ firewall's own limit, each pair of addresses is told once in two seconds. draft-
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import TrafficSeen
 from nhrpd_py.core.notices import RedirectSent
-from nhrpd_py.core.routing import Routing, Where
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.inner import data_addresses
 from nhrpd_py.packet.wire import BadPacket, DropReason

@@ -5,22 +5,22 @@ Created with the interface's configuration and kept through everything that happ
 
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.egress import Egress
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.gate import Gate
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import BindingAdopted
 from nhrpd_py.core.purge import PurgeReceiver, PurgeSender
 from nhrpd_py.core.registration import RegistrationServer
 from nhrpd_py.core.resolution import Resolver
-from nhrpd_py.core.routing import Routing
-from nhrpd_py.core.shortcut import ShortcutTable
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.location import Routing
+from nhrpd_py.core.station.shortcuts import ShortcutTable
+from nhrpd_py.core.station.station import Station
 
 ADOPTED_PER_S = 100
 """How many adopted clients are asked to register again in one second."""

@@ -13,10 +13,10 @@ from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.interface import Interface, Links
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
 from nhrpd_py.core.routes import Routes
-from nhrpd_py.core.routing import Routing
+from nhrpd_py.core.station.interface import Interface, Links
+from nhrpd_py.core.station.location import Routing
 
 REOPEN_S = 30.0
 """How long an interface that the kernel refused is left alone."""

@@ -15,8 +15,8 @@ from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
 from nhrpd_py.core.registrant import Registrant
 from nhrpd_py.core.servers import NAME_RETRY_S, NhsState, Registration, Server
-from nhrpd_py.core.shortcut import ShortcutTable
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.shortcuts import ShortcutTable
+from nhrpd_py.core.station.station import Station
 
 NAME_MAX_RETRY_S = 60.0
 NAME_REFRESH_S = 300.0

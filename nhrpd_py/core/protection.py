@@ -11,9 +11,9 @@ from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.notices import AssociationFailed, AssociationLost, AssociationReady, NbmaShared
+from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.packet.wire import DropReason
 
 Instances = Mapping[str, Mapping[Afi, Instance]]

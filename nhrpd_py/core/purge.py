@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import PurgeReceived
-from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
-from nhrpd_py.core.station import HOP_COUNT, Station
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
+from nhrpd_py.core.station.station import HOP_COUNT, Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message

@@ -12,8 +12,8 @@ from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.forward import forward, unknown_compulsory
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.notices import ClaimRefused, ErrorReceived
-from nhrpd_py.core.routing import Location, Routing, Where
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.location import Location, Routing, Where
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import (
     CieCode,
     ErrorCode,

@@ -7,9 +7,9 @@ whatever it claims; the reply tells a client behind NAT what we see. RFC 2332 §
 from dataclasses import replace
 
 from nhrpd_py.core.address import Address, is_unicast
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
-from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import (

@@ -18,14 +18,14 @@ from enum import StrEnum
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.claim import problem_with, read_claim
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
-from nhrpd_py.core.routing import Routing, Where
-from nhrpd_py.core.shortcut import ShortcutTable
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.shortcuts import ShortcutTable
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import (

@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from nhrpd_py.core.address import Address, Afi, format_address, host_prefix
-from nhrpd_py.core.binding import NEVER, Binding, BindingType
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.resolution import Resolution, Trigger
 from nhrpd_py.core.rows import (
@@ -23,7 +21,9 @@ from nhrpd_py.core.rows import (
 )
 from nhrpd_py.core.servers import NhsState, Registration, Server
 from nhrpd_py.core.state import SavedBinding, SavedState
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import NEVER, Binding, BindingType
+from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PacketType
 
 Instances = Mapping[str, Mapping[Afi, Instance]]

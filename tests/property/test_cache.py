@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
-from nhrpd_py.core.binding import BindingType
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
+from nhrpd_py.core.station.binding import BindingType
 from tests.builders import HUB, a_config, an_engine
 
 PROTOCOLS = [bytes([10, 255, 255, number]) for number in (20, 21, 22)]

@@ -23,12 +23,12 @@ from nhrpd_py.core.events import (
     RouteAdded,
     TrafficSeen,
 )
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row
+from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, cisco_authentication, of_entries
 from nhrpd_py.packet.iana import (

@@ -3,9 +3,9 @@
 import random
 
 from nhrpd_py.core.address import parse_address
-from nhrpd_py.core.binding import BindingType
-from nhrpd_py.core.cache import Cache
 from nhrpd_py.core.context import Context
+from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.cache import Cache
 from tests.unit.core.stations import a_bare_interface, an_interface
 
 PEER = parse_address("10.255.255.3")

@@ -9,7 +9,7 @@ from nhrpd_py.core.address import prefix_of
 from nhrpd_py.core.effects import DropNeighbor, SendPacket, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.notices import ResolutionAnswered
-from nhrpd_py.core.routing import Routing
+from nhrpd_py.core.station.location import Routing
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import (

@@ -2,7 +2,6 @@
 
 import pytest
 
-from nhrpd_py.core import cache as cache_module
 from nhrpd_py.core.address import Afi
 from nhrpd_py.core.effects import (
     CloseInterface,
@@ -19,6 +18,7 @@ from nhrpd_py.core.notices import (
     RegistrationAccepted,
     ShortcutRemoved,
 )
+from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from tests.unit.core.stations import (
     GRE,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import cache as cache_module
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor, SetRoute
 from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused, TableFull
 from nhrpd_py.core.queries import View
+from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import (

@@ -1,11 +1,11 @@
 """The table of shortcuts."""
 
-from nhrpd_py.core import shortcut as shortcut_module
 from nhrpd_py.core.address import Afi, parse_prefix
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
-from nhrpd_py.core.shortcut import Shortcut, ShortcutTable
+from nhrpd_py.core.station import shortcuts as shortcut_module
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from tests.unit.core.stations import GRE, a_spoke, host, nbma, of, the, tunnel
 
 

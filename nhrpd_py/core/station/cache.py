@@ -15,7 +15,6 @@ from typing import Protocol
 
 from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.binding import NEVER, Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -24,8 +23,9 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     SetRoute,
 )
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.notices import BindingRemoved, TableFull
+from nhrpd_py.core.station.binding import NEVER, Binding, BindingType
+from nhrpd_py.core.station.interface import Interface
 
 MAX_BINDINGS = 65536
 MAX_BINDINGS_PER_NBMA = 1024

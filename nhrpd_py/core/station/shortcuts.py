@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.binding import NEVER, Binding
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import NEVER, Binding
+from nhrpd_py.core.station.station import Station
 
 MAX_SHORTCUTS = 4096
 

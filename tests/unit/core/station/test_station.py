@@ -3,7 +3,7 @@
 import pytest
 
 from nhrpd_py.core.address import Afi
-from nhrpd_py.core.station import Station, entries_in
+from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import ErrorCode, PacketType

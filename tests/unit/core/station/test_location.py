@@ -5,7 +5,7 @@ import pytest
 from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import LinkGone, RouteAdded
 from nhrpd_py.core.kernel.rib import Rib
-from nhrpd_py.core.routing import Where
+from nhrpd_py.core.station.location import Where
 from tests.unit.core.stations import (
     GRE,
     HUB,

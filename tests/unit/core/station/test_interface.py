@@ -4,7 +4,7 @@ import pytest
 
 from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import AddressAdded, GreParameters
-from nhrpd_py.core.interface import Interface, Links
+from nhrpd_py.core.station.interface import Interface, Links
 from tests.unit.core.stations import (
     GRE,
     LAN,

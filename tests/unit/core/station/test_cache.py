@@ -2,11 +2,8 @@
 
 import pytest
 
-from nhrpd_py.core import cache as cache_module
 from nhrpd_py.core.address import host_prefix
 from nhrpd_py.core.base.timers import TimerKind
-from nhrpd_py.core.binding import Binding, BindingType
-from nhrpd_py.core.cache import Cache
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -17,6 +14,9 @@ from nhrpd_py.core.effects import (
     SetRoute,
 )
 from nhrpd_py.core.notices import BindingRemoved, TableFull
+from nhrpd_py.core.station import cache as cache_module
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.cache import Cache
 from tests.unit.core.stations import (
     GRE,
     Steady,

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
-from nhrpd_py.core.binding import Binding, BindingType
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import Route
 from nhrpd_py.core.kernel.rib import stretch
-from nhrpd_py.core.station import Station
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.station import Station
 
 MIN_EGRESS_LENGTH = 8
 """A shorter prefix (a default route) is no statement about what lies behind us; FRR draws the line here too."""

@@ -11,13 +11,13 @@ from nhrpd_py.core.address import (
     Address,
     Afi,
 )
-from nhrpd_py.core.cache import Cache
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import SendPacket
-from nhrpd_py.core.interface import Interface
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.notices import PacketDropped
+from nhrpd_py.core.station.cache import Cache
+from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import (
     Extension,
