@@ -48,7 +48,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.notices import Notice
-from nhrpd_py.core.servers import NhsState
+from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.packet import Message, PacketType, decode
 from tests.builders import GRE, Site, a_data_packet, a_gre_link, links_of
 from tests.describe import describe_effect, describe_message, describe_notice

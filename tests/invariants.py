@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from nhrpd_py.core.address import Prefix
-from nhrpd_py.core.servers import NhsState, Registration
+from nhrpd_py.core.registration.servers import NhsState, Registration
 
 if TYPE_CHECKING:
     from tests.charon import Pair

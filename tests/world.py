@@ -46,7 +46,7 @@ from nhrpd_py.core.events import (
     TrafficSeen,
 )
 from nhrpd_py.core.instance import Instance
-from nhrpd_py.core.servers import NhsState
+from nhrpd_py.core.registration.servers import NhsState
 from tests.charon import Charons, Ike
 from tests.invariants import check
 

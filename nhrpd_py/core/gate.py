@@ -9,10 +9,10 @@ interfaces only.
 from collections.abc import Callable
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
-from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ClaimRefused
-from nhrpd_py.core.resolution import REFUSED_S, Resolver
-from nhrpd_py.core.servers import NhsState
+from nhrpd_py.core.registration.client import NhsClient
+from nhrpd_py.core.registration.servers import NhsState
+from nhrpd_py.core.resolution.requester import REFUSED_S, Resolver
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from nhrpd_py.core.station.station import Station

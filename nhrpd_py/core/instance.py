@@ -8,14 +8,14 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropNeighbor
-from nhrpd_py.core.egress import Egress
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.gate import Gate
-from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import BindingAdopted
-from nhrpd_py.core.purge import PurgeReceiver, PurgeSender
-from nhrpd_py.core.registration import RegistrationServer
-from nhrpd_py.core.resolution import Resolver
+from nhrpd_py.core.purge.sender import PurgeReceiver, PurgeSender
+from nhrpd_py.core.registration.client import NhsClient
+from nhrpd_py.core.registration.server import RegistrationServer
+from nhrpd_py.core.resolution.requester import Resolver
+from nhrpd_py.core.resolution.responder import Egress
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.location import Routing

@@ -8,7 +8,8 @@ from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance import Instance
 from nhrpd_py.core.queries import Query, View
-from nhrpd_py.core.resolution import Resolution, Trigger
+from nhrpd_py.core.registration.servers import NhsState, Registration, Server
+from nhrpd_py.core.resolution.requester import Resolution, Trigger
 from nhrpd_py.core.rows import (
     CacheRow,
     InterfaceRow,
@@ -19,7 +20,6 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.core.servers import NhsState, Registration, Server
 from nhrpd_py.core.state import SavedBinding, SavedState
 from nhrpd_py.core.station.binding import NEVER, Binding, BindingType
 from nhrpd_py.core.station.interface import Interface

@@ -11,9 +11,6 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core import context as context_module
-from nhrpd_py.core import egress as egress_module
-from nhrpd_py.core import purge as purge_module
-from nhrpd_py.core import resolution as resolution_module
 from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.effects import (
     CloseInterface,
@@ -40,7 +37,10 @@ from nhrpd_py.core.events import (
     ShutdownRequested,
     TrafficSeen,
 )
+from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
+from nhrpd_py.core.resolution import requester as resolution_module
+from nhrpd_py.core.resolution import responder as egress_module
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.packet.cie import ClientInformation

@@ -22,6 +22,7 @@ from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
 from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
 from tests.unit.core.protected import IPSEC, READY, a_rule, installed
+from tests.unit.core.resolution.test_requester import a_shortcut_spoke
 from tests.unit.core.stations import (
     GRE,
     HUB,
@@ -42,7 +43,6 @@ from tests.unit.core.stations import (
     the,
     tunnel,
 )
-from tests.unit.core.test_resolution import a_shortcut_spoke
 
 SPOKE = an_interface(shortcut=True, nhs=(an_nhs(),))
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.notices import ResolutionAnswered
-from nhrpd_py.core.purge import PurgeSender
+from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Routing, Where
 from nhrpd_py.core.station.station import Station

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import egress as egress_module
 from nhrpd_py.core.address import prefix_of
 from nhrpd_py.core.effects import DropNeighbor, SendPacket, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.notices import ResolutionAnswered
+from nhrpd_py.core.resolution import responder as egress_module
 from nhrpd_py.core.station.location import Routing
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries

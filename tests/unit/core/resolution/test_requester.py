@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core import context as context_module
-from nhrpd_py.core import resolution as resolution_module
 from nhrpd_py.core.address import Address, Afi, host_prefix
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -23,6 +22,7 @@ from nhrpd_py.core.notices import (
     ShortcutRemoved,
     TableFull,
 )
+from nhrpd_py.core.resolution import requester as resolution_module
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries

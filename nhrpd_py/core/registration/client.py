@@ -13,8 +13,8 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
-from nhrpd_py.core.registrant import Registrant
-from nhrpd_py.core.servers import NAME_RETRY_S, NhsState, Registration, Server
+from nhrpd_py.core.registration.exchange import Registrant
+from nhrpd_py.core.registration.servers import NAME_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.core.station.station import Station
 

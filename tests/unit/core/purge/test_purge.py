@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import purge as purge_module
 from nhrpd_py.core.address import Afi, parse_prefix
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.effects import DropNeighbor, DropRoute
 from nhrpd_py.core.events import AddressRemoved, RouteRemoved
 from nhrpd_py.core.notices import PurgeReceived
+from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, ErrorCode, PacketType

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import PurgeReceived
+from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from nhrpd_py.core.station.station import HOP_COUNT, Station

@@ -15,7 +15,7 @@ from typing import Protocol
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
-from nhrpd_py.core.servers import FIRST_RETRY_S, NhsState, Registration, Server
+from nhrpd_py.core.registration.servers import FIRST_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.core.station.station import Station, entries_in

@@ -18,10 +18,10 @@ from enum import StrEnum
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.claim import problem_with, read_claim
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
-from nhrpd_py.core.nhs import NhsClient
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
+from nhrpd_py.core.registration.client import NhsClient
+from nhrpd_py.core.resolution.answer import problem_with, read_claim
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Routing, Where
 from nhrpd_py.core.station.shortcuts import ShortcutTable

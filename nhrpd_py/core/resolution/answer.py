@@ -6,7 +6,7 @@ RFC 2332 §5.2.2; Cisco NAT extension.
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
-from nhrpd_py.core.nhs import NhsClient
+from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import ExtensionType
