@@ -46,7 +46,7 @@ from nhrpd_py.core.events import (
     RouteRemoved,
     TrafficSeen,
 )
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.notices import Notice
 from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.packet import Message, PacketType, decode

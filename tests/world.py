@@ -45,7 +45,7 @@ from nhrpd_py.core.events import (
     RouteAdded,
     TrafficSeen,
 )
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.registration.servers import NhsState
 from tests.charon import Charons, Ike
 from tests.invariants import check

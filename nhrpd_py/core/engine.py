@@ -11,7 +11,6 @@ from typing import assert_never
 
 from nhrpd_py.core.address import Afi, Prefix, afi_of
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.commands import Commands
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
@@ -45,19 +44,20 @@ from nhrpd_py.core.events import (
     ShutdownRequested,
     TrafficSeen,
 )
-from nhrpd_py.core.indication import Redirector
-from nhrpd_py.core.interfaces import Interfaces
+from nhrpd_py.core.handlers.associations import Protection
+from nhrpd_py.core.handlers.commands import Commands
+from nhrpd_py.core.handlers.links import Interfaces
+from nhrpd_py.core.handlers.packets import Receiver
+from nhrpd_py.core.handlers.redirects import Redirector
+from nhrpd_py.core.handlers.reload import Reload
+from nhrpd_py.core.handlers.routes import Routes
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.notices import KernelRefusal
-from nhrpd_py.core.protection import Protection
 from nhrpd_py.core.queries import Query
-from nhrpd_py.core.receive import Receiver
-from nhrpd_py.core.reload import Reload
-from nhrpd_py.core.routes import Routes
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.core.station.location import Routing
-from nhrpd_py.core.views import Views, peer_count, saved_state
+from nhrpd_py.core.views.views import Views, peer_count, saved_state
 from nhrpd_py.packet.wire import DropReason
 
 

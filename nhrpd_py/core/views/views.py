@@ -6,7 +6,7 @@ from nhrpd_py.core.address import Address, Afi, format_address, host_prefix
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.registration.servers import NhsState, Registration, Server
 from nhrpd_py.core.resolution.requester import Resolution, Trigger

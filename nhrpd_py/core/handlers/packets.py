@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi, host_prefix
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import PacketReceived
-from nhrpd_py.core.forward import forward, unknown_compulsory
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.handlers.forwarding import forward, unknown_compulsory
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.notices import ClaimRefused, ErrorReceived
 from nhrpd_py.core.station.location import Location, Routing, Where
 from nhrpd_py.core.station.station import Station

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.notices import AssociationFailed, AssociationLost, AssociationReady, NbmaShared
 from nhrpd_py.core.station.interface import Interface

@@ -9,7 +9,7 @@ from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.events import BindingFound
-from nhrpd_py.core.gate import Gate
+from nhrpd_py.core.instance.protected import Gate
 from nhrpd_py.core.notices import BindingAdopted
 from nhrpd_py.core.purge.sender import PurgeReceiver, PurgeSender
 from nhrpd_py.core.registration.client import NhsClient

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from nhrpd_py.core.address import Address, Afi, Prefix, afi_of, format_address, host_prefix
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Routing, Where

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from nhrpd_py.core.address import Afi, Prefix, afi_of
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import Route
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.station.location import Routing, Where
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
 from nhrpd_py.core.events import GreParameters, InterfaceMended, InterfaceRefused, IpsecLost
-from nhrpd_py.core.interfaces import REOPEN_S
+from nhrpd_py.core.handlers.links import REOPEN_S
 from nhrpd_py.core.ipsec.circuits import MAX_PARKED_EACH, PARKED_S
 from nhrpd_py.core.notices import (
     AssociationFailed,

@@ -12,9 +12,9 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.handlers.routes import Routes
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
-from nhrpd_py.core.routes import Routes
 from nhrpd_py.core.station.interface import Interface, Links
 from nhrpd_py.core.station.location import Routing
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from nhrpd_py.core.address import SIZE_OF_AFI, Afi, Prefix
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.instance import Instance
+from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.station.interface import Interface
