@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from nhrpd_py.cli.check.facts import Facts, Kernel, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.runtime.netlink.gre_block import Tunnel
+from nhrpd_py.runtime.guard.gre_block import Tunnel
 
 GRE_KINDS = ("gre", "ip6gre")
 OUTER_HEADER = {"gre": 20, "ip6gre": 40}

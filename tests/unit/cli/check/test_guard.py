@@ -7,7 +7,7 @@ import pytest
 from nhrpd_py.cli.check.facts import Ipsec
 from nhrpd_py.cli.check.findings import State, Unread
 from nhrpd_py.cli.check.report import findings
-from nhrpd_py.runtime.netlink.gre_block import Tunnel
+from nhrpd_py.runtime.guard.gre_block import Tunnel
 from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, Selector, Template
 from tests.unit.cli.check.machines import a_machine, complaints, the_complaint
 

@@ -43,10 +43,12 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.notices import Notice, SettingLacking
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.netlink import prepare, rtnl
-from nhrpd_py.runtime.netlink.follower import Follower, echo_filter
-from nhrpd_py.runtime.netlink.mirror import Mirror
-from nhrpd_py.runtime.netlink.own import OwnEntries
+from nhrpd_py.runtime.kernel import prepare
+from nhrpd_py.runtime.kernel.follower import Follower, echo_filter
+from nhrpd_py.runtime.kernel.mirror import Mirror
+from nhrpd_py.runtime.kernel.own import OwnEntries
+from nhrpd_py.runtime.kernel.wanted import Wanted
+from nhrpd_py.runtime.netlink import rtnl
 from nhrpd_py.runtime.netlink.requests import Refusal, Requests
 from nhrpd_py.runtime.netlink.socket import (
     NETLINK_ROUTE,
@@ -55,7 +57,6 @@ from nhrpd_py.runtime.netlink.socket import (
     attach_filter,
     open_netlink,
 )
-from nhrpd_py.runtime.netlink.wanted import Wanted
 
 PACK_SIZE = 32768
 """Octets of changes in one datagram: about 450 neighbours."""

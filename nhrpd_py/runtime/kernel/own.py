@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from nhrpd_py.core.address import Prefix
 from nhrpd_py.core.events import Route
+from nhrpd_py.runtime.kernel.wanted import Wanted
 from nhrpd_py.runtime.netlink import neighbor, rtnl
 from nhrpd_py.runtime.netlink.requests import Requests
-from nhrpd_py.runtime.netlink.wanted import Wanted
 
 CLEAR_BATCH = 400
 """Deletions in one datagram."""

@@ -19,10 +19,10 @@ from nhrpd_py.core.address import Prefix
 from nhrpd_py.core.effects import AnswerCommand
 from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.core.queries import Flush, FlushWhat, Query, Resolve, View
-from nhrpd_py.runtime import control
-from nhrpd_py.runtime.control import ControlSocket, ControlSocketError
-from nhrpd_py.runtime.control_http import MAX_CONNECTIONS, ROWS_PER_SLICE
-from nhrpd_py.runtime.notices import QUEUE_LENGTH
+from nhrpd_py.runtime.control import socket as control
+from nhrpd_py.runtime.control.http import MAX_CONNECTIONS, ROWS_PER_SLICE
+from nhrpd_py.runtime.control.notices import QUEUE_LENGTH
+from nhrpd_py.runtime.control.socket import ControlSocket, ControlSocketError
 from tests.unit.runtime.fake_daemon import a_cache_row, a_daemon, an_interface_row, an_sa_row
 
 UP = NhsUp(interface="gre1", protocol=bytes([10, 0, 0, 1]), nbma=bytes([192, 0, 2, 1]), name="hub")
@@ -88,7 +88,7 @@ def test_a_second_daemon_is_refused_and_told_who_is_there(path) -> None:
 
 
 def test_the_socket_of_a_daemon_that_was_killed_is_replaced(path) -> None:
-    script = f"from nhrpd_py.runtime.control import ControlSocket; ControlSocket({path!r}); "
+    script = f"from nhrpd_py.runtime.control.socket import ControlSocket; ControlSocket({path!r}); "
     script += "import os; os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script], check=False)
     assert Path(path).exists()

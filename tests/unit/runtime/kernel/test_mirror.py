@@ -8,7 +8,7 @@ from nhrpd_py.core.events import (
     RouteAdded,
     RouteRemoved,
 )
-from nhrpd_py.runtime.netlink.mirror import Mirror
+from nhrpd_py.runtime.kernel.mirror import Mirror
 from nhrpd_py.runtime.netlink.rtnl import RouteRead
 
 OURS = 208

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable
 
-from nhrpd_py.runtime.netlink.gre_block import Slot, is_guard, slot_of
+from nhrpd_py.runtime.guard.gre_block import Slot, is_guard, slot_of
 from nhrpd_py.runtime.netlink.socket import NetlinkError
 from nhrpd_py.runtime.netlink.xfrm import (
     XFRM_MSG_DELPOLICY,

@@ -16,8 +16,8 @@ import trio
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.events import Event, LinkChanged, NeighborSolicited, Route, RouteRemoved
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel.mirror import Mirror
 from nhrpd_py.runtime.netlink import rtnl
-from nhrpd_py.runtime.netlink.mirror import Mirror
 from nhrpd_py.runtime.netlink.neighbor import (
     RTM_DELNEIGH,
     RTM_GETNEIGH,

@@ -42,9 +42,9 @@ from nhrpd_py import __version__
 from nhrpd_py.core.address import parse_address, parse_prefix
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Query, Resolve, View
 from nhrpd_py.core.rows import InterfaceRow, Row
-from nhrpd_py.runtime.control import Commands
-from nhrpd_py.runtime.metrics import DaemonCollector, exposition
-from nhrpd_py.runtime.notices import NoticeHub, TooManySubscribers
+from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
+from nhrpd_py.runtime.control.notices import NoticeHub, TooManySubscribers
+from nhrpd_py.runtime.control.socket import Commands
 from nhrpd_py.runtime.reload import Outcome
 from nhrpd_py.runtime.vici.snapshot import SaRow
 

@@ -30,9 +30,9 @@ from nhrpd_py.core.events import (
     RouteAdded,
     RouteRemoved,
 )
-from nhrpd_py.runtime import kernel as kernel_module
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel import ADOPTION_S, AUDIT_S, Kernel
+from nhrpd_py.runtime.kernel import store as kernel_module
+from nhrpd_py.runtime.kernel.store import ADOPTION_S, AUDIT_S, Kernel
 from nhrpd_py.runtime.netlink import neighbor, rtnl
 from nhrpd_py.runtime.netlink.socket import HEADER, attribute, message
 from tests.unit.runtime.netlink_peer import ScriptedKernel, a_done, a_pair, an_error

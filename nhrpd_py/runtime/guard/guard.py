@@ -27,14 +27,14 @@ from pathlib import Path
 import trio
 
 from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored, Notice
-from nhrpd_py.runtime.netlink.gre_block import (
+from nhrpd_py.runtime.guard.gre_block import (
     SETTINGS,
     Tunnel,
     bypasses,
     slot_of,
     touches,
 )
-from nhrpd_py.runtime.netlink.guard_policies import GuardError, GuardPolicies, refusal
+from nhrpd_py.runtime.guard.policies import GuardError, GuardPolicies, refusal
 from nhrpd_py.runtime.netlink.socket import (
     READS_PER_WAKE,
     MalformedError,

@@ -2,7 +2,7 @@
 
 from nhrpd_py import __version__
 from nhrpd_py.core.queries import View
-from nhrpd_py.runtime.metrics import DaemonCollector, exposition
+from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
 from tests.unit.runtime.fake_daemon import FakeEngine, an_interface_row
 
 

@@ -192,4 +192,4 @@ class Commands:
 
 async def load_http() -> None:
     """Imports the HTTP side in a thread, so that the pump keeps running meanwhile."""
-    await trio.to_thread.run_sync(importlib.import_module, "nhrpd_py.runtime.control_http")
+    await trio.to_thread.run_sync(importlib.import_module, "nhrpd_py.runtime.control.http")

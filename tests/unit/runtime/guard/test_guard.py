@@ -10,11 +10,11 @@ import trio
 import trio.testing
 
 from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored
-from nhrpd_py.runtime import guard as guard_module
-from nhrpd_py.runtime.guard import Guard
+from nhrpd_py.runtime.guard import guard as guard_module
+from nhrpd_py.runtime.guard.gre_block import Tunnel, bypasses, is_guard
+from nhrpd_py.runtime.guard.guard import Guard
+from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.netlink import xfrm
-from nhrpd_py.runtime.netlink.gre_block import Tunnel, bypasses, is_guard
-from nhrpd_py.runtime.netlink.guard_policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, gre_selector
 from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm
 from tests.unit.runtime import xfrm_peer as peer
