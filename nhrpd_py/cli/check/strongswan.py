@@ -19,9 +19,9 @@ from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.check.machine import AS_ROOT, is_root
 from nhrpd_py.cli.check.x509 import Dated, NotX509Error, der_of, read_certificate, read_crl
 from nhrpd_py.core.config import Config
-from nhrpd_py.runtime.vici.connection import Connection, ViciError, text
-from nhrpd_py.runtime.vici.profile import ProfileError, find_profile
-from nhrpd_py.runtime.vici.tap import Template, read_template
+from nhrpd_py.runtime.vici.profiles.profile import ProfileError, find_profile
+from nhrpd_py.runtime.vici.profiles.swanctl import Template, read_template
+from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError, text
 
 CONNECT_S = 3.0
 NOISE = ("agent plugin ", "plugin '", "no files found matching", "unable to load plugin")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from nhrpd_py.runtime.vici import tap
-from nhrpd_py.runtime.vici.tap import Templates, read_template
+from nhrpd_py.runtime.vici.profiles import swanctl as tap
+from nhrpd_py.runtime.vici.profiles.swanctl import Templates, read_template
 
 pytestmark = pytest.mark.skipif(shutil.which("swanctl") is None, reason="no swanctl here")
 
@@ -94,7 +94,7 @@ def script(path: Path, body: str) -> str:
 async def test_a_swanctl_that_hangs_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nhrpd_py.runtime.vici.tap.DEADLINE_S", 1.0)
+    monkeypatch.setattr("nhrpd_py.runtime.vici.profiles.swanctl.DEADLINE_S", 1.0)
     pid = tmp_path / "pid"
     body = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
     template = await read_template("/x", script(tmp_path / "swanctl", body))

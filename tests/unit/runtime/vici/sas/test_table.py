@@ -5,7 +5,7 @@ from typing import Any
 
 from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.events import SaGone, SaInstalled
-from nhrpd_py.runtime.vici.associations import AssociationTable
+from nhrpd_py.runtime.vici.sas.table import AssociationTable
 
 HERE, THERE = parse_address("192.0.2.1"), parse_address("192.0.2.2")
 

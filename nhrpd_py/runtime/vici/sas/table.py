@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from nhrpd_py.core.address import Prefix, format_address, parse_address
 from nhrpd_py.core.events import Event, SaGone, SaInstalled
-from nhrpd_py.runtime.vici.children import Child, Children, Pair
-from nhrpd_py.runtime.vici.connection import Section, number, sections, text
+from nhrpd_py.runtime.vici.sas.children import Child, Children, Pair
+from nhrpd_py.runtime.vici.wire.connection import Section, number, sections, text
 
 LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
 TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from nhrpd_py.core.address import Prefix
-from nhrpd_py.runtime.vici.addrblock import address_blocks
-from nhrpd_py.runtime.vici.connection import (
+from nhrpd_py.runtime.vici.sas.addrblock import address_blocks
+from nhrpd_py.runtime.vici.wire.connection import (
     Commands,
     Section,
     ViciRefusedError,

@@ -14,9 +14,9 @@ from typing import Any
 
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.config import ProfileValue
-from nhrpd_py.runtime.vici.connection import Section, ViciError, sections, text
-from nhrpd_py.runtime.vici.identity import ANY, ANYBODY, is_exact
-from nhrpd_py.runtime.vici.tap import Template
+from nhrpd_py.runtime.vici.profiles.identity import ANY, ANYBODY, is_exact
+from nhrpd_py.runtime.vici.profiles.swanctl import Template
+from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, text
 
 PREFIX = "nhrp-"
 PEERS = "nhrp-peers-"

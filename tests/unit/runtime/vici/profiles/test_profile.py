@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nhrpd_py.core.address import parse_address
-from nhrpd_py.runtime.vici.profile import (
+from nhrpd_py.runtime.vici.profiles.profile import (
     Profile,
     ProfileError,
     find_profile,
@@ -14,7 +14,7 @@ from nhrpd_py.runtime.vici.profile import (
     peer_connection,
     responder_connection,
 )
-from nhrpd_py.runtime.vici.tap import Template
+from nhrpd_py.runtime.vici.profiles.swanctl import Template
 
 HERE, THERE = parse_address("192.0.2.1"), parse_address("2001:db8::2")
 CHILD: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.runtime.vici.identity import fits, is_exact
+from nhrpd_py.runtime.vici.profiles.identity import fits, is_exact
 
 DN = "C=CH, O=strongSwan, CN=hub1"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import trio
 from vici.protocol import FiniteStream, Packet
 
-from nhrpd_py.runtime.vici.connection import (
+from nhrpd_py.runtime.vici.wire.connection import (
     Frames,
     Section,
     ViciError,

@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.runtime.vici.connection import Section, text
+from nhrpd_py.runtime.vici.wire.connection import Section, text
 
 TRACKED = 256
 """IKE_SAs whose lines are kept."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nhrpd_py.runtime.vici.addrblock import address_blocks
-from nhrpd_py.runtime.vici.certificates import common
-from nhrpd_py.runtime.vici.reasons import classify
+from nhrpd_py.runtime.vici.attempts.reasons import classify
+from nhrpd_py.runtime.vici.sas.addrblock import address_blocks
+from nhrpd_py.runtime.vici.sas.certificates import common
 from tests.unit.runtime.vici.certificates import certificate, needs_pki, prefix
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from nhrpd_py.core.config import Config, IpsecConfig
-from nhrpd_py.runtime.vici.connection import ViciError
-from nhrpd_py.runtime.vici.profile import Profile, find_profile
-from nhrpd_py.runtime.vici.tap import Template, Templates
+from nhrpd_py.runtime.vici.profiles.profile import Profile, find_profile
+from nhrpd_py.runtime.vici.profiles.swanctl import Template, Templates
+from nhrpd_py.runtime.vici.wire.connection import ViciError
 
 
 class Profiles:

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from vici.protocol import Message, Packet
 
-from nhrpd_py.runtime.vici.connection import (
+from nhrpd_py.runtime.vici.wire.connection import (
     FRAME_LIMIT,
     Connection,
     Section,

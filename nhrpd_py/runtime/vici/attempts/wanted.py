@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import WantSa
-from nhrpd_py.runtime.vici.children import Pair
+from nhrpd_py.runtime.vici.sas.children import Pair
 
 FIRST_RETRY_S = 2.0
 LAST_RETRY_S = 60.0

@@ -9,13 +9,13 @@ from typing import Protocol
 import trio
 
 from nhrpd_py.core.events import Event, SaFailed
-from nhrpd_py.runtime.vici import attempt
-from nhrpd_py.runtime.vici.associations import AssociationTable
-from nhrpd_py.runtime.vici.children import Pair
-from nhrpd_py.runtime.vici.connection import Commands, Section, ViciError, ViciLostError
-from nhrpd_py.runtime.vici.log_tail import LogTail
-from nhrpd_py.runtime.vici.profiles import Profiles
-from nhrpd_py.runtime.vici.wish import Wish, Wishes
+from nhrpd_py.runtime.vici.attempts import attempt
+from nhrpd_py.runtime.vici.attempts.log_tail import LogTail
+from nhrpd_py.runtime.vici.attempts.wanted import Wish, Wishes
+from nhrpd_py.runtime.vici.profiles.profiles import Profiles
+from nhrpd_py.runtime.vici.sas.children import Pair
+from nhrpd_py.runtime.vici.sas.table import AssociationTable
+from nhrpd_py.runtime.vici.wire.connection import Commands, Section, ViciError, ViciLostError
 
 IN_FLIGHT = 8
 """A responder with more than 30 half-open IKE_SAs demands cookies, which costs seconds."""

@@ -5,28 +5,28 @@ from collections.abc import Collection, Mapping
 import trio
 
 from nhrpd_py.core.address import Address, format_address
-from nhrpd_py.runtime.vici.associations import (
+from nhrpd_py.runtime.vici.attempts.reasons import FATAL_ALERTS
+from nhrpd_py.runtime.vici.attempts.wanted import Wish
+from nhrpd_py.runtime.vici.profiles.profile import (
+    Profile,
+    connection_name,
+    identity_fits,
+    peer_connection,
+)
+from nhrpd_py.runtime.vici.sas.children import Pair
+from nhrpd_py.runtime.vici.sas.table import (
     LIVE_STATES,
     TRANSPORT_MODES,
     children_of,
     pair_of,
 )
-from nhrpd_py.runtime.vici.children import Pair
-from nhrpd_py.runtime.vici.connection import (
+from nhrpd_py.runtime.vici.wire.connection import (
     Commands,
     Section,
     ViciRefusedError,
     sections,
     text,
 )
-from nhrpd_py.runtime.vici.profile import (
-    Profile,
-    connection_name,
-    identity_fits,
-    peer_connection,
-)
-from nhrpd_py.runtime.vici.reasons import FATAL_ALERTS
-from nhrpd_py.runtime.vici.wish import Wish
 
 DEADLINE_S = 10.0
 CHILDLESS_S = 2.0

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.runtime.vici.connection import Connection, ViciError
-from nhrpd_py.runtime.vici.reasons import FailureLog
+from nhrpd_py.runtime.vici.attempts.reasons import FailureLog
+from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError
 
 OPENED_S = 1.0
 """What an attempt waits for the log at most."""
