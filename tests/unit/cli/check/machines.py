@@ -15,7 +15,7 @@ from nhrpd_py.cli.check.facts import (
     Process,
 )
 from nhrpd_py.cli.check.findings import Finding, State
-from nhrpd_py.cli.check.firewall import Rule
+from nhrpd_py.cli.check.parse.firewall import Rule
 from nhrpd_py.cli.check.report import findings
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.config_rows import config_rows

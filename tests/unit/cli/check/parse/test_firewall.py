@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.cli.check.firewall import iptables_rules, nft_rules
+from nhrpd_py.cli.check.parse.firewall import iptables_rules, nft_rules
 
 HEAD = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:dmvpn - [0:0]\n"
 SAMPLE = "-j NFLOG --nflog-group 1 --nflog-size 128"

@@ -13,9 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from nhrpd_py import __version__
-from nhrpd_py.cli.check import frr, machine, strongswan
 from nhrpd_py.cli.check.facts import Daemon, Facts, Process, Row
 from nhrpd_py.cli.check.findings import Unread
+from nhrpd_py.cli.check.read import frr, machine, strongswan
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config, DaemonConfig

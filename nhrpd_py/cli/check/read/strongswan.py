@@ -13,11 +13,11 @@ from typing import Any
 
 import trio
 
-from nhrpd_py.cli.check.commands import SBIN
 from nhrpd_py.cli.check.facts import Certificate, Charon, Process
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.machine import AS_ROOT, is_root
-from nhrpd_py.cli.check.x509 import Dated, NotX509Error, der_of, read_certificate, read_crl
+from nhrpd_py.cli.check.parse.x509 import Dated, NotX509Error, der_of, read_certificate, read_crl
+from nhrpd_py.cli.check.read.commands import SBIN
+from nhrpd_py.cli.check.read.machine import AS_ROOT, is_root
 from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.profiles.profile import ProfileError, find_profile
 from nhrpd_py.runtime.vici.profiles.swanctl import Template, read_template

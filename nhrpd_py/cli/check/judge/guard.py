@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.kernel import GRE_KINDS, setting, tunnel_of
+from nhrpd_py.cli.check.judge.kernel import GRE_KINDS, setting, tunnel_of
 from nhrpd_py.runtime.guard.gre_block import PRIORITY, Tunnel, switches
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
 

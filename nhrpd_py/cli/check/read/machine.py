@@ -13,10 +13,10 @@ from typing import Any
 
 import trio
 
-from nhrpd_py.cli.check.commands import is_there, json_of, output_of
 from nhrpd_py.cli.check.facts import Firewall, Ipsec, Kernel, Link, Listener, Row
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.firewall import Rule, iptables_rules, nft_rules
+from nhrpd_py.cli.check.parse.firewall import Rule, iptables_rules, nft_rules
+from nhrpd_py.cli.check.read.commands import is_there, json_of, output_of
 from nhrpd_py.runtime.netlink.socket import NetlinkError
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
 

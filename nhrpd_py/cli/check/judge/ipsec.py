@@ -7,7 +7,7 @@ from typing import Any
 
 from nhrpd_py.cli.check.facts import Certificate, Charon, Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.x509 import NotX509Error, read_certificate
+from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate
 from nhrpd_py.core.config import InterfaceConfig
 
 AREA = "ipsec"

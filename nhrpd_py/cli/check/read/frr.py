@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nhrpd_py.cli.check.commands import is_there, output_of
 from nhrpd_py.cli.check.facts import Routing
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.machine import AS_ROOT
+from nhrpd_py.cli.check.read.commands import is_there, output_of
+from nhrpd_py.cli.check.read.machine import AS_ROOT
 
 RUN = Path("/run/frr")
 CONNECT_S = 1.0

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhrpd_py.cli.check.x509 import NotX509Error, read_certificate, read_crl
+from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate, read_crl
 from tests.unit.cli.check.certificates import a_certificate, a_crl
 
 BEGINS = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

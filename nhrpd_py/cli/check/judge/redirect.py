@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nhrpd_py.cli.check.facts import Daemon, Facts, Link, Process
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.firewall import Rule
+from nhrpd_py.cli.check.parse.firewall import Rule
 
 AREA = "redirect"
 SAMPLES = (

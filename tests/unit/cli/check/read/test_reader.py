@@ -15,9 +15,9 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 
 from nhrpd_py import __version__
-from nhrpd_py.cli.check import reader
 from nhrpd_py.cli.check.facts import Daemon
 from nhrpd_py.cli.check.findings import Unread
+from nhrpd_py.cli.check.read import reader
 from nhrpd_py.core.rows import InterfaceRow
 
 Serve = Callable[..., str]
