@@ -51,13 +51,14 @@ from nhrpd_py.core.handlers.packets import Receiver
 from nhrpd_py.core.handlers.redirects import Redirector
 from nhrpd_py.core.handlers.reload import Reload
 from nhrpd_py.core.handlers.routes import Routes
+from nhrpd_py.core.instance.saved import peer_count, saved_state
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.notices import KernelRefusal
 from nhrpd_py.core.queries import Query
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.core.station.location import Routing
-from nhrpd_py.core.views.views import Views, peer_count, saved_state
+from nhrpd_py.core.views.views import Views
 from nhrpd_py.packet.wire import DropReason
 
 

@@ -14,8 +14,9 @@ from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
 from nhrpd_py.core.handlers.routes import Routes
 from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.kernel.links import Links
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
-from nhrpd_py.core.station.interface import Interface, Links
+from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.location import Routing
 
 REOPEN_S = 30.0

@@ -11,7 +11,8 @@ from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.instance.protected import Gate
 from nhrpd_py.core.notices import BindingAdopted
-from nhrpd_py.core.purge.sender import PurgeReceiver, PurgeSender
+from nhrpd_py.core.purge.receiver import PurgeReceiver
+from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.server import RegistrationServer
 from nhrpd_py.core.resolution.requester import Resolver

@@ -20,8 +20,7 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.core.state import SavedBinding, SavedState
-from nhrpd_py.core.station.binding import NEVER, Binding, BindingType
+from nhrpd_py.core.station.binding import NEVER, Binding
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PacketType
@@ -89,37 +88,6 @@ class Views:
                 yield TrafficRow(
                     interface=name, afi=None, direction="dropped", type=reason, packets=packets
                 )
-
-
-def saved_state(context: Context, instances: Instances, now: float) -> SavedState:
-    """What the next start should know: the request id, and what clients registered with us."""
-    bindings = tuple(
-        SavedBinding(
-            interface=name,
-            protocol=binding.protocol,
-            nbma=binding.nbma,
-            claimed_nbma=binding.claimed_nbma,
-            unique=binding.unique,
-            remaining_s=binding.expires_at - now,
-        )
-        for name, of_interface in instances.items()
-        for instance in of_interface.values()
-        for binding in instance.station.cache
-        if binding.type is BindingType.DYNAMIC and not binding.adopted
-    )
-    return SavedState(request_id=context.request_id, bindings=bindings)
-
-
-def peer_count(instances: Instances) -> int:
-    """How many rows the view of peers has at least: NBMA addresses of each tunnel's bindings."""
-    return len(
-        {
-            (name, binding.nbma)
-            for name, of_interface in instances.items()
-            for instance in of_interface.values()
-            for binding in instance.station.cache
-        }
-    )
 
 
 def _interface_row(interface: Interface) -> InterfaceRow:
