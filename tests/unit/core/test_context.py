@@ -5,9 +5,9 @@ import random
 import pytest
 
 from nhrpd_py.core import context as context_module
-from nhrpd_py.core.context import Context
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
+from tests.support.bench import a_context
 
 
 class Waiting:
@@ -18,10 +18,6 @@ class Waiting:
 
     def error_received(self, code: int, now: float) -> None:
         raise AssertionError
-
-
-def a_context(first_request_id: int = 1) -> Context:
-    return Context(rng=random.Random(1), now=0.0, first_request_id=first_request_id)
 
 
 def test_request_ids_count_up_from_the_first() -> None:
@@ -61,7 +57,7 @@ def test_drops_are_counted_by_interface_and_reason() -> None:
 
 
 def test_jitter_takes_away_a_tenth_at_most() -> None:
-    context = a_context()
+    context = a_context(rng=random.Random(1))
     spread = [context.jittered(100.0) for _ in range(200)]
     assert 90.0 <= min(spread) < 92.0
     assert 98.0 < max(spread) <= 100.0
