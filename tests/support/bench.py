@@ -3,9 +3,10 @@
 import random
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.base.timers import TimerKind
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKind, TimerQueue
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import Circuits
@@ -15,11 +16,6 @@ from tests.support.engine import Steady
 from tests.support.sites import GRE, an_address, an_interface
 
 
-def a_context(*, rng: random.Random | None = None, first_request_id: int = 1) -> Context:
-    """What the parts of one engine share; timers do not jitter, unless by `rng`."""
-    return Context(rng=rng or Steady(0), now=0.0, first_request_id=first_request_id)
-
-
 class Bench:
     """An interface with its circuits; `a_cache` makes a cache for it. Timers are looked at, and never carried out."""
 
@@ -27,14 +23,17 @@ class Bench:
         self, config: InterfaceConfig | None = None, *, rng: random.Random | None = None
     ) -> None:
         config = config or an_interface()
-        self.context = a_context(rng=rng)
+        self.outbox = Outbox()
+        self.timers = TimerQueue()
         self.associations = Associations()
-        self.circuits = Circuits(self.context, config, self.associations)
+        self.circuits = Circuits(
+            config, self.associations, self.outbox, self.timers, Jitter(rng or Steady(0))
+        )
         self.interface = Interface(config, self.circuits)
 
     def a_cache(self) -> Cache:
         """An empty cache."""
-        return Cache(self.context, self.interface)
+        return Cache(self.interface, self.outbox, self.timers)
 
     def open(self, tunnel: Address, length: int = 32) -> None:
         """The interface has a link and a tunnel address, and is open."""
@@ -44,22 +43,23 @@ class Bench:
 
     def effects(self) -> list[Effect]:
         """What was asked for since the last look."""
-        found, self.context.effects = self.context.effects, []
-        return found
+        effects = self.outbox.effects
+        self.outbox.begin()
+        return effects
 
     def next_deadline(self) -> float | None:
         """When the next timer is due."""
-        return self.context.timers.next_deadline()
+        return self.timers.next_deadline()
 
     def timer_count(self) -> int:
         """How many timers are armed."""
-        return len(self.context.timers)
+        return len(self.timers)
 
     def due(self, until: float) -> list[tuple[float, TimerKind]]:
         """The timers that are due until an instant, with when; they are taken out."""
         found = []
-        while (at := self.context.timers.next_deadline()) is not None and at <= until:
-            key = self.context.timers.pop_due(at)
+        while (at := self.timers.next_deadline()) is not None and at <= until:
+            key = self.timers.pop_due(at)
             assert key is not None
             found.append((at, key.kind))
         return found

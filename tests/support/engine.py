@@ -10,7 +10,7 @@ from typing import TypeVar, Unpack
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.config import Config, InterfaceConfig
 from nhrpd_py.core.effects import Effect, SendPacket
-from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import Event, PacketReceived, Route, RouteAdded, TrafficSeen
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.queries import Query, View
@@ -67,9 +67,7 @@ class Node:
     def give(self, *events: Event, now: float = 0.0) -> list[Effect]:
         effects: list[Effect] = []
         for event in events:
-            effects += self.engine.handle(event, now)
-            for packet in self.engine.released():
-                effects += self.engine.handle(packet, now)
+            effects += turn(self.engine, event, now)
         return effects
 
     def receive(

@@ -17,7 +17,7 @@ from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.servers import NhsState, Registration
-from nhrpd_py.core.resolution.requester import Resolver
+from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.station.binding import Binding
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.location import Location
@@ -31,14 +31,14 @@ INTERFACE = "gre1"
 # The parts.
 
 
-def families(engine: Engine) -> dict[Afi, Instance]:
-    """What speaks NHRP on the interface, by address family."""
-    return engine._interfaces.instances[INTERFACE]
+def family(engine: Engine, afi: Afi = Afi.IPV4) -> Instance:
+    """What speaks NHRP on the interface in one address family."""
+    return engine._tunnels[INTERFACE][afi]
 
 
 def station(engine: Engine, afi: Afi = Afi.IPV4) -> Station:
     """Who we are in one address family."""
-    return families(engine)[afi].station
+    return family(engine, afi).station
 
 
 def cache(engine: Engine, afi: Afi = Afi.IPV4) -> Cache:
@@ -48,27 +48,27 @@ def cache(engine: Engine, afi: Afi = Afi.IPV4) -> Cache:
 
 def shortcuts(engine: Engine, afi: Afi = Afi.IPV4) -> ShortcutTable:
     """The shortcuts."""
-    return families(engine)[afi].shortcuts
+    return family(engine, afi).shortcuts
 
 
 def client(engine: Engine, afi: Afi = Afi.IPV4) -> NhsClient:
     """What registers with next hop servers."""
-    return families(engine)[afi].client
+    return family(engine, afi).client
 
 
-def resolver(engine: Engine, afi: Afi = Afi.IPV4) -> Resolver:
+def requester(engine: Engine, afi: Afi = Afi.IPV4) -> Requester:
     """What sends Resolution Requests."""
-    return families(engine)[afi].resolver
+    return family(engine, afi).requester
 
 
 def purges(engine: Engine, afi: Afi = Afi.IPV4) -> PurgeSender:
     """What sends Purge Requests."""
-    return families(engine)[afi].purges
+    return family(engine, afi).purges
 
 
 def guard(engine: Engine) -> Guard | None:
     """What keeps clear text of the interface from the wire."""
-    return engine._interfaces.by_name[INTERFACE].guard
+    return engine._tunnels[INTERFACE].interface.guard
 
 
 # What they say.
@@ -76,14 +76,15 @@ def guard(engine: Engine) -> Guard | None:
 
 def said(engine: Engine, call: Callable[[], object]) -> list[Effect]:
     """The effects of a direct call of one of the parts."""
-    effects = engine._context.effects = []
+    effects = engine._outbox.begin()
     call()
     return effects
 
 
 def taken(engine: Engine) -> list[Effect]:
     """The effects since the last event or look; the next ones begin a new list."""
-    effects, engine._context.effects = engine._context.effects, []
+    effects = engine._outbox.effects
+    engine._outbox.begin()
     return effects
 
 
@@ -95,22 +96,22 @@ def timer_due(engine: Engine, kind: TimerKind, subject: object, at: float) -> li
 
 def set_timer(engine: Engine, key: TimerKey, at: float) -> None:
     """Arms a timer that the engine did not arm."""
-    engine._context.timers.set(key, at)
+    engine._timers.set(key, at)
 
 
 def renew(engine: Engine, target: Address, now: float) -> list[Effect]:
     """The effects of a renewal of what leads to `target`."""
-    return said(engine, lambda: resolver(engine).renew(target, now))
+    return said(engine, lambda: requester(engine).renew(target, now))
 
 
 def deregister(engine: Engine, registration: Registration) -> list[Effect]:
     """The effects of taking a registration back."""
-    return said(engine, lambda: client(engine)._registrant.deregister(registration))
+    return said(engine, lambda: client(engine)._exchange.deregister(registration))
 
 
 def learn_requester(engine: Engine, request: Message, nbma: Address, now: float) -> None:
     """Binds the sender of a Resolution Request that we answered."""
-    families(engine)[Afi.IPV4].egress._learn_requester(request, nbma, now)
+    family(engine).responder._learn_requester(request, nbma, now)
 
 
 def set_probing(binding: Binding) -> None:
@@ -135,12 +136,12 @@ def is_used(binding: Binding) -> bool:
 
 def set_last_request_id(engine: Engine, request_id: int) -> None:
     """The next request has the number after this one."""
-    engine._context._request_id = request_id
+    engine._requests.last_id = request_id
 
 
 def exhaust_errors(engine: Engine, now: float) -> None:
     """Uses up the limit of Error Indications."""
-    while engine._context.errors.take(now):
+    while engine._packets._limits.errors.take(now):
         pass
 
 
@@ -149,17 +150,17 @@ def exhaust_errors(engine: Engine, now: float) -> None:
 
 def drops(engine: Engine) -> dict[tuple[str | None, DropReason], int]:
     """How many packets were dropped, by interface and reason."""
-    return engine._context.drops
+    return engine._outbox.drops
 
 
 def outstanding(engine: Engine) -> set[int]:
     """The ids of the requests that wait for an answer."""
-    return set(engine._context.outstanding)
+    return set(engine._requests.outstanding)
 
 
 def timer_count(engine: Engine) -> int:
     """How many timers are armed."""
-    return len(engine._context.timers)
+    return len(engine._timers)
 
 
 def heap_size(timers: TimerQueue) -> int:
@@ -172,43 +173,48 @@ def failure_count(circuits: Circuits) -> int:
     return len(circuits._failures)
 
 
-def local_addresses(engine: Engine) -> dict[Address, int]:
-    """The machine's addresses, with the number of links that have each."""
-    return engine._context.local_addresses
+def is_local(engine: Engine, address: Address) -> bool:
+    """Tells whether some link of the machine has an address."""
+    return engine._locator._tables.is_local(address)
+
+
+def link_count(engine: Engine, address: Address) -> int:
+    """How many links of the machine have an address."""
+    return engine._locator._tables._local_addresses.get(address, 0)
 
 
 def route_to(engine: Engine, destination: Address) -> Route | None:
     """The longest IPv4 route to an address, but for those that the engine made."""
-    return engine._context.ribs[Afi.IPV4].lookup(destination)
+    return engine._locator._tables.ribs[Afi.IPV4].lookup(destination)
 
 
 def locate(engine: Engine, ifindex: int, address: Address, *, learnt: bool = False) -> Location:
     """Where an address lies, as seen from an interface that has a tunnel address."""
-    seen_from = engine._routing.station(ifindex, Afi.IPV4)
+    seen_from = engine._locator.station(ifindex, Afi.IPV4)
     assert seen_from is not None
-    return engine._routing.locate(seen_from, address, learnt=learnt)
+    return engine._locator.locate(seen_from, address, learnt=learnt)
 
 
 def prefix_around(engine: Engine, ifindex: int, address: Address) -> Prefix | None:
     """The prefix behind us that an address lies in."""
-    seen_from = engine._routing.station(ifindex, Afi.IPV4)
+    seen_from = engine._locator.station(ifindex, Afi.IPV4)
     assert seen_from is not None
-    return engine._routing.prefix_around(seen_from, address)
+    return engine._locator.prefix_around(seen_from, address)
 
 
 def has_station(engine: Engine, ifindex: int, afi: Afi = Afi.IPV4) -> bool:
     """Tells whether a link is one of a configured interface."""
-    return engine._routing.station(ifindex, afi) is not None
+    return engine._locator.station(ifindex, afi) is not None
 
 
 def table_sizes(engine: Engine, afi: Afi = Afi.IPV4) -> dict[str, int]:
     """How much is in the tables that peers fill."""
-    instance = families(engine)[afi]
+    instance = family(engine, afi)
     return {
         "bindings": len(instance.station.cache),
         "shortcuts": len(instance.shortcuts),
-        "resolutions": len(instance.resolver.resolutions),
-        "answers": len(instance.egress._answers),
+        "resolutions": len(instance.requester.resolutions),
+        "answers": len(instance.responder._answers),
         "purges": len(instance.purges._purges),
     }
 
@@ -283,13 +289,13 @@ def ways(engine: Engine, afi: Afi = Afi.IPV4) -> list[Way]:
 
 def interim_neighbors(engine: Engine, afi: Afi = Afi.IPV4) -> dict[Address, Address]:
     """The neighbour entries that lead to a server while we ask, by overlay address."""
-    asking = resolver(engine, afi).resolutions.values()
+    asking = requester(engine, afi).resolutions.values()
     return {each.target: each.interim_nbma for each in asking if each.interim_nbma}
 
 
 def asked(engine: Engine, afi: Afi = Afi.IPV4) -> set[Address]:
     """The addresses that are being resolved."""
-    return {each.target for each in resolver(engine, afi).resolutions.values()}
+    return {each.target for each in requester(engine, afi).resolutions.values()}
 
 
 def nbma_of(engine: Engine, protocol: Address, afi: Afi = Afi.IPV4) -> Address | None:

@@ -29,7 +29,7 @@ from nhrpd_py.core.effects import (
     SetRoute,
     WantSa,
 )
-from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import (
     AddressAdded,
     AddressRemoved,
@@ -208,9 +208,7 @@ class World:
         if node.alive:
             if self.charons is not None:
                 self.charons.told(node, event)
-            self._execute(node, node.engine.handle(event, self.now))
-            for packet in node.engine.released():
-                self._execute(node, node.engine.handle(packet, self.now))
+            self._execute(node, turn(node.engine, event, self.now))
 
     def _execute(self, node: Node, effects: list[Effect]) -> None:
         self.steps += 1

@@ -34,7 +34,7 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     SetRoute,
 )
-from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import (
     BindingFound,
     Event,
@@ -280,9 +280,7 @@ class Dialogue:
         """Something happens to a station."""
         station = self.stations[name]
         if station.alive:
-            self._carry_out(station, station.engine.handle(event, self.now))
-            for packet in station.engine.released():
-                self._carry_out(station, station.engine.handle(packet, self.now))
+            self._carry_out(station, turn(station.engine, event, self.now))
 
     # Data.
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
@@ -40,7 +40,7 @@ from nhrpd_py.core.events import (
 from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
 from nhrpd_py.core.resolution import requester as resolution_module
-from nhrpd_py.core.resolution import responder as egress_module
+from nhrpd_py.core.resolution import responder as responder_module
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.packet.cie import ClientInformation
@@ -229,13 +229,13 @@ def answers(node: Node, effects: list[Effect], rng: random.Random, now: float) -
 def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (cache_module, "MAX_BINDINGS"),
-        (egress_module, "MAX_ANSWERS"),
+        (responder_module, "MAX_ANSWERS"),
         (purge_module, "MAX_PURGES"),
         (resolution_module, "MAX_RESOLUTIONS"),
         (shortcut_module, "MAX_SHORTCUTS"),
     ):
         monkeypatch.setattr(module, name, BOUND)
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 4 * BOUND)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 4 * BOUND)
 
 
 NODES = {
@@ -309,7 +309,7 @@ def check(node: Node, now: float) -> None:
         assert inspect.indexed_bindings(engine, afi) == len(bindings)
         for binding in bindings:
             assert binding.expires_at > now
-            assert binding.protocol not in inspect.local_addresses(engine)
+            assert not inspect.is_local(engine, binding.protocol)
             assert is_unicast(binding.nbma)
             assert len(binding.nbma) == 4
             assert len(binding.protocol) == (4 if afi is Afi.IPV4 else 16)

@@ -440,4 +440,4 @@ def test_both_families_of_one_tunnel_live_side_by_side() -> None:
         "10.255.255.2": ("dynamic", "192.168.100.2"),
         "fd00::2": ("dynamic", "192.168.100.2"),
     }
-    assert HUB.tunnel in inspect.local_addresses(hub.engine)
+    assert inspect.is_local(hub.engine, HUB.tunnel)

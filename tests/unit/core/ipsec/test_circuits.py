@@ -198,11 +198,11 @@ def test_policy_looks_at_the_sas_of_the_peer() -> None:
     policy = a_policy(a_rule("spoke3.*", ("10.255.255.3/32",), ("172.16.3.0/24",)))
     bench = a_bench(authorize=policy)
     circuits = bench.circuits
-    assert circuits.objection_to_address(PEER, tunnel(4)) is None  # nobody knows yet who it is
+    assert circuits.address_denial(PEER, tunnel(4)) is None  # nobody knows yet who it is
     up(bench)
-    assert circuits.objection_to_address(PEER, tunnel(3)) is None
-    assert circuits.objection_to_address(PEER, tunnel(4)) is not None
-    assert circuits.objection_to_prefix(PEER, parse_prefix("172.16.4.0/24")) is not None
+    assert circuits.address_denial(PEER, tunnel(3)) is None
+    assert circuits.address_denial(PEER, tunnel(4)) is not None
+    assert circuits.prefix_denial(PEER, parse_prefix("172.16.4.0/24")) is not None
 
 
 def a_packet(source: bytes = PEER, data: bytes = b"x") -> PacketReceived:

@@ -317,7 +317,7 @@ def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:
     spoke.give(a_tunnel_link(up=False), now=5.1)
     purges, lan = inspect.purges(engine), parse_prefix("172.16.3.0/24")
     assert inspect.said(engine, lambda: purges.send(tunnel(4), nbma(4), lan, 5.2)) == []
-    assert inspect.said(engine, lambda: purges.hint(binding)) == []
+    assert inspect.said(engine, lambda: purges.ask_to_register(binding)) == []
     assert inspect.timer_due(engine, TimerKind.PURGE, 12345, 5.2) == []
 
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Afi
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import DropNeighbor, Effect, EndSa, ResolveName, SetNeighbor
@@ -327,7 +327,7 @@ def test_error_about_our_registration_is_shown_and_told_once() -> None:
 
 
 def test_registration_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 1)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
     spoke = a_fresh_spoke(nhs=(an_nhs(), HUB2_NHS))
     first, second = sent(spoke.started)
     assert drops(spoke.receive(a_registration_reply(first), HUB.nbma)) == ["unsolicited-reply"]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Address, host_prefix
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -395,7 +395,7 @@ def test_retry_skips_a_beat_while_we_have_no_address_of_our_own(lost) -> None:
 
 
 def test_resolution_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 1)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
     spoke, request = an_asking_spoke()
     redirect(spoke, host(4), now=0.5)
     again = the(sent(spoke.advance(1.0), REQUEST))
@@ -551,7 +551,7 @@ def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
     spoke = a_phase_2_spoke()
     solicit(spoke, tunnel(3))
     spoke.receive(a_registration_request(3), nbma(3))
-    assert inspect.said(spoke.engine, inspect.resolver(spoke.engine).servers_changed) == []
+    assert inspect.said(spoke.engine, inspect.requester(spoke.engine).servers_changed) == []
     assert of(spoke.run(59.0), DropNeighbor) == []
     assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
 

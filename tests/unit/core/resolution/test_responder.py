@@ -8,8 +8,8 @@ from nhrpd_py.core.address import prefix_of
 from nhrpd_py.core.effects import DropNeighbor, SendPacket, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.notices import ResolutionAnswered
-from nhrpd_py.core.resolution import responder as egress_module
-from nhrpd_py.core.station.location import Routing
+from nhrpd_py.core.resolution import responder as responder_module
+from nhrpd_py.core.station.location import Locator
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import (
@@ -340,7 +340,7 @@ def test_answers_that_a_route_does_not_touch_are_not_looked_at(monkeypatch) -> N
     for number in range(100):
         ask(spoke, host(3, 10 + number))
     looks = []
-    monkeypatch.setattr(Routing, "locate", lambda *given: looks.append(given))
+    monkeypatch.setattr(Locator, "locate", lambda *given: looks.append(given))
     for number in range(100):
         spoke.give(RouteAdded(a_route(f"172.20.{number}.0/24", GRE, HUB.tunnel)))
     assert looks == []
@@ -383,7 +383,7 @@ def test_shutdown_does_not_take_back_what_ended_by_itself() -> None:
 
 
 def test_oldest_answer_is_forgotten_when_there_are_too_many(monkeypatch) -> None:
-    monkeypatch.setattr(egress_module, "MAX_ANSWERS", 2)
+    monkeypatch.setattr(responder_module, "MAX_ANSWERS", 2)
     spoke = a_spoke(3)
     for number in (4, 5, 6):
         ask(spoke, source_protocol=tunnel(number), source_nbma=nbma(number))
