@@ -1,4 +1,4 @@
-"""What the lab with real charons taught about IPsec."""
+"""An SA that the peer began settles: traffic waits until the peer can receive through it."""
 
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import Effect, SetNeighbor, SetRoute

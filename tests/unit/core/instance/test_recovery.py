@@ -1,4 +1,4 @@
-"""What the lab's crashes brought to light."""
+"""A restarted hub: what the state file, the kernel and the clients say of where the clients are."""
 
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.events import BindingFound

@@ -1,4 +1,4 @@
-"""What the lab found and the other tests had not asked for."""
+"""Shortcuts in use: each is renewed ahead of its own end, whatever else leans on the peer's binding."""
 
 from nhrpd_py.core.effects import NeighborState, SetNeighbor
 from nhrpd_py.core.events import NeighborSolicited
