@@ -318,9 +318,9 @@ def is_protected(engine: Engine) -> bool:
     return station(engine).circuits.protected
 
 
-def is_up(engine: Engine, nbma: Address) -> bool:
+def is_up(engine: Engine, nbma: Address, afi: Afi = Afi.IPV4) -> bool:
     """Tells whether packets may go to a peer: it has an SA, or none is needed."""
-    return station(engine).circuits.is_up(nbma)
+    return station(engine, afi).circuits.is_up(nbma)
 
 
 def own_nbma(engine: Engine) -> Address:

@@ -23,6 +23,7 @@ from nhrpd_py.core.events import (
 from nhrpd_py.core.queries import Flush, FlushWhat
 from nhrpd_py.packet import ClientInformation, Extension, Message, PacketType
 from nhrpd_py.packet.extension import of_entries
+from tests.support.clouds import add_hub, add_spoke
 from tests.support.messages import (
     a_registration_reply,
     a_registration_request,
@@ -48,10 +49,8 @@ from tests.support.sites import (
     an_nhs,
     nbma,
 )
-from tests.support.transcript import Dialogue, binding_at
+from tests.support.transcript import Dialogue
 
-OVERLAY = "172.16.0.0/12"
-TUNNELS = "10.255.255.0/24"
 RENEWALS = {PacketType.REGISTRATION_REQUEST, PacketType.REGISTRATION_REPLY}
 
 EMPTY_RECORDS = std_extensions(nat_extension())
@@ -66,34 +65,15 @@ def theme(play: Theme) -> Theme:
     return play
 
 
-def a_hub(dialogue: Dialogue, *, holding_time_s: int = 60, secret: Secret | None = None) -> None:
-    routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
-    config = a_config(redirect=True, holding_time_s=holding_time_s, authentication=secret)
-    dialogue.add("hub", HUB, config, routes=routes)
+def a_hub(dialogue: Dialogue, **settings: Any) -> None:
+    add_hub(dialogue, SPOKE_1, SPOKE_2, **settings)
 
 
-def a_spoke(
-    dialogue: Dialogue,
-    name: str,
-    site: Site,
-    *,
-    holding_time_s: int = 60,
-    unique: bool = False,
-    secret: Secret | None = None,
-    outside: Address = b"",
-) -> None:
-    routes = [a_route(each, via=HUB.tunnel) for each in (OVERLAY, TUNNELS)]
-    config = a_config(
-        nhs=(an_nhs(),), holding_time_s=holding_time_s, unique=unique, authentication=secret
-    )
-    dialogue.add(name, site, config, routes=routes, outside=outside)
-
-
-def a_cloud(dialogue: Dialogue, *, holding_time_s: int = 60) -> None:
+def a_cloud(dialogue: Dialogue) -> None:
     """A hub and two spokes, registered; how that went is not of the theme."""
-    a_hub(dialogue, holding_time_s=holding_time_s)
-    a_spoke(dialogue, "spoke-1", SPOKE_1, holding_time_s=holding_time_s)
-    a_spoke(dialogue, "spoke-2", SPOKE_2, holding_time_s=holding_time_s)
+    a_hub(dialogue)
+    add_spoke(dialogue, "spoke-1", SPOKE_1)
+    add_spoke(dialogue, "spoke-2", SPOKE_2)
     dialogue.run(1.0)
     dialogue.lines.clear()
 
@@ -123,7 +103,7 @@ def registration(dialogue: Dialogue) -> None:
     dialogue.say("the hub starts")
     a_hub(dialogue)
     dialogue.say("a spoke starts, registers anonymously and learns the hub's overlay address")
-    a_spoke(dialogue, "spoke-1", SPOKE_1)
+    add_spoke(dialogue, "spoke-1", SPOKE_1)
     dialogue.run(1.0)
     dialogue.say("it stops: it takes back its registration")
     dialogue.give("spoke-1", ShutdownRequested())
@@ -143,7 +123,7 @@ def lost_registration_requests(dialogue: Dialogue) -> None:
     dialogue.lines.clear()
     dialogue.losses.append(lambda _, to, message: to == "hub" and message.is_request)
     dialogue.say("nothing reaches the hub: the same request id, after 1, 2, 4 … 64 s less jitter")
-    a_spoke(dialogue, "spoke-1", SPOKE_1)
+    add_spoke(dialogue, "spoke-1", SPOKE_1)
     dialogue.run(200.0)
     dialogue.say("the way is free again")
     dialogue.losses.clear()
@@ -153,18 +133,18 @@ def lost_registration_requests(dialogue: Dialogue) -> None:
 @theme
 def refused_registration(dialogue: Dialogue) -> None:
     a_hub(dialogue)
-    a_spoke(dialogue, "spoke-1", SPOKE_1, unique=True)
+    add_spoke(dialogue, "spoke-1", SPOKE_1, unique=True)
     dialogue.run(1.0)
     dialogue.lines.clear()
     dialogue.say("somebody else registers the unique address of spoke-1")
-    a_spoke(dialogue, "impostor", replace(SPOKE_2, tunnel=SPOKE_1.tunnel))
+    add_spoke(dialogue, "impostor", replace(SPOKE_2, tunnel=SPOKE_1.tunnel))
     dialogue.run(4.0)
 
 
 @theme
 def unique_address_taken_back(dialogue: Dialogue) -> None:
-    a_hub(dialogue, secret=SECRET)
-    a_spoke(dialogue, "spoke-1", SPOKE_1, unique=True, secret=SECRET)
+    a_hub(dialogue, authentication=SECRET)
+    add_spoke(dialogue, "spoke-1", SPOKE_1, unique=True, authentication=SECRET)
     dialogue.run(1.0)
     dialogue.lines.clear()
     dialogue.say("spoke-1 has another NBMA address; the hub holds the old one for unique")
@@ -174,7 +154,7 @@ def unique_address_taken_back(dialogue: Dialogue) -> None:
     dialogue.give("spoke-1", AddressAdded(ifindex=UNDERLAY, address=SPOKE_3.nbma, prefix_length=24))
     dialogue.run(3.0)
     assert spoke.servers_up == [HUB.nbma]
-    assert binding_at(dialogue.stations["hub"], SPOKE_1.tunnel) == SPOKE_3.nbma
+    assert dialogue.stations["hub"].nbma_of(SPOKE_1.tunnel) == SPOKE_3.nbma
 
 
 @theme
@@ -424,12 +404,12 @@ def unknown_compulsory_extension(dialogue: Dialogue) -> None:
 @theme
 def authentication(dialogue: Dialogue) -> None:
     dialogue.say("the same secret on both sides")
-    a_hub(dialogue, secret=Secret(b"cisco123"))
+    a_hub(dialogue, authentication=Secret(b"cisco123"))
     dialogue.lines[1:] = []
-    a_spoke(dialogue, "spoke-1", SPOKE_1, secret=Secret(b"cisco123"))
+    add_spoke(dialogue, "spoke-1", SPOKE_1, authentication=Secret(b"cisco123"))
     dialogue.run(1.0)
     dialogue.say("another secret: the hub refuses, and the spoke says why it is not registered")
-    a_spoke(dialogue, "spoke-2", SPOKE_2, secret=Secret(b"wrong"))
+    add_spoke(dialogue, "spoke-2", SPOKE_2, authentication=Secret(b"wrong"))
     dialogue.run(4.0)
     dialogue.say("no secret at all")
     dialogue.give("hub", received(a_registration(SPOKE_2), SPOKE_2.nbma))
@@ -443,11 +423,11 @@ def authentication(dialogue: Dialogue) -> None:
 @theme
 def spoke_behind_nat(dialogue: Dialogue) -> None:
     a_hub(dialogue)
-    a_spoke(dialogue, "spoke-2", SPOKE_2)
+    add_spoke(dialogue, "spoke-2", SPOKE_2)
     dialogue.run(1.0)
     dialogue.lines.clear()
     dialogue.say("the hub sees another address than spoke-1 claims, uses it, and tells")
-    a_spoke(
+    add_spoke(
         dialogue,
         "spoke-1",
         replace(SPOKE_1, nbma=bytes([192, 168, 1, 2])),

@@ -12,12 +12,12 @@ from nhrpd_py.core.events import (
     AddressAdded,
     AddressRemoved,
     Association,
-    IpsecReady,
     SaFailed,
     SaGone,
     SaInstalled,
 )
-from tests.support.ipsec import IPSEC
+from tests.support.clouds import add_hub, add_spoke
+from tests.support.ipsec import IPSEC, READY
 from tests.support.messages import received
 from tests.support.sites import (
     HUB,
@@ -27,16 +27,13 @@ from tests.support.sites import (
     SPOKE_3,
     UNDERLAY,
     Site,
-    a_config,
-    a_route,
     an_nhs,
 )
 from tests.support.transcript import Dialogue
-from tests.unit.transcripts.test_transcripts import OVERLAY, RENEWALS, TUNNELS, a_registration, talk
+from tests.unit.transcripts.test_transcripts import RENEWALS, a_registration, talk
 
 Theme = Callable[[Dialogue], None]
 THEMES: list[Theme] = []
-READY = IpsecReady("6.0.1", patched=False)
 SITES = {"hub": HUB, "hub-2": HUB_2, "spoke-1": SPOKE_1, "spoke-2": SPOKE_2}
 POLICY = AuthorizeConfig(
     rules=tuple(
@@ -53,17 +50,13 @@ def theme(play: Theme) -> Theme:
 
 
 def a_hub(dialogue: Dialogue, name: str = "hub", site: Site = HUB) -> None:
-    routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
-    config = a_config(redirect=True, holding_time_s=60, ipsec=IPSEC, authorize=POLICY)
-    dialogue.add(name, site, config, routes=routes)
+    add_hub(dialogue, SPOKE_1, SPOKE_2, name=name, site=site, ipsec=IPSEC, authorize=POLICY)
     dialogue.give(name, READY)
 
 
 def a_spoke(dialogue: Dialogue, name: str, site: Site, *more: NhsConfig) -> None:
-    routes = [a_route(each, via=HUB.tunnel) for each in (OVERLAY, TUNNELS)]
     servers = (an_nhs(), *more)
-    config = a_config(nhs=servers, holding_time_s=60, ipsec=IPSEC, authorize=POLICY)
-    dialogue.add(name, site, config, routes=routes)
+    add_spoke(dialogue, name, site, nhs=servers, ipsec=IPSEC, authorize=POLICY)
     dialogue.give(name, READY)
 
 
