@@ -17,23 +17,26 @@ def check(station: "Station", now: float, *, fully: bool) -> None:
     if not fully or station.ifindex not in kernel.opened:
         return
     bindings = inspect.bindings(engine, afi)
-    interim = inspect.interim_neighbors(engine, afi)
-    led = {to: nbma for to, nbma in interim.items() if to not in bindings}
-    led |= {to: each.leads_to for to, each in bindings.items() if each.leads_to}
+    led = inspect.interim_neighbors(engine, afi)
+    wanted = set()
+    for each in bindings:
+        assert each.expires_at > now, f"{name}: an expired binding"
+        inherited = each.inherited and not station.ike.told
+        assert inherited or each.is_direct == each.may_be_direct, f"{name}: not by its SA"
+        led.pop(each.protocol, None)
+        if each.leads_to:
+            led[each.protocol] = each.leads_to
+        if each.routed:
+            wanted.add(host_prefix(each.protocol))
     found = {to: kernel.neighbors[to][0] for to in kernel.wanted & kernel.neighbors.keys()}
     assert found == led, f"{name}: neighbours and bindings differ"
-    for to, binding in bindings.items():
-        assert binding.expires_at > now, f"{name}: an expired binding"
-        inherited = binding.inherited and not station.ike.told
-        assert inherited or binding.is_direct == inspect.is_up(engine, binding.nbma, afi), to
-    wanted = {host_prefix(to) for to, each in bindings.items() if each.routed}
     for way in inspect.ways(engine, afi):
         assert way.is_held, f"{name}: a shortcut without a peer"
         assert way.expires_at > now, f"{name}: an expired shortcut"
         if way.active:
             wanted.add(way.prefix)
             assert kernel.routes[way.prefix] == way.peer, f"{name}: a shortcut without a route"
-    assert set(kernel.routes) == wanted, f"{name}: routes that nobody wants, or wants in vain"
+    assert kernel.routes.keys() == wanted, f"{name}: routes that nobody wants, or wants in vain"
     if inspect.is_protected(engine):
         _check_wishes(station)
     bound = 4 * (len(bindings) + len(inspect.asked(engine, afi))) + 64

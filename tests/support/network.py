@@ -123,6 +123,7 @@ class Network:
         self.charons = Charons(self) if ipsec else None
         """Without them, charon's words are the test's."""
         self._ids_per_boot = ids_per_boot
+        self._found_at: dict[Address, Station] = {}
         self._sequence = 0
         self._queue: list[tuple[float, int, Station, Event | Callable[[], None] | None]] = []
         self._trace = hashlib.sha256()
@@ -273,7 +274,13 @@ class Network:
 
     def at(self, nbma: Address) -> Station | None:
         """The station at an outer address."""
-        return next((each for each in self.stations.values() if each.outside == nbma), None)
+        found = self._found_at.get(nbma)
+        if found is None or found.outside != nbma:  # it came, or moved
+            stations = self.stations.values()
+            found = next((each for each in stations if each.outside == nbma), None)
+            if found is not None:
+                self._found_at[nbma] = found
+        return found
 
     # Data.
 

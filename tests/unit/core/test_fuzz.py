@@ -289,7 +289,7 @@ class Kernel:
         routes: dict[Prefix, bytes] = {}
         for afi in Afi:
             neighbors |= inspect.interim_neighbors(node.engine, afi)
-            for binding in inspect.bindings(node.engine, afi).values():
+            for binding in inspect.bindings(node.engine, afi):
                 neighbors[binding.protocol] = binding.nbma
                 if binding.routed:
                     routes[host_prefix(binding.protocol)] = binding.protocol
@@ -304,7 +304,7 @@ class Kernel:
 def check(node: Node, now: float) -> None:
     engine = node.engine
     for afi in Afi:
-        bindings = inspect.bindings(engine, afi).values()
+        bindings = inspect.bindings(engine, afi)
         assert all(size <= BOUND for size in inspect.table_sizes(engine, afi).values())
         assert inspect.indexed_bindings(engine, afi) == len(bindings)
         for binding in bindings:
