@@ -3,6 +3,7 @@ other way round."""
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from click import Group
 
-from nhrpd_py.cli import ctl
+from nhrpd_py.cli import ctl, tables
 from nhrpd_py.config import schema
 from nhrpd_py.core.notices import Notice, PeerNotice
 from nhrpd_py.packet.wire import DropReason
@@ -41,6 +42,16 @@ ROWS = {
     "Answers to commands": "Finding",
 }
 """Section of docs/json.md → the class whose fields are its keys."""
+
+WORDS = {
+    "cache": tables.CACHE_TYPES,
+    "nhs": tables.NHS_STATES,
+    "shortcuts": tables.SHORTCUT_STATES,
+    "peers": tables.IPSEC_STATES,
+    "sas": tables.SA_STATES,
+    "routes": tables.ROUTE_KINDS,
+}
+"""Section of docs/json.md → the words that its types and states can have."""
 
 
 def document(name: str) -> str:
@@ -104,6 +115,12 @@ def test_defaults_are_those_of_the_code() -> None:
 @pytest.mark.parametrize(("title", "row"), ROWS.items(), ids=list(ROWS))
 def test_every_key_of_a_view_is_documented(title: str, row: str) -> None:
     assert first_cells(section("docs/json.md", title)) == fields_of(row)
+
+
+@pytest.mark.parametrize(("title", "words"), WORDS.items(), ids=list(WORDS))
+def test_every_type_and_state_is_documented(title: str, words: Mapping[str, str]) -> None:
+    text = section("docs/json.md", title)
+    assert [word for word in words if f"`{word}`" not in text] == []
 
 
 def test_every_view_has_its_rows_documented() -> None:
