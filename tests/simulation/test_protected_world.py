@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.ipsec.circuits import MAX_REST_S
+from nhrpd_py.core.ipsec.circuits import MAX_HOLD_DOWN_S
 from tests.support.clouds import STORM, a_star, clear_up, goes_direct, move, spokes_of
 from tests.support.fake_charon import Charons
 from tests.support.network import Network, Weather
@@ -89,7 +89,7 @@ def test_whatever_happens_nothing_goes_without_an_sa_and_all_is_well_afterwards(
     network.run(1.0)
     # 120 s of holding time, 64 s of back-off of registrations and 60 s of attempts.
     clear(network, bound_s=120 / 3 + 64 + 60 + 10)
-    network.run(MAX_REST_S + 130.0)
+    network.run(MAX_HOLD_DOWN_S + 130.0)
     one, two = spokes_of(network)[:2]
     goes_direct(network, one, two)
 
@@ -119,7 +119,7 @@ def test_peer_that_ike_cannot_reach_is_left_alone_and_found_again() -> None:
         network.run(1.0)
     assert 3 <= ike.attempts - attempts <= 15  # 30, 60 … 900 s apart
     charons_of(network).unreachable.clear()
-    network.run(MAX_REST_S)
+    network.run(MAX_HOLD_DOWN_S)
     goes_direct(network, one, two)
 
 

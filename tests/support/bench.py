@@ -2,7 +2,7 @@
 
 import random
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.base.jitter import Jitter
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.timers import TimerKind, TimerQueue
@@ -10,6 +10,7 @@ from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import Circuits
+from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
 from tests.support.engine import Steady
@@ -33,7 +34,10 @@ class Bench:
 
     def a_cache(self) -> Cache:
         """An empty cache."""
-        return Cache(self.interface, self.outbox, self.timers)
+        tables = KernelTables()
+        return Cache(
+            self.interface, Afi.IPV4, outbox=self.outbox, tables=tables, timers=self.timers
+        )
 
     def open(self, tunnel: Address, length: int = 32) -> None:
         """The interface has a link and a tunnel address, and is open."""

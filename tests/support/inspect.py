@@ -18,7 +18,7 @@ from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.servers import NhsState, Registration
 from nhrpd_py.core.resolution.requester import Requester
-from nhrpd_py.core.station.binding import Binding
+from nhrpd_py.core.station.binding import Binding, Entry, Origin
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.location import Location
 from nhrpd_py.core.station.shortcuts import ShortcutTable
@@ -116,17 +116,17 @@ def learn_requester(engine: Engine, request: Message, nbma: Address, now: float)
 
 def set_probing(binding: Binding) -> None:
     """The kernel is being asked whether a binding is in use."""
-    binding.probing = True
+    binding.entry = Entry.STALE
 
 
 def set_adopted(binding: Binding) -> None:
     """A binding is the kernel's, from an earlier run."""
-    binding.adopted = True
+    binding.origin = Origin.KERNEL
 
 
 def is_adopted(binding: Binding) -> bool:
     """Tells whether nobody but the kernel has spoken of a binding in this run."""
-    return binding.adopted
+    return binding.origin is Origin.KERNEL
 
 
 def is_used(binding: Binding) -> bool:
@@ -170,7 +170,7 @@ def heap_size(timers: TimerQueue) -> int:
 
 def failure_count(circuits: Circuits) -> int:
     """For how many peers a failure is remembered."""
-    return len(circuits._failures)
+    return len(circuits._failed)
 
 
 def is_local(engine: Engine, address: Address) -> bool:
@@ -260,17 +260,17 @@ class Way(NamedTuple):
 def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> list[Bound]:
     """The bindings."""
     home = station(engine, afi)
-    is_up = home.circuits.is_up
+    entries, is_up = home.cache.entries, home.circuits.is_up
     return [
         Bound(
             each.protocol,
             each.nbma,
             each.expires_at,
-            each.nbma if each.programmed else each.interim_nbma,
-            each.programmed,
+            each.nbma if each.installed else entries.server_of(each.protocol),
+            each.installed,
             is_up(each.nbma),
             each.routed,
-            each.inherited,
+            each.entry is Entry.INHERITED,
         )
         for each in home.cache
     ]
@@ -285,16 +285,15 @@ def ways(engine: Engine, afi: Afi = Afi.IPV4) -> list[Way]:
             each.binding.protocol,
             each.expires_at,
             instance.station.cache.get(each.binding.protocol) is each.binding,
-            each.binding.programmed,
+            each.binding.installed,
         )
         for each in instance.shortcuts
     ]
 
 
 def interim_neighbors(engine: Engine, afi: Afi = Afi.IPV4) -> dict[Address, Address]:
-    """The neighbour entries that lead to a server while we ask, by overlay address."""
-    asking = requester(engine, afi).resolutions.values()
-    return {each.target: each.interim_nbma for each in asking if each.interim_nbma}
+    """The neighbour entries that lead to a server until there is something better, by overlay address."""
+    return dict(cache(engine, afi).entries._servers)
 
 
 def asked(engine: Engine, afi: Afi = Afi.IPV4) -> set[Address]:
@@ -310,7 +309,7 @@ def nbma_of(engine: Engine, protocol: Address, afi: Afi = Afi.IPV4) -> Address |
 
 def servers_up(engine: Engine, afi: Afi = Afi.IPV4) -> list[Address]:
     """The NBMA addresses of the next hop servers that it is registered with."""
-    registrations = client(engine, afi).registrations()
+    registrations = client(engine, afi).servers.registrations()
     return [each.nbma for each in registrations if each.state is NhsState.UP]
 
 
@@ -329,17 +328,17 @@ def own_nbma(engine: Engine) -> Address:
 
 def wanted_sas(engine: Engine) -> set[Address]:
     """The peers that an SA is wanted with."""
-    return set(station(engine).circuits._wishes)
+    return {remote for remote, _ in station(engine).circuits.needed()}
 
 
 def idle_wishes(engine: Engine) -> list[str]:
     """Wishes for SAs that nobody has any need of; there should be none."""
-    circuits, registered = station(engine).circuits, list(client(engine).registrations())
+    circuits, registered = station(engine).circuits, list(client(engine).servers.registrations())
     found = []
-    for remote, wish in circuits._wishes.items():
-        for who in wish.who:
+    for remote, circuit in circuits.needed():
+        for who in circuit.needed_by:
             if isinstance(who, Registration):
-                needed = who.nbma == remote and who.state is not NhsState.DOWN and who in registered
+                needed = who.nbma == remote and not who.is_idle and who in registered
             else:
                 assert isinstance(who, bytes)
                 needed = nbma_of(engine, who) == remote

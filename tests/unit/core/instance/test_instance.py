@@ -190,7 +190,7 @@ def test_client_that_went_meanwhile_is_not_asked() -> None:
     hub = a_hub()
     hub.give(found())
     hub.give(DOWN)
-    assert inspect.timer_due(hub.engine, TimerKind.ADOPTED, tunnel(9), 0.1) == []
+    assert inspect.timer_due(hub.engine, TimerKind.ASK_TO_REGISTER, tunnel(9), 0.1) == []
     assert sent(hub.advance(0.2)) == []
 
 
@@ -273,6 +273,6 @@ def test_registration_that_is_not_up_is_not_taken_back() -> None:
 
 def test_nothing_is_taken_back_by_a_station_that_cannot_speak() -> None:
     spoke = a_spoke(2)
-    registration = the(inspect.client(spoke.engine).registrations())
+    registration = the(inspect.client(spoke.engine).servers.registrations())
     spoke.give(DOWN)
     assert inspect.deregister(spoke.engine, registration) == []

@@ -106,7 +106,7 @@ def test_routes_of_shortcuts_go_when_their_peer_moves_to_where_no_sa_is() -> Non
     cache = inspect.cache(spoke.engine)
     binding = cache.get(tunnel(3))
     assert binding is not None
-    effects = inspect.said(spoke.engine, lambda: cache.withdraw(binding))
+    effects = inspect.said(spoke.engine, lambda: cache.entries.withdraw(binding))
     assert in_order(effects) == [
         "DropRoute 172.16.3.0/24",
         "DropRoute 10.255.255.3/32",

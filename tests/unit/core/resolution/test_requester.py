@@ -551,7 +551,8 @@ def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
     spoke = a_phase_2_spoke()
     solicit(spoke, tunnel(3))
     spoke.receive(a_registration_request(3), nbma(3))
-    assert inspect.said(spoke.engine, inspect.requester(spoke.engine).servers_changed) == []
+    entries = inspect.cache(spoke.engine).entries
+    assert inspect.said(spoke.engine, lambda: entries.best_server_changed(nbma(9))) == []
     assert of(spoke.run(59.0), DropNeighbor) == []
     assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
 
