@@ -227,8 +227,7 @@ class Network:
         station.kernel.flush()
         station.ifindex += 10
         self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex))
-        own = an_address(station.ifindex, station.site.tunnel, station.tunnel_length)
-        self.give(name, own)
+        self.give(name, an_address(station.ifindex, station.site.tunnel, station.tunnel_length))
         self._feed_routes(station)
 
     def route(self, name: str, route: Route, *, remove: bool = False) -> None:
@@ -375,8 +374,8 @@ class Network:
 
     def _send(self, station: Station, effect: SendPacket) -> None:
         station.sent[PacketType(effect.data[TYPE_AT])] += 1
-        line = f"{station.name} {self.now:f} ".encode()
-        self._trace.update(line + effect.nbma + effect.data)
+        who_and_when = f"{station.name} {self.now:f} ".encode()
+        self._trace.update(who_and_when + effect.nbma + effect.data)
         peer = self.at(effect.nbma)
         to = peer.name if peer else format_address(effect.nbma)
         lost = peer is None or not self._carries(station, peer)

@@ -24,8 +24,8 @@ from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
 from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the
 from tests.support.ipsec import IPSEC, READY, a_rule, installed
 from tests.support.messages import a_registration_reply, a_registration_request
+from tests.support.resolution import a_shortcut_spoke
 from tests.support.sites import GRE, HUB, SECRET, a_map, an_interface, an_nhs, nbma, tunnel
-from tests.unit.core.resolution.test_requester import a_shortcut_spoke
 
 SPOKE = an_interface(shortcut=True, nhs=(an_nhs(),))
 
