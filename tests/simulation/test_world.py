@@ -91,15 +91,15 @@ def test_two_hundred_spokes_for_six_hours() -> None:
     began = time.perf_counter()
     network = a_star(200, seed=42)
     network.weather = Weather(loss=0.05, duplication=0.02, delay_s=0.03, jitter_s=0.1)
-    rng = network.rng
+    rng, spokes = network.rng, spokes_of(network)
     while network.now < 6 * HOUR_S:
-        one, two = rng.sample(spokes_of(network), 2)
+        one, two = rng.sample(spokes, 2)
         network.talk(one, two)
         if rng.random() < 0.01:
-            move(network, rng.choice(spokes_of(network)))
+            move(network, rng.choice(spokes))
         network.run(rng.expovariate(0.5))
     clear_up(network, bound_s=600 / 3 + MAX_RETRY_S)
-    busiest = max(network.stations[name].sent.total() for name in spokes_of(network))
+    busiest = max(network.stations[name].sent.total() for name in spokes)
     print(
         f"6 h of 200 spokes: {network.steps} events in {time.perf_counter() - began:.1f} s,"
         f" busiest spoke sent {busiest} packets"

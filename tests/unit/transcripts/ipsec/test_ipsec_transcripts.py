@@ -1,8 +1,6 @@
 """Golden dialogues over IPsec: charon's words are the author's, what the stations make of them is the record."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -29,11 +27,10 @@ from tests.support.sites import (
     Site,
     an_nhs,
 )
+from tests.support.themes import RENEWALS, Themes, a_registration, talk
 from tests.support.transcript import Dialogue
-from tests.unit.transcripts.test_transcripts import RENEWALS, a_registration, talk
 
-Theme = Callable[[Dialogue], None]
-THEMES: list[Theme] = []
+theme = Themes(__file__)
 SITES = {"hub": HUB, "hub-2": HUB_2, "spoke-1": SPOKE_1, "spoke-2": SPOKE_2}
 POLICY = AuthorizeConfig(
     rules=tuple(
@@ -42,11 +39,6 @@ POLICY = AuthorizeConfig(
         if name.startswith("spoke")
     )
 )
-
-
-def theme(play: Theme) -> Theme:
-    THEMES.append(play)
-    return play
 
 
 def a_hub(dialogue: Dialogue, name: str = "hub", site: Site = HUB) -> None:
@@ -183,16 +175,10 @@ def underlay_address_changed_with_ipsec(dialogue: Dialogue) -> None:
     dialogue.run(1.0)
 
 
-@pytest.mark.parametrize("play", THEMES, ids=lambda play: play.__name__)
-def test_transcript(play: Theme, request: pytest.FixtureRequest) -> None:
-    dialogue = Dialogue()
-    play(dialogue)
-    path = Path(__file__).with_name(f"{play.__name__}.txt")
-    if request.config.getoption("--rewrite-transcripts"):
-        path.write_text(dialogue.text)
-    assert path.read_text() == dialogue.text
+@pytest.mark.parametrize("name", theme.names)
+def test_transcript(name: str, pytestconfig: pytest.Config) -> None:
+    theme.check(name, pytestconfig)
 
 
 def test_no_transcript_is_left_over() -> None:
-    names = {path.stem for path in Path(__file__).parent.glob("*.txt")}
-    assert names <= {play.__name__ for play in THEMES}
+    assert theme.left_over() == set()
