@@ -1,14 +1,15 @@
-"""What the checks judge: the state of a machine as plain values, with no way to get at it.
+"""What the checks judge: the state of a machine as plain values.
 
-A reader fills these in; what it could not read is an `Unread` that says why. Tests write them down.
+`read` fills them in, `parse` makes some of them out of text, and `judge` looks at nothing else.
+What could not be read is an `Unread` that says why. Tests write the values down.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.firewall import Rule
 from nhrpd_py.core.config import Config, DaemonConfig
 from nhrpd_py.runtime.netlink.xfrm import Policy
 
@@ -34,7 +35,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
+class KernelFacts:
     """Links, routes and settings."""
 
     links: Mapping[str, Link] | Unread
@@ -54,13 +55,31 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Firewall:
-    """Rules that send packets to NFLOG groups, and who listens."""
+class SamplingRule:
+    """A firewall rule that sends forwarded packets to an NFLOG group.
 
-    rules: Sequence[Rule] | Unread = ()
-    tools: frozenset[str] = frozenset()
-    """`iptables`, `iptables-legacy`, `nft`…: the commands that work here."""
-    listeners: Mapping[int, "Listener"] | Unread = field(default_factory=dict)
+    `inputs` and `outputs` are interface names, in which `*` stands for any text; None is any
+    interface.
+    """
+
+    tool: str
+    """The command that lists the rule: `iptables-legacy`, `nft`…"""
+    family: str
+    """`ip`, `ip6` or `inet`."""
+    group: int
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    packets: int | None = None
+    """None: it has no counter."""
+    range_only: bool = False
+    """It has --nflog-range, which never had an effect, and no --nflog-size."""
+
+    def samples(self, interface: str) -> bool:
+        """Tells whether the rule sees packets that go from an interface back into it."""
+        return all(
+            patterns is None or any(fnmatchcase(interface, pattern) for pattern in patterns)
+            for patterns in (self.inputs, self.outputs)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +87,22 @@ class Listener:
     """The process that has bound an NFLOG group."""
 
     pid: int | None
+    """None: its process cannot be seen."""
     command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ipsec:
+class FirewallFacts:
+    """Rules that send packets to NFLOG groups, and who listens."""
+
+    rules: Sequence[SamplingRule] | Unread = ()
+    tools: frozenset[str] = frozenset()
+    """`iptables`, `iptables-legacy`, `nft`…: the commands that work here."""
+    listeners: Mapping[int, Listener] | Unread = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpsecFacts:
     """The kernel's side of IPsec."""
 
     policies: Sequence[Policy] | Unread = ()
@@ -81,17 +111,18 @@ class Ipsec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A certificate or a CRL; times are seconds since 1970."""
+    """A certificate or a CRL: whose it is, and when it is valid, in seconds since 1970."""
 
     name: str
-    """The file, or the subject."""
+    """The common name of a certificate's subject, or of a CRL's issuer."""
     not_before: float
     not_after: float | None
-    """None: a CRL without a time for the next one."""
+    """When a certificate expires, or the next CRL is due; None: a CRL does not say."""
+    der: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Charon:
+class CharonFacts:
     """What strongSwan says, and what its configuration gives."""
 
     version: str | Unread
@@ -126,7 +157,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Daemon:
+class DaemonFacts:
     """What a running daemon says."""
 
     status: Row
@@ -140,7 +171,7 @@ class Daemon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
+class RoutingFacts:
     """What FRR or BIRD says; None where it is not there."""
 
     frr_kernel: frozenset[str] | Unread | None = None
@@ -160,25 +191,25 @@ class Facts:
     file: str
     now: float
     version: str
-    kernel: Kernel
-    firewall: Firewall = field(default_factory=Firewall)
-    ipsec: Ipsec = field(default_factory=Ipsec)
-    charon: Charon | None = None
+    kernel: KernelFacts
+    firewall: FirewallFacts = field(default_factory=FirewallFacts)
+    ipsec: IpsecFacts = field(default_factory=IpsecFacts)
+    charon: CharonFacts | None = None
     """None: nothing is protected by IPsec."""
-    daemon: Daemon | Unread
+    daemon: DaemonFacts | Unread
     socket: str = DaemonConfig().control_socket
     """Where the daemon was asked."""
     unit: str = "nhrpd"
     """The systemd unit that runs it."""
-    routing: Routing = field(default_factory=Routing)
+    routing: RoutingFacts = field(default_factory=RoutingFacts)
     names: Mapping[str, Sequence[str] | Unread] = field(default_factory=dict)
     """Host names of the configuration → addresses."""
     clock_synchronised: bool | None = None
 
     def view(self, name: str) -> Sequence[Row]:
         """A view of the daemon, empty without one."""
-        return self.daemon.views.get(name, ()) if isinstance(self.daemon, Daemon) else ()
+        return self.daemon.views.get(name, ()) if isinstance(self.daemon, DaemonFacts) else ()
 
     @property
     def running(self) -> bool:
-        return isinstance(self.daemon, Daemon)
+        return isinstance(self.daemon, DaemonFacts)

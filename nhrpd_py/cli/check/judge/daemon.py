@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nhrpd_py.cli.check.facts import Daemon, Facts, Process
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Process
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.kernel import GRE_KINDS
 from nhrpd_py.core.config_rows import config_rows
@@ -34,7 +34,7 @@ def _journal(facts: Facts) -> str:
     return f"journalctl -u {facts.unit} -n 50"
 
 
-def _itself(facts: Facts, area: Area, daemon: Daemon) -> Iterator[Finding]:
+def _itself(facts: Facts, area: Area, daemon: DaemonFacts) -> Iterator[Finding]:
     version = daemon.status.get("version")
     if version != facts.version:
         yield area.warning(
@@ -83,7 +83,7 @@ def _process(facts: Facts, area: Area, process: Process) -> Iterator[Finding]:
         yield area.ok(f"it runs as {process.user} with the capabilities that it needs")
 
 
-def _views(daemon: Daemon, journal: str) -> Iterator[Finding]:
+def _views(daemon: DaemonFacts, journal: str) -> Iterator[Finding]:
     for row in daemon.views.get("interfaces", ()):
         area = Area(AREA, row["interface"])
         if row["problem"]:

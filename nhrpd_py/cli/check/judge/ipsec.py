@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nhrpd_py.cli.check.facts import Certificate, Charon, Facts
+from nhrpd_py.cli.check.facts import Certificate, CharonFacts, Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate
 from nhrpd_py.core.config import InterfaceConfig
@@ -38,7 +38,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _authorities(facts, charon)
 
 
-def _charon(facts: Facts, charon: Charon) -> Iterator[Finding]:
+def _charon(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
     area = Area(AREA, "charon")
     if isinstance(charon.version, Unread):
         missing = charon.version
@@ -74,7 +74,7 @@ def _charon(facts: Facts, charon: Charon) -> Iterator[Finding]:
 # --- profiles -------------------------------------------------------------------------------------
 
 
-def _template(facts: Facts, charon: Charon) -> Iterator[Finding]:
+def _template(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
     file = facts.config.vici.swanctl_config
     area = Area(AREA, Path(file).name)
     if isinstance(charon.template, Unread):
@@ -90,7 +90,9 @@ def _template(facts: Facts, charon: Charon) -> Iterator[Finding]:
         yield tell(line, f"mend it in {file}, then: swanctl --load-all")
 
 
-def _profile(facts: Facts, charon: Charon, config: InterfaceConfig, name: str) -> Iterator[Finding]:
+def _profile(
+    facts: Facts, charon: CharonFacts, config: InterfaceConfig, name: str
+) -> Iterator[Finding]:
     area = Area(AREA, f"profile {name}")
     file = facts.config.vici.swanctl_config
     ours = charon.own.get(name)
@@ -146,7 +148,7 @@ def _child(area: Area, child: Section, file: str) -> Iterator[Finding]:
             )
 
 
-def _loaded(area: Area, charon: Charon, name: str) -> Iterator[Finding]:
+def _loaded(area: Area, charon: CharonFacts, name: str) -> Iterator[Finding]:
     if isinstance(charon.version, Unread):
         return
     if name in charon.loaded:
@@ -174,7 +176,7 @@ def _remote(area: Area, config: InterfaceConfig, connection: Section, file: str)
 # --- certificates ---------------------------------------------------------------------------------
 
 
-def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Iterator[Finding]:
+def _local(facts: Facts, charon: CharonFacts, area: Area, connection: Section) -> Iterator[Finding]:
     local = _part(connection, "local")
     if _text(local, "auth") == "psk":
         return
@@ -193,13 +195,10 @@ def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Ite
             continue
         file = charon.files.get(found.der)
         subject = Area(AREA, Path(file).name if file else "certificate")
-        whole = Certificate(
-            name=file or "certificate", not_before=found.not_before, not_after=found.not_after
-        )
         yield from _dates(
             facts,
             subject,
-            whole,
+            found,
             "pki --issue … (same key, same --san), put it in place of "
             f"{file or 'the old one'}, then: swanctl --load-all",
         )
@@ -216,7 +215,7 @@ def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Ite
             yield subject.ok("charon has its private key")
 
 
-def _authorities(facts: Facts, charon: Charon) -> Iterator[Finding]:
+def _authorities(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
     if isinstance(charon.version, Unread):
         return
     if not charon.authorities and _certificates_used(facts, charon):
@@ -239,7 +238,7 @@ def _authorities(facts: Facts, charon: Charon) -> Iterator[Finding]:
             yield area.ok("it is current")
 
 
-def _certificates_used(facts: Facts, charon: Charon) -> bool:
+def _certificates_used(facts: Facts, charon: CharonFacts) -> bool:
     template = {} if isinstance(charon.template, Unread) else charon.template
     for config in facts.config.interfaces.values():
         if config.ipsec is not None:

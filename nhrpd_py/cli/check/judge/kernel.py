@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nhrpd_py.cli.check.facts import Facts, Kernel, Link
+from nhrpd_py.cli.check.facts import Facts, KernelFacts, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.runtime.guard.gre_block import Tunnel
@@ -54,7 +54,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _neighbor_table(facts)
 
 
-def setting(kernel: Kernel, path: str) -> int | None:
+def setting(kernel: KernelFacts, path: str) -> int | None:
     """A number below /proc/sys."""
     text = kernel.sysctls.get(path, "")
     return int(text) if text.lstrip("-").isdigit() else None

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from nhrpd_py.cli.check.facts import Daemon, Facts, Link, Process
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Process, SamplingRule
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.parse.firewall import Rule
 
 AREA = "redirect"
 SAMPLES = (
@@ -63,7 +62,7 @@ def _families(link: Link | None) -> list[str]:
     return sorted(found) or ["ipv4"]
 
 
-def _counting(area: Area, family: str, fitting: list[Rule]) -> Finding:
+def _counting(area: Area, family: str, fitting: list[SamplingRule]) -> Finding:
     counts = [rule.packets for rule in fitting if rule.packets is not None]
     counted = f"{sum(counts)} packets so far" if counts else "it has no counter"
     text = f"{fitting[0].tool} samples {family} for group {fitting[0].group} ({counted})"
@@ -122,7 +121,7 @@ def _listener(facts: Facts) -> Iterator[Finding]:
         yield area.unread(listeners)
     else:
         found = listeners.get(group)
-        ours = daemon.process if isinstance(daemon, Daemon) else None
+        ours = daemon.process if isinstance(daemon, DaemonFacts) else None
         if found is not None and _stranger(found.pid, found.command, ours):
             who = found.command or "another program"
             end = f"kill {found.pid}" if found.pid else "stop it"
@@ -134,7 +133,7 @@ def _listener(facts: Facts) -> Iterator[Finding]:
             yield area.problem("nobody listens, not even nhrpd", f"systemctl restart {facts.unit}")
         elif found is not None:
             yield area.ok("nhrpd listens")
-    if isinstance(daemon, Daemon):
+    if isinstance(daemon, DaemonFacts):
         yield from _samples(area, facts, daemon)
 
 
@@ -147,11 +146,11 @@ def _stranger(pid: int | None, command: str, ours: Process | None) -> bool:
 
 
 def _said(daemon: object) -> str:
-    problems = daemon.status.get("problems") or {} if isinstance(daemon, Daemon) else {}
+    problems = daemon.status.get("problems") or {} if isinstance(daemon, DaemonFacts) else {}
     return " ".join(map(str, problems.values()))
 
 
-def _samples(area: Area, facts: Facts, daemon: Daemon) -> Iterator[Finding]:
+def _samples(area: Area, facts: Facts, daemon: DaemonFacts) -> Iterator[Finding]:
     counters = daemon.counters.get("nflog", {})
     got = counters.get("packets", 0)
     if counters.get("overruns"):

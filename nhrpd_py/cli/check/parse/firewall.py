@@ -11,38 +11,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from nhrpd_py.cli.check.facts import SamplingRule
+
 MAX_DEPTH = 16
 """The kernel's own limit of jumps."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule that samples; `inputs` and `outputs` are patterns, None any, as `*` for a suffix."""
-
-    tool: str
-    family: str
-    """`ip`, `ip6` or `inet`."""
-    group: int
-    inputs: tuple[str, ...] | None = None
-    outputs: tuple[str, ...] | None = None
-    packets: int | None = None
-    """None: it has no counter."""
-    range_only: bool = False
-    """It has --nflog-range, which never had an effect, and no --nflog-size."""
-
-    def samples(self, interface: str) -> bool:
-        """Tells whether it sees what goes from an interface back into it."""
-        return all(
-            patterns is None or any(fnmatchcase(interface, pattern) for pattern in patterns)
-            for patterns in (self.inputs, self.outputs)
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
     """A rule before it is known whether FORWARD leads to it."""
 
-    rule: Rule | None
+    rule: SamplingRule | None
     target: str
     inputs: tuple[str, ...] | None
     outputs: tuple[str, ...] | None
@@ -51,7 +30,7 @@ class _Line:
 _Chains = Mapping[str, Sequence[_Line]]
 
 
-def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[Rule]:
+def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[SamplingRule]:
     """The rules that packets meet from a chain on."""
     if depth > MAX_DEPTH:
         return
@@ -80,9 +59,9 @@ def _both(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple
 # --- iptables-save --------------------------------------------------------------------------------
 
 
-def iptables_rules(text: str, *, tool: str, family: str) -> list[Rule]:
+def iptables_rules(text: str, *, tool: str, family: str) -> list[SamplingRule]:
     """Reads the output of `iptables-save -c`."""
-    found: list[Rule] = []
+    found: list[SamplingRule] = []
     chains: dict[str, list[_Line]] = {}
     for line in text.splitlines():
         if line.startswith("*"):
@@ -109,7 +88,7 @@ def _iptables_line(line: str, tool: str, family: str) -> tuple[str, _Line]:
     target = _after(words, "-j") or _after(words, "-g") or ""
     rule = None
     if target == "NFLOG":
-        rule = Rule(
+        rule = SamplingRule(
             tool=tool,
             family=family,
             group=int(_after(words, "--nflog-group") or 0),
@@ -140,7 +119,7 @@ def _iptables_pattern(words: Sequence[str], option: str) -> tuple[str, ...] | No
 # --- nft ------------------------------------------------------------------------------------------
 
 
-def nft_rules(document: Mapping[str, Any]) -> list[Rule]:
+def nft_rules(document: Mapping[str, Any]) -> list[SamplingRule]:
     """Reads the output of `nft -j list ruleset`."""
     elements = _nft_elements(document)
     tables: dict[tuple[str, str], dict[str, list[_Line]]] = {}
@@ -213,7 +192,7 @@ def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
                 pass
     sampling = None
     if group is not None:
-        sampling = Rule(
+        sampling = SamplingRule(
             tool="nft",
             family=rule["family"],
             group=group,

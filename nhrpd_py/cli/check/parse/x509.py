@@ -6,8 +6,9 @@ charon tells the dates of few of its certificates; this reads them from DER or P
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from nhrpd_py.cli.check.facts import Certificate
 
 SEQUENCE, SET, INTEGER, UTC_TIME, GENERALIZED_TIME = 0x30, 0x31, 0x02, 0x17, 0x18
 VERSION = 0xA0
@@ -22,17 +23,6 @@ class NotX509Error(ValueError):
     """It is no certificate or CRL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
-    """Times are seconds since 1970."""
-
-    der: bytes
-    name: str
-    """The common name of a certificate's subject, and of a CRL's issuer."""
-    not_before: float
-    not_after: float | None
-
-
 def der_of(data: bytes) -> bytes:
     """DER of what may be PEM."""
     found = PEM.search(data)
@@ -44,7 +34,7 @@ def der_of(data: bytes) -> bytes:
         raise NotX509Error(str(error)) from error
 
 
-def read_certificate(data: bytes) -> Dated:
+def read_certificate(data: bytes) -> Certificate:
     """Reads a certificate. Raises NotX509Error."""
     der = der_of(data)
     fields = _fields(_first(_first(der, SEQUENCE), SEQUENCE))
@@ -54,10 +44,15 @@ def read_certificate(data: bytes) -> Dated:
     _expect(fields, 5)
     dates = _fields(fields[3][1])
     _expect(dates, 2)
-    return Dated(der, _common_name(fields[4][1]), _time(*dates[0]), _time(*dates[1]))
+    return Certificate(
+        name=_common_name(fields[4][1]),
+        not_before=_time(*dates[0]),
+        not_after=_time(*dates[1]),
+        der=der,
+    )
 
 
-def read_crl(data: bytes) -> Dated:
+def read_crl(data: bytes) -> Certificate:
     """Reads a CRL: when it was made, and when the next is due. Raises NotX509Error."""
     der = der_of(data)
     fields = _fields(_first(_first(der, SEQUENCE), SEQUENCE))
@@ -68,7 +63,9 @@ def read_crl(data: bytes) -> Dated:
     due = None
     if len(fields) > 3 and fields[3][0] in (UTC_TIME, GENERALIZED_TIME):  # noqa: PLR2004
         due = _time(*fields[3])
-    return Dated(der, _common_name(fields[1][1]), _time(*fields[2]), due)
+    return Certificate(
+        name=_common_name(fields[1][1]), not_before=_time(*fields[2]), not_after=due, der=der
+    )
 
 
 def _expect(fields: list[tuple[int, bytes]], count: int) -> None:

@@ -13,10 +13,18 @@ from typing import Any
 
 import trio
 
-from nhrpd_py.cli.check.facts import Firewall, Ipsec, Kernel, Link, Listener, Row
+from nhrpd_py.cli.check.facts import (
+    FirewallFacts,
+    IpsecFacts,
+    KernelFacts,
+    Link,
+    Listener,
+    Row,
+    SamplingRule,
+)
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.firewall import Rule, iptables_rules, nft_rules
-from nhrpd_py.cli.check.read.commands import is_there, json_of, output_of
+from nhrpd_py.cli.check.parse.firewall import iptables_rules, nft_rules
+from nhrpd_py.cli.check.read.programs import is_there, json_of, output_of
 from nhrpd_py.runtime.netlink.socket import NetlinkError
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
 
@@ -46,13 +54,13 @@ def is_root() -> bool:
 # --- links, routes, settings ----------------------------------------------------------------------
 
 
-def read_kernel(interfaces: Iterable[str]) -> Kernel:
+def read_kernel(interfaces: Iterable[str]) -> KernelFacts:
     links = _links()
     names = list(interfaces)
     devices = ["all", "default", *names]
     if not isinstance(links, Unread):
         devices += [str(links[name].data.get("link")) for name in names if name in links]
-    return Kernel(
+    return KernelFacts(
         links=links,
         routes=_routes(),
         counted_neighbors=_counted_neighbors(),
@@ -199,12 +207,12 @@ def clock_synchronised() -> bool | None:
 FIREWALL_TOOLS = ("iptables", "ip6tables", "nft")
 
 
-def read_firewall() -> Firewall:
+def read_firewall() -> FirewallFacts:
     tools = frozenset(map(_in_use, filter(is_there, FIREWALL_TOOLS)))
     if not is_root():
         hidden = needs_root("firewall rules")
-        return Firewall(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
-    return Firewall(rules=_rules(), tools=tools, listeners=_listeners())
+        return FirewallFacts(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
+    return FirewallFacts(rules=_rules(), tools=tools, listeners=_listeners())
 
 
 def _in_use(command: str) -> str:
@@ -217,8 +225,8 @@ def _in_use(command: str) -> str:
     return legacy
 
 
-def _rules() -> list[Rule] | Unread:
-    found: list[Rule] = []
+def _rules() -> list[SamplingRule] | Unread:
+    found: list[SamplingRule] = []
     answered = False
     for command, family in (("iptables", "ip"), ("ip6tables", "ip6")):
         for variant in ("legacy", "nft"):
@@ -283,23 +291,23 @@ def _descriptors() -> Iterator[tuple[Path, str]]:
 # --- IPsec ----------------------------------------------------------------------------------------
 
 
-def read_ipsec() -> Ipsec:
+def read_ipsec() -> IpsecFacts:
     return trio.run(_ipsec)
 
 
-async def _ipsec() -> Ipsec:
+async def _ipsec() -> IpsecFacts:
     """Nothing in here waits; the socket wants to be closed within trio."""
     statistics = read_statistics()
     try:
         xfrm = open_xfrm()
     except OSError as error:
         why = error.strerror or str(error)
-        return Ipsec(policies=Unread(f"IPsec policies: {why}"), statistics=statistics)
+        return IpsecFacts(policies=Unread(f"IPsec policies: {why}"), statistics=statistics)
     try:
-        return Ipsec(policies=xfrm.policies(), statistics=statistics)
+        return IpsecFacts(policies=xfrm.policies(), statistics=statistics)
     except NetlinkError as error:
         hidden = error.errno in (errno.EPERM, errno.EACCES)
         what = needs_root("IPsec policies") if hidden else Unread(f"IPsec policies: {error}")
-        return Ipsec(policies=what, statistics=statistics)
+        return IpsecFacts(policies=what, statistics=statistics)
     finally:
         xfrm.close()

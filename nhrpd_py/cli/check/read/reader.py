@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from nhrpd_py import __version__
-from nhrpd_py.cli.check.facts import Daemon, Facts, Process, Row
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Process, Row
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.check.read import frr, machine, strongswan
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
@@ -48,14 +48,14 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
     known = config.daemon.control_socket if config is not None else DEFAULT_SOCKET
     asked = socket_path or known
     daemon = _daemon(asked)
-    process = daemon.process if isinstance(daemon, Daemon) else None
+    process = daemon.process if isinstance(daemon, DaemonFacts) else None
     path = file or _file_of(process) or DEFAULT_FILE
     if config is None:
         config = load(path)
         own = config.daemon.control_socket
         if socket_path is None and own != asked and isinstance(daemon, Unread):
             asked, daemon = own, _daemon(own)
-            process = daemon.process if isinstance(daemon, Daemon) else None
+            process = daemon.process if isinstance(daemon, DaemonFacts) else None
     return Facts(
         config=config,
         file=path,
@@ -83,7 +83,7 @@ def unit_of(path: str) -> str:
     return f"nhrpd@{found[1]}" if found is not None else "nhrpd"
 
 
-def _daemon(path: str) -> Daemon | Unread:
+def _daemon(path: str) -> DaemonFacts | Unread:
     client = Client(path)
     try:
         status = client.get("/v1/status")
@@ -109,7 +109,7 @@ def _daemon(path: str) -> Daemon | Unread:
             f"what it asks for ({min(lacking)})",
             f"systemctl restart {unit_of(path)}",
         )
-    return Daemon(
+    return DaemonFacts(
         status=status, process=_process(path), views=views, socket_mode=Path(path).stat().st_mode
     )
 

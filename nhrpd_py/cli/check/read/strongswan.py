@@ -13,11 +13,11 @@ from typing import Any
 
 import trio
 
-from nhrpd_py.cli.check.facts import Certificate, Charon, Process
+from nhrpd_py.cli.check.facts import Certificate, CharonFacts, Process
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.x509 import Dated, NotX509Error, der_of, read_certificate, read_crl
-from nhrpd_py.cli.check.read.commands import SBIN
+from nhrpd_py.cli.check.parse.x509 import NotX509Error, der_of, read_certificate, read_crl
 from nhrpd_py.cli.check.read.machine import AS_ROOT, is_root
+from nhrpd_py.cli.check.read.programs import SBIN
 from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.profiles.profile import ProfileError, find_profile
 from nhrpd_py.runtime.vici.profiles.swanctl import Template, read_template
@@ -29,7 +29,7 @@ DMVPN_EVENT = "child-state-installing"
 """An event that only a charon with the DMVPN patches knows."""
 
 
-def read_charon(config: Config, process: Process | None) -> Charon | None:
+def read_charon(config: Config, process: Process | None) -> CharonFacts | None:
     """None: nothing is protected by IPsec."""
     if all(interface.ipsec is None for interface in config.interfaces.values()):
         return None
@@ -43,13 +43,13 @@ def read_charon(config: Config, process: Process | None) -> Charon | None:
     }
     refusal = _refusal(config.vici.socket)
     if refusal is not None:
-        return Charon(version=refusal, **given)
+        return CharonFacts(version=refusal, **given)
     try:
         said = trio.run(_ask, config.vici.socket)
     except ViciError as error:
-        return Charon(version=Unread(str(error), "systemctl restart strongswan"), **given)
+        return CharonFacts(version=Unread(str(error), "systemctl restart strongswan"), **given)
     closed = _closed_to(config.vici.socket, process)
-    return Charon(**said, **given, closed_to_daemon=closed)
+    return CharonFacts(**said, **given, closed_to_daemon=closed)
 
 
 # --- swanctl --------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ async def _ask(path: str) -> dict[str, Any]:
 
 def _authority(data: bytes) -> Certificate | None:
     try:
-        return _as_fact(read_certificate(data))
+        return read_certificate(data)
     except NotX509Error:
         return None
 
@@ -193,13 +193,9 @@ def _authority(data: bytes) -> Certificate | None:
 def _list(message: Mapping[str, Any]) -> Certificate | None:
     data = message.get("data")
     try:
-        return _as_fact(read_crl(data)) if isinstance(data, bytes) else None
+        return read_crl(data) if isinstance(data, bytes) else None
     except NotX509Error:
         return None
-
-
-def _as_fact(found: Dated) -> Certificate:
-    return Certificate(name=found.name, not_before=found.not_before, not_after=found.not_after)
 
 
 def _newest(lists: list[Certificate]) -> list[Certificate]:
