@@ -17,12 +17,12 @@ from click.core import ParameterSource
 
 from nhrpd_py import __version__
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
+from nhrpd_py.paths import CONFIG_FILE, CONTROL_SOCKET
 
 VIEWS = (
     *("cache", "nhs", "shortcuts", "interfaces", "peers"),
     *("sas", "traffic", "routes", "config"),
 )
-DEFAULT_SOCKET = "/run/nhrpd/nhrpd.sock"
 REFUSED = 1
 WRONG_USAGE = 2
 NO_DAEMON = 3
@@ -55,7 +55,7 @@ interface_option = partial(click.option, "-i", "--interface", metavar="IFACE")
 @click.option(
     "-s",
     "--socket",
-    default=DEFAULT_SOCKET,
+    default=CONTROL_SOCKET,
     envvar="NHRPD_SOCKET",
     show_default=True,
     show_envvar=True,
@@ -197,7 +197,7 @@ def monitor(context: click.Context) -> None:
     "file",
     metavar="FILE",
     help="The configuration to check against [default: that of the running daemon, else "
-    "/etc/nhrpd/nhrpd.toml].",
+    f"{CONFIG_FILE}].",
 )
 @click.option("--all", "everything", is_flag=True, help="Also list what is right.")
 @json_option

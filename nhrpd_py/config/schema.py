@@ -5,7 +5,6 @@ frozen value of `core.config`; what concerns several tables at once is checked b
 Messages are sentences without the path, which the loader puts in front.
 """
 
-import os
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -40,6 +39,7 @@ from nhrpd_py.core.config import (
     Unlisted,
     ViciConfig,
 )
+from nhrpd_py.paths import control_socket, state_directory
 
 MAX_INTERFACE_NAME = 15
 MAX_SOCKET_PATH = 107
@@ -307,18 +307,6 @@ class InterfaceTable(Table):
             unlisted=Unlisted(unlisted),
             certificate=self.ipsec.authorize == "certificate",
         )
-
-
-def control_socket() -> str:
-    """The default: in the directory that systemd made for us (systemd.exec(5)), if it did."""
-    directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return f"{directory}/nhrpd.sock" if directory else DaemonConfig().control_socket
-
-
-def state_directory() -> str:
-    """The default, likewise."""
-    directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return directory or DaemonConfig().state_directory
 
 
 class DaemonTable(Table):

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.core.config import Config, DaemonConfig
+from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.netlink.xfrm import Policy
 
 Row: TypeAlias = Mapping[str, Any]
@@ -197,7 +197,7 @@ class Facts:
     charon: CharonFacts | None = None
     """None: nothing is protected by IPsec."""
     daemon: DaemonFacts | Unread
-    socket: str = DaemonConfig().control_socket
+    socket: str
     """Where the daemon was asked."""
     unit: str = "nhrpd"
     """The systemd unit that runs it."""

@@ -18,11 +18,10 @@ from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.check.read import frr, machine, strongswan
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 from nhrpd_py.config.load import load
-from nhrpd_py.core.config import Config, DaemonConfig
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.rows import CacheRow, ConfigRow, InterfaceRow, NhsRow, PeerRow, RouteRow
+from nhrpd_py.paths import CONFIG_FILE, CONTROL_SOCKET
 
-DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
-DEFAULT_SOCKET = DaemonConfig().control_socket
 ROWS = {
     "cache": CacheRow,
     "nhs": NhsRow,
@@ -45,11 +44,11 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
     What is not given is found: the file by the running daemon, its socket by the file.
     """
     config = load(file) if file is not None else None
-    known = config.daemon.control_socket if config is not None else DEFAULT_SOCKET
+    known = config.daemon.control_socket if config is not None else CONTROL_SOCKET
     asked = socket_path or known
     daemon = _daemon(asked)
     process = daemon.process if isinstance(daemon, DaemonFacts) else None
-    path = file or _file_of(process) or DEFAULT_FILE
+    path = file or _file_of(process) or CONFIG_FILE
     if config is None:
         config = load(path)
         own = config.daemon.control_socket

@@ -19,6 +19,7 @@ from nhrpd_py.cli.check.findings import Finding, State
 from nhrpd_py.cli.check.report import findings
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.config_rows import config_rows
+from nhrpd_py.paths import CONTROL_SOCKET
 from nhrpd_py.runtime.guard.gre_block import Tunnel
 
 NOW = 1_800_000_000.0
@@ -64,6 +65,7 @@ CONNECTION = {
 PROTECTED = InterfaceConfig(
     name="gre1", network_id=1, redirect=True, ipsec=IpsecConfig(profile="dmvpn")
 )
+CLEAR = InterfaceConfig(name="gre1", network_id=1, redirect=True)
 SPOKE = InterfaceConfig(
     name="gre1",
     network_id=1,
@@ -124,6 +126,7 @@ def a_machine(interface: InterfaceConfig = PROTECTED, **changes: Any) -> Facts:
         "ipsec": IpsecFacts(policies=Tunnel(input_key=42, output_key=42).policies),
         "charon": a_charon() if interface.ipsec is not None else None,
         "daemon": a_daemon(config),
+        "socket": CONTROL_SOCKET,
         "clock_synchronised": True,
     }
     return Facts(**(values | changes))

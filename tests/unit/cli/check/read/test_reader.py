@@ -71,8 +71,8 @@ def test_the_socket_is_that_of_the_default_file(
     file = tmp_path / "nhrpd.toml"
     path = serve()
     file.write_text(f'[daemon]\ncontrol-socket = "{path}"\n[interface.gre1]\nnetwork-id = 1\n')
-    monkeypatch.setattr(reader, "DEFAULT_FILE", str(file))
-    monkeypatch.setattr(reader, "DEFAULT_SOCKET", str(tmp_path / "none.sock"))
+    monkeypatch.setattr(reader, "CONFIG_FILE", str(file))
+    monkeypatch.setattr(reader, "CONTROL_SOCKET", str(tmp_path / "none.sock"))
     # whoever answers here was started as pytest was, whose options are not those of nhrpd
     monkeypatch.setattr(reader, "_file_of", lambda _process: None)
     facts = reader.read_facts(None, None)
