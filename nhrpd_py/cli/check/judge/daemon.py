@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Process
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.judge.kernel import GRE_KINDS
+from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS
 from nhrpd_py.core.config_rows import config_rows
 
 AREA = "daemon"

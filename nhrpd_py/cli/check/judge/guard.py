@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.judge.kernel import GRE_KINDS, setting, tunnel_of
+from nhrpd_py.cli.check.judge.settings import setting
+from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, tunnel_of
 from nhrpd_py.runtime.guard.gre_block import PRIORITY, Tunnel, switches
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
 
@@ -68,7 +69,7 @@ def _bypasses(facts: Facts, area: Area, tunnel: Tunnel) -> Iterator[Finding]:
 
 
 def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]:
-    """Policies of others that win over ours and let GRE pass as it is."""
+    """Finds policies of others that win over the guard's and let GRE pass in clear text."""
     for policy in policies:
         selector = policy.selector
         if (
@@ -78,12 +79,19 @@ def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]
             and selector.protocol in (0, IPPROTO_GRE)
             and selector.ipv6 in families
             and policy.priority <= PRIORITY
+            and not policy.if_id  # of a link of kind xfrm: not for the packets of another
         ):
             direction = Direction(policy.direction).label
             yield Area(AREA, f"policy {direction}").problem(
                 f"lets GRE pass in clear text: {selector} priority {policy.priority}",
-                f"ip xfrm policy delete {selector} dir {direction}",
+                f"ip xfrm policy delete {selector} dir {direction}{_marked(policy)}",
             )
+
+
+def _marked(policy: Policy) -> str:
+    """What `ip xfrm policy delete` needs besides, to find a policy that has a mark."""
+    value, mask = policy.mark
+    return f" mark {value:#x} mask {mask:#x}" if mask else ""
 
 
 def _counters(facts: Facts) -> Iterator[Finding]:

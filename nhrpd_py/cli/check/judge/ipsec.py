@@ -231,8 +231,8 @@ def _authorities(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
         if each.not_after is not None and each.not_after <= facts.now:
             yield area.warning(
                 f"a newer one was due on {_day(each.not_after)}: revocations since are unknown here",
-                "pki --signcrl --lastcrl OLD … > /etc/swanctl/x509crl/crl.pem, "
-                "then: swanctl --load-creds",
+                "pki --signcrl --lastcrl OLD … > NEW, put NEW in place of OLD in "
+                "/etc/swanctl/x509crl, then: swanctl --load-creds",
             )
         else:
             yield area.ok("it is current")

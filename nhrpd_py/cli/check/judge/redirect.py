@@ -1,8 +1,9 @@
 """Checks of what makes redirects: a firewall rule that samples, and we as its listener. Pure."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 
-from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Process, SamplingRule
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Listener, Process, SamplingRule
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 
 AREA = "redirect"
@@ -124,10 +125,10 @@ def _listener(facts: Facts) -> Iterator[Finding]:
         ours = daemon.process if isinstance(daemon, DaemonFacts) else None
         if found is not None and _stranger(found.pid, found.command, ours):
             who = found.command or "another program"
-            end = f"kill {found.pid}" if found.pid else "stop it"
             yield area.problem(
                 f"{who} (process {found.pid or '?'}) has bound it: nhrpd gets no samples",
-                f"{end}   # or another redirect-group under [nflog] in {facts.file}, and in the rule",
+                f"redirect-group = {_free_group(facts, listeners)}   # under [nflog] in "
+                f"{facts.file}, and in the rule; or stop the other: kill {found.pid}",
             )
         elif found is None and ours is not None and "redirects" not in _said(daemon):
             yield area.problem("nobody listens, not even nhrpd", f"systemctl restart {facts.unit}")
@@ -135,6 +136,13 @@ def _listener(facts: Facts) -> Iterator[Finding]:
             yield area.ok("nhrpd listens")
     if isinstance(daemon, DaemonFacts):
         yield from _samples(area, facts, daemon)
+
+
+def _free_group(facts: Facts, listeners: Mapping[int, Listener]) -> int:
+    """The lowest group that nobody listens to and no rule sends to."""
+    rules = facts.firewall.rules
+    sent = set() if isinstance(rules, Unread) else {rule.group for rule in rules}
+    return next(group for group in itertools.count(1) if group not in sent | listeners.keys())
 
 
 def _stranger(pid: int | None, command: str, ours: Process | None) -> bool:
@@ -151,17 +159,18 @@ def _said(daemon: object) -> str:
 
 
 def _samples(area: Area, facts: Facts, daemon: DaemonFacts) -> Iterator[Finding]:
+    group = facts.config.nflog.redirect_group
     counters = daemon.counters.get("nflog", {})
     got = counters.get("packets", 0)
     if counters.get("overruns"):
         yield area.warning(
             f"nhrpd lost samples {counters['overruns']} times: the rule sends too many",
-            f"limit it: {_rule(facts, 'IFACE', 'ipv4')}",
+            f"in place of the rule that is there: {_rule(facts, 'IFACE', 'ipv4')}",
         )
     rules = facts.firewall.rules
     counted = 0
     if not isinstance(rules, Unread):
-        counted = sum(rule.packets or 0 for rule in rules if rule.group == area_group(facts))
+        counted = sum(rule.packets or 0 for rule in rules if rule.group == group)
     if not got and counted:
         yield area.warning(
             f"the rule counted {counted} packets, and nhrpd got none since it started",
@@ -170,7 +179,3 @@ def _samples(area: Area, facts: Facts, daemon: DaemonFacts) -> Iterator[Finding]
         )
     else:
         yield area.ok(f"nhrpd got {got} samples")
-
-
-def area_group(facts: Facts) -> int:
-    return facts.config.nflog.redirect_group

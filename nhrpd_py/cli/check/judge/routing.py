@@ -137,7 +137,7 @@ def _seen(facts: Facts) -> Iterator[Finding]:
         if unseen:
             yield Area(AREA, "FRR").problem(
                 f"zebra does not have our route to {min(unseen)} ({len(unseen)} in all)",
-                "systemctl restart frr",
+                "systemctl restart frr   # it reads all routes anew, and its sessions end for that",
             )
         else:
             yield Area(AREA, "FRR").ok("zebra sees our routes")

@@ -24,6 +24,7 @@ from nhrpd_py.runtime.vici.profiles.swanctl import Template, read_template
 from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError, text
 
 CONNECT_S = 3.0
+LOOK_AT_CHARON = "journalctl -u strongswan -n 50   # a restart of it ends all its SAs"
 NOISE = ("agent plugin ", "plugin '", "no files found matching", "unable to load plugin")
 DMVPN_EVENT = "child-state-installing"
 """An event that only a charon with the DMVPN patches knows."""
@@ -47,7 +48,7 @@ def read_charon(config: Config, process: Process | None) -> CharonFacts | None:
     try:
         said = trio.run(_ask, config.vici.socket)
     except ViciError as error:
-        return CharonFacts(version=Unread(str(error), "systemctl restart strongswan"), **given)
+        return CharonFacts(version=Unread(str(error), LOOK_AT_CHARON), **given)
     closed = _closed_to(config.vici.socket, process)
     return CharonFacts(**said, **given, closed_to_daemon=closed)
 
@@ -62,7 +63,7 @@ def _connections(config: Config, template: Template) -> Mapping[str, Any] | Unre
         return {}
     file = Path(config.vici.swanctl_config)
     if not os.access(file, os.R_OK) and file.exists():
-        return Unread(f"{file}: permission denied", f"chmod a+r {file}" if is_root() else None)
+        return Unread(f"{file}: permission denied", f"ls -l {file}" if is_root() else None)
     return template.connections
 
 
@@ -123,7 +124,7 @@ def _refusal(path: str) -> Unread | None:
                     return Unread(f"{path}: permission denied; as root: {AS_ROOT}")
                 return Unread(f"{path}: permission denied", f"ls -l {path}")
             case _:
-                return Unread(f"{path}: {error.strerror or error}", "systemctl restart strongswan")
+                return Unread(f"{path}: {error.strerror or error}", LOOK_AT_CHARON)
     except ValueError as error:
         return Unread(f"{path}: {error}", "socket = PATH under [vici]")
     return None

@@ -46,6 +46,14 @@ def test_policies_of_others(policy, hole) -> None:
         assert (found[0].remedy or "").startswith("ip xfrm policy delete src 0.0.0.0/0 dst")
 
 
+def test_a_policy_with_a_mark_is_deleted_by_its_mark_and_one_of_xfrm_links_is_no_hole() -> None:
+    marked = replace(ANYTHING, mark=(5, 0xFF))
+    found = the_complaint(a_machine(ipsec=IpsecFacts(policies=(*OURS, marked))))
+    assert (found.remedy or "").endswith("dst 0.0.0.0/0 dir out mark 0x5 mask 0xff")
+    inside = replace(ANYTHING, if_id=9)
+    assert complaints(a_machine(ipsec=IpsecFacts(policies=(*OURS, inside)))) == []
+
+
 def test_what_was_blocked_is_told() -> None:
     ipsec = IpsecFacts(policies=OURS, statistics={"XfrmOutPolBlock": 4, "XfrmInNoPols": 1})
     said = [each.finding for each in findings(a_machine(ipsec=ipsec))]

@@ -58,7 +58,8 @@ def test_the_option_that_never_worked_is_noted() -> None:
 def test_another_program_listens() -> None:
     found = the_complaint(with_rules(RULE, listeners={1: Listener(99, "ulogd -d")}))
     assert "ulogd -d (process 99) has bound it" in found.finding
-    assert (found.remedy or "").startswith("kill 99 ")
+    assert (found.remedy or "").startswith("redirect-group = 2   # under [nflog] in /etc/nhrpd/")
+    assert (found.remedy or "").endswith("kill 99")
 
 
 def test_nobody_listens() -> None:
