@@ -156,7 +156,7 @@ def _roles(row: Row) -> str:
 
 
 def _words(key: str, meanings: Mapping[str, str]) -> Callable[[Sequence[Row]], Iterable[str]]:
-    """A legend of the values of one column that are in the table."""
+    """Makes a legend that explains the values of a column, as far as the table has them."""
 
     def legend(rows: Sequence[Row]) -> Iterable[str]:
         present = {row[key] for row in rows}

@@ -19,39 +19,39 @@ Row: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A netdev."""
+    """A netdev, as `ip -details link` and `ip address` show it."""
 
     name: str
     up: bool
     mtu: int
     flags: frozenset[str] = frozenset()
     kind: str = ""
-    """`gre`, `ip6gre`…; empty for one of hardware."""
+    """`gre`, `ip6gre`, `bridge`…; empty for hardware and loopback."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What its kind has: local, remote, link, ttl, ikey, okey."""
+    """The parameters of its kind; of a tunnel local, remote, link, ttl, ikey, okey."""
     addrgenmode: str = ""
     addresses: tuple[tuple[str, int, str], ...] = ()
-    """Address, prefix length and scope each."""
+    """Each is an address, its prefix length and its scope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFacts:
-    """Links, routes and settings."""
+    """What the kernel has: links, routes, settings, modules, ports."""
 
     links: Mapping[str, Link] | Unread
     routes: Sequence[Row] | Unread = ()
     """`ip -json route show table all` of both families."""
     counted_neighbors: int = 0
-    """Neighbour entries that gc_thresh3 limits."""
+    """How many of the neighbour entries gc_thresh3 limits."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    """By the path below /proc/sys; absent where there is none."""
+    """Settings by their path below /proc/sys; those that the kernel lacks are absent."""
     modules: Mapping[str, bool] | Unread = field(default_factory=dict)
-    """Module → whether it is loaded, built in or can be loaded."""
+    """Whether a module is loaded, built in or can be loaded, by its name."""
     release: str = ""
     protocols: Mapping[int, str] = field(default_factory=dict)
-    """Names of route protocols that iproute2 knows."""
+    """The names that iproute2 has for route protocols."""
     udp_ports: frozenset[int] | Unread = frozenset()
-    """Bound UDP ports."""
+    """The UDP ports that somebody has bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,17 +93,17 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirewallFacts:
-    """Rules that send packets to NFLOG groups, and who listens."""
+    """The rules that send packets to NFLOG groups, and who listens to the groups."""
 
     rules: Sequence[SamplingRule] | Unread = ()
     tools: frozenset[str] = frozenset()
-    """`iptables`, `iptables-legacy`, `nft`…: the commands that work here."""
+    """The commands that work here: `iptables`, `iptables-legacy`, `nft`…"""
     listeners: Mapping[int, Listener] | Unread = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IpsecFacts:
-    """The kernel's side of IPsec."""
+    """What the kernel has of IPsec: its policies and its counters."""
 
     policies: Sequence[Policy] | Unread = ()
     statistics: Mapping[str, int] = field(default_factory=dict)
@@ -123,14 +123,14 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CharonFacts:
-    """What strongSwan says, and what its configuration gives."""
+    """What charon says over VICI, and what swanctl makes of its files."""
 
     version: str | Unread
     patched: bool = False
     loaded: frozenset[str] = frozenset()
-    """Names of the connections it has."""
+    """Names of the connections that charon has."""
     own_with_key: frozenset[bytes] = frozenset()
-    """Certificates (DER) whose private key it has."""
+    """Certificates (DER) whose private key charon has."""
     private_keys: int = 0
     authorities: Sequence[Certificate] = ()
     revocations: Sequence[Certificate] = ()
@@ -138,27 +138,27 @@ class CharonFacts:
     """The connections of swanctl.conf, as VICI has them."""
     template_problems: Sequence[str] = ()
     own: Mapping[str, Mapping[str, Any] | Unread] = field(default_factory=dict)
-    """The connections of our own file, likewise."""
+    """The connections of nhrpd's own file ([profile.NAME]), likewise."""
     files: Mapping[bytes, str] = field(default_factory=dict)
-    """Certificates below swanctl's x509 directory (DER) → file."""
+    """The file of each certificate (DER) below swanctl's directory x509."""
     closed_to_daemon: str | None = None
-    """Who may use the socket, if the daemon's user may not."""
+    """Who may use the VICI socket, where the daemon's user may not; else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """The daemon's process."""
+    """The daemon's process, found by its socket."""
 
     pid: int
     user: str
     capabilities: int | None
     elsewhere: bool = False
-    """It is in another network namespace than nhrpctl."""
+    """Whether it is in another network namespace than nhrpctl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonFacts:
-    """What a running daemon says."""
+    """What a running daemon says over its socket."""
 
     status: Row
     process: Process | None = None
@@ -172,7 +172,7 @@ class DaemonFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingFacts:
-    """What FRR or BIRD says; None where it is not there."""
+    """What FRR or BIRD has of the kernel's routes; None where it is not there."""
 
     frr_kernel: frozenset[str] | Unread | None = None
     """Prefixes that zebra has from the kernel."""
@@ -185,7 +185,7 @@ class RoutingFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything."""
+    """Everything that the checks judge."""
 
     config: Config
     file: str
@@ -198,16 +198,16 @@ class Facts:
     """None: nothing is protected by IPsec."""
     daemon: DaemonFacts | Unread
     socket: str
-    """Where the daemon was asked."""
+    """The socket at which the daemon was asked."""
     unit: str = "nhrpd"
-    """The systemd unit that runs it."""
+    """The systemd unit that runs the daemon."""
     routing: RoutingFacts = field(default_factory=RoutingFacts)
     names: Mapping[str, Sequence[str] | Unread] = field(default_factory=dict)
-    """Host names of the configuration → addresses."""
+    """The addresses of each host name of the configuration."""
     clock_synchronised: bool | None = None
 
     def view(self, name: str) -> Sequence[Row]:
-        """A view of the daemon, empty without one."""
+        """Returns the rows of a view; none where no daemon runs."""
         return self.daemon.views.get(name, ()) if isinstance(self.daemon, DaemonFacts) else ()
 
     @property

@@ -14,7 +14,7 @@ OTHERS_MAY_WRITE = 0o002
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the areas `daemon` and `names`."""
+    """Yields all findings of the areas `daemon` and `names`."""
     area = Area(AREA, "nhrpd")
     daemon = facts.daemon
     if isinstance(daemon, Unread):
@@ -138,7 +138,7 @@ def _name(facts: Facts, name: str, found: object) -> Finding:
 
 
 def _outer_families(facts: Facts, name: str) -> set[bool]:
-    """Whether IPv6 is outside, of the interfaces that have the name."""
+    """Returns whether outer addresses are IPv6, of each interface that has a server of the name."""
     links = facts.kernel.links
     found = set()
     for config in facts.config.interfaces.values():

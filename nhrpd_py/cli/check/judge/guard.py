@@ -1,4 +1,4 @@
-"""Checks of what keeps protected tunnels from clear text. Pure."""
+"""Checks of what keeps protected tunnels from clear text: policies and settings. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ BLOCKED = {"XfrmOutPolBlock": "sent", "XfrmInPolBlock": "received"}
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `guard`."""
+    """Yields all findings of the area `guard`."""
     links = facts.kernel.links
     protected = [each for each in facts.config.interfaces.values() if each.ipsec is not None]
     if not protected or isinstance(links, Unread):
@@ -89,7 +89,7 @@ def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]
 
 
 def _marked(policy: Policy) -> str:
-    """What `ip xfrm policy delete` needs besides, to find a policy that has a mark."""
+    """Returns what `ip xfrm policy delete` needs in addition to find a policy with a mark."""
     value, mask = policy.mark
     return f" mark {value:#x} mask {mask:#x}" if mask else ""
 

@@ -12,7 +12,7 @@ from nhrpd_py.core.config import InterfaceConfig
 
 AREA = "ipsec"
 SOON_S = 30 * 86400
-"""How long before its end a certificate is worth a word."""
+"""How long before it expires a certificate is worth a warning."""
 IKE_PORTS = (500, 4500)
 GRE_SELECTORS = frozenset({"dynamic[gre]", "dynamic[47]"})
 ANYBODY = ("", "%any")
@@ -21,7 +21,7 @@ Section = Mapping[str, Any]
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `ipsec`."""
+    """Yields all findings of the area `ipsec`."""
     charon = facts.charon
     if charon is None:
         return
@@ -160,7 +160,7 @@ def _loaded(area: Area, charon: CharonFacts, name: str) -> Iterator[Finding]:
 
 
 def _remote(area: Area, config: InterfaceConfig, connection: Section, file: str) -> Finding:
-    """Whom it talks to. An exact name suits no spoke, which meets other spokes."""
+    """Tells whom a profile accepts. An exact name does not fit a spoke, which meets other spokes."""
     remote = _part(connection, "remote")
     identity = _text(remote, "id")
     if identity in ANYBODY:
@@ -282,7 +282,7 @@ def _section(section: Section, key: str) -> Section:
 
 
 def _part(connection: Section, kind: str) -> Section:
-    """The section `local` or `remote`, of which there may be several: `local-1`…"""
+    """Returns the first section `local` or `remote`; there may be several: `local-1`, `local-2`…"""
     for key, value in connection.items():
         if key.startswith(kind) and isinstance(value, Mapping):
             return value
@@ -299,7 +299,7 @@ def _text(section: Section, key: str) -> str:
 
 
 def _texts(section: Section, key: str) -> list[str]:
-    """Values as text; what swanctl sends is octets."""
+    """Returns the values of a key as text; swanctl sends octets."""
     return [
         each.decode(errors="replace") if isinstance(each, bytes) else str(each)
         for each in _raw(section, key)

@@ -11,7 +11,7 @@ AREA = "kernel"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `kernel`."""
+    """Yields all findings of the area `kernel`."""
     yield from _modules(facts)
     links = facts.kernel.links
     for config in facts.config.interfaces.values():

@@ -1,4 +1,4 @@
-"""Checks of what makes redirects: a firewall rule that samples, and we as its listener. Pure."""
+"""Checks of what makes redirects: a rule that samples packets, and nhrpd as its listener. Pure."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,11 @@ FAMILIES = {
     "ipv4": ("iptables", ("ip", "inet"), 16),
     "ipv6": ("ip6tables", ("ip6", "inet"), 48),
 }
-"""Family → the command, whose rules it sees, and the masks of a site."""
+"""By family: the command, the families of the rules that see it, the prefix length of a site."""
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `redirect`."""
+    """Yields all findings of the area `redirect`."""
     names = [each.name for each in facts.config.interfaces.values() if each.redirect]
     if not names:
         return
@@ -52,7 +52,7 @@ def _rules(facts: Facts, name: str) -> Iterator[Finding]:
 
 
 def _families(link: Link | None) -> list[str]:
-    """The families inside the tunnel, by its addresses; IPv4 where nothing is known."""
+    """Returns the families inside a tunnel by its addresses; IPv4 where there are none."""
     if link is None:
         return ["ipv4"]
     found = {
@@ -85,7 +85,7 @@ def _missing(facts: Facts, area: Area, family: str, rules: object) -> Finding:
 
 
 def _rule(facts: Facts, name: str, family: str) -> str:
-    """The command that adds the rule, by what there is."""
+    """Returns the command that adds a rule that samples, for a tool that this machine has."""
     group = facts.config.nflog.redirect_group
     command, (own, _inet), mask = FAMILIES[family]
     tools = facts.firewall.tools
@@ -139,7 +139,7 @@ def _listener(facts: Facts) -> Iterator[Finding]:
 
 
 def _free_group(facts: Facts, listeners: Mapping[int, Listener]) -> int:
-    """The lowest group that nobody listens to and no rule sends to."""
+    """Returns the lowest group that nobody listens to and no rule sends to."""
     rules = facts.firewall.rules
     sent = set() if isinstance(rules, Unread) else {rule.group for rule in rules}
     return next(group for group in itertools.count(1) if group not in sent | listeners.keys())

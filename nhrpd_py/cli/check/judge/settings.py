@@ -13,25 +13,25 @@ CROWDED = 0.75
 
 
 def check_link(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iterator[Finding]:
-    """All findings about the settings of one tunnel."""
+    """Yields all findings about the settings of one tunnel."""
     yield from _neighbors(facts, area, link)
     yield from _redirects(facts, area, config, link)
 
 
 def check_machine(facts: Facts, area: Area) -> Iterator[Finding]:
-    """All findings about the settings that are the same for all links."""
+    """Yields all findings about the settings that are the same for all links."""
     yield from _forwarding(facts, area)
     yield from _neighbor_table(facts, area)
 
 
 def setting(kernel: KernelFacts, path: str) -> int | None:
-    """A number below /proc/sys; None where the kernel has none of this name."""
+    """Returns a number below /proc/sys; None where the kernel does not have it."""
     text = kernel.sysctls.get(path, "")
     return int(text) if text.lstrip("-").isdigit() else None
 
 
 def _neighbors(facts: Facts, area: Area, link: Link) -> Iterator[Finding]:
-    """Whether the kernel asks the daemon for neighbours, which has it do so when it starts."""
+    """Checks that the kernel asks the daemon for neighbours; the daemon sets that when it starts."""
     if not facts.running:
         return
     families = ["ipv4"]
@@ -65,8 +65,10 @@ def _has_ipv6(link: Link) -> bool:
 
 
 def _redirects(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iterator[Finding]:
-    """ICMP redirects and the reverse path check: both think that a packet never goes back into the
-    link that it came from."""
+    """Checks ICMP redirects and the reverse path check.
+
+    Both go wrong where packets leave by the tunnel that they came from.
+    """
     names = [f"net/ipv4/conf/{name}/send_redirects" for name in ("all", link.name)]
     on = [name for name in names if setting(facts.kernel, name)]
     if on and (facts.running or on == names[:1]):

@@ -34,7 +34,7 @@ UDP_HEADER = 8
 
 
 def missing(facts: Facts, area: Area, config: InterfaceConfig, link: Link | None) -> Finding:
-    """The finding about a name of the configuration that no GRE tunnel has."""
+    """Returns the finding about an interface of the configuration that is no GRE tunnel."""
     if link is None:
         return area.problem("there is no such link", make(facts, config, config.name))
     if not link.kind:
@@ -47,7 +47,7 @@ def missing(facts: Facts, area: Area, config: InterfaceConfig, link: Link | None
 
 
 def check(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iterator[Finding]:
-    """All findings about a GRE tunnel and its underlay."""
+    """Yields all findings about a GRE tunnel and its underlay."""
     yield _multipoint(facts, area, config, link)
     yield _key(area, link)
     if int(link.data.get("ttl") or 0) == 0:
@@ -171,5 +171,5 @@ def _mtu(area: Area, config: InterfaceConfig, link: Link, outer: Link) -> Findin
 
 
 def _within_esp(room: int) -> int:
-    """Octets of a packet that ESP in transport mode fits into so many octets."""
+    """Returns how many octets ESP in transport mode can carry within `room` octets."""
     return (room - ESP_FIXED) // CIPHER_BLOCK * CIPHER_BLOCK - ESP_TRAILER

@@ -19,7 +19,7 @@ DEFAULT_TTL = 64
 
 
 def key_of(link: Link, name: str) -> int | None:
-    """The key `ikey` or `okey`, which iproute2 writes like an address; None: the tunnel has none."""
+    """Returns `ikey` or `okey`, which iproute2 writes like an address; None where there is none."""
     text = link.data.get(name)
     if text is None:
         return None
@@ -30,24 +30,24 @@ def key_of(link: Link, name: str) -> int | None:
 
 
 def local_of(link: Link) -> str | None:
-    """The tunnel's own outer address; None: it takes that of its underlay."""
+    """Returns the tunnel's own outer address; None: it takes that of its underlay."""
     found = str(link.data.get("local", "any"))
     return None if found in UNSPECIFIED else found
 
 
 def remote_of(link: Link) -> str | None:
-    """The outer address of the one other end; None: it is multipoint."""
+    """Returns the outer address of the one other end; None: the tunnel is multipoint."""
     found = str(link.data.get("remote", "any"))
     return None if found in UNSPECIFIED else found
 
 
 def is_external(link: Link) -> bool:
-    """Tells whether a tunnel takes the outer address from each route, not from its neighbours."""
+    """Tells whether a tunnel takes outer addresses from routes, and so not from neighbours."""
     return bool(link.data.get("external"))
 
 
 def underlay_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None:
-    """The link that a tunnel's packets leave by, as far as the tunnel and its settings tell."""
+    """Returns the link that a tunnel's packets leave by; None where nothing tells it."""
     if link.data.get("link"):
         return str(link.data["link"])
     if config.tunnel_source is not None:
@@ -62,7 +62,7 @@ def underlay_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None
 
 
 def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> Tunnel:
-    """The tunnel as the guard against clear text sees it."""
+    """Returns what the guard against clear text has to know of a tunnel."""
     return Tunnel(
         ipv6=link.kind == "ip6gre",
         input_key=key_of(link, "ikey"),
@@ -72,7 +72,7 @@ def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> Tunnel:
 
 
 def configured_links(facts: Facts) -> list[Link]:
-    """The links of the configuration's interfaces, as far as they exist."""
+    """Returns the links of the configuration's interfaces, as far as they exist."""
     found = facts.kernel.links
     names = facts.config.interfaces
     return [] if isinstance(found, Unread) else [found[name] for name in names if name in found]
@@ -82,20 +82,23 @@ def configured_links(facts: Facts) -> list[Link]:
 
 
 def change(link: Link, options: str) -> str:
-    """The command that changes a tunnel and leaves what it does not name as it was."""
+    """Returns the command that changes some options of a tunnel and leaves the others."""
     if link.kind == "ip6gre":
         return f"ip -6 tunnel change {link.name} mode ip6gre {options}"
     return f"ip tunnel change {link.name} {options}"
 
 
 def make(facts: Facts, config: InterfaceConfig, name: str) -> str:
-    """The commands that make a new multipoint tunnel for an interface of the configuration."""
+    """Returns the commands that make a new multipoint tunnel."""
     underlay = outer_link(facts, config)
     return _made(f"ip tunnel add {name} mode gre key KEY ttl {DEFAULT_TTL} dev {underlay}", name)
 
 
 def remake(facts: Facts, config: InterfaceConfig, link: Link) -> str:
-    """The commands that make a gre tunnel anew, multipoint: the kernel does not change that."""
+    """Returns the commands that make a gre tunnel anew, as a multipoint one.
+
+    The kernel refuses to change a tunnel with a remote end into one without (EINVAL).
+    """
     key = key_of(link, "okey")
     local = local_of(link)
     words = [
@@ -115,7 +118,7 @@ def _made(added: str, name: str, *addresses: str) -> str:
 
 
 def use_another(facts: Facts, config: InterfaceConfig) -> str:
-    """What to do where the configuration names a link that cannot serve NHRP.
+    """Returns what to do where the configuration names a link that cannot serve NHRP.
 
     It may serve something else, so that nothing tells to delete or to change it: the mistake is the
     name in the file.
@@ -140,9 +143,9 @@ def use_another(facts: Facts, config: InterfaceConfig) -> str:
 
 
 def outer_link(facts: Facts, config: InterfaceConfig, *, ipv6: bool = False) -> str:
-    """The link to bind a tunnel to: that of the configuration, of the default route, or the only one.
+    """Returns the link to bind a tunnel to; `UNDERLAY` where the operator has to choose.
 
-    `UNDERLAY` where the operator has to choose.
+    It is that of the configuration, else that of the default route, else the only one possible.
     """
     links = facts.kernel.links
     known = {} if isinstance(links, Unread) else links
@@ -167,6 +170,7 @@ def outer_link(facts: Facts, config: InterfaceConfig, *, ipv6: bool = False) -> 
 
 
 def has_outer_address(link: Link, *, ipv6: bool) -> bool:
+    """Tells whether a link has an address of a family that tunnels can be bound to."""
     return any(
         scope == "global" and (":" in address) == ipv6 for address, _length, scope in link.addresses
     )

@@ -1,4 +1,4 @@
-"""Rules that send forwarded packets to an NFLOG group, out of what iptables and nft print.
+"""Finds the rules that send forwarded packets to an NFLOG group, in what iptables and nft print.
 
 Pure. A rule in a chain of the operator's own counts where FORWARD jumps to it, and must fit the
 interfaces of the jump as well.
@@ -31,7 +31,7 @@ _Chains = Mapping[str, Sequence[_Line]]
 
 
 def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[SamplingRule]:
-    """The rules that packets meet from a chain on."""
+    """Yields the rules that packets meet in a chain, and in those that it jumps to."""
     if depth > MAX_DEPTH:
         return
     for line in chains.get(chain, ()):
@@ -47,7 +47,7 @@ def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[SamplingRu
 
 
 def _both(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Patterns that both allow; a narrower one stands for both."""
+    """Returns the patterns that fit both an outer and an inner rule: the narrower of each two."""
     if outer is None or inner is None:
         return outer if inner is None else inner
     within = tuple(each for each in inner if any(fnmatchcase(each, wide) for wide in outer))
@@ -147,7 +147,7 @@ _Elements = Mapping[tuple[str, str, str], list[Any]]
 
 
 def _nft_elements(document: Mapping[str, Any]) -> _Elements:
-    """What the named sets and maps have, by family, table and `@name` as rules have it."""
+    """Returns what the named sets and maps hold, by family, table and `@name` as in rules."""
     found = {}
     for item in document.get("nftables", ()):
         named = item.get("set") or item.get("map")
@@ -157,7 +157,7 @@ def _nft_elements(document: Mapping[str, Any]) -> _Elements:
 
 
 def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
-    """What a rule does: one line, and one for each jump of its verdict map."""
+    """Yields what a rule does: one line, and one for each jump of its verdict map."""
 
     def listed(value: Any) -> list[Any]:
         match value:
@@ -209,8 +209,10 @@ def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
 
 
 def _nft_jumps(key: Any, pairs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]:
-    """What a verdict map looks at (`iif`, `oif`, or what says nothing of interfaces), the value, and
-    the chain that it leads to."""
+    """Yields the jumps of a verdict map: what it looks at, the value, and the chain that follows.
+
+    What it looks at is `iif`, `oif` or something that says nothing of interfaces.
+    """
     kind = ""
     match key:
         case {"meta": {"key": str(name)}}:
@@ -226,7 +228,7 @@ def _nft_jumps(key: Any, pairs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]
 
 
 def _nft_names(items: Sequence[Any]) -> tuple[str, ...]:
-    """Names of interfaces, some within `elem`, as those with a counter or a timeout are."""
+    """Returns the names in a set; those with a counter or a timeout stand within `elem`."""
     found = (item["elem"].get("val") if _is_elem(item) else item for item in items)
     return tuple(name for name in found if isinstance(name, str))
 

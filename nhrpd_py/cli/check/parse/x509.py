@@ -1,4 +1,4 @@
-"""The dates of X.509 certificates and CRLs (RFC 5280 §4.1, §5.1), and no more of them.
+"""Reads the dates of X.509 certificates and CRLs (RFC 5280 §4.1, §5.1), and their names.
 
 charon tells the dates of few of its certificates; this reads them from DER or PEM. Pure.
 """
@@ -20,11 +20,11 @@ PEM = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----(.*?)-----END", re.DOTALL)
 
 
 class NotX509Error(ValueError):
-    """It is no certificate or CRL."""
+    """The octets are no certificate and no CRL."""
 
 
 def der_of(data: bytes) -> bytes:
-    """DER of what may be PEM."""
+    """Returns the DER of what may be PEM. Raises NotX509Error."""
     found = PEM.search(data)
     if found is None:
         return data
@@ -74,7 +74,7 @@ def _expect(fields: list[tuple[int, bytes]], count: int) -> None:
 
 
 def _element(data: bytes, at: int) -> tuple[int, bytes, int]:
-    """Tag, content and end of the element at an offset."""
+    """Returns tag, content and end of the DER element at an offset."""
     if len(data) < at + 2:
         raise NotX509Error("it ends too soon")
     tag, size = data[at], data[at + 1]

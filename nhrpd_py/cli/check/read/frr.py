@@ -20,6 +20,7 @@ BIRD_ROUTE = re.compile(r"^(\d+\.\d+\.\d+\.\d+/\d+)\s")
 
 
 def read_routing() -> RoutingFacts:
+    """Asks the routing daemons that there are."""
     frr = _frr()
     bird = _bird() if is_there("birdc") else None
     if isinstance(frr, Unread):
@@ -38,8 +39,10 @@ def read_routing() -> RoutingFacts:
 
 
 def _frr() -> tuple[str, ...] | Unread | None:
-    """The options with which vtysh talks to the zebra of our network namespace; None: there is
-    none."""
+    """Returns the options with which vtysh talks to the zebra of our network namespace.
+
+    None: there is no such zebra.
+    """
     if not is_there("vtysh"):
         return None
     try:

@@ -44,6 +44,7 @@ AS_ROOT = "sudo nhrpctl check"
 
 
 def needs_root(what: str) -> Unread:
+    """Returns what stands in for a fact that only root can read."""
     return Unread(f"{what}: {NEEDS_ROOT}", AS_ROOT)
 
 
@@ -55,6 +56,7 @@ def is_root() -> bool:
 
 
 def read_kernel(interfaces: Iterable[str]) -> KernelFacts:
+    """Reads the kernel, and its settings for the interfaces of the configuration."""
     links = _links()
     names = list(interfaces)
     devices = ["all", "default", *names]
@@ -141,7 +143,7 @@ def _sysctls(devices: Iterable[str]) -> dict[str, str]:
 
 
 def text_of(path: Path) -> str | None:
-    """The text of a file, None where it cannot be read."""
+    """Returns the text of a file; None where it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -187,7 +189,7 @@ def _udp_ports() -> frozenset[int] | Unread:
 
 
 def clock_synchronised() -> bool | None:
-    """What the kernel was told of its clock (adjtimex(2)); None where it cannot be asked."""
+    """Tells whether something keeps the clock right (adjtimex(2)); None where nobody knows."""
     if ctypes.sizeof(ctypes.c_long) != 8:  # noqa: PLR2004 (see STATUS_OFFSET)
         return None
     timex = ctypes.create_string_buffer(ADJTIMEX_SIZE)
@@ -208,6 +210,7 @@ FIREWALL_TOOLS = ("iptables", "ip6tables", "nft")
 
 
 def read_firewall() -> FirewallFacts:
+    """Reads the rules and the listeners of NFLOG, as far as this user may."""
     tools = frozenset(map(_in_use, filter(is_there, FIREWALL_TOOLS)))
     if not is_root():
         hidden = needs_root("firewall rules")
@@ -216,8 +219,10 @@ def read_firewall() -> FirewallFacts:
 
 
 def _in_use(command: str) -> str:
-    """The name of a command that works on the tables which the kernel has: those of the old kind
-    are not for an iptables that is made of nftables."""
+    """Returns the name of a command that works on the tables that the kernel has.
+
+    An iptables that is made of nftables does not see tables of the old kind.
+    """
     legacy = f"{command}-legacy"
     names = {"iptables": "ip_tables_names", "ip6tables": "ip6_tables_names"}.get(command)
     if names is None or not is_there(legacy) or not text_of(PROC / "net" / names):
@@ -257,7 +262,7 @@ def _listeners() -> Mapping[int, Listener] | Unread:
 
 
 def _netfilter_sockets() -> dict[int, str]:
-    """Port → inode of netfilter's netlink sockets in this network namespace."""
+    """Returns the inodes of netfilter's netlink sockets in this network namespace by their ports."""
     found = {}
     for line in (text_of(PROC / "net/netlink") or "").splitlines()[1:]:
         words = line.split()
@@ -292,11 +297,12 @@ def _descriptors() -> Iterator[tuple[Path, str]]:
 
 
 def read_ipsec() -> IpsecFacts:
+    """Reads the policies and the counters of the kernel."""
     return trio.run(_ipsec)
 
 
 async def _ipsec() -> IpsecFacts:
-    """Nothing in here waits; the socket wants to be closed within trio."""
+    """Nothing in here waits, but the socket has to be closed within trio."""
     statistics = read_statistics()
     try:
         xfrm = open_xfrm()

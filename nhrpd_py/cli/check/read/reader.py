@@ -31,7 +31,7 @@ ROWS = {
     "config": ConfigRow,
 }
 VIEWS = {name: {each.name for each in fields(row)} for name, row in ROWS.items()}
-"""What the checks look at, and the keys of each row."""
+"""The views that the checks look at, with the keys that each row must have."""
 OF_INSTANCE = re.compile(r"/(?:var/)?run/nhrpd/([^/]+)/nhrpd\.sock")
 CONNECT_S = 3.0
 RESOLVE_S = 5.0
@@ -77,7 +77,7 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
 
 
 def unit_of(path: str) -> str:
-    """The systemd unit whose daemon has a socket: those of nhrpd@.service have directories of their own."""
+    """Returns the systemd unit whose daemon has a socket; nhrpd@NAME.service has a directory NAME."""
     found = OF_INSTANCE.fullmatch(path)
     return f"nhrpd@{found[1]}" if found is not None else "nhrpd"
 
@@ -114,7 +114,7 @@ def _daemon(path: str) -> DaemonFacts | Unread:
 
 
 def _process(path: str) -> Process | None:
-    """Who listens on the socket; None where it cannot be seen (another PID namespace)."""
+    """Returns who listens on the socket; None where that cannot be seen (another PID namespace)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_S)
         try:
@@ -138,7 +138,7 @@ def _process(path: str) -> Process | None:
 
 
 def _elsewhere(pid: int) -> bool:
-    """Whether a process is in another network namespace than we; False where that cannot be seen."""
+    """Tells whether a process is in another network namespace; False where that cannot be seen."""
     try:
         ours, its = (Path(f"/proc/{each}/ns/net").stat() for each in ("self", pid))
     except OSError:
@@ -147,7 +147,7 @@ def _elsewhere(pid: int) -> bool:
 
 
 def _file_of(process: Process | None) -> str | None:
-    """The configuration file that a daemon was started with."""
+    """Returns the configuration file that a daemon was started with; None: it does not tell."""
     if process is None:
         return None
     words = (machine.text_of(Path(f"/proc/{process.pid}/cmdline")) or "").split("\0")

@@ -31,7 +31,7 @@ DMVPN_EVENT = "child-state-installing"
 
 
 def read_charon(config: Config, process: Process | None) -> CharonFacts | None:
-    """None: nothing is protected by IPsec."""
+    """Asks charon, and reads what it is configured with. None: no interface is protected by IPsec."""
     if all(interface.ipsec is None for interface in config.interfaces.values()):
         return None
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SBIN}"  # for swanctl
@@ -68,7 +68,7 @@ def _connections(config: Config, template: Template) -> Mapping[str, Any] | Unre
 
 
 def _complaints(template: Template) -> list[str]:
-    """What swanctl complained of, without what it says of its plugins and of empty directories."""
+    """Returns what swanctl complained of, but for its plugins and for empty directories."""
     said = (template.problem or "").split("; ")
     return [line for line in said if line and not any(noise in line for noise in NOISE)]
 
@@ -103,7 +103,7 @@ def _files(directory: Path) -> dict[bytes, str]:
 
 
 def _refusal(path: str) -> Unread | None:
-    """Why its socket cannot be had, and what mends it; None when it takes a connection."""
+    """Returns why charon's socket cannot be used, and what mends it; None when it can be."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(CONNECT_S)
@@ -131,7 +131,7 @@ def _refusal(path: str) -> Unread | None:
 
 
 def _closed_to(path: str, process: Process | None) -> str | None:
-    """Whom the socket is for, if the daemon's user is not among them. Root may use all."""
+    """Returns whom charon's socket is for, if the daemon's user may not use it. Root may use all."""
     if process is None or not process.user or process.user == "root":
         return None
     try:
@@ -200,7 +200,7 @@ def _list(message: Mapping[str, Any]) -> Certificate | None:
 
 
 def _newest(lists: list[Certificate]) -> list[Certificate]:
-    """The last list of each authority: charon keeps older ones beside it."""
+    """Returns the last list of each authority; charon keeps older ones too."""
     found: dict[str, Certificate] = {}
     for each in sorted(lists, key=lambda crl: crl.not_before):
         found[each.name] = each
