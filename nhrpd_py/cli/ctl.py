@@ -277,7 +277,7 @@ def _print_json(document: dict[str, Any]) -> None:
 
 def main() -> None:
     """Runs the command; turns what can go wrong into one line and an exit status."""
-    if sys.stdout is None:  # closed by who called; the exit status is all that is wanted
+    if sys.stdout is None:  # the caller closed it and wants the exit status alone
         sys.stdout = io.StringIO()
     elif isinstance(
         sys.stdout, io.TextIOWrapper

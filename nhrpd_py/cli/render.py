@@ -35,7 +35,7 @@ def show(view: str, rows: Sequence[Row]) -> None:
     legend = list(table.legend(rows))
     if legend:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in legend))
-    sys.stdout.flush()  # here a full disk is an error, at exit it is not even a failure
+    sys.stdout.flush()  # a full disk is an error here, and would be ignored at exit
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:

@@ -79,7 +79,7 @@ def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]
             and selector.protocol in (0, IPPROTO_GRE)
             and selector.ipv6 in families
             and policy.priority <= PRIORITY
-            and not policy.if_id  # of a link of kind xfrm: not for the packets of another
+            and not policy.if_id  # an if_id: only for packets of a link of kind xfrm
         ):
             direction = Direction(policy.direction).label
             yield Area(AREA, f"policy {direction}").problem(

@@ -112,8 +112,8 @@ def _forwarding(facts: Facts, area: Area) -> Iterator[Finding]:
                 "spokes do not reach each other" if hub else "nothing behind this node is reached"
             )
             remedy = f"sysctl -w {path}=1"
-            if family == "IPv6":  # a router ignores the advertisements of others
-                remedy += "   # accept_ra=2 first, for links that have their address by it"
+            if family == "IPv6":  # a router does not obey router advertisements by default
+                remedy += "   # first accept_ra=2 where a link lives by router advertisements"
             yield area.problem(text, remedy) if hub else area.warning(text, remedy)
     if setting(facts.kernel, "net/ipv4/ip_forward_use_pmtu") == 0:
         yield area.warning(

@@ -130,7 +130,7 @@ def _underlay(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> 
     outer = None if isinstance(links, Unread) else links.get(name)
     if outer is None:
         remedy = change(link, f"dev {likely}")
-        if not link.data.get("link"):  # the name is that of the configuration
+        if not link.data.get("link"):  # the name is that of the configuration's tunnel-source
             remedy = f'tunnel-source = "{likely}"   # under [interface.{link.name}] in {facts.file}'
         yield area.problem(f"its underlay {name} is not there", remedy)
         return

@@ -112,7 +112,7 @@ def _iptables_pattern(words: Sequence[str], option: str) -> tuple[str, ...] | No
     if name is None:
         return None
     if words[words.index(option) - 1] == "!":
-        return ()  # whoever excludes an interface does not mean the tunnel
+        return ()  # a rule for all but one interface is not made to sample the tunnel
     return (name[:-1] + "*" if name.endswith("+") else name,)
 
 

@@ -75,7 +75,7 @@ def _owner(path: Path) -> int | Unread | None:
 def _is_ours(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
-    except OSError:  # not to be seen: then it is the only one there can be
+    except OSError:  # another PID namespace: it is taken for the only one
         return True
 
 

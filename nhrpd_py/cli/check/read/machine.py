@@ -289,7 +289,7 @@ def _descriptors() -> Iterator[tuple[Path, str]]:
         try:
             for descriptor in (process / "fd").iterdir():
                 yield descriptor, str(descriptor.readlink())
-        except OSError:  # it ended, or is none of our business
+        except OSError:  # it ended, or this user may not look
             continue
 
 
