@@ -57,10 +57,11 @@ def test_nobody_is_told_to_delete_hardware() -> None:
     )
 
 
+ETHERNET_GRE = ("erspan", "gretap", "ip6erspan", "ip6gretap")
 OTHER_KINDS = (
     *("bond", "bridge", "dummy", "geneve", "ifb", "ipvlan", "macvlan", "team", "tun", "veth"),
     *("vlan", "vrf", "vxlan", "wireguard"),
-    *("erspan", "gretap", "ip6erspan", "ip6gretap"),
+    *ETHERNET_GRE,
     *("ip6tnl", "ipip", "sit", "vti", "vti6", "xfrm"),
 )
 
@@ -72,7 +73,7 @@ def test_a_link_of_another_kind_is_left_alone_whatever_it_serves(kind) -> None:
     wrong = gre1(name="x1", kind=kind)
     found = next(iter(complaints(a_machine(named, kernel=a_kernel(ETH0, wrong)))))
     assert found.finding.startswith(f"it is a link of kind {kind}, not of gre")
-    assert ("Ethernet" in found.finding) == (kind in OTHER_KINDS[14:18])
+    assert ("Ethernet" in found.finding) == (kind in ETHERNET_GRE)
     assert found.remedy == (
         "ip tunnel add gre1 mode gre key KEY ttl 64 dev eth0 && ip address add ADDRESS/32 dev gre1 "
         "&& ip link set gre1 up   # then [interface.gre1] in place of [interface.x1] in "
@@ -97,6 +98,15 @@ def test_a_tunnel_that_cannot_serve_is_not_remade(link, words) -> None:
         if words in each.finding
     )
     assert (found.remedy or "").startswith("ip tunnel add gre2 ")
+
+
+def test_a_tunnel_is_made_over_the_link_that_was_named_for_one() -> None:
+    named = replace(CLEAR, name="eth0")
+    found = next(iter(complaints(a_machine(named, kernel=a_kernel(ETH0)))))
+    assert (found.remedy or "").startswith("ip tunnel add gre1 mode gre key KEY ttl 64 dev eth0 &&")
+    assert (found.remedy or "").endswith(
+        "# then [interface.gre1] in place of [interface.eth0] in /etc/nhrpd/nhrpd.toml"
+    )
 
 
 ETH6 = replace(ETH0, addresses=(("2001:db8::1", 64, "global"),))
