@@ -17,12 +17,9 @@ from click.core import ParameterSource
 
 from nhrpd_py import __version__
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
+from nhrpd_py.cli.tables import TABLES
 from nhrpd_py.paths import CONFIG_FILE, CONTROL_SOCKET
 
-VIEWS = (
-    *("cache", "nhs", "shortcuts", "interfaces", "peers"),
-    *("sas", "traffic", "routes", "config"),
-)
 REFUSED = 1
 WRONG_USAGE = 2
 NO_DAEMON = 3
@@ -85,7 +82,7 @@ def _as_json(context: click.Context) -> bool:
 
 
 @cli.command()
-@click.argument("view", metavar="VIEW", type=click.Choice(VIEWS))
+@click.argument("view", metavar="VIEW", type=click.Choice(list(TABLES)))
 @interface_option(help="Only this interface.")
 @json_option
 @click.pass_context

@@ -1,7 +1,7 @@
 """Checks of what makes redirects: a rule that samples packets, and nhrpd as its listener. Pure."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Listener, Process, SamplingRule
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
@@ -26,7 +26,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         return
     for name in names:
         yield from _rules(facts, name)
-    yield from _listener(facts)
+    yield from _listener(facts, names)
 
 
 def _rules(facts: Facts, name: str) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _rule(facts: Facts, name: str, family: str) -> str:
     return " && ".join(f"nft '{command}'" for command in commands)
 
 
-def _listener(facts: Facts) -> Iterator[Finding]:
+def _listener(facts: Facts, names: Sequence[str]) -> Iterator[Finding]:
     group = facts.config.nflog.redirect_group
     area = Area(AREA, f"group {group}")
     listeners = facts.firewall.listeners
@@ -135,7 +135,7 @@ def _listener(facts: Facts) -> Iterator[Finding]:
         elif found is not None:
             yield area.ok("nhrpd listens")
     if isinstance(daemon, DaemonFacts):
-        yield from _samples(area, facts, daemon)
+        yield from _samples(facts, area, names, daemon)
 
 
 def _free_group(facts: Facts, listeners: Mapping[int, Listener]) -> int:
@@ -158,14 +158,16 @@ def _said(daemon: object) -> str:
     return " ".join(map(str, problems.values()))
 
 
-def _samples(area: Area, facts: Facts, daemon: DaemonFacts) -> Iterator[Finding]:
+def _samples(
+    facts: Facts, area: Area, names: Sequence[str], daemon: DaemonFacts
+) -> Iterator[Finding]:
     group = facts.config.nflog.redirect_group
     counters = daemon.counters.get("nflog", {})
     got = counters.get("packets", 0)
     if counters.get("overruns"):
         yield area.warning(
             f"nhrpd lost samples {counters['overruns']} times: the rule sends too many",
-            f"in place of the rule that is there: {_rule(facts, 'IFACE', 'ipv4')}",
+            f"in place of the rule that is there: {_rule(facts, names[0], 'ipv4')}",
         )
     rules = facts.firewall.rules
     counted = 0
