@@ -100,7 +100,7 @@ def show(context: click.Context, view: str, interface: str | None) -> None:
     routes      the routes that the daemon wants in the kernel
     config      the configuration in force
 
-    Below a table stands what its words and flags mean.
+    Words and flags are explained below each table.
     """
     document = _client(context).get(f"/v1/{view}", interface=interface)
     if _as_json(context):

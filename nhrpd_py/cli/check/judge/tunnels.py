@@ -84,7 +84,7 @@ def configured_links(facts: Facts) -> list[Link]:
 def change(link: Link, options: str) -> str:
     """Returns the command that changes some options of a tunnel and leaves the others."""
     if link.kind == "ip6gre":
-        return f"ip -6 tunnel change {link.name} mode ip6gre {options}"
+        return f"ip link set {link.name} type ip6gre {options}"
     return f"ip tunnel change {link.name} {options}"
 
 

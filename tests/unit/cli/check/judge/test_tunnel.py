@@ -129,7 +129,7 @@ def test_an_ip6gre_is_changed_by_the_command_of_its_family(changes, words, optio
         for each in complaints(a_machine(CLEAR, kernel=a_kernel(ETH6, link)))
         if words in each.finding
     ]
-    assert found == [f"ip -6 tunnel change gre1 mode ip6gre {options}"]
+    assert found == [f"ip link set gre1 type ip6gre {options}"]
 
 
 def test_a_tunnel_that_is_made_anew_keeps_its_own_outer_address() -> None:
