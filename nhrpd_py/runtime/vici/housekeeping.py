@@ -6,12 +6,17 @@ Whoever runs `swanctl --load-all` takes all of them out, for they are in no file
 import trio
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.runtime.vici.attempts.attempt import unload
 from nhrpd_py.runtime.vici.attempts.wanted import Wishes
-from nhrpd_py.runtime.vici.profiles.profile import PEERS, PREFIX, responder_connection
+from nhrpd_py.runtime.vici.profiles.profile import (
+    PEERS,
+    PREFIX,
+    connection_name,
+    responder_connection,
+)
 from nhrpd_py.runtime.vici.profiles.profiles import Profiles
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 from nhrpd_py.runtime.vici.wire.connection import Commands, Section, ViciRefusedError, text
+from nhrpd_py.runtime.vici.wire.requests import unload_connection
 
 ROUND_S = 5.0
 IDLE_S = 300.0
@@ -59,14 +64,8 @@ class Housekeeping:
             self._loaded[name] = message
         for name in names:
             if name.startswith(PEERS) and name not in wanted and name[len(PEERS) :] not in unread:
-                await self._unload(name)
-
-    async def _unload(self, name: str) -> None:
-        self._loaded.pop(name, None)
-        try:
-            await self._commands.request("unload-conn", {"name": name})
-        except ViciRefusedError:
-            return  # somebody else was faster
+                self._loaded.pop(name, None)
+                await unload_connection(self._commands, name)
 
     async def _unload_idle(self, names: set[str]) -> None:
         now = trio.current_time()
@@ -83,4 +82,4 @@ class Housekeeping:
         }
         for remote, since in self._idle_since.items():
             if now - since >= IDLE_S:
-                await unload(self._commands, remote)
+                await unload_connection(self._commands, connection_name(remote))

@@ -20,7 +20,6 @@ from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.core.rows import SaRow
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.vici.attempts import attempt
 from nhrpd_py.runtime.vici.attempts.log_tail import LogTail
 from nhrpd_py.runtime.vici.attempts.scheduler import Attempts
 from nhrpd_py.runtime.vici.attempts.wanted import Wishes
@@ -31,7 +30,7 @@ from nhrpd_py.runtime.vici.profiles.profiles import Profiles
 from nhrpd_py.runtime.vici.profiles.swanctl import SWANCTL, Templates
 from nhrpd_py.runtime.vici.sas.certificates import Certificates, peers_of
 from nhrpd_py.runtime.vici.sas.children import Child, Pair
-from nhrpd_py.runtime.vici.sas.table import AssociationTable, children_of
+from nhrpd_py.runtime.vici.sas.table import AssociationTable, children_of, is_ours
 from nhrpd_py.runtime.vici.snapshot import rows
 from nhrpd_py.runtime.vici.status import Status
 from nhrpd_py.runtime.vici.wire.connection import (
@@ -40,14 +39,17 @@ from nhrpd_py.runtime.vici.wire.connection import (
     Section,
     ViciError,
     ViciLostError,
-    sections,
     text,
 )
+from nhrpd_py.runtime.vici.wire.requests import list_sas, terminate
 
 FIRST_CONNECT_S = 0.1
 LAST_CONNECT_S = 2.0
 FIRST_WORD_S = 3.0
 """How long the start of the daemon waits for charon's SAs."""
+FIRST_LIST_S = 1.0
+LAST_LIST_S = 300.0
+"""How long after a list that lacks SAs charon is asked for another; doubled each time."""
 EVENTS = ("child-updown", "child-rekey", "ike-updown", "ike-rekey", "ike-update")
 PATCHED = "child-state-installing"
 
@@ -255,6 +257,7 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.log.run)
                 nursery.start_soon(self._house.run, self.profiles)
+                nursery.start_soon(self._list_again)
                 while True:
                     await self._happened(*await events.next_event())
         finally:
@@ -269,9 +272,17 @@ class Supervisor:
         return self._online_since is not None and scope is not None and not scope.cancel_called
 
     async def _list(self) -> list[Section]:
-        """All IKE_SAs; `noblock` would leave those out that charon is busy with just now."""
-        items = await self.commands.stream("list-sas", "list-sa")
-        return [ike for item in items for _, ike in sections(item)]
+        return [ike for _, ike in await list_sas(self.commands)]
+
+    async def _list_again(self) -> None:
+        """Asks for what a list left out because charon was busy with it, while there are orphans."""
+        wait_s = FIRST_LIST_S
+        while self._table.orphans():
+            await trio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LAST_LIST_S)
+            ikes = self._table.unknown(await self._list())
+            await self._certificates.learn(self.commands, ikes)
+            await self._tell(self._table.found(ikes))
 
     async def _happened(self, event: str, message: Section) -> None:
         self._attempts.happened(event, message)
@@ -353,15 +364,15 @@ class Supervisor:
         lacking = self._certificates.lacking(
             ike
             for ike in ikes
-            if any(attempt.is_ours(child, self._table.names) for _, child in children_of(ike))
+            if any(is_ours(child, self._table.names) for _, child in children_of(ike))
         )
         for ike_id in lacking:
-            await attempt.terminate(self.commands, str(ike_id))
+            await terminate(self.commands, ike_id)
         return await self._list() if lacking else ikes
 
     async def _terminate(self, ike_id: int) -> None:
         with suppress(ViciError):
-            await attempt.terminate(self.commands, str(ike_id))
+            await terminate(self.commands, ike_id)
 
     def _heard_of(self, child: str) -> None:
         """A profile's child goes by another name than the profile."""
@@ -382,7 +393,7 @@ class Supervisor:
         try:
             for ike_id in {each.ike_id for each in children}:
                 self._table.ending[ike_id] = reason
-                await attempt.terminate(self.commands, str(ike_id))
+                await terminate(self.commands, ike_id)
             ids = {each.unique_id for each in children}
             if ids and self._online_since is not None:
                 await self._tell(self._table.missing(await self._list(), ids))
@@ -400,8 +411,7 @@ class Supervisor:
             with suppress(ViciError):
                 connection = await Connection.open(self.status.socket)
                 try:
-                    items = await connection.stream("list-sas", "list-sa", {"noblock": "yes"})
-                    ikes = [each for item in items for each in sections(item)]
+                    ikes = await list_sas(connection)
                 finally:
                     await connection.aclose()
         return rows(ikes, self._table, list(self._wishes), trio.current_time())

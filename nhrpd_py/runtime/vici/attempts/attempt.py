@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import trio
 
-from nhrpd_py.core.address import Address, format_address
+from nhrpd_py.core.address import format_address
 from nhrpd_py.runtime.vici.attempts.reasons import FATAL_ALERTS
 from nhrpd_py.runtime.vici.attempts.wanted import Wish
 from nhrpd_py.runtime.vici.profiles.profile import (
@@ -15,18 +15,19 @@ from nhrpd_py.runtime.vici.profiles.profile import (
 )
 from nhrpd_py.runtime.vici.sas.children import Pair
 from nhrpd_py.runtime.vici.sas.table import (
-    LIVE_STATES,
-    TRANSPORT_MODES,
     children_of,
+    is_ours,
     pair_of,
 )
 from nhrpd_py.runtime.vici.wire.connection import (
     Commands,
     Section,
     ViciRefusedError,
+    number,
     sections,
     text,
 )
+from nhrpd_py.runtime.vici.wire.requests import list_sas, terminate
 
 DEADLINE_S = 10.0
 CHILDLESS_S = 2.0
@@ -139,40 +140,14 @@ async def clean_up(commands: Commands, pair: Pair, names: Collection[str]) -> bo
     Tells whether charon has a child of ours between them after all. Raises ViciError.
     """
     alive = False
-    for item in await commands.stream("list-sas", "list-sa", {"noblock": "yes"}):
-        for connection, ike in sections(item):
-            if pair_of(ike) != pair:
-                continue
-            children = children_of(ike)
-            if any(is_ours(child, names) for _, child in children):
-                alive = True
-                continue
-            ours = connection in names or connection == connection_name(pair[1])
-            if text(ike.get("initiator")) == "yes" and ours:
-                await terminate(commands, text(ike.get("uniqueid")))
+    for connection, ike in await list_sas(commands):
+        if pair_of(ike) != pair:
+            continue
+        children = children_of(ike)
+        if any(is_ours(child, names) for _, child in children):
+            alive = True
+            continue
+        ours = connection in names or connection == connection_name(pair[1])
+        if text(ike.get("initiator")) == "yes" and ours:
+            await terminate(commands, number(ike.get("uniqueid")))
     return alive
-
-
-def is_ours(child: Section, names: Collection[str]) -> bool:
-    """Tells a CHILD_SA that the engine is to know."""
-    return (
-        text(child.get("name")) in names
-        and text(child.get("state")) in LIVE_STATES
-        and text(child.get("mode")) in TRANSPORT_MODES
-    )
-
-
-async def terminate(commands: Commands, ike_id: str) -> None:
-    """Ends an IKE_SA by its number without waiting for the peer. Raises ViciLostError."""
-    try:
-        await commands.request("terminate", {"ike-id": ike_id, "force": "yes", "timeout": "-1"})
-    except ViciRefusedError:
-        return  # it ended meanwhile
-
-
-async def unload(commands: Commands, remote: Address) -> None:
-    """Takes a peer's connection out of charon, if it still has it. Raises ViciLostError."""
-    try:
-        await commands.request("unload-conn", {"name": connection_name(remote)})
-    except ViciRefusedError:
-        return

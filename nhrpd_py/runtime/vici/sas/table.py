@@ -238,12 +238,16 @@ class AssociationTable:
     # What a list tells.
 
     def listed(self, ikes: Iterable[Section]) -> list[Event]:
-        """Takes in all IKE_SAs at a connect; what is missing is an orphan from now on.
+        """Takes in the IKE_SAs that charon lists at a connect; what is missing is an orphan from now on."""
+        self.orphan_all()
+        return self.found(ikes)
+
+    def found(self, ikes: Iterable[Section]) -> list[Event]:
+        """Takes in the children of IKE_SAs that charon lists; those that are missing stay as they are.
 
         First those that we knew (of two peers at one address, the one that was served), then the others
         from the oldest on.
         """
-        self.orphan_all()
         events: list[Event] = []
         found = [(ike, child) for ike in ikes for _, child in children_of(ike)]
         known = {(each.unique_id, each.spi_in) for each in self._orphans}
@@ -258,6 +262,17 @@ class AssociationTable:
             except ValueError:
                 self.ignored += 1
         return events
+
+    def unknown(self, ikes: Iterable[Section]) -> list[Section]:
+        """Returns the IKE_SAs that have a child of ours which the table has not."""
+        return [
+            ike
+            for ike in ikes
+            if any(
+                is_ours(child, self.names) and number(child.get("uniqueid")) not in self._children
+                for _, child in children_of(ike)
+            )
+        ]
 
     def missing(self, ikes: Iterable[Section], asked_of: Collection[int]) -> list[Event]:
         """Removes, of the children that were there when charon was asked, those that it has not."""
@@ -292,6 +307,15 @@ def children_of(ike: Section) -> list[tuple[str, Section]]:
     """The CHILD_SAs of an IKE_SA."""
     children = ike.get("child-sas")
     return sections(children) if isinstance(children, Mapping) else []
+
+
+def is_ours(child: Section, names: Collection[str]) -> bool:
+    """Tells a CHILD_SA that the engine is to know."""
+    return (
+        text(child.get("name")) in names
+        and text(child.get("state")) in LIVE_STATES
+        and text(child.get("mode")) in TRANSPORT_MODES
+    )
 
 
 def pair_of(ike: Section) -> Pair | None:

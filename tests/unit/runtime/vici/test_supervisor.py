@@ -821,3 +821,44 @@ async def test_who_showed_a_certificate_that_charon_forgot_shows_it_again_once(
         it.supervisor.restart()
         await it.until(lambda: len(it.of(IpsecReady)) == 2)
         assert len(charon.ikes) == 1
+
+
+async def test_an_sa_that_a_list_left_out_is_in_a_later_one(autojump_clock, tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        ike_id = await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.kernel = {PAIR}
+        charon.busy = {ike_id}
+        await charon.stop()
+        await it.nursery.start(charon.serve)
+        await it.until(lambda: len(it.of(IpsecReady)) == 2)
+        (row,) = await it.supervisor.snapshot()
+        assert row.state == "orphaned"
+        charon.busy.clear()
+        await trio.sleep(2)
+        await charon.lose(ike_id)
+        gone = (await it.until(lambda: it.of(SaGone), 1.0))[0]
+        assert gone.reason == "the IKE_SA was deleted"
+        assert len(it.of(SaInstalled)) == 1
+
+
+async def test_no_list_waits_for_an_ike_sa_that_charon_is_busy_with(
+    autojump_clock, tmp_path: Path
+) -> None:
+    async with bench(tmp_path) as it:
+        charon = await it.charon()
+        await it.until(lambda: it.of(IpsecReady))
+        assert charon.asked("list-sas") == [{"noblock": b"yes"}]  # at the connect
+        await charon.incoming(PEER)
+        await it.until(lambda: it.of(SaInstalled))
+        it.supervisor.end(EndSa(*PAIR))
+        await it.until(lambda: it.of(SaGone))
+        await trio.sleep(1)
+        assert charon.asked("list-sas") == 2 * [{"noblock": b"yes"}]
+        charon.behaviour[PEER] = "dead"
+        it.want()
+        await it.until(lambda: it.of(SaFailed))
+        assert charon.asked("list-sas") == 3 * [{"noblock": b"yes"}]  # what is half-open
+        await it.supervisor.snapshot()
+        assert charon.asked("list-sas") == 4 * [{"noblock": b"yes"}]
