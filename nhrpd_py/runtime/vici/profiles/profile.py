@@ -15,7 +15,7 @@ from typing import Any
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.config import ProfileValue
 from nhrpd_py.runtime.vici.profiles.identity import ANY, ANYBODY, is_exact
-from nhrpd_py.runtime.vici.profiles.swanctl import Template
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf
 from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, text
 
 PREFIX = "nhrp-"
@@ -73,23 +73,23 @@ class Profile:
 
 
 def find_profile(
-    name: str, template: Template, config: str, own: Mapping[str, Mapping[str, ProfileValue]]
+    name: str, swanctl: SwanctlConf, path: str, own: Mapping[str, Mapping[str, ProfileValue]]
 ) -> Profile:
-    """Raises ProfileError."""
+    """Finds a profile in our own file, else in the swanctl.conf at `path`. Raises ProfileError."""
     if name in own:
-        directory = Path(config).parent
+        directory = Path(path).parent
         message = _own_section(own[name], f"profile.{name}", directory)
         return _checked(name, message, f"profile.{name}", own=True)
-    found = template.connections.get(name)
+    found = swanctl.connections.get(name)
     if found is None:
-        if template.problem is not None and not template.connections:
-            raise ProfileError(f"profile {name}: {template.problem}")
-        others = ", ".join(sorted(template.connections)[:20]) or "none"
-        reason = f"profile {name}: no such connection in {config} (it has: {others})"
-        if template.problem is not None:  # of another connection, or of this one
-            reason += f"; swanctl says of it: {template.problem}"
+        if swanctl.problem is not None and not swanctl.connections:
+            raise ProfileError(f"profile {name}: {swanctl.problem}")
+        others = ", ".join(sorted(swanctl.connections)[:20]) or "none"
+        reason = f"profile {name}: no such connection in {path} (it has: {others})"
+        if swanctl.problem is not None:  # of another connection, or of this one
+            reason += f"; swanctl says of it: {swanctl.problem}"
         raise ProfileError(reason)
-    return _checked(name, found, f"connection {name} of {config}", own=False)
+    return _checked(name, found, f"connection {name} of {path}", own=False)
 
 
 def _checked(name: str, message: Section, where: str, *, own: bool) -> Profile:

@@ -14,11 +14,10 @@ from collections.abc import Iterable
 from nhrpd_py.core.address import Prefix
 from nhrpd_py.runtime.vici.sas.addrblock import address_blocks
 from nhrpd_py.runtime.vici.wire.connection import (
-    Commands,
+    CommandConnection,
     Section,
     ViciRefusedError,
     number,
-    sections,
     text,
 )
 
@@ -48,7 +47,7 @@ class Certificates:
             return _read(certificate)
         return self._known.get(identity)
 
-    async def learn(self, commands: Commands, ikes: Iterable[Section]) -> None:
+    async def learn(self, commands: CommandConnection, ikes: Iterable[Section]) -> None:
         """Asks for the certificates of the peers of some IKE_SAs. Raises ViciLostError.
 
         Where charon lists none any more, what was known of the identity stays: an IKE_SA that was
@@ -90,11 +89,6 @@ class Certificates:
         self._known.move_to_end(identity)
         while len(self._known) > KNOWN_LIMIT:
             self._known.popitem(last=False)
-
-
-def peers_of(event: Section) -> list[Section]:
-    """The IKE_SAs that an event is about."""
-    return [ike for _, ike in sections(event)]
 
 
 def common(grants: list[Blocks]) -> Blocks:

@@ -293,13 +293,14 @@ def _checked(answer: Section, command: str) -> Section:
     return answer
 
 
-class Commands:
-    """The connection for commands, opened when it is needed and anew when it broke."""
+class CommandConnection:
+    """Carries commands to charon: a connection that is opened when it is needed, and again when it broke."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._connection: Connection | None = None
         self._opening = trio.Lock()
+        self._closed = False
 
     async def request(self, command: str, message: Section | None = None) -> Section:
         """Raises ViciError."""
@@ -312,6 +313,8 @@ class Commands:
         return await (await self._open()).stream(command, event, message)
 
     async def aclose(self) -> None:
+        """Closes it for good."""
+        self._closed = True
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.aclose()
@@ -320,4 +323,7 @@ class Commands:
         async with self._opening:
             if self._connection is None or self._connection.closed:
                 self._connection = await Connection.open(self.path)
+            if self._closed:  # perhaps while it was opened
+                await self._connection.aclose()
+                raise ViciLostError("the session with charon is over")
             return self._connection
