@@ -13,7 +13,7 @@ import trio
 from nhrpd_py.core.events import Event, SaFailed
 from nhrpd_py.runtime.vici.admission import Admission
 from nhrpd_py.runtime.vici.attempts.log_tail import LogTail
-from nhrpd_py.runtime.vici.attempts.scheduler import Attempts, Charon, EventMissedError
+from nhrpd_py.runtime.vici.attempts.scheduler import Attempts, EventMissedError, SessionAccess
 from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
 from nhrpd_py.runtime.vici.housekeeping import Housekeeping
 from nhrpd_py.runtime.vici.profiles.profiles import Profiles
@@ -132,7 +132,9 @@ class Session:
             await self._report(listed)
             self._wanted.connected(self._table.is_up, trio.current_time())
             await self._reports.ready(version, patched=patched)
-            nursery.start_soon(self._attempts.run, Charon(self._commands, self._log, patched))
+            nursery.start_soon(
+                self._attempts.run, SessionAccess(self._commands, self._log, patched)
+            )
             nursery.start_soon(self._log.run)
             nursery.start_soon(self._housekeeping.run)
             nursery.start_soon(self._list_again)

@@ -86,7 +86,7 @@ class Supervisor:
 
     def _apply(self, config: Config) -> None:
         self._config = config
-        self._certificates.wanted = any(
+        self._certificates.are_needed = any(
             each.ipsec is not None and each.authorize.certificate
             for each in config.interfaces.values()
         )
@@ -107,7 +107,7 @@ class Supervisor:
     # Verbs.
 
     def want(self, effect: WantSa) -> None:
-        """See `WantSa`."""
+        """Keeps a CHILD_SA up between two addresses until `drop`; said again, it is attempted at once."""
         pair = effect.local, effect.remote
         was_server = any(each.effect.server for each in self._wanted.of_pair(pair))
         self._wanted.request(effect, trio.current_time(), is_up=self._table.is_up(pair))
@@ -117,11 +117,11 @@ class Supervisor:
         self._attempts.wake()
 
     def drop(self, effect: DropSa) -> None:
-        """See `DropSa`. An attempt that is under way runs to its end."""
+        """Makes no more attempts for an SA; one that is under way runs to its end."""
         self._wanted.withdraw((effect.interface, effect.profile, effect.local, effect.remote))
 
     def end(self, effect: EndSa) -> None:
-        """See `EndSa`."""
+        """Ends all CHILD_SAs between two addresses: they carry nothing. Wanted ones are attempted anew."""
         if self._nursery is not None:
             self._nursery.start_soon(self._end, (effect.local, effect.remote))
 

@@ -1,4 +1,4 @@
-"""One attempt to get a CHILD_SA with a peer: what charon is asked, and what its events tell of it."""
+"""One attempt to get a CHILD_SA with a peer: what charon is asked, and how its events move it on."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -42,7 +42,7 @@ class AttemptState(Enum):
 
 
 class Attempt:
-    """One attempt between two addresses, as charon's events tell of it.
+    """One attempt between two addresses, moved on by charon's events.
 
     ::
 
@@ -51,7 +51,7 @@ class Attempt:
              │                          │                              ▲
              │ alert, denied,           │ alert, denied,               │ installed
              │ IKE_SA deleted           │ no CHILD_SA after 2 s        │ all the same
-             └──────────► FAILED ◄──────┴───────────────────────────── ┘
+             └──────────► FAILED ◄──────┘──────────────────────────────┘
 
     From NEGOTIATING an installed CHILD_SA leads to UP as well. Who waits gives up after 10 s.
     """

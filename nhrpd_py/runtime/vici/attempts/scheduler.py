@@ -1,6 +1,6 @@
-"""Which wanted SA is attempted next, and what becomes of each attempt.
+"""Decides which wanted SA is attempted next, makes the attempt, and settles what came of it.
 
-At most eight are under way, each has ten seconds, and the one that has waited longest is next.
+At most eight attempts are under way. Each has ten seconds. The SA that has waited longest is next.
 """
 
 from collections.abc import Sequence
@@ -38,17 +38,17 @@ LATE_LINES_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Charon:
-    """The charon of one session: how it is asked, and what it logs."""
+class SessionAccess:
+    """What an attempt needs of the session: the commands, charon's log, and whether charon is patched."""
 
     commands: CommandConnection
     log: LogTail
     patched: bool
-    """It takes the hosts of an SA with `initiate`."""
+    """charon takes the hosts of an SA with `initiate`."""
 
 
 class EventMissedError(Exception):
-    """charon has an SA of which no event told: the session must list its SAs again."""
+    """charon has an SA that no event announced: the session must list its SAs again."""
 
 
 class Attempts:
@@ -76,7 +76,7 @@ class Attempts:
     # What happens meanwhile.
 
     def wake(self) -> None:
-        """A wanted SA is new, or is due at another time."""
+        """Looks again which SA is due: one is new, or due at another time."""
         self._changed.set()
 
     def happened(self, event: str, message: Section) -> None:
@@ -85,7 +85,7 @@ class Attempts:
             each.happened(event, message)
 
     def sas_changed(self, events: Sequence[Event]) -> None:
-        """Takes in what the table made of charon's events: SAs that came up or are gone."""
+        """Takes in what came of charon's events: SAs that came up or are gone."""
         now = trio.current_time()
         for event in events:
             match event:
@@ -110,7 +110,7 @@ class Attempts:
 
     # Making them.
 
-    async def run(self, charon: Charon) -> None:
+    async def run(self, access: SessionAccess) -> None:
         """Makes attempts until it is cancelled. Raises ViciLostError and EventMissedError, in groups."""
         async with trio.open_nursery() as nursery:
             while True:
@@ -130,14 +130,14 @@ class Attempts:
                         wanted.begin()
                         self._counters["attempts"] += 1
                         attempt = self._under_way[wanted.pair] = Attempt(wanted.effect)
-                        nursery.start_soon(self._try, charon, wanted, attempt)
+                        nursery.start_soon(self._try, access, wanted, attempt)
                 with trio.move_on_at(deadline):
                     await self._changed.wait()
 
-    async def _try(self, charon: Charon, wanted: WantedSa, attempt: Attempt) -> None:
+    async def _try(self, access: SessionAccess, wanted: WantedSa, attempt: Attempt) -> None:
         reason: str | None = None
         try:
-            reason = await self._reason(charon, wanted, attempt)
+            reason = await self._reason(access, wanted, attempt)
         finally:
             del self._under_way[wanted.pair]
             retry_s = self._settle(wanted, reason)
@@ -163,19 +163,21 @@ class Attempts:
                 return retry_s
         return None
 
-    async def _reason(self, charon: Charon, wanted: WantedSa, attempt: Attempt) -> str | None:
+    async def _reason(
+        self, access: SessionAccess, wanted: WantedSa, attempt: Attempt
+    ) -> str | None:
         """Makes the attempt; returns why there is no SA, or None. Raises ViciLostError, EventMissedError."""
         effect = wanted.effect
         try:
             profile = await self._profiles.get(wanted.profile)
-            async with charon.log.following(effect.remote):
-                await initiate(charon.commands, self._turn, effect, profile, patched=charon.patched)
+            async with access.log.following(effect.remote):
+                await initiate(access.commands, self._turn, effect, profile, patched=access.patched)
                 in_time = await attempt.wait()
                 if attempt.state is AttemptState.UP:
                     return None
                 await trio.sleep(LATE_LINES_S)
-                logged = charon.log.failures.reason(effect.remote)
-            is_alive = await clean_up(charon.commands, wanted.pair, self._table.names)
+                logged = access.log.failures.reason(effect.remote)
+            is_alive = await clean_up(access.commands, wanted.pair, self._table.names)
         except ViciLostError:
             raise  # nothing was learnt of the peer
         except ViciError as error:

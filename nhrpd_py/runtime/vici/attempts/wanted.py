@@ -123,18 +123,18 @@ class WantedSa:
         return wait_s
 
     def interrupted(self, now: float) -> None:
-        """The attempt ended without a word of the peer: it is made again at once."""
+        """The attempt ended and nothing was learnt of the peer: the next one is due at once."""
         self._enter(WantedState.WAITING, now)
 
     def clear_failures(self, now: float) -> None:
-        """What the attempts failed of is mended: no hold-down any more."""
+        """Ends the hold-down: the cause of the failures is mended."""
         if self.failures:
             self.failures = 0
             if self.next_attempt_at is not None:
                 self._enter(WantedState.WAITING, min(self.next_attempt_at, now))
 
     def start_anew(self, now: float) -> None:
-        """charon is another, or was away: it may know better than what failed before."""
+        """Forgets the failures of an earlier session: this charon may be another one."""
         self.failures = 0
         self._enter(WantedState.WAITING, now)
 

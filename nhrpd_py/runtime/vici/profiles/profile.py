@@ -1,9 +1,9 @@
-"""From a profile to the connections that charon is given: one for each peer, and one for all that
-call us.
+"""Makes a profile into the connections that charon is given: one for each peer with whom we begin, and one
+that answers all peers.
 
-A profile is a connection of swanctl.conf, or one of our own file in the same words. charon takes
-many a mistake without a word (a bad address is a host name to it, an empty list is "any"); what
-matters here is checked before.
+A profile is a connection of swanctl.conf, or of our own file in the same words. charon takes many
+mistakes silently (a bad address is a host name to it, an empty list is "any"), so that the profile is
+checked first.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, 
 PREFIX = "nhrp-"
 PEERS = "nhrp-peers-"
 FILE_LIMIT = 60000
-"""Octets of a certificate; a value of VICI ends at 65535."""
+"""Octets of a certificate; a value in VICI has 65535 at most."""
 NAME_LIMIT = 255
 LISTS = frozenset(
     (
@@ -35,23 +35,23 @@ GRE_SELECTORS = ("[gre", "[47")
 
 
 class ProfileError(ViciError):
-    """The profile cannot be used; a sentence for people."""
+    """A profile cannot be used; the text is a sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A connection to clone."""
+    """A connection of a file, of which clones are made for peers."""
 
     name: str
     message: Mapping[str, Any]
     child: str
     own: bool
-    """Of our own file: nobody else loads it."""
+    """It is of our own file: nobody else loads it into charon."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
     def identity(self) -> str | None:
-        """The remote identity that it demands, with its wildcards; None for any."""
+        """The remote identity that the first round demands, wildcards included; None where any will do."""
         for _, section in remotes(self.message):
             identity = _plain(section.get("id"))
             return None if identity in ANYBODY else identity
@@ -59,7 +59,7 @@ class Profile:
 
     @property
     def exact_identity(self) -> str | None:
-        """The one remote identity that it demands, if it demands one."""
+        """The first remote identity that only one peer can have, or None."""
         for _, section in remotes(self.message):
             identity = _plain(section.get("id"))
             if is_exact(identity):
@@ -68,7 +68,7 @@ class Profile:
 
     @property
     def demanded(self) -> str | None:
-        """The remote identity that a server must have, with its wildcards; None where it may have any."""
+        """The remote identity that a server must have, wildcards included; None where any will do."""
         return self.exact_identity or self.identity
 
 
@@ -120,7 +120,7 @@ def _checked(name: str, message: Section, where: str, *, own: bool) -> Profile:
 
 
 def _own_section(section: Mapping[str, ProfileValue], where: str, directory: Path) -> Section:
-    """A section of our file as VICI has it."""
+    """Returns a section of our own file as VICI carries it. Raises ProfileError."""
     result: dict[str, Any] = {}
     for key, value in section.items():
         place = f"{where}.{key}"
@@ -161,7 +161,11 @@ def _read(path: Path, where: str) -> bytes:
 def peer_connection(
     profile: Profile, local: Address, remote: Address, *, server: bool, peer_identity: str | None
 ) -> tuple[str, Section]:
-    """The connection for one peer, and its name. Raises ProfileError for addresses that are none."""
+    """Returns the name and the message of the connection for one peer.
+
+    `server` keeps the identity that the profile demands; else `peer_identity` takes its place. Raises
+    ProfileError for addresses that no peer can have.
+    """
     here, there = (_address_text(each) for each in (local, remote))
     message = _clone(profile, server=server, peer_identity=peer_identity)
     message["local_addrs"] = [here]
@@ -174,7 +178,7 @@ def connection_name(remote: Address) -> str:
 
 
 def _address_text(address: Address) -> str:
-    """Neither empty nor "any": charon would take those for everybody."""
+    """Returns an address as text. An empty one or 0.0.0.0 is refused: charon would read it as "any"."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError as error:
@@ -185,10 +189,10 @@ def _address_text(address: Address) -> str:
 
 
 def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[str, Section] | None:
-    """What answers peers that the profile itself would refuse, or None where it answers them all.
+    """Returns the connection that answers peers whom the profile would refuse; None where it answers all.
 
-    A profile that demands one identity (the hub's) turns every other peer away that calls; and one
-    of our own file is loaded by nobody else.
+    A profile that demands one identity (the hub's) refuses every other peer that begins an SA. A profile
+    of our own file always needs one, for nobody else loads it.
     """
     if not profile.own and identity_fits(profile, server=False, peer_identity=peer_identity):
         return None
@@ -210,7 +214,7 @@ def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict
     child |= {"start_action": "none", "close_action": "none", "dpd_action": "none"}
     message = {key: value for key, value in profile.message.items() if key != "children"}
     message["children"] = {profile.child: child}
-    message["keyingtries"] = "1"  # who tries again is the supervisor
+    message["keyingtries"] = "1"  # the supervisor makes the next attempt, not charon
     if not server:
         _set_identity(message, peer_identity)
     return message
@@ -220,7 +224,7 @@ def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
     rounds = remotes(message) or [("remote", {})]
     for number, (key, section) in enumerate(rounds):
         if is_exact(_plain(section.get("id"))) or not number:
-            # The certificate of the one peer that was meant goes with its identity.
+            # The pinned certificate is that of the one peer whose identity is replaced.
             others = {name: section[name] for name in section if name not in PINNED}
             if not number and peer_identity is not None:
                 message[key] = {**others, "id": peer_identity}
@@ -229,12 +233,12 @@ def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
 
 
 def remotes(message: Section) -> list[tuple[str, Section]]:
-    """The authentication rounds of the peer, in their order."""
+    """Returns the peer's authentication rounds with their names, in order."""
     return [(key, value) for key, value in sections(message) if key.startswith("remote")]
 
 
 def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:
-    """Tells whether the profile itself demands of a peer what a clone for it would."""
+    """Returns whether the profile itself demands the same identity of a peer as a clone for that peer would."""
     if server or peer_identity == profile.identity is not None:
         return True
     return peer_identity is None and profile.exact_identity is None
