@@ -42,7 +42,7 @@ class Orphans:
         self._charon_went = trio.Event()
 
     def charon_lost(self) -> None:
-        """Looks soon."""
+        """Looks at the kernel soon: charon has just gone."""
         self._charon_went.set()
 
     async def run(self) -> None:

@@ -46,14 +46,12 @@ class Attempt:
 
     ::
 
-                      IKE_SA up                    CHILD_SA installed
-        NEGOTIATING ─────────────► ESTABLISHED ──────────────────────► UP
-             │                          │                              ▲
-             │ alert, denied,           │ alert, denied,               │ installed
-             │ IKE_SA deleted           │ no CHILD_SA after 2 s        │ all the same
-             └──────────► FAILED ◄──────┘──────────────────────────────┘
+        NEGOTIATING ── IKE_SA is up ───────────────────────► ESTABLISHED
+        NEGOTIATING ── IKE_SA is deleted, alert, denied ───► FAILED
+        ESTABLISHED ── no CHILD_SA in 2 s, alert, denied ──► FAILED
+        any         ── CHILD_SA is installed ──────────────► UP
 
-    From NEGOTIATING an installed CHILD_SA leads to UP as well. Who waits gives up after 10 s.
+    One that is neither UP nor FAILED after 10 s is given up by who waits for it.
     """
 
     def __init__(self, wanted: WantSa) -> None:
