@@ -57,7 +57,7 @@ class PurgeReceiver:
                 length = station.host_length
             prefix = prefix_of(entry.protocol, length)
             if prefix == host_prefix(station.address):
-                self._client.kick(now, nbma_source)
+                self._client.register_now(now, nbma_source)
             else:
                 demands.setdefault((prefix, entry.nbma), Demand(prefix, entry.nbma))
         return list(demands.values())
@@ -87,7 +87,7 @@ class PurgeReceiver:
                 self._shortcuts.forget_binding(binding, "purged by its owner")
                 met.removed += 1
         for demand in demands:
-            station.context.emit(
+            station.outbox.emit(
                 PurgeReceived(
                     interface=station.interface.name,
                     protocol=demand.prefix.address,

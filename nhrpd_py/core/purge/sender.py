@@ -1,6 +1,6 @@
 """Purge Requests of ours: sent again after 1, 2 and 4 s until they are confirmed. RFC 2332 §5.2.5."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
@@ -25,13 +25,6 @@ class Purge:
     prefix: Prefix
     request_id: int = 0
     sends: int = 0
-    sender: "PurgeSender" = field(kw_only=True)
-
-    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        self.sender.reply_received(self, message, nbma_source)
-
-    def error_received(self, code: int, now: float) -> None:
-        self.sender.finish(self)
 
 
 class PurgeSender:
@@ -55,30 +48,32 @@ class PurgeSender:
         """Asks a station to forget a prefix. `final`: once, and without a reply, for we are going."""
         if not self._station.ready or len(self._purges) >= MAX_PURGES:
             return
-        purge = Purge(destination, nbma, prefix, sender=self)
-        purge.request_id = self._station.context.new_request(purge)
+        purge = Purge(destination, nbma, prefix)
         if final:
-            self._station.context.release_request(purge.request_id)
-            self._station.send(nbma, self._message(purge, PURGE_NO_REPLY))
+            self._send_once(purge)
             return
+        purge.request_id = self._station.requests.new(self, purge)
         self._purges[purge.request_id] = purge
         self._transmit(purge, now)
 
-    def hint(self, binding: Binding) -> None:
+    def ask_to_register(self, binding: Binding) -> None:
         """Tells an adopted client that we lost its registration: it names itself, so nobody else is affected."""
         if not self._station.ready:
             return
-        purge = Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol), sender=self)
-        purge.request_id = self._station.context.new_request(purge)
-        self._station.context.release_request(purge.request_id)
-        self._station.send(binding.nbma, self._message(purge, PURGE_NO_REPLY))
+        self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
 
-    def reply_received(self, purge: Purge, message: Message, nbma_source: Address) -> None:
-        """A reply with the id of a Purge Request of ours: confirmed, if it is one."""
+    def reply_received(
+        self, subject: Purge, message: Message, nbma_source: Address, now: float
+    ) -> None:
+        """Ends a purge that a reply with its id confirms."""
         if message.type is PacketType.PURGE_REPLY:
-            self.finish(purge)
+            self.finish(subject)
         else:
             self._station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
+
+    def error_received(self, subject: Purge, code: int, now: float) -> None:
+        """Ends a purge that somebody on the way complains about."""
+        self.finish(subject)
 
     def timer_due(self, request_id: int, now: float) -> None:
         purge = self._purges.get(request_id)
@@ -91,17 +86,21 @@ class PurgeSender:
 
     def finish(self, purge: Purge) -> None:
         self._purges.pop(purge.request_id, None)
-        self._station.context.timers.stop(self._key(purge))
-        self._station.context.release_request(purge.request_id)
+        self._station.timers.stop(self._key(purge))
+        self._station.requests.release(purge.request_id)
 
     def finish_all(self) -> None:
         for purge in list(self._purges.values()):
             self.finish(purge)
 
+    def _send_once(self, purge: Purge) -> None:
+        purge.request_id = self._station.requests.next_id()
+        self._station.send(purge.nbma, self._message(purge, PURGE_NO_REPLY))
+
     def _transmit(self, purge: Purge, now: float) -> None:
         retry_s = FIRST_RETRY_S * 2**purge.sends
         purge.sends += 1
-        self._station.context.timers.set(self._key(purge), now + retry_s)
+        self._station.timers.set(self._key(purge), now + retry_s)
         if self._station.ready:
             self._station.send(purge.nbma, self._message(purge, 0))
 
