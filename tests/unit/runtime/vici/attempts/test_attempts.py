@@ -15,7 +15,7 @@ from tests.unit.runtime.vici.fake_charon import LOCAL, FakeCharon
 from tests.unit.runtime.vici.supervised import PAIR, PEER, PROFILE, Supervised, supervised
 
 
-async def test_a_wish_comes_true(autojump_clock, it: Supervised, charon: FakeCharon) -> None:
+async def test_a_wanted_sa_comes_up(autojump_clock, it: Supervised, charon: FakeCharon) -> None:
     await it.bring_up()
     assert it.kinds[0:3] == ["IpsecLost", "IpsecReady", "SaInstalled"]
     (association,) = (each.association for each in it.of(SaInstalled))
@@ -31,7 +31,7 @@ async def test_a_wish_comes_true(autojump_clock, it: Supervised, charon: FakeCha
     ]
 
 
-async def test_a_patched_charon_gets_both_hosts_and_the_template(
+async def test_a_patched_charon_gets_both_hosts_and_the_profile(
     autojump_clock, it: Supervised
 ) -> None:
     charon = await it.start_charon(patched=True)
@@ -46,7 +46,7 @@ async def test_a_patched_charon_gets_both_hosts_and_the_template(
     assert charon.asked("load-conn") == []
 
 
-async def test_a_patched_charon_gets_a_clone_for_a_peer_that_the_template_would_refuse(
+async def test_a_patched_charon_gets_a_clone_for_a_peer_that_the_profile_would_refuse(
     autojump_clock,
     it: Supervised,
 ) -> None:
@@ -85,7 +85,7 @@ async def test_a_dead_peer_costs_ten_seconds_and_only_its_own_ike_sa(
     assert set(charon.ikes) == {other}
 
 
-async def test_back_off_grows_to_a_minute_and_is_forgotten_when_said_again(
+async def test_hold_down_grows_to_a_minute_and_ends_with_another_request(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     charon.behaviour[PEER] = "refuse"
@@ -168,7 +168,7 @@ async def test_the_fallback_is_tried_every_other_time(autojump_clock, tmp_path: 
         assert children == [b"dmvpn", b"nat", b"dmvpn", b"nat"]
 
 
-async def test_an_unknown_profile_is_told_with_those_that_there_are(
+async def test_an_unknown_profile_is_named_with_those_that_there_are(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     it.connections = {"home": PROFILE, "office": PROFILE}
@@ -177,12 +177,12 @@ async def test_an_unknown_profile_is_told_with_those_that_there_are(
     assert failed.reason == (
         "profile dmvpn: no such connection in /etc/swanctl/swanctl.conf (it has: home, office)"
     )
-    await trio.sleep(200)  # the back-off is a minute by now
+    await trio.sleep(200)  # the hold-down is a minute by now
     it.connections = {"dmvpn": PROFILE}
     await it.reported(SaInstalled, within_s=8)
 
 
-async def test_a_charon_that_dies_in_an_attempt_tells_nothing_of_the_peer(
+async def test_a_charon_that_dies_in_an_attempt_says_nothing_of_the_peer(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     charon.behaviour[PEER] = "dead"
@@ -196,7 +196,7 @@ async def test_a_charon_that_dies_in_an_attempt_tells_nothing_of_the_peer(
     assert not it.of(SaFailed)
 
 
-async def test_a_new_charon_knows_no_back_off_of_earlier_days(
+async def test_a_new_charon_ends_the_hold_down_of_earlier_days(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     """Its secrets may be loaded a moment after it listens; the peer's SA lives on in the kernel."""
