@@ -1,4 +1,4 @@
-"""Our connections in charon: those that answer peers are kept there, those of peers long gone are unloaded.
+"""Our connections in charon: those that answer peers are kept loaded, those of peers long gone are unloaded.
 
 `swanctl --load-all` unloads all of them, for they are in no file.
 """
@@ -10,14 +10,14 @@ import trio
 from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
 from nhrpd_py.runtime.vici.profiles.profile import (
-    PEERS,
-    PREFIX,
+    PEER_CONNECTION,
+    RESPONDER_CONNECTION,
     connection_name,
     responder_connection,
 )
 from nhrpd_py.runtime.vici.profiles.profiles import Profiles
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
-from nhrpd_py.runtime.vici.wire.connection import CommandConnection, Section, ViciRefusedError, text
+from nhrpd_py.runtime.vici.wire.connection import CommandChannel, Section, ViciRefusedError, text
 from nhrpd_py.runtime.vici.wire.requests import unload_connection
 
 ROUND_S = 5.0
@@ -30,7 +30,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        commands: CommandConnection,
+        commands: CommandChannel,
         profiles: Profiles,
         wanted: WantedSas,
         table: AssociationTable,
@@ -55,34 +55,38 @@ class Housekeeping:
         responders = await self._profiles.usable()
         # The connection that answers for a profile stays while the profile cannot be read.
         unread = self._profiles.names - {profile.name for profile, _ in responders}
-        wanted = dict(
+        needed = dict(
             each
             for profile, identity in responders
             if (each := responder_connection(profile, identity)) is not None
         )
-        for name, message in wanted.items():
+        for name, message in needed.items():
             if name in names and self._loaded.get(name) == message:
                 continue
             with suppress(ViciRefusedError):  # charon's log says why; it is asked again
                 await self._commands.request("load-conn", {name: message})
             self._loaded[name] = message
         for name in names:
-            if name.startswith(PEERS) and name not in wanted and name[len(PEERS) :] not in unread:
+            if (
+                name.startswith(RESPONDER_CONNECTION)
+                and name not in needed
+                and name[len(RESPONDER_CONNECTION) :] not in unread
+            ):
                 self._loaded.pop(name, None)
                 await unload_connection(self._commands, name)
 
     async def _unload_idle(self, names: set[str]) -> None:
         now = trio.current_time()
-        needed = self._wanted.remotes() | {each.remote for each in self._table.children()}
+        in_use = self._wanted.remotes() | {each.remote for each in self._table.children()}
         present: set[Address] = set()
         for name in names:
-            if name.startswith(PREFIX):
+            if name.startswith(PEER_CONNECTION):
                 try:
-                    present.add(parse_address(name.removeprefix(PREFIX)))
+                    present.add(parse_address(name.removeprefix(PEER_CONNECTION)))
                 except ValueError:
                     continue
         self._idle_since = {
-            remote: self._idle_since.get(remote, now) for remote in present - needed
+            remote: self._idle_since.get(remote, now) for remote in present - in_use
         }
         for remote, since in self._idle_since.items():
             if now - since >= IDLE_S:

@@ -22,9 +22,9 @@ from nhrpd_py.runtime.vici.sas.certificates import Certificates
 from nhrpd_py.runtime.vici.sas.children import Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 from nhrpd_py.runtime.vici.wire.connection import (
-    CommandConnection,
-    Connection,
+    CommandChannel,
     Section,
+    ViciConnection,
     ViciError,
     ViciLostError,
     sections,
@@ -81,7 +81,7 @@ class Session:
         self._attempts = attempts
         self._reports = reports
         self._counters = counters
-        self._commands = CommandConnection(path)
+        self._commands = CommandChannel(path)
         self._log = LogTail(path)
         self._housekeeping = Housekeeping(self._commands, profiles, wanted, table)
         self._scope = trio.CancelScope()
@@ -121,7 +121,7 @@ class Session:
         self._scope.cancel()
 
     async def _converse(self, nursery: trio.Nursery) -> None:
-        events = await Connection.open(self._path)
+        events = await ViciConnection.open(self._path)
         try:
             self._counters["connects"] += 1
             patched = await self._register(events)
@@ -145,7 +145,7 @@ class Session:
             with trio.CancelScope(shield=True):
                 await self._commands.aclose()
 
-    async def _register(self, events: Connection) -> bool:
+    async def _register(self, events: ViciConnection) -> bool:
         """Asks for all events; returns whether charon is a patched one. Raises ViciLostError."""
         patched = await events.register(PATCHED_EVENT)
         if patched:
@@ -217,7 +217,7 @@ class Session:
         children = self._table.children(pair)
         try:
             for ike_id in {each.ike_id for each in children}:
-                self._table.ending[ike_id] = reason
+                self._table.expect_end(ike_id, reason)
                 await terminate(self._commands, ike_id)
             ids = {each.unique_id for each in children}
             if ids and self.is_ready:

@@ -29,7 +29,7 @@ from nhrpd_py.runtime.vici.sas.children import Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 from nhrpd_py.runtime.vici.session import Session
 from nhrpd_py.runtime.vici.snapshot import rows
-from nhrpd_py.runtime.vici.wire.connection import Connection, Section, ViciError
+from nhrpd_py.runtime.vici.wire.connection import Section, ViciConnection, ViciError
 from nhrpd_py.runtime.vici.wire.requests import list_sas
 
 FIRST_CONNECT_S = 0.1
@@ -194,7 +194,7 @@ class Supervisor:
         if self._session is not None and self._session.is_ready:
             # By a connection of its own: who asked may go away amid the answer, which ends it.
             with suppress(ViciError):
-                connection = await Connection.open(self._config.vici.socket)
+                connection = await ViciConnection.open(self._config.vici.socket)
                 try:
                     ikes = await list_sas(connection)
                 finally:

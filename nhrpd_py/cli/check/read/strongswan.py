@@ -21,7 +21,7 @@ from nhrpd_py.cli.check.read.machine import AS_ROOT, is_root
 from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.profiles.profile import ProfileError, find_profile
 from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf, read_swanctl
-from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError, text
+from nhrpd_py.runtime.vici.wire.connection import ViciConnection, ViciError, text
 
 CONNECT_S = 3.0
 NOISE = ("agent plugin ", "plugin '", "no files found matching", "unable to load plugin")
@@ -153,7 +153,7 @@ def _closed_to(path: str, process: Process | None) -> str | None:
 
 
 async def _ask(path: str) -> dict[str, Any]:
-    connection = await Connection.open(path)
+    connection = await ViciConnection.open(path)
     try:
         patched = await connection.register(DMVPN_EVENT)
         version = await connection.request("version")

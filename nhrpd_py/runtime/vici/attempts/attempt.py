@@ -17,7 +17,7 @@ from nhrpd_py.runtime.vici.profiles.profile import (
 from nhrpd_py.runtime.vici.sas.children import Pair
 from nhrpd_py.runtime.vici.sas.table import children_of, is_ours, pair_of
 from nhrpd_py.runtime.vici.wire.connection import (
-    CommandConnection,
+    CommandChannel,
     Section,
     ViciRefusedError,
     number,
@@ -118,7 +118,7 @@ class Attempt:
 
 
 async def initiate(
-    commands: CommandConnection, turn: trio.Lock, wanted: WantSa, profile: Profile, *, patched: bool
+    commands: CommandChannel, turn: trio.Lock, wanted: WantSa, profile: Profile, *, patched: bool
 ) -> None:
     """Has charon begin, without waiting for what comes of it. Raises ViciError."""
     local, remote = (format_address(each) for each in (wanted.local, wanted.remote))
@@ -148,7 +148,7 @@ async def initiate(
         await commands.request("initiate", {**request, "ike": name})
 
 
-async def clean_up(commands: CommandConnection, pair: Pair, names: Collection[str]) -> bool:
+async def clean_up(commands: CommandChannel, pair: Pair, names: Collection[str]) -> bool:
     """Ends the IKE_SAs between two addresses that we initiated and that have no CHILD_SA.
 
     `names` are those of the profiles' children. Returns whether charon has such a child between the two

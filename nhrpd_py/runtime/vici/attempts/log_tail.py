@@ -7,7 +7,7 @@ import trio
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.runtime.vici.attempts.reasons import FailureLog
-from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError
+from nhrpd_py.runtime.vici.wire.connection import ViciConnection, ViciError
 
 OPENED_S = 1.0
 """How long an attempt waits for the log to be followed before it begins without."""
@@ -59,7 +59,7 @@ class LogTail:
     async def _follow(self) -> bool:
         """Reads until there are no attempts; returns whether charon closed the connection. Raises ViciError."""
         is_lost = False
-        connection = await Connection.open(self._path)
+        connection = await ViciConnection.open(self._path)
         try:
             if not await connection.register("log"):
                 await trio.sleep_forever()

@@ -23,7 +23,7 @@ from nhrpd_py.runtime.vici.profiles.profiles import Profiles
 from nhrpd_py.runtime.vici.sas.children import Child, Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 from nhrpd_py.runtime.vici.wire.connection import (
-    CommandConnection,
+    CommandChannel,
     Section,
     ViciError,
     ViciLostError,
@@ -41,7 +41,7 @@ LATE_LINES_S = 0.1
 class SessionAccess:
     """What an attempt needs of the session: the commands, charon's log, and whether charon is patched."""
 
-    commands: CommandConnection
+    commands: CommandChannel
     log: LogTail
     patched: bool
     """charon takes the hosts of an SA with `initiate`."""

@@ -18,8 +18,10 @@ from nhrpd_py.runtime.vici.profiles.identity import ANY, ANYBODY, is_exact
 from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf
 from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, text
 
-PREFIX = "nhrp-"
-PEERS = "nhrp-peers-"
+PEER_CONNECTION = "nhrp-"
+"""What the name of the connection for one peer begins with; its address follows."""
+RESPONDER_CONNECTION = "nhrp-peers-"
+"""What the name of the connection that answers all peers begins with; the profile's name follows."""
 FILE_LIMIT = 60000
 """Octets of a certificate; a value in VICI has 65535 at most."""
 NAME_LIMIT = 255
@@ -174,7 +176,7 @@ def peer_connection(
 
 
 def connection_name(remote: Address) -> str:
-    return f"{PREFIX}{format_address(remote)}"
+    return f"{PEER_CONNECTION}{format_address(remote)}"
 
 
 def _address_text(address: Address) -> str:
@@ -202,7 +204,7 @@ def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[s
     message["remote_addrs"] = [ANY]
     if profile.own and "local_addrs" not in message:
         message["local_addrs"] = [ANY]
-    return f"{PEERS}{profile.name}"[:NAME_LIMIT], message
+    return f"{RESPONDER_CONNECTION}{profile.name}"[:NAME_LIMIT], message
 
 
 def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from nhrpd_py.core.address import Prefix
 from nhrpd_py.runtime.vici.sas.addrblock import address_blocks
 from nhrpd_py.runtime.vici.wire.connection import (
-    CommandConnection,
+    CommandChannel,
     Section,
     ViciRefusedError,
     number,
@@ -47,7 +47,7 @@ class Certificates:
             return _read(certificate)
         return self._known.get(identity)
 
-    async def learn(self, commands: CommandConnection, ikes: Iterable[Section]) -> None:
+    async def learn(self, commands: CommandChannel, ikes: Iterable[Section]) -> None:
         """Asks for the certificates of the peers of some IKE_SAs. Raises ViciLostError.
 
         Where charon lists none any more, what was known of the identity is kept: the IKE_SA was

@@ -46,7 +46,7 @@ class AssociationTable:
         """By charon's uniqueid."""
         self._orphans = Children()
         """By our id: charon no longer knows them, their kernel states may still carry traffic."""
-        self.ending: dict[int, str] = {}
+        self._ending: dict[int, str] = {}
         """By uniqueid, why we end an IKE_SA: charon's events do not say who ended it."""
         self.ignored = 0
         """Events that could not be understood, and children beyond the limit."""
@@ -121,7 +121,7 @@ class AssociationTable:
             ike_id = number(ike.get("uniqueid"))
             for each in [each for each in self._children if each.ike_id == ike_id]:
                 yield from self._remove(each.unique_id, _ike_reason(ike))
-            self.ending.pop(ike_id, None)
+            self._ending.pop(ike_id, None)
 
     def _ike_rekey(self, message: Section) -> None:
         for _, both in sections(message):
@@ -190,12 +190,16 @@ class AssociationTable:
 
     def _deny(self, child: Child, reason: str) -> None:
         self._denied.append((child, reason))
-        self.ending[child.ike_id] = reason
+        self.expect_end(child.ike_id, reason)
 
     def denied(self) -> list[tuple[Child, str]]:
         """Returns, once each, the SAs that were denied and why; the caller ends their IKE_SAs."""
         denied, self._denied = self._denied, []
         return denied
+
+    def expect_end(self, ike_id: int, reason: str) -> None:
+        """Takes note that we end an IKE_SA: its children are gone for this reason then."""
+        self._ending[ike_id] = reason
 
     def review(self, pair: Pair, denial_of: Callable[[Child], str | None]) -> list[Event]:
         """Judges the SAs between two addresses again."""
@@ -247,7 +251,7 @@ class AssociationTable:
     def _remove(self, unique_id: int, reason: str) -> Iterator[Event]:
         child = self._children.pop(unique_id)
         if child is not None:
-            reason = self.ending.get(child.ike_id, reason)
+            reason = self._ending.get(child.ike_id, reason)
             yield SaGone(child.local, child.remote, child.id, reason)
 
     def _forget(self, orphan: Child, reason: str) -> Event:
@@ -315,7 +319,7 @@ class AssociationTable:
         for each in self._children:
             self._orphans.put(each.id, each)
         self._children.clear()
-        self.ending.clear()
+        self._ending.clear()
 
     def bury(self, dead: Callable[[Child], str | None]) -> list[Event]:
         """Gives up the orphans for which `dead` returns a reason."""

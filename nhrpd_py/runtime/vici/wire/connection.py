@@ -163,7 +163,7 @@ def _hint(error: Exception) -> str:
             return str(getattr(error, "strerror", None) or error)
 
 
-class Connection:
+class ViciConnection:
     """A VICI connection: carries requests of several tasks one after the other, or events for one task."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -173,7 +173,7 @@ class Connection:
         self.closed = False
 
     @classmethod
-    async def open(cls, path: str) -> "Connection":
+    async def open(cls, path: str) -> "ViciConnection":
         """Connects to charon. Raises ViciLostError."""
         return cls(await dial(path))
 
@@ -296,12 +296,12 @@ def _checked(answer: Section, command: str) -> Section:
     return answer
 
 
-class CommandConnection:
+class CommandChannel:
     """Carries commands to charon: a connection that is opened when it is needed, and again when it broke."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._connection: Connection | None = None
+        self._connection: ViciConnection | None = None
         self._opening = trio.Lock()
         self._closed = False
 
@@ -322,10 +322,10 @@ class CommandConnection:
         if connection is not None:
             await connection.aclose()
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> ViciConnection:
         async with self._opening:
             if self._connection is None or self._connection.closed:
-                self._connection = await Connection.open(self.path)
+                self._connection = await ViciConnection.open(self.path)
             if self._closed:  # perhaps while it was opened
                 await self._connection.aclose()
                 raise ViciLostError("the session with charon is over")

@@ -3,14 +3,14 @@
 from typing import TypeAlias
 
 from nhrpd_py.runtime.vici.wire.connection import (
-    CommandConnection,
-    Connection,
+    CommandChannel,
     Section,
+    ViciConnection,
     ViciRefusedError,
     sections,
 )
 
-Channel: TypeAlias = Connection | CommandConnection
+Channel: TypeAlias = ViciConnection | CommandChannel
 """Either carries requests to charon."""
 
 

@@ -117,10 +117,12 @@ class Supervised:
         self, kind: type[Kind], count: int | None = None, within_s: float = 30.0
     ) -> list[Kind]:
         """Waits until so many events of a kind were reported, or any; returns them."""
-        found: Callable[[], Any] = lambda: self.of(kind)  # noqa: E731
-        if count is not None:
-            found = lambda: len(self.of(kind)) == count  # noqa: E731
-        await self.until(found, within_s)
+
+        def are_reported() -> bool:
+            found = len(self.of(kind))
+            return found == count if count is not None else found > 0
+
+        await self.until(are_reported, within_s)
         return self.of(kind)
 
     async def until(self, condition: Callable[[], Any], limit_s: float = 30.0) -> None:

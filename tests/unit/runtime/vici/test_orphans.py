@@ -66,7 +66,7 @@ async def test_a_hub_keeps_an_orphan_until_its_peer_renews_it_or_the_kernel_ends
     assert it.of(SaGone)[1].remote == parse_address(other)
 
 
-async def test_an_orphan_that_is_wished_for_and_cannot_be_had_again_is_given_up(
+async def test_an_orphan_that_is_wanted_and_cannot_be_had_again_is_given_up(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     await it.bring_up()

@@ -79,6 +79,7 @@ async def test_an_sa_that_a_list_left_out_is_in_a_later_one(
     gone = (await it.reported(SaGone, within_s=1.0))[0]
     assert gone.reason == "the IKE_SA was deleted"
     assert len(it.of(SaInstalled)) == 1
+    assert charon.asked("list-sas") == 4 * [{"noblock": b"yes"}]  # two connects, a view, once more
 
 
 async def test_no_list_waits_for_an_ike_sa_that_charon_is_busy_with(

@@ -26,7 +26,7 @@ async def test_a_lost_sa_is_made_anew_at_once(
     assert it.of(SaGone)[0].reason == "the IKE_SA was deleted"
 
 
-async def test_a_dropped_wish_is_left_alone_and_its_connection_goes_in_time(
+async def test_an_sa_that_nobody_wants_is_left_alone_and_its_connection_goes_in_time(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     await it.bring_up()
@@ -39,7 +39,7 @@ async def test_a_dropped_wish_is_left_alone_and_its_connection_goes_in_time(
     assert len(charon.asked("initiate")) == 1
 
 
-async def test_two_tunnels_between_the_same_addresses_wish_for_themselves(
+async def test_two_tunnels_between_the_same_addresses_want_an_sa_each(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     it.want(interface="gre1")
@@ -60,7 +60,7 @@ async def test_ending_makes_it_anew(autojump_clock, it: Supervised, charon: Fake
     assert it.of(SaGone)[0].reason == "ended: nothing came through it"
 
 
-async def test_a_reload_while_charon_is_away_tells_why_again(
+async def test_a_reload_while_charon_is_away_reports_why_again(
     autojump_clock, it: Supervised, tmp_path: Path
 ) -> None:
     await it.reported(IpsecLost)

@@ -47,9 +47,7 @@ async def test_certificates_are_known_before_a_reload_goes_on(
     await charon.incoming(PEER)
     await it.reported(SaInstalled)
     assert it.of(SaInstalled)[0].association.address_blocks is None
-    interface = replace(
-        it.supervisor._config.interfaces["gre1"], authorize=AuthorizeConfig(certificate=True)
-    )
+    interface = replace(it.config.interfaces["gre1"], authorize=AuthorizeConfig(certificate=True))
     it.configure(interfaces={"gre1": interface})
     with trio.fail_after(5):
         await it.supervisor.heard()
@@ -64,11 +62,7 @@ async def test_who_showed_a_certificate_that_charon_forgot_shows_it_again_once(
     """charon keeps 32: those of further peers cannot be had when we start anew beside it."""
     async with supervised(tmp_path, by_certificate=True) as it:
         charon = FakeCharon(it.path)
-        ike_id = charon.next_id
-        charon.ikes[ike_id] = (
-            "dmvpn",
-            charon.ike(ike_id, PEER, "ESTABLISHED") | {"child-sas": charon.child("TRANSPORT")},
-        )
+        await charon.incoming(PEER)
         await it.nursery.start(charon.serve)
         await it.reported(IpsecReady)
         assert not charon.ikes

@@ -10,8 +10,8 @@ from vici.protocol import Message, Packet
 
 from nhrpd_py.runtime.vici.wire.connection import (
     FRAME_LIMIT,
-    Connection,
     Section,
+    ViciConnection,
     ViciError,
     ViciLostError,
     ViciRefusedError,
@@ -25,9 +25,9 @@ def frame(kind: int, message: Section | None = None, event: str = "") -> bytes:
     return struct.pack("!I", len(body)) + body
 
 
-def ends() -> tuple[Connection, trio.abc.Stream]:
+def ends() -> tuple[ViciConnection, trio.abc.Stream]:
     ours, theirs = trio.testing.memory_stream_pair()
-    return Connection(ours), theirs
+    return ViciConnection(ours), theirs
 
 
 async def test_an_event_before_the_answer_is_kept(autojump_clock) -> None:
