@@ -99,3 +99,17 @@ async def test_no_list_waits_for_an_ike_sa_that_charon_is_busy_with(
     assert charon.asked("list-sas") == 3 * [{"noblock": b"yes"}]  # what is half-open
     await it.supervisor.snapshot()
     assert charon.asked("list-sas") == 4 * [{"noblock": b"yes"}]
+
+
+async def test_an_sa_that_no_event_announced_is_found_and_nothing_counts_as_lost(
+    autojump_clock, it: Supervised, charon: FakeCharon
+) -> None:
+    charon.behaviour[PEER] = "unannounced"
+    await it.reported(IpsecReady)
+    it.want()
+    await it.reported(SaInstalled)
+    await it.reported(IpsecReady, 2)
+    assert len(it.of(IpsecLost)) == 1  # before charon was there
+    await trio.sleep(30)
+    assert not it.of(SaFailed)
+    assert len(charon.asked("initiate")) == 1

@@ -60,6 +60,18 @@ async def test_ending_makes_it_anew(autojump_clock, it: Supervised, charon: Fake
     assert it.of(SaGone)[0].reason == "ended: nothing came through it"
 
 
+async def test_ending_what_only_the_kernel_has(
+    autojump_clock, it: Supervised, charon: FakeCharon
+) -> None:
+    await it.bring_up()
+    it.kernel = {PAIR}
+    await charon.stop()
+    await it.reported(IpsecLost, 2)
+    it.supervisor.end(EndSa(*PAIR))
+    gone = (await it.reported(SaGone, within_s=0.1))[0]
+    assert gone.reason == "ended: nothing came through it"
+
+
 async def test_a_reload_while_charon_is_away_reports_why_again(
     autojump_clock, it: Supervised, tmp_path: Path
 ) -> None:
