@@ -88,6 +88,8 @@ class Session:
         self._state = SessionState.OPENING
         self._loss: str | None = None
         self._nursery: trio.Nursery | None = None
+        self._turn = trio.Lock()
+        """Held while an event or a list is taken in: an event that comes after a list is taken in after it."""
         self.was_ready = False
 
     @property
@@ -173,18 +175,20 @@ class Session:
         while self._table.orphans():
             await trio.sleep(wait_s)
             wait_s = min(2 * wait_s, LAST_LIST_S)
-            ikes = self._table.unknown(await self._list())
-            await self._certificates.learn(self._commands, ikes)
-            await self._report(self._table.found(ikes))
+            async with self._turn:
+                ikes = self._table.unknown(await self._list())
+                await self._certificates.learn(self._commands, ikes)
+                await self._report(self._table.found(ikes))
 
     # What happens.
 
     async def _happened(self, event: str, message: Section) -> None:
-        self._attempts.happened(event, message)
-        if event == "child-updown" and text(message.get("up")) == "yes":
-            ikes = [ike for _, ike in sections(message)]
-            await self._certificates.learn(self._commands, ikes)
-        await self._report(self._table.happened(event, message))
+        async with self._turn:
+            self._attempts.happened(event, message)
+            if event == "child-updown" and text(message.get("up")) == "yes":
+                ikes = [ike for _, ike in sections(message)]
+                await self._certificates.learn(self._commands, ikes)
+            await self._report(self._table.happened(event, message))
 
     async def _report(self, events: Sequence[Event]) -> None:
         """Reports what changed in the table, and ends the SAs that it denied."""

@@ -159,3 +159,16 @@ def test_what_a_certificate_grants_is_news_when_it_is_known_later() -> None:
     (again,) = it.listed([ike(1, child(5))])
     assert again == SaInstalled(replace(first.association, address_blocks=granted[0]))
     assert it.listed([ike(1, child(5))]) == []
+
+
+def test_a_later_list_adds_what_an_earlier_one_left_out_and_ends_nothing() -> None:
+    it = table(ike(1, child(5)), ike(2, child(6), remote_host="192.0.2.3"))
+    assert it.listed([ike(1, child(5))]) == []
+    assert [each.unique_id for each in it.orphans()] == [6]
+    late = [ike(2, child(6), remote_host="192.0.2.3"), ike(3, child(7, name="office"))]
+    unknown = it.unknown(late)
+    assert unknown == late[:1]
+    assert it.found(unknown) == []  # the engine has it still
+    assert it.orphans() == []
+    assert it.is_up((HERE, THERE))
+    assert it.unknown(late) == []
