@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
-from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
@@ -27,7 +27,7 @@ _HOST_LENGTHS = (0, 255)
 
 
 class RegistrationServer:
-    """See the module. Owned by the instance."""
+    """Answers Registration Requests. Owned by the instance."""
 
     __slots__ = ("_station",)
 
@@ -62,7 +62,11 @@ class RegistrationServer:
         holding_time_s = entry.holding_time_s or self._station.config.holding_time_s
         before = self._station.cache.get(protocol)
         previous_nbma = before.nbma if before is not None else b""
-        was_known = before is not None and before.type is BindingType.DYNAMIC and not before.adopted
+        was_known = (
+            before is not None
+            and before.type is BindingType.DYNAMIC
+            and before.origin is not Origin.KERNEL
+        )
         code = self._verdict(entry, protocol, before, nbma)
         denial = self._station.circuits.address_denial(nbma_source, protocol)
         if denial is not None:
@@ -83,7 +87,7 @@ class RegistrationServer:
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
-            self._tell_refused(protocol, nbma, denial or describe_cie(code), now)
+            self._notify_refused(protocol, nbma, denial or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
         if not was_known or previous_nbma != nbma:
             self._station.outbox.emit(
@@ -160,7 +164,7 @@ class RegistrationServer:
             asked.type, (asked.value if listed else b"") + seen.value, asked.compulsory
         )
 
-    def _tell_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
+    def _notify_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
         name = self._station.interface.name
         self._station.outbox.remind(
             (name, protocol, nbma, reason),
