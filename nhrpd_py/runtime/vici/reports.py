@@ -1,4 +1,4 @@
-"""What the engine is told of charon: whether it can be reached, and which SAs came and went."""
+"""Reports to the engine whether charon can be reached, and which SAs came and went."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -11,7 +11,7 @@ from nhrpd_py.runtime.vici.attempts.scheduler import Attempts
 
 
 class Contact(Enum):
-    """What the engine was told of charon last, under the present configuration."""
+    """The last report of charon itself under the present configuration."""
 
     UNKNOWN = "unknown"
     READY = "ready"

@@ -86,10 +86,7 @@ class Supervisor:
 
     def _apply(self, config: Config) -> None:
         self._config = config
-        self._certificates.are_needed = any(
-            each.ipsec is not None and each.authorize.certificate
-            for each in config.interfaces.values()
-        )
+        self._certificates.configure(config)
         # The name of a profile's child is only known once the profile was read: none is forgotten before.
         self._table.add_names(self._profiles.names)
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from nhrpd_py.core.address import Prefix
+from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.sas.addrblock import address_blocks
 from nhrpd_py.runtime.vici.wire.connection import (
     CommandChannel,
@@ -31,17 +32,23 @@ class Certificates:
     """Asks charon for peers' certificates, and remembers by identity which address blocks they grant."""
 
     def __init__(self) -> None:
-        self.are_needed = False
-        """An interface authorizes by certificate; without one charon is not asked."""
+        self._are_needed = False
         self.available: bool | None = None
         """Whether charon lists certificates; None before it was asked."""
         self._asked_again: set[str] = set()
         """Identities that had to authenticate again for want of a certificate; each is asked to only once."""
         self._known: OrderedDict[str, Blocks] = OrderedDict()
 
+    def configure(self, config: Config) -> None:
+        """Takes the configuration: charon is only asked where an interface authorizes by certificate."""
+        self._are_needed = any(
+            each.ipsec is not None and each.authorize.certificate
+            for each in config.interfaces.values()
+        )
+
     def blocks(self, identity: str, certificate: bytes) -> Blocks:
         """Returns what a peer's certificate grants; None where it is unknown or has no address blocks."""
-        if not self.are_needed:
+        if not self._are_needed:
             return None
         if certificate:
             return _read(certificate)
@@ -53,7 +60,7 @@ class Certificates:
         Where charon lists none any more, what was known of the identity is kept: the IKE_SA was
         authenticated with the certificate of that time.
         """
-        if not self.are_needed:
+        if not self._are_needed:
             return
         identities = {
             text(ike.get("remote-id")) for ike in ikes if not ike.get("remote-cert-data")
@@ -72,7 +79,7 @@ class Certificates:
 
     def lacking(self, ikes: Iterable[Section]) -> set[int]:
         """Returns the uniqueids of the IKE_SAs to be ended, so that their peers send their certificates again."""
-        if not self.are_needed or not self.available:
+        if not self._are_needed or not self.available:
             return set()
         found = {
             number(ike.get("uniqueid")): identity
