@@ -16,9 +16,9 @@ from nhrpd_py.core.effects import (
     DropSa,
     Effect,
     EndSa,
-    Guard,
     Halt,
     OpenInterface,
+    ProtectedGre,
     ResolveName,
     SendPacket,
     SetNeighbor,
@@ -27,7 +27,6 @@ from nhrpd_py.core.effects import (
 )
 from nhrpd_py.core.events import Event, InterfaceRefused
 from nhrpd_py.core.notices import Notice
-from nhrpd_py.runtime.guard.gre_block import Tunnel
 from nhrpd_py.runtime.guard.policies import GuardError
 
 
@@ -47,7 +46,7 @@ class KernelVerbs(Protocol):
 
 
 class GuardVerbs(Protocol):
-    def protect(self, name: str, tunnel: Tunnel) -> None: ...
+    def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None: ...
 
 
 class SaVerbs(Protocol):
@@ -120,7 +119,7 @@ class Executor:
     def _open_interface(self, effect: OpenInterface) -> None:
         if effect.guard is not None:
             try:
-                self._guard.protect(effect.name, _tunnel(effect.ifindex, effect.guard))
+                self._guard.protect(effect.name, effect.ifindex, effect.guard)
             except GuardError as error:
                 self._report([InterfaceRefused(effect.ifindex, str(error), exposed=True)])
                 return
@@ -142,13 +141,3 @@ class Executor:
 
     def _halt(self, _effect: Halt) -> None:
         self._halted = True
-
-
-def _tunnel(ifindex: int, guard: Guard) -> Tunnel:
-    return Tunnel(
-        ifindex=ifindex,
-        ipv6=guard.ipv6,
-        input_key=guard.input_key,
-        output_key=guard.output_key,
-        underlay=guard.underlay,
-    )

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.context import Context
-from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
+from nhrpd_py.core.effects import CloseInterface, OpenInterface, ProtectedGre
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
 from nhrpd_py.core.handlers.routes import Routes
 from nhrpd_py.core.instance.instance import Instance
@@ -28,7 +28,7 @@ class _Seen(NamedTuple):
     """What of an interface matters when its link changes."""
 
     ifindex: int
-    guard: Guard | None
+    guard: ProtectedGre | None
     nbma: Address
     addresses: tuple[AddressAdded, ...]
 

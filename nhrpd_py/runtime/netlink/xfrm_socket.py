@@ -1,4 +1,4 @@
-"""Requests to the kernel's IPsec, news of its policies, and its counters.
+"""Requests to the kernel's IPsec, notifications about its policies, and its counters.
 
 Nothing here waits: the kernel carries a request out and queues its answer before `send` returns,
 and fills a dump further with each read. So a policy stands when the call returns, and whoever must
@@ -167,7 +167,7 @@ async def esp_pairs() -> set[tuple[bytes, bytes]]:
         xfrm.close()
 
 
-def open_policy_news() -> NetlinkSocket:
+def open_policy_notifications() -> NetlinkSocket:
     """A socket that hears of every change to the policies. Raises OSError."""
     return open_netlink(NETLINK_XFRM, (XFRMNLGRP_POLICY,))
 

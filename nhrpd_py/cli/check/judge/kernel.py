@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from nhrpd_py.cli.check.facts import Facts, Kernel, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.core.effects import ProtectedGre
 
 GRE_KINDS = ("gre", "ip6gre")
 OUTER_HEADER = {"gre": 20, "ip6gre": 40}
@@ -75,9 +75,9 @@ def underlay_of(facts: Facts, config: InterfaceConfig, link: Link | None) -> str
     return None
 
 
-def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> Tunnel:
+def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> ProtectedGre:
     """What the clear-text guard has to know."""
-    return Tunnel(
+    return ProtectedGre(
         ipv6=link.kind == "ip6gre",
         input_key=key_of(link, "ikey"),
         output_key=key_of(link, "okey"),

@@ -1,0 +1,93 @@
+"""One protected tunnel, as the clear-text guard sees it.
+
+How a tunnel goes from state to state; each input is a method of `GuardedTunnel`, called once for
+each comparison with the kernel:
+
+                 input:  stands      unread       not_put_back   bypassed
+    state  STANDING      STANDING    UNREAD       FAILING        REFUSED
+           UNREAD        STANDING    UNREAD       FAILING        REFUSED
+           FAILING       STANDING    FAILING      REFUSED        REFUSED
+           REFUSED       STANDING    REFUSED      REFUSED        REFUSED
+
+A tunnel begins as STANDING, when its policies were installed; `closed_by_caller` begins it as
+REFUSED. The engine is told when a tunnel becomes REFUSED and when that is over.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from nhrpd_py.core.effects import ProtectedGre
+from nhrpd_py.core.notices import GuardFailed, Notice
+
+
+class State(Enum):
+    """Whether a tunnel's policies keep it from clear text."""
+
+    STANDING = auto()
+    """They stand in the kernel, and nothing has it skip them."""
+    UNREAD = auto()
+    """The kernel did not show them, which does not say that they are gone."""
+    FAILING = auto()
+    """They could not be put back at the first try."""
+    REFUSED = auto()
+    """They could not be put back twice, or a setting has the kernel skip them: nothing may be sent.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told what becomes of tunnels."""
+
+    publish: Callable[[Notice], None]
+    refused: Callable[[int, str], None]
+    """The tunnel of an ifindex is not protected any more, and why."""
+    mended: Callable[[int], None]
+    """It is protected again."""
+
+
+class GuardedTunnel:
+    """A tunnel whose GRE must not pass in clear, and whether that is so."""
+
+    __slots__ = ("_listeners", "gre", "ifindex", "name", "problem", "state")
+
+    def __init__(self, name: str, ifindex: int, gre: ProtectedGre, listeners: Listeners) -> None:
+        self.name = name
+        self.ifindex = ifindex
+        self.gre = gre
+        self.state = State.STANDING
+        self.problem: str | None = None
+        """Why it is not STANDING, for people."""
+        self._listeners = listeners
+
+    def closed_by_caller(self, problem: str) -> None:
+        """A setting undoes the policies from the start: whoever asked for them keeps the tunnel
+        closed."""
+        self.state, self.problem = State.REFUSED, problem
+
+    def stands(self) -> None:
+        """The kernel has the policies, and obeys them."""
+        self._enter(State.STANDING)
+
+    def unread(self, problem: str) -> None:
+        """What the kernel has could not be read."""
+        self._enter(State.UNREAD if self.state is State.STANDING else self.state, problem)
+
+    def not_put_back(self, problem: str) -> None:
+        """A policy is missing or another stands in its place, and the kernel took none."""
+        untried = self.state in (State.STANDING, State.UNREAD)
+        self._enter(State.FAILING if untried else State.REFUSED, problem)
+
+    def bypassed(self, problem: str) -> None:
+        """A setting has the kernel skip all policies."""
+        self._enter(State.REFUSED, problem)
+
+    def _enter(self, state: State, problem: str | None = None) -> None:
+        before, self.state = self.state, state
+        known, self.problem = self.problem, problem
+        if problem is not None and problem != known:
+            self._listeners.publish(GuardFailed(interface=self.name, reason=problem))
+        if state is State.REFUSED and before is not State.REFUSED:
+            self._listeners.refused(self.ifindex, problem or "")
+        elif before is State.REFUSED and state is State.STANDING:
+            self._listeners.mended(self.ifindex)
