@@ -580,11 +580,11 @@ async def test_nflog_samples_arrive_at_once(gre):
     with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
         run("modprobe -a nfnetlink_log xt_NFLOG iptable_filter")
     run("iptables-legacy -A OUTPUT -o lo -p udp --dport 9 -j NFLOG --nflog-group 7")
-    nflog = Nflog(inbox, 7)
+    nflog = Nflog(inbox)
     async with trio.open_nursery() as nursery:
-        await nursery.start(nflog.run)
+        await nursery.start(nflog.run, 7)
         with pytest.raises(NflogError, match="NFLOG group 7 cannot be bound: another program"):
-            await Nflog(inbox, 7).run()
+            await Nflog(inbox).run(7)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             begun = time.monotonic()
             probe.sendto(bytes(400), ("127.0.0.1", 9))

@@ -16,8 +16,9 @@ import trio
 from nhrpd_py.cli.client import Client
 from nhrpd_py.config.load import load
 from nhrpd_py.core.events import LinkChanged
-from nhrpd_py.runtime import app
+from nhrpd_py.runtime import app, steered
 from nhrpd_py.runtime.control.socket import ControlSocket
+from nhrpd_py.runtime.netlink.nflog import NflogError
 
 
 class PlayedKernel:
@@ -77,14 +78,13 @@ class PlayedNflog:
 
     failures = 0
 
-    def __init__(self, inbox, group: int) -> None:
+    def __init__(self, inbox) -> None:
         self.counters: Counter[str] = Counter()
-        self._group = group
 
-    async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, group: int, task_status=trio.TASK_STATUS_IGNORED) -> None:
         if PlayedNflog.failures:
             PlayedNflog.failures -= 1
-            raise OSError(16, f"NFLOG group {self._group} is taken")
+            raise NflogError(16, f"NFLOG group {group} is taken")
         task_status.started()
         await trio.sleep_forever()
 
@@ -179,7 +179,7 @@ async def test_a_failing_nflog_is_shown_retried_and_never_fatal(
     tmp_path, played, monkeypatch
 ) -> None:
     monkeypatch.setattr(PlayedNflog, "failures", 1)
-    monkeypatch.setattr(app, "NFLOG_RETRY_S", 0.5)
+    monkeypatch.setattr(steered, "RETRY_S", 0.5)
     run = Run(tmp_path, "redirect = true\n")
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
