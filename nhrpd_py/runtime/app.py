@@ -34,7 +34,7 @@ from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel.store import Kernel
+from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
@@ -109,7 +109,7 @@ class App:
         self._packets = PacketSockets(inbox)
         self._resolver = Resolver(inbox)
         self._commands = Commands(inbox)
-        self._kernel = Kernel(inbox, config.routes, self._notices.publish)
+        self._kernel = KernelStore(inbox, config.routes, self._notices.publish)
         self._nflog = Nflog(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)

@@ -17,7 +17,7 @@ from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control.notices import NoticeHub
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel.store import Kernel
+from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink.nflog import Nflog
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump
@@ -36,7 +36,7 @@ class DaemonStatus:
     pump: Pump
     inbox: Inbox
     packets: PacketSockets
-    kernel: Kernel
+    kernel: KernelStore
     guard: Guard
     nflog: Nflog
     supervisor: Supervisor

@@ -41,7 +41,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import store as kernel_module
-from nhrpd_py.runtime.kernel.store import Kernel
+from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink import rtnl
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.packets import PacketSockets
@@ -109,7 +109,7 @@ class World:
     def __init__(self, protocol=208):
         self.inbox = Inbox()
         self.notices: list[Any] = []
-        self.kernel = Kernel(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
+        self.kernel = KernelStore(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
         self.events = []
 
     @contextlib.asynccontextmanager

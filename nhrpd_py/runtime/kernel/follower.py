@@ -77,17 +77,17 @@ class Watcher(Protocol):
     def neighbor_gone(self, ifindex: int, address: Address) -> None: ...
     def own_route_gone(self, route: Route) -> None: ...
     def route_freed(self, route: Route) -> None: ...
-    def news_lost(self) -> None: ...
+    def notifications_lost(self) -> None: ...
 
 
-class Follower:
+class KernelFollower:
     """Reader of the multicast socket. Counters: overruns, malformed, resyncs, resyncs_failed,
     route_checks.
     """
 
     def __init__(
         self,
-        news: NetlinkSocket,
+        notifications: NetlinkSocket,
         requests: Requests,
         mirror: Mirror,
         inbox: Inbox,
@@ -95,7 +95,7 @@ class Follower:
         watcher: Watcher,
         protocol: int,
     ) -> None:
-        self._news = news
+        self._notifications = notifications
         self._requests = requests
         self._mirror = mirror
         self._inbox = inbox
@@ -110,11 +110,11 @@ class Follower:
         check_at: float | None = None
         while True:
             with trio.CancelScope() if check_at is None else trio.move_on_at(check_at):
-                await self._news.wait()
+                await self._notifications.wait()
             lost = self._read()
             await self._deliver()
             if lost:
-                self._watcher.news_lost()
+                self._watcher.notifications_lost()
                 await self._retried(self.resync)
             if not self._mirror.suspect:
                 check_at = None
@@ -129,7 +129,7 @@ class Follower:
         lost = False
         for _ in range(READS_PER_WAKE):
             try:
-                datagram = self._news.read()
+                datagram = self._notifications.read()
                 if datagram is None:
                     break
                 for item in messages(datagram):

@@ -91,7 +91,7 @@ class PlayedNflog:
 
 @pytest.fixture
 def played(monkeypatch):
-    monkeypatch.setattr(app, "Kernel", PlayedKernel)
+    monkeypatch.setattr(app, "KernelStore", PlayedKernel)
     monkeypatch.setattr(app, "PacketSockets", PlayedPackets)
     monkeypatch.setattr(app, "Nflog", PlayedNflog)
     monkeypatch.setattr(app, "Guard", PlayedGuard)

@@ -32,7 +32,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import store as kernel_module
-from nhrpd_py.runtime.kernel.store import ADOPTION_S, AUDIT_S, Kernel
+from nhrpd_py.runtime.kernel.store import ADOPTION_S, AUDIT_S, KernelStore
 from nhrpd_py.runtime.netlink import neighbor, rtnl
 from nhrpd_py.runtime.netlink.socket import HEADER, attribute, message
 from tests.unit.runtime.netlink_peer import ScriptedKernel, a_done, a_pair, an_error
@@ -69,7 +69,7 @@ class World:
         self.peer.tables[rtnl.RTM_GETLINK].append(a_link())
         self.notices: list[Any] = []
         routes = RoutesConfig(protocol=OURS, metric=METRIC)
-        self.kernel = Kernel(self.inbox, routes, self.notices.append)
+        self.kernel = KernelStore(self.inbox, routes, self.notices.append)
         self.events = []
         self._sockets = (self.speak, theirs)
 
@@ -423,7 +423,7 @@ async def test_settle_gives_up_in_time():
 
 
 def test_ten_thousand_spokes_are_lean():
-    kernel = Kernel(Inbox(), RoutesConfig(), lambda _notice: None)
+    kernel = KernelStore(Inbox(), RoutesConfig(), lambda _notice: None)
     kernel.open_interface(OpenInterface(GRE, "gre1"))
     wanted = kernel._wanted[GRE]
     addresses = [bytes((10, 1, n >> 8, n & 255)) for n in range(10_000)]
