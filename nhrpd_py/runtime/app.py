@@ -222,7 +222,8 @@ class App:
 
     async def _run_control(self, task_status: trio.TaskStatus[None]) -> None:
         await load_http()
-        from nhrpd_py.runtime.control.http import ControlServer, Sources  # noqa: PLC0415
+        from nhrpd_py.runtime.control.api import Sources  # noqa: PLC0415
+        from nhrpd_py.runtime.control.http import ControlServer  # noqa: PLC0415
 
         sources = Sources(
             ask=self._status.ask,

@@ -2,7 +2,7 @@
 
 A socket file belongs to the daemon that holds the lock file beside it (`nhrpd.sock.lock`); the lock
 goes with its process, so a second daemon is refused and a crashed one leaves nothing to clean up by
-hand. `control_http` speaks HTTP on it; that module and all it needs is imported in a thread when
+hand. `http` serves the API on it; that module and all it needs is imported in a thread when
 everything else runs, for it takes longer to load than the rest of the daemon.
 """
 

@@ -19,7 +19,8 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.runtime.control.http import ControlServer, Sources
+from nhrpd_py.runtime.control.api import Sources
+from nhrpd_py.runtime.control.http import ControlServer
 from nhrpd_py.runtime.control.notices import NoticeHub
 from nhrpd_py.runtime.control.socket import Commands, ControlSocket
 from nhrpd_py.runtime.inbox import Inbox

@@ -20,7 +20,8 @@ from nhrpd_py.core.effects import AnswerCommand
 from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.core.queries import Flush, FlushWhat, Query, Resolve, View
 from nhrpd_py.runtime.control import socket as control
-from nhrpd_py.runtime.control.http import MAX_CONNECTIONS, ROWS_PER_SLICE
+from nhrpd_py.runtime.control.http import MAX_CONNECTIONS
+from nhrpd_py.runtime.control.json import ROWS_PER_SLICE
 from nhrpd_py.runtime.control.notices import QUEUE_LENGTH
 from nhrpd_py.runtime.control.socket import ControlSocket, ControlSocketError
 from tests.unit.runtime.fake_daemon import a_cache_row, a_daemon, an_interface_row, an_sa_row
