@@ -33,7 +33,7 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     SetRoute,
 )
-from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import (
     BindingFound,
     Event,
@@ -89,7 +89,7 @@ class Station:
 
     @property
     def instance(self) -> Instance:
-        return self.engine._interfaces.instances["gre1"][afi_of(self.site.tunnel)]
+        return self.engine._tunnels["gre1"][afi_of(self.site.tunnel)]
 
     @property
     def servers_up(self) -> list[Address]:
@@ -121,7 +121,7 @@ class Station:
             return
         instance = self.instance
         bindings = {each.protocol: each for each in instance.station.cache}
-        asking = instance.resolver.resolutions.values()
+        asking = instance.requester.resolutions.values()
         interim = {each.target: each.interim_nbma for each in asking if each.interim_nbma}
         for address in self.neighbors.keys() & self.wanted:
             nbma = self.neighbors[address][0]
@@ -283,9 +283,7 @@ class Dialogue:
         """Something happens to a station."""
         station = self.stations[name]
         if station.alive:
-            self._carry_out(station, station.engine.handle(event, self.now))
-            for packet in station.engine.released():
-                self._carry_out(station, station.engine.handle(packet, self.now))
+            self._carry_out(station, turn(station.engine, event, self.now))
 
     # Data.
 

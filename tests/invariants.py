@@ -22,7 +22,7 @@ def check(node: "Node", now: float, *, fully: bool) -> None:
     bindings = {each.protocol: each for each in instance.station.cache}
     led = {
         each.target: each.interim_nbma
-        for each in instance.resolver.resolutions.values()
+        for each in instance.requester.resolutions.values()
         if each.interim_nbma and each.target not in bindings
     }
     led |= {each.protocol: each.interim_nbma for each in bindings.values() if each.interim_nbma}
@@ -46,9 +46,7 @@ def check(node: "Node", now: float, *, fully: bool) -> None:
     assert set(node.routes) == wanted, "routes that nobody wants, or wants in vain"
     if circuits.protected:
         check_wishes(node)
-    assert (
-        len(engine._context.timers) <= 4 * (len(bindings) + len(instance.resolver.resolutions)) + 64
-    )
+    assert len(engine._timers) <= 4 * (len(bindings) + len(instance.requester.resolutions)) + 64
 
 
 def check_wishes(node: "Node") -> None:

@@ -29,7 +29,7 @@ from nhrpd_py.core.effects import (
     SetRoute,
     WantSa,
 )
-from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import (
     AddressAdded,
     AddressRemoved,
@@ -93,7 +93,7 @@ class Node:
 
     @property
     def instance(self) -> Instance:
-        return self.engine._interfaces.instances["gre1"][Afi.IPV4]
+        return self.engine._tunnels["gre1"][Afi.IPV4]
 
 
 class World:
@@ -213,9 +213,7 @@ class World:
         if node.alive:
             if self.charons is not None:
                 self.charons.told(node, event)
-            self._execute(node, node.engine.handle(event, self.now))
-            for packet in node.engine.released():
-                self._execute(node, node.engine.handle(packet, self.now))
+            self._execute(node, turn(node.engine, event, self.now))
 
     def _execute(self, node: Node, effects: list[Effect]) -> None:
         self.steps += 1

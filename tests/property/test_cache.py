@@ -68,14 +68,14 @@ class Kernel:
 @given(st.lists(updates | removals | waits, max_size=30))
 def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remove | Wait]) -> None:
     engine, _ = an_engine(HUB, a_config())
-    instance = engine._interfaces.instances["gre1"][Afi.IPV4]
+    instance = engine._tunnels["gre1"][Afi.IPV4]
     cache = instance.station.cache
     kernel = Kernel()
     model: dict[Address, tuple[BindingType, Address, float]] = {}
     now = 0.0
     for step in script:
         effects: list[Effect] = []
-        engine._context.effects = effects
+        engine._outbox.effects = effects
         match step:
             case Update(protocol, kind, nbma, holding_time_s):
                 binding = cache.update(protocol, kind, nbma, now, holding_time_s=holding_time_s)

@@ -50,3 +50,26 @@ class IntervalLimiter:
 
     def forget(self) -> None:
         self._last.clear()
+
+
+ERRORS_PER_S = 10.0
+ERROR_BURST = 20.0
+RESOLUTIONS_PER_S = 100.0
+RESOLUTION_BURST = 500.0
+"""What peers may make us ask by redirects; §5.2.1: not for every data packet."""
+REDIRECT_INTERVAL_S = 2.0
+MAX_REDIRECT_PAIRS = 4096
+
+
+class Limits:
+    """The limits of one engine."""
+
+    __slots__ = ("errors", "redirects", "resolutions")
+
+    def __init__(self, now: float) -> None:
+        self.errors = TokenBucket(rate=ERRORS_PER_S, burst=ERROR_BURST, now=now)
+        """Error Indications and refusals that we send."""
+        self.resolutions = TokenBucket(rate=RESOLUTIONS_PER_S, burst=RESOLUTION_BURST, now=now)
+        """Resolutions that redirects begin."""
+        self.redirects = IntervalLimiter(interval_s=REDIRECT_INTERVAL_S, limit=MAX_REDIRECT_PAIRS)
+        """Traffic Indications, by pair of data addresses."""

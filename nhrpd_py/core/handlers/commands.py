@@ -1,15 +1,15 @@
 """What operators tell the engine to do: flush and resolve."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from nhrpd_py.core.address import Address, Afi, Prefix, afi_of, format_address, host_prefix
-from nhrpd_py.core.context import Context
+from nhrpd_py.core.address import Address, Prefix, afi_of, format_address, host_prefix
+from nhrpd_py.core.base.limits import Limits
 from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
 from nhrpd_py.core.station.binding import BindingType
-from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.location import Locator, Where
 
 FLUSHED = "flushed by the operator"
 
@@ -21,23 +21,18 @@ class Outcome:
     detail: str = ""
 
 
-class Commands:
-    """Owned by the engine, which also owns the table of instances (by interface name, then family)."""
+class CommandHandler:
+    """Carries out commands on the tunnels. Called by the engine."""
 
-    __slots__ = ("_context", "_instances", "_routing")
+    __slots__ = ("_limits", "_locator", "_tunnels")
 
-    def __init__(
-        self,
-        context: Context,
-        instances: Mapping[str, Mapping[Afi, Instance]],
-        routing: Routing,
-    ) -> None:
-        self._context = context
-        self._instances = instances
-        self._routing = routing
+    def __init__(self, tunnels: Tunnels, locator: Locator, limits: Limits) -> None:
+        self._tunnels = tunnels
+        self._locator = locator
+        self._limits = limits
 
     def carry_out(self, command: Command, now: float) -> Outcome:
-        if command.interface is not None and command.interface not in self._instances:
+        if command.interface is not None and command.interface not in self._tunnels:
             return Outcome(refused=f"no interface {command.interface} in the configuration")
         match command:
             case Flush():
@@ -47,20 +42,15 @@ class Commands:
             case _:
                 assert_never(command)
 
-    def _selected(self, interface: str | None) -> Iterator[Instance]:
-        for name, instances in self._instances.items():
-            if interface in (None, name):
-                yield from instances.values()
-
     def _flush(self, command: Flush, now: float) -> Outcome:
         matched = 0
-        for instance in self._selected(command.interface):
+        for instance in self._tunnels.instances(command.interface):
             if command.what is not FlushWhat.CACHE:
                 matched += self._flush_shortcuts(instance, command)
             if command.what is not FlushWhat.SHORTCUTS:
                 matched += self._flush_cache(instance, command, now)
         # Whoever is to find his shortcut again must hear of it at once.
-        self._context.redirects.forget()
+        self._limits.redirects.forget()
         return Outcome(matched=matched, detail=f"{matched} flushed")
 
     def _flush_shortcuts(self, instance: Instance, command: Flush) -> int:
@@ -73,9 +63,9 @@ class Commands:
             if _selects(command, shortcut.prefix, shortcut.binding.nbma):
                 instance.shortcuts.remove(shortcut, FLUSHED)
                 matched += 1
-        for resolution in list(instance.resolver.resolutions.values()):
+        for resolution in list(instance.requester.resolutions.values()):
             if _selects(command, host_prefix(resolution.target), b""):
-                instance.resolver.forget(resolution)
+                instance.requester.forget(resolution)
                 matched += 1
         for binding in list(instance.station.cache):
             if binding.type is BindingType.CACHED and _selects(
@@ -95,15 +85,15 @@ class Commands:
                 instance.shortcuts.forget_binding(binding, FLUSHED)
                 matched += 1
             if binding.type is BindingType.DYNAMIC:
-                instance.purges.hint(binding)
+                instance.purges.ask_to_register(binding)
             elif binding.type is BindingType.NHS:
-                instance.client.kick(now, binding.nbma)
+                instance.client.register_now(now, binding.nbma)
                 matched += 1
         return matched
 
     def _resolve(self, command: Resolve, now: float) -> Outcome:
         reason = "no interface is ready to ask"
-        for instance in self._selected(command.interface):
+        for instance in self._tunnels.instances(command.interface):
             station = instance.station
             if station.afi is not afi_of(command.address) or not station.ready:
                 continue
@@ -115,14 +105,14 @@ class Commands:
             known = self._known(instance, command.address)
             if known is not None:
                 return Outcome(1, detail=known)
-            problem = instance.resolver.asked(command.address, now)
+            problem = instance.requester.asked(command.address, now)
             if problem is None:
                 return Outcome(1, detail=f"asking for {format_address(command.address)}")
             reason = problem
         return Outcome(refused=reason)
 
     def _known(self, instance: Instance, address: Address) -> str | None:
-        location = self._routing.locate(instance.station, address, learnt=True)
+        location = self._locator.locate(instance.station, address, learnt=True)
         if location.where is Where.NEXT_HOP and location.binding is not None:
             binding = location.binding
             if binding.protocol == address:

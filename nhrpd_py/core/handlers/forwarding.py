@@ -127,7 +127,7 @@ def _loops(station: Station, message: Message) -> bool:
         if extension is None:
             continue
         if any(
-            entry.protocol and entry.protocol in station.context.local_addresses
+            entry.protocol and station.tables.is_local(entry.protocol)
             for entry in entries_in(extension, message)
         ):
             return True

@@ -1,25 +1,25 @@
-"""All interfaces of the configuration: what link and address events make of them, which are open, and who is told.
+"""Link and address events: which tunnels are open, and who is told.
 
-An interface is open while the kernel was asked to prepare its netdev and packets can come and go. One that the kernel
-refuses is closed; it is tried again after a while, and at once when what was wrong is mended. Who calls: the engine.
+A tunnel is open while the kernel was asked to prepare its netdev and packets can come and go. One that the kernel
+refuses is closed; it is tried again after a while, and at once when what was wrong is mended.
 """
 
-from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
-from nhrpd_py.core.address import Address, Afi
-from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.context import Context
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import CloseInterface, OpenInterface, ProtectedGre
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
-from nhrpd_py.core.handlers.routes import Routes
-from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.handlers.routes import RouteHandler
+from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
+from nhrpd_py.core.kernel.links import Links
+from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
-from nhrpd_py.core.station.interface import Interface, Links
-from nhrpd_py.core.station.location import Routing
+from nhrpd_py.core.station.interface import Interface
 
 REOPEN_S = 30.0
-"""How long an interface that the kernel refused is left alone."""
+"""How long a tunnel that the kernel refused is left alone."""
 TRIAL_S = 1.0
 """How long one that was refused before must stay open until it is said to work."""
 
@@ -37,31 +37,28 @@ class _Seen(NamedTuple):
         return cls(interface.ifindex, interface.guard, interface.nbma, interface.addresses)
 
 
-class Interfaces:
-    """See the module. `by_name` and `instances` have the same names; who adds there is `Reload`."""
+class LinkHandler:
+    """Keeps the tunnels in line with their links. Called by the engine, and by `ReloadHandler` to close one."""
 
-    __slots__ = ("_context", "_links", "_routes", "_routing", "by_ifindex", "by_name", "instances")
+    __slots__ = ("_links", "_outbox", "_routes", "_tables", "_timers", "_tunnels")
 
-    def __init__(self, context: Context, routing: Routing, routes: Routes) -> None:
-        self._context = context
-        self._routing = routing
+    def __init__(
+        self,
+        tunnels: Tunnels,
+        tables: KernelTables,
+        routes: RouteHandler,
+        outbox: Outbox,
+        timers: TimerQueue,
+    ) -> None:
+        self._tunnels = tunnels
+        self._tables = tables
         self._routes = routes
+        self._outbox = outbox
+        self._timers = timers
         self._links = Links()
-        self.by_name: dict[str, Interface] = {}
-        self.instances: dict[str, dict[Afi, Instance]] = {}
-        self.by_ifindex: Mapping[int, Mapping[Afi, Instance]] = {}
-        """Those of the open interfaces."""
-
-    def all_instances(self) -> Iterable[Instance]:
-        return [each for instances in self.instances.values() for each in instances.values()]
-
-    def instance(self, ifindex: int, afi: Afi) -> Instance | None:
-        """That of an open interface."""
-        instances = self.by_ifindex.get(ifindex)
-        return instances[afi] if instances else None
 
     def link_name(self, ifindex: int) -> str:
-        """For people."""
+        """The name of a link, for people."""
         link = self._links.by_ifindex.get(ifindex)
         return link.state.name if link else f"ifindex {ifindex}"
 
@@ -76,7 +73,7 @@ class Interfaces:
     def link_gone(self, ifindex: int, now: float) -> None:
         link = self._links.remove(ifindex)
         for address, _ in link.addresses if link else ():
-            self._forget_local(address)
+            self._tables.remove_local(address)
         self.follow(now)
         self._routes.link_lost(ifindex, now)
 
@@ -86,8 +83,7 @@ class Interfaces:
             return
         key = (event.address, event.prefix_length)
         if key not in link.addresses:
-            local = self._context.local_addresses
-            local[event.address] = local.get(event.address, 0) + 1
+            self._tables.add_local(event.address)
         link.addresses[key] = event
         self.follow(now)
 
@@ -95,122 +91,102 @@ class Interfaces:
         link = self._links.by_ifindex.get(event.ifindex)
         if link is None or link.addresses.pop((event.address, event.prefix_length), None) is None:
             return
-        self._forget_local(event.address)
+        self._tables.remove_local(event.address)
         self.follow(now)
-
-    def _forget_local(self, address: bytes) -> None:
-        local = self._context.local_addresses
-        count = local.get(address, 0) - 1
-        if count > 0:
-            local[address] = count
-        else:
-            local.pop(address, None)
 
     def refused(self, event: InterfaceRefused, now: float) -> None:
         """The kernel would not open it, or its guard is gone: it is closed until it is tried again."""
-        instances = self.by_ifindex.get(event.ifindex)
-        if instances is None:
+        tunnel = self._tunnels.open_at(event.ifindex)
+        if tunnel is None:
             return
-        interface = next(iter(instances.values())).station.interface
+        interface = tunnel.interface
         interface.refusal = interface.link_problem = event.error
         if interface.trial not in (None, event.error):
-            self._tell_lost(interface)
-        self.close(interface, event.ifindex, withdrawn=event.exposed)
+            self._notify_lost(interface)
+        self.close(tunnel, event.ifindex, withdrawn=event.exposed)
         self._set_timer(interface, now + REOPEN_S)
         self.follow(now)
 
     def mended(self, ifindex: int, now: float) -> None:
-        """What an interface was refused for is over."""
-        for interface in self.by_name.values():
-            if interface.ifindex == ifindex:
-                self._retry(interface, now)
+        """What a tunnel was refused for is over."""
+        for tunnel in self._tunnels:
+            if tunnel.interface.ifindex == ifindex:
+                self._retry(tunnel.interface, now)
 
-    def timer_due(self, name: str, now: float) -> None:
-        interface = self.by_name[name]
+    def timer_due(self, interface: Interface, now: float) -> None:
+        """A refused tunnel was left alone long enough, or one on trial has stayed open."""
         if interface.refusal is not None:
             self._retry(interface, now)
         else:
             interface.trial = None
-            self._tell(interface)
+            self._notify(interface)
 
     def _retry(self, interface: Interface, now: float) -> None:
-        """Opens an interface again that was refused; only once it stays open, that is news."""
+        """Opens a tunnel again that was refused; it is said to work once it stays open."""
         if interface.refusal is not None:
             interface.trial, interface.refusal = interface.refusal, None
             self._set_timer(interface, now + TRIAL_S)
             self.follow(now)
 
     def _set_timer(self, interface: Interface, at: float) -> None:
-        self._context.timers.set(TimerKey(TimerKind.INTERFACE, interface.name, None), at)
+        self._timers.set(TimerKey(TimerKind.INTERFACE, interface.name, None), at)
 
-    # What becomes of it.
+    # What becomes of the tunnels.
 
     def follow(self, now: float) -> None:
-        """Brings every interface in line with its link."""
-        for name, interface in self.by_name.items():
+        """Brings every tunnel in line with its link."""
+        for tunnel in self._tunnels:
+            interface = tunnel.interface
             before = _Seen.of(interface)
             interface.follow(self._links)
             seen = _Seen.of(interface)
             is_replaced = (seen.ifindex, seen.guard) != (before.ifindex, before.guard)
             if interface.opened and (not interface.can_open or is_replaced):
-                self.close(interface, before.ifindex)
+                self.close(tunnel, before.ifindex)
             elif seen == before and interface.opened == interface.can_open:
-                self._tell(interface)
+                self._notify(interface)
                 continue
             nbma_moved = seen.nbma != before.nbma
             if nbma_moved:
                 interface.circuits.moved(interface.nbma)
             is_new = interface.can_open and not interface.opened
             if is_new:
-                self._open(interface, now)
+                self._open(tunnel, now)
             if interface.opened and (is_new or nbma_moved) and interface.circuits.protected:
-                for instance in self.instances[name].values():
-                    instance.gate.review(now)
-            for instance in self.instances[name].values():
+                for instance in tunnel:
+                    instance.dependents.review(now)
+            for instance in tunnel:
                 instance.follow(now, nbma_moved=nbma_moved)
                 if seen.addresses != before.addresses:
                     instance.station.cache.refit_routes()
-            self._tell(interface)
+            self._notify(interface)
 
-    def _open(self, interface: Interface, now: float) -> None:
+    def _open(self, tunnel: Tunnel, now: float) -> None:
+        interface = tunnel.interface
         interface.opened = True
-        self._context.emit(OpenInterface(interface.ifindex, interface.name, interface.guard))
-        self._index()
-        for instance in self.instances[interface.name].values():
+        self._outbox.emit(OpenInterface(interface.ifindex, interface.name, interface.guard))
+        self._tunnels.index()
+        for instance in tunnel:
             instance.opened(now)
 
-    def close(self, interface: Interface, ifindex: int, *, withdrawn: bool = False) -> None:
-        """Closes an open interface; `withdrawn`: with all that we put on its netdev."""
+    def close(self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False) -> None:
+        """Closes an open tunnel; `withdrawn`: with all that we put on its netdev."""
+        interface = tunnel.interface
         interface.opened = False
-        self._context.emit(CloseInterface(ifindex, withdrawn))
-        self._index()
-        for instance in self.instances[interface.name].values():
+        self._outbox.emit(CloseInterface(ifindex, withdrawn))
+        self._tunnels.index()
+        for instance in tunnel:
             instance.closed(interface.link_problem or "the netdev was replaced")
         interface.circuits.release_all()
 
-    def _index(self) -> None:
-        self.by_ifindex = {
-            interface.ifindex: self.instances[name]
-            for name, interface in self.by_name.items()
-            if interface.opened
-        }
-        self._routes.instances = self.by_ifindex
-        self._routing.replace(
-            [
-                instance.station
-                for instances in self.by_ifindex.values()
-                for instance in instances.values()
-            ]
-        )
-
-    def _tell(self, interface: Interface) -> None:
-        """Says when an interface begins to work, and when it ceases to."""
+    def _notify(self, interface: Interface) -> None:
+        """Says when a tunnel begins to work, and when it ceases to."""
         works = interface.works
         if works == interface.announced or (works and interface.trial is not None):
             return
         interface.announced = works
         if works:
-            self._context.emit(
+            self._outbox.emit(
                 InterfaceReady(
                     interface=interface.name,
                     nbma=interface.nbma,
@@ -218,9 +194,9 @@ class Interfaces:
                 )
             )
         else:
-            self._tell_lost(interface)
+            self._notify_lost(interface)
 
-    def _tell_lost(self, interface: Interface) -> None:
-        self._context.emit(
+    def _notify_lost(self, interface: Interface) -> None:
+        self._outbox.emit(
             InterfaceLost(interface=interface.name, reason=interface.problem or "closed")
         )

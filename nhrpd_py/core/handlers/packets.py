@@ -4,15 +4,16 @@ The order matters: nothing is believed before it is authenticated, and nothing i
 type means is in the handlers; what a transit NHS does is in `forward`. RFC 2332 §5.2, §5.3.
 """
 
-from collections.abc import Mapping
-
 from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi, host_prefix
-from nhrpd_py.core.context import Context
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.requests import Requests
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.handlers.forwarding import forward, unknown_compulsory
 from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.instance.tunnels import Tunnel
 from nhrpd_py.core.notices import ClaimRefused, ErrorReceived
-from nhrpd_py.core.station.location import Location, Routing, Where
+from nhrpd_py.core.station.location import Location, Locator, Where
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import (
     CieCode,
@@ -26,20 +27,22 @@ from nhrpd_py.packet.message import Message, decode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
 
-class Receiver:
-    """See the module. Owned by the engine."""
+class PacketHandler:
+    """Takes received packets in. Called by the engine."""
 
-    __slots__ = ("_context", "_routing")
+    __slots__ = ("_limits", "_locator", "_outbox", "_requests")
 
-    def __init__(self, context: Context, routing: Routing) -> None:
-        self._context = context
-        self._routing = routing
-
-    def packet_received(
-        self, instances: Mapping[Afi, Instance], event: PacketReceived, now: float
+    def __init__(
+        self, locator: Locator, requests: Requests, limits: Limits, outbox: Outbox
     ) -> None:
-        """`instances` are those of the interface, by address family."""
-        any_station = next(iter(instances.values())).station
+        self._locator = locator
+        self._requests = requests
+        self._limits = limits
+        self._outbox = outbox
+
+    def packet_received(self, tunnel: Tunnel, event: PacketReceived, now: float) -> None:
+        """Handles a packet that came in through an open tunnel."""
+        any_station = tunnel[Afi.IPV4].station
         source = event.nbma_source
         try:
             message = decode(event.data)
@@ -47,13 +50,13 @@ class Receiver:
             any_station.drop(bad.reason, source)
             if bad.answer is not None:
                 offender = peek(event.data)
-                speaker = self._speaker(instances, offender.protocol_type if offender else 0)
+                speaker = self._speaker(tunnel, offender.protocol_type if offender else 0)
                 if speaker is not None:
                     speaker.send_error(
                         source, offender, event.data, bad.answer, now, offset=bad.offset
                     )
             return
-        instance = instances.get(AFI_OF_PROTOCOL[message.protocol_type])
+        instance = tunnel.get(AFI_OF_PROTOCOL[message.protocol_type])
         if instance is None or not instance.station.ready:
             any_station.drop(DropReason.NOT_ENABLED, source)
             return
@@ -80,9 +83,9 @@ class Receiver:
         station = instance.station
         source = event.nbma_source
         if message.type is PacketType.RESOLUTION_REQUEST:
-            objection = self._objection(instance, message, source)
-            if objection is not None:
-                self._refuse_claim(instance, message, source, objection, now)
+            denial = self._denial(instance, message, source)
+            if denial is not None:
+                self._refuse_claim(instance, message, source, denial, now)
                 return
         location = self._target(station, message, source)
         if location is not None:
@@ -103,7 +106,7 @@ class Receiver:
             case PacketType.REGISTRATION_REQUEST:
                 instance.server.request_received(message, source, now)
             case PacketType.RESOLUTION_REQUEST:
-                instance.egress.request_received(message, source, now)
+                instance.responder.request_received(message, source, now)
             case PacketType.PURGE_REQUEST:
                 instance.purging.request_received(message, source, now)
             case PacketType.TRAFFIC_INDICATION:
@@ -113,7 +116,7 @@ class Receiver:
             case _:
                 self._reply_received(station, message, event, now)
 
-    def _objection(self, instance: Instance, message: Message, source: Address) -> str | None:
+    def _denial(self, instance: Instance, message: Message, source: Address) -> str | None:
         """Why nobody may ask from this address through the sender's SA, be it the requester's or another's.
 
         What an NHS of ours forwards it has looked at itself. A transit record alone makes nobody an NHS.
@@ -122,25 +125,26 @@ class Receiver:
             record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
             if record is not None and record.value:
                 return None
-        return instance.station.circuits.objection_to_address(source, message.source_protocol)
+        return instance.station.circuits.address_denial(source, message.source_protocol)
 
     def _refuse_claim(
-        self, instance: Instance, message: Message, source: Address, objection: str, now: float
+        self, instance: Instance, message: Message, source: Address, denial: str, now: float
     ) -> None:
         name = instance.station.interface.name
         instance.station.drop(DropReason.NOT_ALLOWED, source)
-        if self._context.reminders.allows((name, source, objection), now):
-            self._context.emit(
-                ClaimRefused(
-                    interface=name,
-                    protocol=message.source_protocol,
-                    nbma=source,
-                    prefix=host_prefix(message.source_protocol),
-                    reason=objection,
-                )
-            )
-        if self._context.errors.take(now):
-            instance.egress.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
+        self._outbox.remind(
+            (name, source, denial),
+            ClaimRefused(
+                interface=name,
+                protocol=message.source_protocol,
+                nbma=source,
+                prefix=host_prefix(message.source_protocol),
+                reason=denial,
+            ),
+            now,
+        )
+        if self._limits.errors.take(now):
+            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
         """Where a message must go that is not for us; None when it is for us."""
@@ -153,7 +157,7 @@ class Receiver:
             return None  # a client that does not know our address yet (§5.2.3)
         if message.type is PacketType.PURGE_REQUEST and to == message.source_protocol:
             return None
-        location = self._routing.locate(station, to, learnt=message.is_reply)
+        location = self._locator.locate(station, to, learnt=message.is_reply)
         match location.where:
             case Where.HERE:
                 return None
@@ -193,8 +197,8 @@ class Receiver:
                 return
         station.drop(DropReason.NO_ROUTE, source)
         if message.type is PacketType.RESOLUTION_REQUEST:
-            if self._context.errors.take(now):
-                instance.egress.refuse(message, CieCode.NO_BINDING, source)
+            if self._limits.errors.take(now):
+                instance.responder.refuse(message, CieCode.NO_BINDING, source)
         elif message.is_request:
             station.send_error(
                 source,
@@ -214,21 +218,21 @@ class Receiver:
         except BadPacket as bad:
             station.drop(bad.reason, source)
             return
-        instance.resolver.redirected(destination, source, now)
+        instance.requester.redirected(destination, source, now)
 
     def _reply_received(
         self, station: Station, message: Message, event: PacketReceived, now: float
     ) -> None:
         source = event.nbma_source
-        requester = self._context.outstanding.get(message.request_id)
-        if requester is None:
+        request = self._requests.outstanding.get(message.request_id)
+        if request is None:
             station.drop(DropReason.UNSOLICITED_REPLY, source)
             if message.type is PacketType.RESOLUTION_REPLY:  # §5.2.2
                 station.send_error(
                     source, peek(event.data), event.data, ErrorCode.INVALID_RESOLUTION_REPLY, now
                 )
             return
-        requester.reply_received(message, source, now)
+        request.reply_received(message, source, now)
 
     def _error_received(
         self, station: Station, message: Message, source: Address, now: float
@@ -236,25 +240,21 @@ class Receiver:
         """Somebody complains. If it is about a request that we wait for, its machine hears of it."""
         offender = peek(message.payload)
         mine = offender is not None and offender.source_protocol == station.address
-        requester = (
-            self._context.outstanding.get(offender.request_id) if offender and mine else None
-        )
-        if requester is None:
-            key = (station.interface.name, "error", source, message.error_code)
-            if not self._context.reminders.allows(key, now):
-                return
-            self._context.emit(
+        request = self._requests.outstanding.get(offender.request_id) if offender and mine else None
+        if request is None:
+            self._outbox.remind(
+                (station.interface.name, "error", source, message.error_code),
                 ErrorReceived(
                     interface=station.interface.name,
                     protocol=message.source_protocol,
                     nbma=source,
                     error=describe_error(message.error_code),
-                )
+                ),
+                now,
             )
             return
-        requester.error_received(message.error_code, now)
+        request.error_received(message.error_code, now)
 
-    def _speaker(self, instances: Mapping[Afi, Instance], protocol_type: int) -> Station | None:
-        afi = AFI_OF_PROTOCOL.get(protocol_type)
-        instance = instances.get(afi) if afi else None
+    def _speaker(self, tunnel: Tunnel, protocol_type: int) -> Station | None:
+        instance = tunnel.get(AFI_OF_PROTOCOL.get(protocol_type))
         return instance.station if instance else None

@@ -5,10 +5,11 @@ previous hop. The data packet's beginning goes along, for its destination is wha
 firewall's own limit, each pair of addresses is told once in two seconds. draft-detienne-dmvpn §4.
 """
 
-from nhrpd_py.core.context import Context
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.events import TrafficSeen
 from nhrpd_py.core.notices import RedirectSent
-from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.inner import data_addresses
@@ -18,30 +19,31 @@ SAMPLE_BYTES = 128
 """How much of the data packet goes along: its header is what counts."""
 
 
-class Redirector:
-    """See the module. Owned by the engine; stateless but for the limiter in the context."""
+class RedirectHandler:
+    """Sends Traffic Indications for sampled packets. Called by the engine."""
 
-    __slots__ = ("_context", "_routing")
+    __slots__ = ("_limits", "_locator", "_outbox")
 
-    def __init__(self, context: Context, routing: Routing) -> None:
-        self._context = context
-        self._routing = routing
+    def __init__(self, locator: Locator, limits: Limits, outbox: Outbox) -> None:
+        self._locator = locator
+        self._limits = limits
+        self._outbox = outbox
 
     def traffic_seen(self, station: Station, event: TrafficSeen, now: float) -> None:
         """A packet that came in through `station` is being relayed."""
         if not station.config.redirect or not station.ready:
             return
         if event.out_ifindex:
-            out = self._routing.station(event.out_ifindex, station.afi)
-            if out is None or not self._routing.same_cloud(station, out):
+            out = self._locator.station(event.out_ifindex, station.afi)
+            if out is None or not self._locator.same_cloud(station, out):
                 return  # it leaves the cloud: nobody can do that for us
         try:
             source, destination = data_addresses(event.data, station.protocol_type)
         except BadPacket as bad:
             station.drop(bad.reason)
             return
-        previous = self._routing.locate(station, source, learnt=True)
-        onward = self._routing.locate(station, destination, learnt=True)
+        previous = self._locator.locate(station, source, learnt=True)
+        onward = self._locator.locate(station, destination, learnt=True)
         if previous.where is not Where.NEXT_HOP or onward.where in (Where.HERE, Where.BEHIND_US):
             return
         peer = previous.binding
@@ -49,7 +51,7 @@ class Redirector:
             return
         if onward.binding is not None and onward.binding.nbma == peer.nbma:
             return  # in and out through one peer: a shortcut to itself
-        if not self._context.redirects.allows((station.interface.name, source, destination), now):
+        if not self._limits.redirects.allows((station.interface.name, source, destination), now):
             station.drop(DropReason.RATE_LIMITED, peer.nbma)
             return
         indication = station.message(
@@ -60,7 +62,7 @@ class Redirector:
             payload=event.data[:SAMPLE_BYTES],
         )
         station.send(peer.nbma, indication)
-        self._context.emit(
+        self._outbox.emit(
             RedirectSent(
                 interface=station.interface.name,
                 protocol=peer.protocol,

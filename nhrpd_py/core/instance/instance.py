@@ -1,24 +1,23 @@
-"""NHRP for one interface and address family: the machines of `station`, wired to each other.
+"""NHRP for one interface and address family: the machines that share a station, wired to each other.
 
-Created with the interface's configuration and kept through everything that happens to its link. Who calls: the engine.
+Created with the interface's configuration and kept through everything that happens to its link.
 """
 
-from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.events import BindingFound
-from nhrpd_py.core.instance.protected import Gate
+from nhrpd_py.core.instance.protected import Dependents
 from nhrpd_py.core.notices import BindingAdopted
-from nhrpd_py.core.purge.sender import PurgeReceiver, PurgeSender
+from nhrpd_py.core.purge.receiver import PurgeReceiver
+from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.server import RegistrationServer
-from nhrpd_py.core.resolution.requester import Resolver
-from nhrpd_py.core.resolution.responder import Egress
+from nhrpd_py.core.resolution.requester import Requester
+from nhrpd_py.core.resolution.responder import Responder
 from nhrpd_py.core.station.binding import Binding, BindingType
-from nhrpd_py.core.station.interface import Interface
-from nhrpd_py.core.station.location import Routing
+from nhrpd_py.core.station.location import Locator
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.core.station.station import Station
 
@@ -27,30 +26,32 @@ ADOPTED_PER_S = 100
 
 
 class Instance:
-    """See the module."""
+    """One interface and family. Called by the engine and the handlers."""
 
     __slots__ = (
         "_adopted",
         "client",
-        "egress",
-        "gate",
+        "dependents",
         "purges",
         "purging",
-        "resolver",
+        "requester",
+        "responder",
         "server",
         "shortcuts",
         "station",
     )
 
-    def __init__(self, context: Context, interface: Interface, afi: Afi, routing: Routing) -> None:
-        self.station = Station(context, interface, afi)
+    def __init__(self, station: Station, locator: Locator) -> None:
+        self.station = station
         self.shortcuts = ShortcutTable(self.station)
         self.client = NhsClient(self.station, self.shortcuts)
         self.purges = PurgeSender(self.station)
-        self.egress = Egress(self.station, routing, self.purges)
-        self.resolver = Resolver(self.station, routing, self.client, self.shortcuts)
+        self.responder = Responder(self.station, locator, self.purges)
+        self.requester = Requester(self.station, locator, self.client, self.shortcuts)
         self._adopted = 0
-        self.gate = Gate(self.station, self.client, self.resolver, self.shortcuts, self.ask_again)
+        self.dependents = Dependents(
+            self.station, self.client, self.requester, self.shortcuts, self.ask_again
+        )
         self.server = RegistrationServer(self.station)
         self.purging = PurgeReceiver(self.station, self.client, self.shortcuts)
 
@@ -73,7 +74,7 @@ class Instance:
             station.nat_nbma = b"" if nbma_moved else station.nat_nbma
             self.client.start(now)
             if nbma_moved:
-                self.egress.withdraw_all(now, final=False)
+                self.responder.withdraw_all(now, final=False)
 
     def opened(self, now: float) -> None:
         """The netdev is ready for us: configured bindings, and what survived its absence."""
@@ -93,13 +94,13 @@ class Instance:
         if before.holding_time_s != config.holding_time_s:
             self.client.renew_sooner(now)
         if before.authorize != config.authorize and self.station.circuits.protected:
-            self.gate.reauthorize(now)
+            self.dependents.reauthorize(now)
 
     def _end_shortcuts(self, now: float) -> None:
-        self.resolver.forget_all()
+        self.requester.forget_all()
         for shortcut in list(self.shortcuts):
             self.shortcuts.remove(shortcut, "shortcuts are switched off")
-        self.egress.withdraw_all(now, final=False)
+        self.responder.withdraw_all(now, final=False)
 
     def _remap(self, before: InterfaceConfig, now: float) -> None:
         station = self.station
@@ -112,7 +113,9 @@ class Instance:
             self.shortcuts.forget_binding(binding, "it is no longer configured")
             for registration in list(self.client.registrations()):
                 if registration.protocol == each.protocol:
-                    self.client.kick(now, registration.nbma)  # its binding comes from the reply now
+                    self.client.register_now(
+                        now, registration.nbma
+                    )  # its binding comes from the reply now
         if station.interface.opened:  # else `opened` does it
             for each in new:
                 if each not in old:
@@ -129,7 +132,7 @@ class Instance:
     def closed(self, reason: str) -> None:
         """The netdev is down or gone. What peers registered keeps until its time is over; shortcuts do not."""
         self.client.stop()
-        self.resolver.forget_all()
+        self.requester.forget_all()
         self.purges.finish_all()
         for shortcut in list(self.shortcuts):
             self.shortcuts.remove(shortcut, reason)
@@ -152,7 +155,7 @@ class Instance:
             if not outdated or binding.nbma == event.nbma:
                 self._inherit(binding, event)
                 return binding
-        if event.protocol in station.context.local_addresses:
+        if station.tables.is_local(event.protocol):
             return None
         if event.remaining_s is not None and event.remaining_s <= 0:
             return None
@@ -169,7 +172,7 @@ class Instance:
         )
         if binding is None:
             return None
-        station.context.emit(
+        station.outbox.emit(
             BindingAdopted(
                 interface=station.interface.name, protocol=event.protocol, nbma=event.nbma
             )
@@ -179,7 +182,7 @@ class Instance:
             binding.adopted = True
             self.ask_again(binding, now)
         self._inherit(binding, event)
-        self.gate.await_circuit(binding)
+        self.dependents.await_circuit(binding)
         return binding
 
     def _inherit(self, binding: Binding, event: BindingFound) -> None:
@@ -188,12 +191,12 @@ class Instance:
             binding.inherited = True
             self.station.cache.reassert_one(binding)
         if not binding.programmed:
-            self.station.context.emit(DropNeighbor(event.ifindex, event.protocol))
+            self.station.outbox.emit(DropNeighbor(event.ifindex, event.protocol))
 
     def ask_again(self, binding: Binding, now: float) -> None:
         """Has an adopted client asked to register, a moment from now, and not all at once."""
         key = TimerKey(TimerKind.ADOPTED, self.station.interface.name, binding.protocol)
-        self.station.context.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)
+        self.station.timers.set(key, now + 0.2 + self._adopted / ADOPTED_PER_S)
         self._adopted += 1
 
     def adopted_due(self, protocol: Address) -> None:
@@ -201,7 +204,7 @@ class Instance:
         self._adopted = max(0, self._adopted - 1)
         binding = self.station.cache.get(protocol)
         if binding is not None and binding.adopted and self.station.circuits.is_up(binding.nbma):
-            self.purges.hint(binding)
+            self.purges.ask_to_register(binding)
 
     def binding_expiry_due(self, protocol: Address, now: float) -> None:
         binding = self.station.cache.get(protocol)
@@ -210,10 +213,10 @@ class Instance:
 
     def shut_down(self, now: float) -> None:
         """Tells others what is no longer true, and withdraws everything from the kernel."""
-        self.egress.withdraw_all(now, final=True)
+        self.responder.withdraw_all(now, final=True)
         self.client.deregister()
         self.client.stop()
-        self.resolver.forget_all()
+        self.requester.forget_all()
         self.purges.finish_all()
         for binding in list(self.station.cache):
             self.shortcuts.forget_binding(binding, "shutting down")

@@ -12,28 +12,28 @@ from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.servers import NhsState
-from nhrpd_py.core.resolution.requester import REFUSED_S, Resolver
+from nhrpd_py.core.resolution.requester import REFUSED_S, Requester
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from nhrpd_py.core.station.station import Station
 
 
-class Gate:
+class Dependents:
     """See the module."""
 
-    __slots__ = ("_ask_again", "_client", "_resolver", "_shortcuts", "_station")
+    __slots__ = ("_ask_again", "_client", "_requester", "_shortcuts", "_station")
 
     def __init__(
         self,
         station: Station,
         client: NhsClient,
-        resolver: Resolver,
+        requester: Requester,
         shortcuts: ShortcutTable,
         ask_again: Callable[[Binding, float], None],
     ) -> None:
         self._station = station
         self._client = client
-        self._resolver = resolver
+        self._requester = requester
         self._shortcuts = shortcuts
         self._ask_again = ask_again
         """Asks an adopted client to register."""
@@ -59,25 +59,25 @@ class Gate:
         for registration in list(self._client.registrations()):
             idle = registration.state is NhsState.PROBE and registration.next_at is None
             if idle and circuits.is_up(registration.nbma):
-                self._client.kick(now, registration.nbma)
+                self._client.register_now(now, registration.nbma)
 
     def _may_stay(self, binding: Binding, now: float) -> bool:
         """Drops what the peer behind a binding may not claim; tells whether the binding itself stays."""
         circuits = self._station.circuits
-        objection = circuits.objection_to_address(binding.nbma, binding.protocol)
-        if objection is not None:
-            self._refuse(binding, objection, now)
+        denial = circuits.address_denial(binding.nbma, binding.protocol)
+        if denial is not None:
+            self._refuse(binding, denial, now)
             return False
         for shortcut in self._shortcuts.of_peer(binding.protocol):
-            objection = circuits.objection_to_prefix(binding.nbma, shortcut.prefix)
-            if objection is not None:
-                self._refuse_shortcut(shortcut, objection, now)
+            denial = circuits.prefix_denial(binding.nbma, shortcut.prefix)
+            if denial is not None:
+                self._refuse_shortcut(shortcut, denial, now)
         return True
 
     def went_down(self, remote: Address, reason: str, now: float) -> None:
         """The last SA with the peer is gone."""
         self._client.circuit_down(remote, reason, now)
-        self._resolver.server_unreachable(remote)
+        self._requester.server_unreachable(remote)
         for binding in self._station.cache.of_nbma(remote):
             if binding.type is BindingType.STATIC:
                 self._withdraw(binding, reason)
@@ -100,7 +100,7 @@ class Gate:
             targets = self._targets(binding)
             self._shortcuts.forget_binding(binding, reason)
             for target in targets:
-                self._resolver.leave_alone(target, reason, rest_s, now)
+                self._requester.leave_alone(target, reason, rest_s, now)
 
     def review(self, now: float) -> None:
         """Our own address is another one, or charon has told all there is: looks at every circuit anew."""
@@ -109,7 +109,7 @@ class Gate:
             for remote in [each.nbma for each in self._client.registrations()]:
                 if not circuits.is_up(remote):
                     self._client.circuit_down(remote, "no security association", now)
-                    self._resolver.server_unreachable(remote)
+                    self._requester.server_unreachable(remote)
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
                 self.came_up(remote, now)
@@ -137,19 +137,19 @@ class Gate:
         targets = {each.target for each in self._shortcuts.of_peer(binding.protocol)}
         return sorted(targets or {binding.protocol})
 
-    def _refuse(self, binding: Binding, objection: str, now: float) -> None:
-        self._tell(binding, host_prefix(binding.protocol), objection)
+    def _refuse(self, binding: Binding, denial: str, now: float) -> None:
+        self._tell(binding, host_prefix(binding.protocol), denial)
         if binding.type is BindingType.NHS:
-            self._client.circuit_down(binding.nbma, objection, now)
+            self._client.circuit_down(binding.nbma, denial, now)
         if self._station.cache.get(binding.protocol) is not binding:
             return
         if binding.type is BindingType.STATIC:  # the operator's: it waits for who may have it
-            self._withdraw(binding, objection)
+            self._withdraw(binding, denial)
             return
         targets = self._targets(binding)
-        self._shortcuts.forget_binding(binding, objection)
+        self._shortcuts.forget_binding(binding, denial)
         for target in targets:
-            self._resolver.leave_alone(target, objection, REFUSED_S, now)
+            self._requester.leave_alone(target, denial, REFUSED_S, now)
 
     def _withdraw(self, binding: Binding, reason: str) -> None:
         """Takes a configured binding out of the kernel, but not out of the cache."""
@@ -157,18 +157,18 @@ class Gate:
             self._shortcuts.remove(shortcut, reason)
         self._station.cache.withdraw(binding)
 
-    def _refuse_shortcut(self, shortcut: Shortcut, objection: str, now: float) -> None:
-        self._tell(shortcut.binding, shortcut.prefix, objection)
-        self._shortcuts.remove(shortcut, objection)
-        self._resolver.leave_alone(shortcut.target, objection, REFUSED_S, now)
+    def _refuse_shortcut(self, shortcut: Shortcut, denial: str, now: float) -> None:
+        self._tell(shortcut.binding, shortcut.prefix, denial)
+        self._shortcuts.remove(shortcut, denial)
+        self._requester.leave_alone(shortcut.target, denial, REFUSED_S, now)
 
-    def _tell(self, binding: Binding, prefix: Prefix, objection: str) -> None:
-        self._station.context.emit(
+    def _tell(self, binding: Binding, prefix: Prefix, denial: str) -> None:
+        self._station.outbox.emit(
             ClaimRefused(
                 interface=self._station.interface.name,
                 protocol=binding.protocol,
                 nbma=binding.nbma,
                 prefix=prefix,
-                reason=objection,
+                reason=denial,
             )
         )

@@ -12,9 +12,10 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 from nhrpd_py.core.address import Address, Prefix
-from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Association, PacketReceived
 from nhrpd_py.core.ipsec.associations import Associations
@@ -58,11 +59,13 @@ class Circuits:
 
     __slots__ = (
         "_associations",
-        "_context",
         "_failures",
         "_ipsec",
+        "_jitter",
+        "_outbox",
         "_parked",
         "_settling",
+        "_timers",
         "_wishes",
         "local",
         "name",
@@ -70,10 +73,17 @@ class Circuits:
     )
 
     def __init__(
-        self, context: Context, config: InterfaceConfig, associations: Associations
+        self,
+        config: InterfaceConfig,
+        associations: Associations,
+        outbox: Outbox,
+        timers: TimerQueue,
+        jitter: Jitter,
     ) -> None:
-        self._context = context
         self._associations = associations
+        self._outbox = outbox
+        self._timers = timers
+        self._jitter = jitter
         self.name = config.name
         self._ipsec = config.ipsec
         self.policy = Policy(config.authorize)
@@ -101,7 +111,7 @@ class Circuits:
             if before is not None and (
                 config.ipsec is None or config.ipsec.profile != before.profile
             ):
-                self._context.emit(DropSa(before.profile, self.local, remote, self.name))
+                self._outbox.emit(DropSa(before.profile, self.local, remote, self.name))
             self._ask(remote, wish, 0.0)
 
     # What is.
@@ -117,7 +127,7 @@ class Circuits:
     def settle(self, remote: Address, now: float) -> None:
         """The peer has an SA with us that it began: data waits until it must have learnt that too."""
         self._settling.add(remote)
-        self._context.timers.set(self._settling_key(remote), now + SETTLING_S)
+        self._timers.set(self._settling_key(remote), now + SETTLING_S)
 
     def is_settling(self, remote: Address) -> bool:
         return remote in self._settling
@@ -125,7 +135,7 @@ class Circuits:
     def settled(self, remote: Address) -> None:
         """A packet came through the SA, its time is over, or it is gone."""
         self._settling.discard(remote)
-        self._context.timers.stop(self._settling_key(remote))
+        self._timers.stop(self._settling_key(remote))
 
     @property
     def unsure(self) -> bool:
@@ -165,13 +175,13 @@ class Circuits:
             return "up"
         return "failed" if remote in self._failures else "wanted"
 
-    def objection_to_address(self, remote: Address, protocol: Address) -> str | None:
+    def address_denial(self, remote: Address, protocol: Address) -> str | None:
         """Why the peer at `remote` may not have a tunnel address."""
-        return self.policy.objection_to_address(self.associations(remote), protocol)
+        return self.policy.address_denial(self.associations(remote), protocol)
 
-    def objection_to_prefix(self, remote: Address, prefix: Prefix) -> str | None:
+    def prefix_denial(self, remote: Address, prefix: Prefix) -> str | None:
         """Why a network may not lie behind the peer at `remote`."""
-        return self.policy.objection_to_prefix(self.associations(remote), prefix)
+        return self.policy.prefix_denial(self.associations(remote), prefix)
 
     # What is wanted.
 
@@ -209,7 +219,7 @@ class Circuits:
     def renew(self, remote: Address) -> None:
         """Nothing comes through the circuit any more: the peer may have lost its end. Has it made anew."""
         if self.protected and self.is_up(remote):
-            self._context.emit(EndSa(self.local, remote))
+            self._outbox.emit(EndSa(self.local, remote))
 
     def release_all(self) -> None:
         """The netdev is down or gone."""
@@ -232,7 +242,7 @@ class Circuits:
         ipsec = self._ipsec
         if ipsec is None or not self.local:
             return  # `moved` asks as soon as we have an address
-        self._context.emit(
+        self._outbox.emit(
             WantSa(
                 ipsec=ipsec,
                 local=self.local,
@@ -246,7 +256,7 @@ class Circuits:
     def _drop(self, remote: Address) -> None:
         ipsec = self._ipsec
         if ipsec is not None and self.local:
-            self._context.emit(DropSa(ipsec.profile, self.local, remote, self.name))
+            self._outbox.emit(DropSa(ipsec.profile, self.local, remote, self.name))
 
     # What did not work.
 
@@ -267,7 +277,7 @@ class Circuits:
             return FIRST_REST_S
         if failure.rests_until > now:
             return failure.rests_until - now  # the other address family gave it up just now
-        rest_s = self._context.jittered(min(FIRST_REST_S * 2**failure.count, MAX_REST_S))
+        rest_s = self._jitter(min(FIRST_REST_S * 2**failure.count, MAX_REST_S))
         failure.count = min(failure.count + 1, 16)
         failure.rests_until = now + rest_s
         return rest_s
@@ -296,7 +306,7 @@ class Circuits:
             if len(self._parked) >= MAX_PARKED_PEERS:
                 return False
             parked = self._parked[remote] = []
-            self._context.timers.set(self._parked_key(remote), now + PARKED_S)
+            self._timers.set(self._parked_key(remote), now + PARKED_S)
         if len(parked) >= MAX_PARKED_EACH:
             return False
         parked.append(packet)
@@ -304,7 +314,7 @@ class Circuits:
 
     def unpark(self, remote: Address) -> list[PacketReceived]:
         """Hands out what waited for a peer: its SA is there, or its time is over."""
-        self._context.timers.stop(self._parked_key(remote))
+        self._timers.stop(self._parked_key(remote))
         return self._parked.pop(remote, [])
 
     def _settling_key(self, remote: Address) -> TimerKey:

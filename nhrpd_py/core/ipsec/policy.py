@@ -28,19 +28,15 @@ class Policy:
         config = self._config
         return bool(config.rules) or config.certificate or config.unlisted is Unlisted.DENY
 
-    def objection_to_address(
-        self, associations: Iterable[Association], protocol: Address
-    ) -> str | None:
+    def address_denial(self, associations: Iterable[Association], protocol: Address) -> str | None:
         """Why a peer may not have a tunnel address; None when it may."""
-        return self._objection(associations, host_prefix(protocol), is_station=True)
+        return self._denial(associations, host_prefix(protocol), is_station=True)
 
-    def objection_to_prefix(
-        self, associations: Iterable[Association], prefix: Prefix
-    ) -> str | None:
+    def prefix_denial(self, associations: Iterable[Association], prefix: Prefix) -> str | None:
         """Why a network may not lie behind a peer; None when it may."""
-        return self._objection(associations, prefix, is_station=False)
+        return self._denial(associations, prefix, is_station=False)
 
-    def _objection(
+    def _denial(
         self, associations: Iterable[Association], prefix: Prefix, *, is_station: bool
     ) -> str | None:
         if not self.restricts:

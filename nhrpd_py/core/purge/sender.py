@@ -1,20 +1,11 @@
-"""Taking back what others cached, and believing others that take back theirs.
+"""Purge Requests of ours: sent again after 1, 2 and 4 s until they are confirmed. RFC 2332 §5.2.5."""
 
-Sent: to requesters whose answer is no longer true, again after 1, 2 and 4 s until they confirm. Received: everything
-within the prefix goes that the sender may take back, and a reply follows unless it wants none. A Purge of our own
-address by our next hop server is taken as "I lost your registration". RFC 2332 §5.2.5, §5.2.6.
-"""
+from dataclasses import dataclass
 
-from dataclasses import dataclass, field, replace
-
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
-from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.notices import PurgeReceived
-from nhrpd_py.core.registration.client import NhsClient
-from nhrpd_py.core.station.binding import Binding, BindingType
-from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
-from nhrpd_py.core.station.station import HOP_COUNT, Station
+from nhrpd_py.core.station.binding import Binding
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
@@ -34,17 +25,10 @@ class Purge:
     prefix: Prefix
     request_id: int = 0
     sends: int = 0
-    sender: "PurgeSender" = field(kw_only=True)
-
-    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        self.sender.reply_received(self, message, nbma_source)
-
-    def error_received(self, code: int, now: float) -> None:
-        self.sender.finish(self)
 
 
 class PurgeSender:
-    """See the module. Owned by the instance."""
+    """The Purge Requests of one station. Owned by its instance."""
 
     __slots__ = ("_purges", "_station")
 
@@ -64,30 +48,32 @@ class PurgeSender:
         """Asks a station to forget a prefix. `final`: once, and without a reply, for we are going."""
         if not self._station.ready or len(self._purges) >= MAX_PURGES:
             return
-        purge = Purge(destination, nbma, prefix, sender=self)
-        purge.request_id = self._station.context.new_request(purge)
+        purge = Purge(destination, nbma, prefix)
         if final:
-            self._station.context.release_request(purge.request_id)
-            self._station.send(nbma, self._message(purge, PURGE_NO_REPLY))
+            self._send_once(purge)
             return
+        purge.request_id = self._station.requests.new(self, purge)
         self._purges[purge.request_id] = purge
         self._transmit(purge, now)
 
-    def hint(self, binding: Binding) -> None:
+    def ask_to_register(self, binding: Binding) -> None:
         """Tells an adopted client that we lost its registration: it names itself, so nobody else is affected."""
         if not self._station.ready:
             return
-        purge = Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol), sender=self)
-        purge.request_id = self._station.context.new_request(purge)
-        self._station.context.release_request(purge.request_id)
-        self._station.send(binding.nbma, self._message(purge, PURGE_NO_REPLY))
+        self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
 
-    def reply_received(self, purge: Purge, message: Message, nbma_source: Address) -> None:
-        """A reply with the id of a Purge Request of ours: confirmed, if it is one."""
+    def reply_received(
+        self, subject: Purge, message: Message, nbma_source: Address, now: float
+    ) -> None:
+        """Ends a purge that a reply with its id confirms."""
         if message.type is PacketType.PURGE_REPLY:
-            self.finish(purge)
+            self.finish(subject)
         else:
             self._station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
+
+    def error_received(self, subject: Purge, code: int, now: float) -> None:
+        """Ends a purge that somebody on the way complains about."""
+        self.finish(subject)
 
     def timer_due(self, request_id: int, now: float) -> None:
         purge = self._purges.get(request_id)
@@ -100,17 +86,21 @@ class PurgeSender:
 
     def finish(self, purge: Purge) -> None:
         self._purges.pop(purge.request_id, None)
-        self._station.context.timers.stop(self._key(purge))
-        self._station.context.release_request(purge.request_id)
+        self._station.timers.stop(self._key(purge))
+        self._station.requests.release(purge.request_id)
 
     def finish_all(self) -> None:
         for purge in list(self._purges.values()):
             self.finish(purge)
 
+    def _send_once(self, purge: Purge) -> None:
+        purge.request_id = self._station.requests.next_id()
+        self._station.send(purge.nbma, self._message(purge, PURGE_NO_REPLY))
+
     def _transmit(self, purge: Purge, now: float) -> None:
         retry_s = FIRST_RETRY_S * 2**purge.sends
         purge.sends += 1
-        self._station.context.timers.set(self._key(purge), now + retry_s)
+        self._station.timers.set(self._key(purge), now + retry_s)
         if self._station.ready:
             self._station.send(purge.nbma, self._message(purge, 0))
 
@@ -129,127 +119,3 @@ class PurgeSender:
 
     def _key(self, purge: Purge) -> TimerKey:
         return TimerKey(TimerKind.PURGE, self._station.interface.name, purge.request_id)
-
-
-@dataclass(slots=True, eq=False)
-class Demand:
-    """An entry of a Purge Request that was received."""
-
-    prefix: Prefix
-    nbma: Address
-    """The only NBMA address meant, when the sender names one."""
-    removed: int = 0
-
-
-class PurgeReceiver:
-    """See the module. Owned by the instance."""
-
-    __slots__ = ("_client", "_shortcuts", "_station")
-
-    def __init__(self, station: Station, client: NhsClient, shortcuts: ShortcutTable) -> None:
-        self._station = station
-        self._client = client
-        self._shortcuts = shortcuts
-
-    def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        """Takes a Purge Request that is for us, and confirms it unless that is not wanted."""
-        demands = self._demands(message, nbma_source, now)
-        if demands:
-            self._meet(demands, message.source_protocol, nbma_source)
-        if not message.flags & PURGE_NO_REPLY:
-            self._reply(message, nbma_source)
-
-    def _demands(self, message: Message, nbma_source: Address, now: float) -> list[Demand]:
-        """What the entries want gone. Our own address means another thing: see the module."""
-        station = self._station
-        demands: dict[tuple[Prefix, Address], Demand] = {}
-        for entry in message.entries:
-            if not entry.protocol:
-                continue
-            length = entry.prefix_length
-            if length == 0 or length > station.host_length:
-                length = station.host_length
-            prefix = prefix_of(entry.protocol, length)
-            if prefix == host_prefix(station.address):
-                self._client.kick(now, nbma_source)
-            else:
-                demands.setdefault((prefix, entry.nbma), Demand(prefix, entry.nbma))
-        return list(demands.values())
-
-    def _meet(self, demands: list[Demand], sender: Address, nbma_source: Address) -> None:
-        """Looks at each shortcut and binding once, however many entries there are: a packet holds thousands."""
-        station = self._station
-        wanted: PrefixMap[dict[Address, Demand]] = PrefixMap(SIZE_OF_AFI[station.afi])
-        for demand in demands:
-            of_prefix = wanted.get(demand.prefix)
-            if of_prefix is None:
-                of_prefix = wanted[demand.prefix] = {}
-            of_prefix[demand.nbma] = demand
-        for shortcut in self._touched_shortcuts(demands):
-            met = _find(wanted, shortcut.prefix, shortcut.binding.nbma)
-            if met is not None:
-                self._shortcuts.remove(shortcut, "purged by its owner")
-                met.removed += 1
-        for binding in self._touched_bindings(demands):
-            if binding.type is not BindingType.CACHED and not (
-                binding.type is BindingType.DYNAMIC
-                and self._is_client(binding, sender, nbma_source)
-            ):
-                continue
-            met = _find(wanted, host_prefix(binding.protocol), binding.nbma)
-            if met is not None:
-                self._shortcuts.forget_binding(binding, "purged by its owner")
-                met.removed += 1
-        for demand in demands:
-            station.context.emit(
-                PurgeReceived(
-                    interface=station.interface.name,
-                    protocol=demand.prefix.address,
-                    nbma=nbma_source,
-                    prefix=demand.prefix,
-                    removed=demand.removed,
-                )
-            )
-
-    def _touched_shortcuts(self, demands: list[Demand]) -> list[Shortcut]:
-        if not all(each.prefix.is_host for each in demands):
-            return list(self._shortcuts)
-        found = (self._shortcuts.longest(each.prefix.address) for each in demands)
-        return list({each.prefix: each for each in found if each is not None}.values())
-
-    def _touched_bindings(self, demands: list[Demand]) -> list[Binding]:
-        cache = self._station.cache
-        if not all(each.prefix.is_host for each in demands):
-            return list(cache)
-        found = (cache.get(each.prefix.address) for each in demands)
-        return list({each.protocol: each for each in found if each is not None}.values())
-
-    def _is_client(self, binding: Binding, sender: Address, nbma_source: Address) -> bool:
-        """A registration is its client's to take back, and nobody else's.
-
-        One whose NBMA address has changed is believed where it has to know our pass phrase: with a unique address it
-        has no other way to register again.
-        """
-        if binding.nbma == nbma_source:
-            return True
-        return self._station.config.authentication is not None and binding.protocol == sender
-
-    def _reply(self, message: Message, nbma_source: Address) -> None:
-        """§5.2.6: the request as it came, with another type; a reply goes whence the request came."""
-        station = self._station
-        reply = replace(
-            message,
-            type=PacketType.PURGE_REPLY,
-            hop_count=HOP_COUNT,
-            extensions=station.signed(message.extensions),
-        )
-        station.send(nbma_source, reply)
-
-
-def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:
-    """The demand that is about a prefix at an NBMA address."""
-    for of_prefix in wanted.matches(prefix.address):
-        demand = of_prefix.get(b"") or of_prefix.get(nbma)
-        if demand is not None and demand.prefix.length <= prefix.length:
-            return demand
-    return None

@@ -13,7 +13,7 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
-from nhrpd_py.core.registration.exchange import Registrant
+from nhrpd_py.core.registration.exchange import RegistrationExchange
 from nhrpd_py.core.registration.servers import NAME_RETRY_S, NhsState, Registration, Server
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.core.station.station import Station
@@ -34,11 +34,11 @@ class Dependant(Protocol):
 class NhsClient:
     """All NHSs of one station. `active` while the station can register at all."""
 
-    __slots__ = ("_last_index", "_registrant", "_station", "active", "dependant", "servers")
+    __slots__ = ("_exchange", "_last_index", "_station", "active", "dependant", "servers")
 
     def __init__(self, station: Station, shortcuts: ShortcutTable) -> None:
         self._station = station
-        self._registrant = Registrant(station, shortcuts, overseer=self)
+        self._exchange = RegistrationExchange(station, shortcuts, overseer=self)
         self.active = False
         self.dependant: Dependant | None = None
         self._last_index = -1
@@ -62,7 +62,7 @@ class NhsClient:
         self.active = True
         for registration in self.registrations():
             if registration.state is not NhsState.DOWN:
-                self._registrant.restart(registration, now)
+                self._exchange.restart(registration, now)
         for server in self.servers:
             if server.literal:
                 self._set_addresses(server, (server.literal,), now)
@@ -90,19 +90,19 @@ class NhsClient:
                 continue
             if server.literal:
                 self._set_addresses(server, (server.literal,), now)
-            elif self._station.context.timers.deadline(self._resolve_key(server)) is None:
+            elif self._station.timers.deadline(self._resolve_key(server)) is None:
                 self._resolve(server)
         self._choose(now)
 
     def renew_sooner(self, now: float) -> None:
         """The holding time is another one: what we registered for longer is said anew in time."""
         for registration in self.registrations():
-            self._registrant.renew_sooner(registration, now)
+            self._exchange.renew_sooner(registration, now)
 
     def _leave(self, server: Server, now: float) -> None:
         for registration in list(server.registrations.values()):
-            self._registrant.end(registration, "it is no longer configured", now)
-        self._station.context.timers.stop(self._resolve_key(server))
+            self._exchange.end(registration, "it is no longer configured", now)
+        self._station.timers.stop(self._resolve_key(server))
 
     def _configured(self) -> list[NhsConfig]:
         """The servers of our address family; one whose address is to be learnt is of both."""
@@ -120,34 +120,34 @@ class NhsClient:
         """The station cannot speak any more. Bindings stay: the kernel may go on forwarding."""
         self.active = False
         for server in self.servers:
-            self._station.context.timers.stop(self._resolve_key(server))
+            self._station.timers.stop(self._resolve_key(server))
             server.resolving = False  # an answer that comes meanwhile is not heard
             for registration in server.registrations.values():
-                self._registrant.release(registration)
+                self._exchange.release(registration)
 
-    def kick(self, now: float, nbma: Address) -> bool:
+    def register_now(self, now: float, nbma: Address) -> bool:
         """Registers anew at once with the NHS at `nbma`: it told us that it lost us. Tells whether it is one."""
         found = [each for each in self.registrations() if each.nbma == nbma]
         for registration in found:
             # A first request on its way will tell the same; a flood of Purges must not displace its id for ever.
             is_asking = bool(registration.request_id) and not registration.lost
             if registration.state is not NhsState.DOWN and not is_asking:
-                self._registrant.restart(registration, now)
+                self._exchange.restart(registration, now)
         return bool(found)
 
     def circuit_up(self, nbma: Address, now: float) -> None:
         """There is an SA, or a new one: whoever made it may have forgotten us, so registers at once."""
-        self.kick(now, nbma)
+        self.register_now(now, nbma)
 
     def circuit_down(self, nbma: Address, reason: str, now: float) -> None:
         """The last SA with an NBMA address is gone."""
         for registration in [each for each in self.registrations() if each.nbma == nbma]:
-            self._registrant.circuit_down(registration, reason, now)
+            self._exchange.circuit_down(registration, reason, now)
 
     def circuit_failed(self, nbma: Address, reason: str, now: float) -> None:
         """No SA with an NBMA address can be had now."""
         for registration in [each for each in self.registrations() if each.nbma == nbma]:
-            self._registrant.circuit_failed(registration, reason, now)
+            self._exchange.circuit_failed(registration, reason, now)
 
     def name_resolved(
         self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
@@ -166,7 +166,7 @@ class NhsClient:
                 server.name_error = None
                 server.name_retry_s = NAME_RETRY_S
                 self._set_addresses(server, tuple(usable[:MAX_ADDRESSES_PER_NAME]), now)
-                again_s = self._station.context.jittered(NAME_REFRESH_S)
+                again_s = self._station.jitter(NAME_REFRESH_S)
             else:
                 # A name that fails after it worked leaves us what we had.
                 nobody = (
@@ -175,14 +175,14 @@ class NhsClient:
                     else "the name has no usable address of the underlay's family"
                 )
                 server.name_error = error or nobody
-                self._station.context.emit(
+                self._station.outbox.emit(
                     NameUnresolved(
                         interface=self._station.interface.name, name=name, reason=server.name_error
                     )
                 )
                 again_s = server.name_retry_s
                 server.name_retry_s = min(server.name_retry_s * 2, NAME_MAX_RETRY_S)
-            self._station.context.timers.set(self._resolve_key(server), now + again_s)
+            self._station.timers.set(self._resolve_key(server), now + again_s)
         self._choose(now)
 
     def resolve_due(self, index: int) -> None:
@@ -201,13 +201,13 @@ class NhsClient:
             None,
         )
         if registration is not None:
-            self._registrant.send_due(registration, now)
+            self._exchange.send_due(registration, now)
 
     def deregister(self) -> None:
         """Takes our registrations back wherever they stand: we are going, or our address is."""
         for registration in self.registrations():
             if registration.state is NhsState.UP:
-                self._registrant.deregister(registration)
+                self._exchange.deregister(registration)
 
     def server_answers(self, now: float) -> None:
         """A server is up that was not: worse ones may go."""
@@ -244,28 +244,28 @@ class NhsClient:
             )
             for registration in server.registrations.values():
                 if wanted and registration.state is NhsState.DOWN:
-                    self._registrant.begin(registration, now)
+                    self._exchange.begin(registration, now)
                 elif not wanted and registration.state is not NhsState.DOWN:
-                    self._registrant.end(registration, "a better next hop server is up", now)
+                    self._exchange.end(registration, "a better next hop server is up", now)
         if self.dependant is not None:
             self.dependant.servers_changed()
 
     def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
         for nbma in [each for each in server.registrations if each not in addresses]:
             registration = server.registrations[nbma]
-            self._registrant.end(
+            self._exchange.end(
                 registration, f"{server.config.nbma} no longer has this address", now
             )
             del server.registrations[nbma]
         for nbma in addresses:
             if nbma not in server.registrations:
-                server.registrations[nbma] = Registration(server, nbma, client=self._registrant)
+                server.registrations[nbma] = Registration(server, nbma)
         self._choose(now)
 
     def _resolve(self, server: Server) -> None:
         if self.active and not server.resolving and not server.literal:
             server.resolving = True
-            self._station.context.emit(ResolveName(server.config.nbma))
+            self._station.outbox.emit(ResolveName(server.config.nbma))
 
     def _resolve_key(self, server: Server) -> TimerKey:
         subject = (self._station.afi, server.index)

@@ -60,7 +60,7 @@ class Overseer(Protocol):
         """Another registration that is up, with the same server: it has several NBMA addresses."""
 
 
-class Registrant:
+class RegistrationExchange:
     """See the module. Owned by `NhsClient`, whose registrations it moves from state to state."""
 
     __slots__ = ("_overseer", "_shortcuts", "_station")
@@ -110,7 +110,7 @@ class Registrant:
 
     def restart(self, registration: Registration, now: float) -> None:
         """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
-        self._station.context.release_request(registration.request_id)
+        self._station.requests.release(registration.request_id)
         registration.request_id = 0
         registration.retry_s = FIRST_RETRY_S
         registration.lost = 0
@@ -137,9 +137,7 @@ class Registrant:
         """Moves the next renewal ahead where the holding time of now asks for that."""
         if registration.state is not NhsState.UP or registration.request_id:
             return
-        at = now + self._station.context.jittered(
-            self._station.config.holding_time_s / RENEWAL_SHARE
-        )
+        at = now + self._station.jitter(self._station.config.holding_time_s / RENEWAL_SHARE)
         if registration.next_at is not None and at < registration.next_at:
             self._arm(registration, at)
 
@@ -152,19 +150,19 @@ class Registrant:
             PacketType.PURGE_REQUEST,
             registration.protocol or station.address,
             flags=PURGE_NO_REPLY,
-            request_id=station.context.new_request(registration),
+            request_id=station.requests.next_id(),
             entries=(
                 ClientInformation(prefix_length=station.host_length, protocol=station.address),
             ),
             extensions=station.signed(()),
         )
-        station.context.release_request(purge.request_id)
         station.send(registration.nbma, purge)
 
     def reply_received(
-        self, registration: Registration, message: Message, nbma_source: Address, now: float
+        self, subject: Registration, message: Message, nbma_source: Address, now: float
     ) -> None:
         """A reply to our outstanding request: accepted or refused (§5.2.4)."""
+        registration = subject
         station = self._station
         if (
             message.type is not PacketType.REGISTRATION_REPLY
@@ -179,11 +177,11 @@ class Registrant:
             return
         protocol = self._server_address(message)
         claimed = protocol or registration.server.config.protocol
-        objection = claimed and station.circuits.objection_to_address(registration.nbma, claimed)
-        if objection:
-            self._complain(registration, f"this is not our server: {objection}")
+        denial = claimed and station.circuits.address_denial(registration.nbma, claimed)
+        if denial:
+            self._complain(registration, f"this is not our server: {denial}")
             return
-        station.context.release_request(registration.request_id)
+        station.requests.release(registration.request_id)
         registration.request_id = 0
         registration.retry_s = FIRST_RETRY_S
         registration.lost = 0
@@ -193,7 +191,7 @@ class Registrant:
         if registration.state is not NhsState.UP:
             registration.state = NhsState.UP
             registration.up_since = now
-            station.context.emit(
+            station.outbox.emit(
                 NhsUp(
                     interface=station.interface.name,
                     protocol=registration.protocol,
@@ -203,7 +201,7 @@ class Registrant:
             )
             self._overseer.server_answers(now)
         renewal_s = station.config.holding_time_s / RENEWAL_SHARE
-        self._arm(registration, now + station.context.jittered(renewal_s))
+        self._arm(registration, now + station.jitter(renewal_s))
 
     def _refused(self, registration: Registration, code: int, now: float) -> None:
         """Any refusal is one; the retry goes on at its pace, for policy may change."""
@@ -217,19 +215,19 @@ class Registrant:
             registration.taken_back_at = now
             self._complain(registration, f"{error}; taking it back")
             self.deregister(registration)
-            self._station.context.release_request(registration.request_id)
+            self._station.requests.release(registration.request_id)
             registration.request_id = 0
             self._arm(registration, now + TAKE_BACK_S)
 
-    def error_received(self, registration: Registration, code: int) -> None:
+    def error_received(self, subject: Registration, code: int, now: float) -> None:
         """Somebody on the path complains about our request; it is sent again at its pace."""
-        self._complain(registration, f"error indication: {describe_error(code)}")
+        self._complain(subject, f"error indication: {describe_error(code)}")
 
     def _complain(self, registration: Registration, error: str) -> None:
         news = registration.last_error != error
         registration.last_error = error
         if news:
-            self._station.context.emit(
+            self._station.outbox.emit(
                 ErrorReceived(
                     interface=self._station.interface.name,
                     protocol=registration.protocol,
@@ -240,9 +238,9 @@ class Registrant:
 
     def _wait_for_circuit(self, registration: Registration) -> None:
         """Nothing is sent, and nothing is due."""
-        context = self._station.context
-        context.timers.stop(self._send_key(registration))
-        context.release_request(registration.request_id)
+        station = self._station
+        station.timers.stop(self._send_key(registration))
+        station.requests.release(registration.request_id)
         registration.request_id = 0
         registration.next_at = None
 
@@ -251,10 +249,10 @@ class Registrant:
         if not station.circuits.is_up(registration.nbma):
             self._wait_for_circuit(registration)
             return
-        if registration.request_id not in station.context.outstanding:  # none, or displaced
-            registration.request_id = station.context.new_request(registration)
+        if registration.request_id not in station.requests.outstanding:  # none, or displaced
+            registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1
-        self._arm(registration, now + station.context.jittered(registration.retry_s))
+        self._arm(registration, now + station.jitter(registration.retry_s))
         station.send(registration.nbma, self._request(registration))
 
     def _request(self, registration: Registration) -> Message:
@@ -341,7 +339,7 @@ class Registrant:
         station.nat_nbma = seen if seen != station.interface.nbma else b""
 
     def _tell_down(self, registration: Registration, reason: str) -> None:
-        self._station.context.emit(
+        self._station.outbox.emit(
             NhsDown(
                 interface=self._station.interface.name,
                 protocol=registration.protocol,
@@ -384,7 +382,7 @@ class Registrant:
 
     def _arm(self, registration: Registration, at: float) -> None:
         registration.next_at = at
-        self._station.context.timers.set(self._send_key(registration), at)
+        self._station.timers.set(self._send_key(registration), at)
 
     def _send_key(self, registration: Registration) -> TimerKey:
         subject = (self._station.afi, registration.server.index, registration.nbma)

@@ -64,8 +64,8 @@ class RegistrationServer:
         previous_nbma = before.nbma if before is not None else b""
         was_known = before is not None and before.type is BindingType.DYNAMIC and not before.adopted
         code = self._verdict(entry, protocol, before, nbma)
-        objection = self._station.circuits.objection_to_address(nbma_source, protocol)
-        if objection is not None:
+        denial = self._station.circuits.address_denial(nbma_source, protocol)
+        if denial is not None:
             code = CieCode.ADMINISTRATIVELY_PROHIBITED
         # What we know better already (a server of ours, an operator's map) is confirmed, not overwritten.
         if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
@@ -83,10 +83,10 @@ class RegistrationServer:
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
-            self._tell_refused(protocol, nbma, objection or describe_cie(code), now)
+            self._tell_refused(protocol, nbma, denial or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
         if not was_known or previous_nbma != nbma:
-            self._station.context.emit(
+            self._station.outbox.emit(
                 RegistrationAccepted(
                     interface=self._station.interface.name,
                     protocol=protocol,
@@ -112,7 +112,7 @@ class RegistrationServer:
             )  # a client speaks for itself, not for a network
         if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
             return CieCode.ADMINISTRATIVELY_PROHIBITED
-        if protocol in station.context.local_addresses:
+        if station.tables.is_local(protocol):
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if not self._is_usable(nbma):
             return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed, from behind a transit NHS
@@ -162,7 +162,8 @@ class RegistrationServer:
 
     def _tell_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
         name = self._station.interface.name
-        if self._station.context.reminders.allows((name, protocol, nbma, reason), now):
-            self._station.context.emit(
-                RegistrationRefused(interface=name, protocol=protocol, nbma=nbma, reason=reason)
-            )
+        self._station.outbox.remind(
+            (name, protocol, nbma, reason),
+            RegistrationRefused(interface=name, protocol=protocol, nbma=nbma, reason=reason),
+            now,
+        )

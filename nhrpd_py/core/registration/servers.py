@@ -1,26 +1,15 @@
-"""Next hop servers and our registrations with them: the entities of `nhs` and `registrant`."""
+"""Next hop servers and our registrations with them: the entities of `client` and `exchange`."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.config import NhsConfig
-from nhrpd_py.packet.message import Message
 
 FIRST_RETRY_S = 1.0
 """Until a registration request is sent again for the first time; doubles from there."""
 NAME_RETRY_S = 5.0
 """Until a name that did not resolve is looked up again for the first time; doubles from there."""
-
-
-class Registrar(Protocol):
-    """Whoever owns registrations and hears of the answers to their requests."""
-
-    def reply_received(
-        self, registration: "Registration", message: Message, nbma_source: Address, now: float
-    ) -> None: ...
-    def error_received(self, registration: "Registration", code: int) -> None: ...
 
 
 class NhsState(StrEnum):
@@ -51,13 +40,6 @@ class Registration:
     last_error: str | None = None
     requests_sent: int = 0
     replies_received: int = 0
-    client: Registrar = field(kw_only=True)
-
-    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        self.client.reply_received(self, message, nbma_source, now)
-
-    def error_received(self, code: int, now: float) -> None:
-        self.client.error_received(self, code)
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from nhrpd_py.packet.message import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Answer:
     """`prefix` lies behind the peer `gateway`, which is at `nbma`."""
 
     gateway: Address
@@ -22,20 +22,20 @@ class Claim:
     prefix: Prefix
 
 
-def read_claim(
+def read_answer(
     station: Station, client: NhsClient, message: Message, nbma_source: Address
-) -> Claim:
+) -> Answer:
     """The first entry of a positive reply, which is the best."""
     entry = message.entries[0]
     gateway = entry.protocol or message.destination_protocol
-    return Claim(
+    return Answer(
         gateway,
         _nbma_of(station, client, message, gateway, nbma_source),
         _prefix_of(station, message.destination_protocol, entry.prefix_length),
     )
 
 
-def problem_with(station: Station, claim: Claim) -> str | None:
+def problem_with(station: Station, claim: Answer) -> str | None:
     """Why a claim is not believed; None when it is.
 
     Of a peer without an SA nobody knows yet who it is: what its identity may claim is told when that is up.
@@ -43,7 +43,7 @@ def problem_with(station: Station, claim: Claim) -> str | None:
     gateway, nbma = claim.gateway, claim.nbma
     if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
         return "the reply names no usable overlay address"
-    if gateway in station.context.local_addresses:
+    if station.tables.is_local(gateway):
         return "the reply leads back to us"
     if nbma in (station.interface.nbma, station.nat_nbma):
         return "the peer has our own NBMA address"
@@ -51,10 +51,10 @@ def problem_with(station: Station, claim: Claim) -> str | None:
         return "the reply names no usable NBMA address"
     if station.recurses(gateway, nbma):
         return "the reply leads the tunnel into itself"
-    objection = station.circuits.objection_to_address(nbma, gateway)
-    if objection is None and claim.prefix != host_prefix(gateway):
-        objection = station.circuits.objection_to_prefix(nbma, claim.prefix)
-    return objection
+    denial = station.circuits.address_denial(nbma, gateway)
+    if denial is None and claim.prefix != host_prefix(gateway):
+        denial = station.circuits.prefix_denial(nbma, claim.prefix)
+    return denial
 
 
 def _nbma_of(
@@ -78,7 +78,7 @@ def _prefix_of(station: Station, target: Address, length: int) -> Prefix:
     """The prefix to shortcut: what the reply says, but never more than our own route covers."""
     if length < MIN_EGRESS_LENGTH or length >= station.host_length:
         return host_prefix(target)
-    route = station.context.ribs[station.afi].lookup(target)
+    route = station.tables.ribs[station.afi].lookup(target)
     if route is not None and route.prefix.length > length:
         length = route.prefix.length
     return prefix_of(target, length)

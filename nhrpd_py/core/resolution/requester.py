@@ -13,7 +13,7 @@ best NHS until the answer is there, and stays so while that is negative, so that
 RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from nhrpd_py.core.address import Address, is_unicast
@@ -21,9 +21,9 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.client import NhsClient
-from nhrpd_py.core.resolution.answer import problem_with, read_claim
+from nhrpd_py.core.resolution.answer import problem_with, read_answer
 from nhrpd_py.core.station.binding import Binding, BindingType
-from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
@@ -78,25 +78,18 @@ class Resolution:
     """When it is asked again, or forgotten."""
     interim_nbma: Address = b""
     """The NHS that the kernel's neighbour entry points to meanwhile."""
-    resolver: "Resolver" = field(kw_only=True)
-
-    def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        self.resolver.reply_received(self, message, nbma_source, now)
-
-    def error_received(self, code: int, now: float) -> None:
-        self.resolver.error_received(self, code, now)
 
 
-class Resolver:
+class Requester:
     """See the module. Owned by the instance."""
 
-    __slots__ = ("_client", "_routing", "_shortcuts", "_station", "resolutions")
+    __slots__ = ("_client", "_locator", "_shortcuts", "_station", "resolutions")
 
     def __init__(
-        self, station: Station, routing: Routing, client: NhsClient, shortcuts: ShortcutTable
+        self, station: Station, locator: Locator, client: NhsClient, shortcuts: ShortcutTable
     ) -> None:
         self._station = station
-        self._routing = routing
+        self._locator = locator
         self._client = client
         self._shortcuts = shortcuts
         client.dependant = self
@@ -112,10 +105,10 @@ class Resolver:
             # shortcut leads to may: a part of what is behind it is elsewhere now.
             self._shortcuts.reassert(existing)
             return
-        if target not in self.resolutions and not self._station.context.resolutions.take(now):
+        if target not in self.resolutions and not self._station.limits.resolutions.take(now):
             self._station.drop(DropReason.RATE_LIMITED, nbma_source)
             return
-        where = self._routing.locate(self._station, target).where
+        where = self._locator.locate(self._station, target).where
         if where in (Where.NEXT_HOP, Where.UNRESOLVED):
             self._start(target, Trigger.REDIRECT, now)
 
@@ -129,7 +122,7 @@ class Resolver:
             if not binding.programmed and server is not None:
                 station.cache.lead(binding, server.nbma)
             return
-        if not is_unicast(address) or address in station.context.local_addresses:
+        if not is_unicast(address) or station.tables.is_local(address):
             return
         resolution = self._start(address, Trigger.KERNEL, now)
         if resolution is not None:
@@ -154,7 +147,7 @@ class Resolver:
             if resolution.interim_nbma == nbma:
                 resolution.interim_nbma = b""
                 if station.interface.opened and station.cache.get(resolution.target) is None:
-                    station.context.emit(DropNeighbor(station.interface.ifindex, resolution.target))
+                    station.outbox.emit(DropNeighbor(station.interface.ifindex, resolution.target))
 
     def _move_led(self, old: Address | None, new: Address) -> None:
         """Bindings whose traffic an NHS relays until their circuit is up: now it is another one that does."""
@@ -164,7 +157,7 @@ class Resolver:
 
     def asked(self, address: Address, now: float) -> str | None:
         """An operator wants `address` resolved. Gives the reason why not."""
-        where = self._routing.locate(self._station, address).where
+        where = self._locator.locate(self._station, address).where
         if where is Where.HERE:
             return "this is an address of this machine"
         if where is Where.BEHIND_US:
@@ -209,9 +202,10 @@ class Resolver:
             self._fail(resolution, "no answer", UNANSWERED_S, now)
 
     def reply_received(
-        self, resolution: Resolution, message: Message, nbma_source: Address, now: float
+        self, subject: Resolution, message: Message, nbma_source: Address, now: float
     ) -> None:
         """The Resolution Reply to our request (§5.2.2): takes the first entry, which is the best."""
+        resolution = subject
         station = self._station
         if (
             message.type is not PacketType.RESOLUTION_REPLY
@@ -225,7 +219,7 @@ class Resolver:
             seconds = BUSY_S if entry.code == CieCode.INSUFFICIENT_RESOURCES else REFUSED_S
             self._fail(resolution, describe_cie(entry.code), seconds, now)
             return
-        claim = read_claim(station, self._client, message, nbma_source)
+        claim = read_answer(station, self._client, message, nbma_source)
         problem = problem_with(station, claim)
         if problem is not None:
             self._fail(resolution, problem, REFUSED_S, now)
@@ -268,12 +262,13 @@ class Resolver:
         if resolution is None:
             if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
                 return
-            resolution = Resolution(target, Trigger.REDIRECT, now, resolver=self)
+            resolution = Resolution(target, Trigger.REDIRECT, now)
             self.resolutions[target] = resolution
         self._fail(resolution, reason, seconds, now)
 
-    def error_received(self, resolution: Resolution, code: int, now: float) -> None:
+    def error_received(self, subject: Resolution, code: int, now: float) -> None:
         """Somebody on the path complains about our request."""
+        resolution = subject
         if code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE:
             self._fail(resolution, describe_error(code), REFUSED_S, now)
         else:
@@ -283,11 +278,11 @@ class Resolver:
         """Ends a resolution, whatever its state."""
         station = self._station
         del self.resolutions[resolution.target]
-        station.context.timers.stop(self._key(resolution.target))
-        station.context.release_request(resolution.request_id)
+        station.timers.stop(self._key(resolution.target))
+        station.requests.release(resolution.request_id)
         is_led = resolution.interim_nbma and station.cache.get(resolution.target) is None
         if is_led and station.interface.opened:
-            station.context.emit(DropNeighbor(station.interface.ifindex, resolution.target))
+            station.outbox.emit(DropNeighbor(station.interface.ifindex, resolution.target))
 
     def forget_all(self) -> None:
         for resolution in list(self.resolutions.values()):
@@ -303,11 +298,11 @@ class Resolver:
             return None
         if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
             return None
-        resolution = Resolution(target, trigger, now, resolver=self)
+        resolution = Resolution(target, trigger, now)
         self.resolutions[target] = resolution
-        resolution.request_id = station.context.new_request(resolution)
+        resolution.request_id = station.requests.new(self, resolution)
         if trigger is not Trigger.RENEWAL:
-            station.context.emit(
+            station.outbox.emit(
                 ResolutionStarted(interface=station.interface.name, target=target, trigger=trigger)
             )
         self._send(resolution, now)
@@ -317,13 +312,13 @@ class Resolver:
         station = self._station
         retry_s = FIRST_RETRY_S * 2**resolution.requests
         resolution.requests += 1
-        resolution.until = now + station.context.jittered(retry_s)
-        station.context.timers.set(self._key(resolution.target), resolution.until)
+        resolution.until = now + station.jitter(retry_s)
+        station.timers.set(self._key(resolution.target), resolution.until)
         nbma = self._next_hop(resolution.target) if station.ready else None
         if nbma is None:
             return  # the NHS, or our own address, may be back at the next try
-        if resolution.request_id not in station.context.outstanding:
-            resolution.request_id = station.context.new_request(resolution)  # it was displaced
+        if resolution.request_id not in station.requests.outstanding:
+            resolution.request_id = station.requests.new(self, resolution)  # it was displaced
         extensions = (
             Extension(ExtensionType.FORWARD_TRANSIT_NHS),
             Extension(ExtensionType.REVERSE_TRANSIT_NHS),
@@ -348,7 +343,7 @@ class Resolver:
 
     def _next_hop(self, target: Address) -> Address | None:
         """The outer address of who to ask: along the routed path, or the NHS where that is not known."""
-        location = self._routing.locate(self._station, target)
+        location = self._locator.locate(self._station, target)
         if location.where in (Where.HERE, Where.BEHIND_US):
             return None
         here = location.binding if location.station is self._station else None
@@ -369,9 +364,9 @@ class Resolver:
 
     def _fail(self, resolution: Resolution, reason: str, seconds: float, now: float) -> None:
         station = self._station
-        station.context.release_request(resolution.request_id)
+        station.requests.release(resolution.request_id)
         resolution.request_id = 0
-        station.context.emit(
+        station.outbox.emit(
             ResolutionFailed(
                 interface=station.interface.name, target=resolution.target, reason=reason
             )
@@ -386,7 +381,7 @@ class Resolver:
             return
         resolution.reason = reason
         resolution.until = now + seconds
-        station.context.timers.set(self._key(resolution.target), resolution.until)
+        station.timers.set(self._key(resolution.target), resolution.until)
 
     def _lead_to_server(self, resolution: Resolution) -> None:
         """§5.2.1: packets should go on along the routed path while there is no answer, or a negative one."""
@@ -395,7 +390,7 @@ class Resolver:
             return
         resolution.interim_nbma = server.nbma
         ifindex = self._station.interface.ifindex
-        self._station.context.emit(SetNeighbor(ifindex, resolution.target, server.nbma))
+        self._station.outbox.emit(SetNeighbor(ifindex, resolution.target, server.nbma))
 
     def _make_room(self, now: float) -> bool:
         """Forgets the negative result that ends first; tells whether there was one."""
@@ -404,10 +399,8 @@ class Resolver:
             self.forget(min(negative, key=lambda each: each.until))
             return True
         name = self._station.interface.name
-        if self._station.context.reminders.allows((name, "resolutions"), now):
-            self._station.context.emit(
-                TableFull(interface=name, table="resolutions", limit=MAX_RESOLUTIONS)
-            )
+        full = TableFull(interface=name, table="resolutions", limit=MAX_RESOLUTIONS)
+        self._station.outbox.remind((name, "resolutions"), full, now)
         return False
 
     def _key(self, target: Address) -> TimerKey:

@@ -14,7 +14,7 @@ from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.station.binding import BindingType
-from nhrpd_py.core.station.location import Routing, Where
+from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
@@ -52,14 +52,14 @@ class Answer:
     expires_at: float
 
 
-class Egress:
+class Responder:
     """See the module. Owned by the instance."""
 
-    __slots__ = ("_answers", "_by_prefix", "_purges", "_routing", "_station")
+    __slots__ = ("_answers", "_by_prefix", "_locator", "_purges", "_station")
 
-    def __init__(self, station: Station, routing: Routing, purges: PurgeSender) -> None:
+    def __init__(self, station: Station, locator: Locator, purges: PurgeSender) -> None:
         self._station = station
-        self._routing = routing
+        self._locator = locator
         self._purges = purges
         self._answers: dict[Key, Answer] = {}
         """The oldest first."""
@@ -70,7 +70,7 @@ class Egress:
         if not self._station.config.shortcut:
             self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
             return
-        prefix = self._routing.prefix_around(self._station, message.destination_protocol)
+        prefix = self._locator.prefix_around(self._station, message.destination_protocol)
         if prefix is None:
             # Behind a default route: true of everything, so it says nothing.
             self.refuse(message, CieCode.NO_BINDING, nbma_source)
@@ -113,9 +113,9 @@ class Egress:
                 if answer.expires_at <= now:
                     self._forget(answer)
                     continue
-                location = self._routing.locate(self._station, answer.target)
+                location = self._locator.locate(self._station, answer.target)
                 is_here = location.where in (Where.HERE, Where.BEHIND_US)
-                around = self._routing.prefix_around(self._station, answer.target)
+                around = self._locator.prefix_around(self._station, answer.target)
                 if is_here and around == answer.prefix:
                     continue
                 self._forget(answer)
@@ -156,11 +156,11 @@ class Egress:
         requester = message.source_protocol
         if not entry.holding_time_s or not is_unicast(nbma) or nbma == station.interface.nbma:
             return
-        if requester in station.context.local_addresses or not is_unicast(requester):
+        if station.tables.is_local(requester) or not is_unicast(requester):
             return
         if station.recurses(requester, nbma):
             return
-        if station.circuits.objection_to_address(nbma, requester) is not None:
+        if station.circuits.address_denial(nbma, requester) is not None:
             return
         station.cache.update(
             requester,
@@ -211,7 +211,7 @@ class Egress:
 
     def _way_back(self, message: Message, nbma_source: Address) -> Address:
         """The routed path to the requester; where that is not known, whence the request came."""
-        location = self._routing.locate(self._station, message.source_protocol)
+        location = self._locator.locate(self._station, message.source_protocol)
         if location.binding is not None and location.station is self._station:
             return location.binding.nbma
         return nbma_source
@@ -232,7 +232,7 @@ class Egress:
         station.send(nbma, reply)
 
     def _tell(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
-        self._station.context.emit(
+        self._station.outbox.emit(
             ResolutionAnswered(
                 interface=self._station.interface.name,
                 protocol=message.source_protocol,

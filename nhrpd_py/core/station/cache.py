@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Protocol
 
 from nhrpd_py.core.address import Address, host_prefix
-from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.context import Context
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
@@ -56,16 +56,18 @@ class Cache:
         "_bindings",
         "_by_nbma",
         "_cached",
-        "_context",
         "_interface",
         "_ordered",
+        "_outbox",
+        "_timers",
         "follower",
         "led",
     )
 
-    def __init__(self, context: Context, interface: Interface) -> None:
+    def __init__(self, interface: Interface, outbox: Outbox, timers: TimerQueue) -> None:
         self.follower: Follower | None = None
-        self._context = context
+        self._outbox = outbox
+        self._timers = timers
         self._interface = interface
         self._bindings: dict[Address, Binding] = {}
         self._cached: dict[Address, Binding] = {}
@@ -190,14 +192,14 @@ class Cache:
         self._cached.pop(binding.protocol, None)
         self.led.pop(binding.protocol, None)
         self._leave_nbma(binding)
-        self._context.timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
-        self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
+        self._timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
+        self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
         ifindex = self._interface.ifindex
         if self._interface.opened:
             if binding.routed:
-                self._context.emit(DropRoute(host_prefix(binding.protocol), ifindex))
-            self._context.emit(DropNeighbor(ifindex, binding.protocol))
-        self._context.emit(
+                self._outbox.emit(DropRoute(host_prefix(binding.protocol), ifindex))
+            self._outbox.emit(DropNeighbor(ifindex, binding.protocol))
+        self._outbox.emit(
             BindingRemoved(
                 interface=self._interface.name,
                 protocol=binding.protocol,
@@ -227,7 +229,7 @@ class Cache:
             binding.routed = wanted
             prefix = host_prefix(binding.protocol)
             ifindex = self._interface.ifindex
-            self._context.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
+            self._outbox.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
 
     def detach(self) -> None:
         """The netdev is down or gone: nothing of this is in the kernel any more."""
@@ -240,9 +242,7 @@ class Cache:
         """The expiry timer fired: tells whether the binding is still good, and sleeps on if so."""
         if binding.expires_at <= now:
             return False
-        self._context.timers.set(
-            self._key(TimerKind.BINDING_EXPIRY, binding.protocol), binding.expires_at
-        )
+        self._timers.set(self._key(TimerKind.BINDING_EXPIRY, binding.protocol), binding.expires_at)
         return True
 
     def probe(self, binding: Binding) -> None:
@@ -251,7 +251,7 @@ class Cache:
             return
         binding.used = False
         binding.probing = True
-        self._context.emit(
+        self._outbox.emit(
             SetNeighbor(
                 self._interface.ifindex, binding.protocol, binding.nbma, NeighborState.STALE
             )
@@ -277,7 +277,7 @@ class Cache:
         binding.shortcuts_end_at = shortcuts_end_at
         if shortcuts_end_at != NEVER or binding.type is BindingType.CACHED:
             return
-        self._context.timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
+        self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
         if binding.probing:
             self._program(binding)
 
@@ -295,10 +295,10 @@ class Cache:
         if binding.interim_nbma:
             binding.interim_nbma = b""
             del self.led[binding.protocol]
-        self._context.effects.append(SetNeighbor(interface.ifindex, binding.protocol, binding.nbma))
+        self._outbox.effects.append(SetNeighbor(interface.ifindex, binding.protocol, binding.nbma))
         binding.routed = not interface.on_link(binding.protocol)
         if binding.routed:
-            self._context.effects.append(SetRoute(host_prefix(binding.protocol), interface.ifindex))
+            self._outbox.effects.append(SetRoute(host_prefix(binding.protocol), interface.ifindex))
         if is_news and self.follower is not None:
             self.follower.programmed(binding.protocol)
 
@@ -308,11 +308,11 @@ class Cache:
         if server and not binding.programmed:
             binding.interim_nbma = server
             self.led[binding.protocol] = binding
-            self._context.emit(SetNeighbor(ifindex, binding.protocol, server))
+            self._outbox.emit(SetNeighbor(ifindex, binding.protocol, server))
         elif binding.interim_nbma:
             binding.interim_nbma = b""
             del self.led[binding.protocol]
-            self._context.emit(DropNeighbor(ifindex, binding.protocol))
+            self._outbox.emit(DropNeighbor(ifindex, binding.protocol))
 
     def withdraw(self, binding: Binding) -> None:
         """Takes route and neighbour back, where there are any; the binding stays, for when its circuit is up."""
@@ -323,11 +323,11 @@ class Cache:
         binding.probing = binding.programmed = False
         if binding.routed:
             binding.routed = False
-            self._context.emit(DropRoute(host_prefix(binding.protocol), self._interface.ifindex))
-        self._context.emit(DropNeighbor(self._interface.ifindex, binding.protocol))
+            self._outbox.emit(DropRoute(host_prefix(binding.protocol), self._interface.ifindex))
+        self._outbox.emit(DropNeighbor(self._interface.ifindex, binding.protocol))
 
     def _arm(self, binding: Binding, now: float) -> None:
-        timers = self._context.timers
+        timers = self._timers
         expiry = self._key(TimerKind.BINDING_EXPIRY, binding.protocol)
         if binding.expires_at == NEVER:
             timers.stop(expiry)
@@ -373,5 +373,5 @@ class Cache:
         return TimerKey(kind, self._interface.name, protocol)
 
     def _tell_full(self, table: str, limit: int, now: float) -> None:
-        if self._context.reminders.allows((self._interface.name, table), now):
-            self._context.emit(TableFull(interface=self._interface.name, table=table, limit=limit))
+        name = self._interface.name
+        self._outbox.remind((name, table), TableFull(interface=name, table=table, limit=limit), now)

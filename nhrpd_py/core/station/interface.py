@@ -4,8 +4,6 @@ The entity lives as long as the file names it; links come and go under it. `prob
 see when it cannot work. Who calls: the engine, on link and address events.
 """
 
-from dataclasses import dataclass
-
 from nhrpd_py.core.address import (
     Address,
     Afi,
@@ -18,54 +16,11 @@ from nhrpd_py.core.address import (
 )
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import ProtectedGre
-from nhrpd_py.core.events import AddressAdded, GreParameters, LinkChanged
+from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.ipsec.circuits import Circuits
+from nhrpd_py.core.kernel.links import Link, Links
 
 NO_SUCH_LINK = "no such netdev; waiting for it"
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """A link of this machine with its addresses, in the order in which they came."""
-
-    state: LinkChanged
-    addresses: dict[tuple[Address, int], AddressAdded]
-
-
-class Links:
-    """All links of this machine, by ifindex and by name."""
-
-    __slots__ = ("_by_name", "by_ifindex")
-
-    def __init__(self) -> None:
-        self.by_ifindex: dict[int, Link] = {}
-        self._by_name: dict[str, Link] = {}
-
-    def change(self, event: LinkChanged) -> None:
-        """Takes a link event in; a link may also change its name."""
-        link = self.by_ifindex.get(event.ifindex)
-        if link is None:
-            link = self.by_ifindex[event.ifindex] = Link(event, {})
-        elif self._by_name.get(link.state.name) is link:
-            del self._by_name[link.state.name]
-        link.state = event
-        self._by_name[event.name] = link
-
-    def remove(self, ifindex: int) -> Link | None:
-        link = self.by_ifindex.pop(ifindex, None)
-        if link is not None and self._by_name.get(link.state.name) is link:
-            del self._by_name[link.state.name]
-        return link
-
-    def named(self, name: str) -> Link | None:
-        return self._by_name.get(name)
-
-    def holder(self, address: Address) -> str | None:
-        """The name of the link that has an address."""
-        for link in self.by_ifindex.values():
-            if any(own == address for own, _ in link.addresses):
-                return link.state.name
-        return None
 
 
 class Interface:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.events import Route
 from nhrpd_py.core.kernel.rib import stretch
+from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.station import Station
 
@@ -23,7 +23,7 @@ class Where(Enum):
     HERE = "here"
     """An address of this machine."""
     BEHIND_US = "behind us"
-    """Routed out of the cloud: we are the egress."""
+    """Routed out of the cloud: we are the outgoing."""
     NEXT_HOP = "next hop"
     """Through a peer whose NBMA address we know."""
     UNRESOLVED = "unresolved"
@@ -41,13 +41,13 @@ class Location:
     """NEXT_HOP: the peer."""
 
 
-class Routing:
+class Locator:
     """Knows all stations. `locate` is a pure look-up."""
 
-    __slots__ = ("_context", "_stations")
+    __slots__ = ("_stations", "_tables")
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, tables: KernelTables) -> None:
+        self._tables = tables
         self._stations: dict[tuple[int, Afi], Station] = {}
 
     def station(self, ifindex: int, afi: Afi) -> Station | None:
@@ -64,38 +64,38 @@ class Routing:
 
     def locate(self, station: Station, address: Address, *, learnt: bool = False) -> Location:
         """Tells where an address is. `learnt`: bindings out of resolution count as next hops too."""
-        if address in self._context.local_addresses:
+        if self._tables.is_local(address):
             return Location(Where.HERE, station)
         binding = usable(station, address, learnt=learnt)
         if binding is not None:
             return Location(Where.NEXT_HOP, station, binding)
-        route = self._context.ribs[station.afi].lookup(address)
+        route = self._tables.ribs[station.afi].lookup(address)
         if route is None or route.ifindex == 0:
             return Location(Where.NOWHERE, station)
-        egress = self._stations.get((route.ifindex, station.afi))
-        if egress is None or not self.same_cloud(station, egress):
+        outgoing = self._stations.get((route.ifindex, station.afi))
+        if outgoing is None or not self.same_cloud(station, outgoing):
             return Location(Where.BEHIND_US, station)
         hop = route.gateway or address
-        binding = usable(egress, hop, learnt=learnt)
+        binding = usable(outgoing, hop, learnt=learnt)
         if binding is None:
-            return Location(Where.UNRESOLVED, egress)
-        return Location(Where.NEXT_HOP, egress, binding)
+            return Location(Where.UNRESOLVED, outgoing)
+        return Location(Where.NEXT_HOP, outgoing, binding)
 
     def prefix_around(self, station: Station, address: Address) -> Prefix | None:
         """What may be said to be behind us around an address that is here or behind us; None when nothing may.
 
         Looks at each route within the one that leads to the address: not for every packet.
         """
-        if address in self._context.local_addresses:
+        if self._tables.is_local(address):
             return self._own_prefix(station, address)
-        route = self._context.ribs[station.afi].lookup(address)
+        route = self._tables.ribs[station.afi].lookup(address)
         return None if route is None else self._egress_prefix(station, route.prefix, address)
 
     def _own_prefix(self, station: Station, address: Address) -> Prefix:
         """What to say about an address of ours: its connected network where that is behind us, else itself."""
         if self._is_tunnel_address(address):
             return host_prefix(address)  # in the cloud, whatever route may cover it
-        route = self._context.ribs[station.afi].lookup(address)
+        route = self._tables.ribs[station.afi].lookup(address)
         if route is None or not self._leaves_cloud(station, route):
             return host_prefix(address)
         return self._egress_prefix(station, route.prefix, address) or host_prefix(address)
@@ -114,7 +114,7 @@ class Routing:
         """
         if prefix.length < MIN_EGRESS_LENGTH:
             return None
-        rib = self._context.ribs[station.afi]
+        rib = self._tables.ribs[station.afi]
         exceptions = [
             route.prefix
             for route in rib.inside(prefix)
@@ -130,8 +130,8 @@ class Routing:
     def _leaves_cloud(self, station: Station, route: Route) -> bool:
         if route.ifindex == 0:
             return False
-        egress = self._stations.get((route.ifindex, station.afi))
-        return egress is None or not self.same_cloud(station, egress)
+        outgoing = self._stations.get((route.ifindex, station.afi))
+        return outgoing is None or not self.same_cloud(station, outgoing)
 
 
 def usable(station: Station, address: Address, *, learnt: bool) -> Binding | None:

@@ -88,7 +88,7 @@ class ShortcutTable:
             old = Shortcut(prefix, target, binding, holding_time_s, now, now)
             self._shortcuts[prefix] = old
             self._by_peer.setdefault(binding.protocol, {})[prefix] = old
-            self._station.context.emit(
+            self._station.outbox.emit(
                 ShortcutInstalled(
                     interface=self._station.interface.name,
                     prefix=prefix,
@@ -98,7 +98,7 @@ class ShortcutTable:
             )
         old.holding_time_s = holding_time_s
         old.expires_at = now + holding_time_s
-        self._station.context.timers.set(self._key(prefix), old.expires_at)
+        self._station.timers.set(self._key(prefix), old.expires_at)
         self._station.cache.watch(binding, self._first_end(binding), now)
         self.reassert(old)
         return old
@@ -107,22 +107,18 @@ class ShortcutTable:
         """Asks for its route anew; traffic stays on the routed path while the peer's circuit is not up."""
         if shortcut.binding.programmed:
             ifindex = self._station.interface.ifindex
-            self._station.context.emit(
-                SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol)
-            )
+            self._station.outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""
         self._detach(shortcut)
-        context = self._station.context
-        context.timers.stop(self._key(shortcut.prefix))
-        context.ribs[self._station.afi].unshadow(shortcut.prefix)
-        if self._station.interface.opened and shortcut.binding.programmed:
-            context.emit(DropRoute(shortcut.prefix, self._station.interface.ifindex))
-        context.emit(
-            ShortcutRemoved(
-                interface=self._station.interface.name, prefix=shortcut.prefix, reason=reason
-            )
+        station = self._station
+        station.timers.stop(self._key(shortcut.prefix))
+        station.tables.ribs[station.afi].unshadow(shortcut.prefix)
+        if station.interface.opened and shortcut.binding.programmed:
+            station.outbox.emit(DropRoute(shortcut.prefix, station.interface.ifindex))
+        station.outbox.emit(
+            ShortcutRemoved(interface=station.interface.name, prefix=shortcut.prefix, reason=reason)
         )
 
     def bound(self, protocol: Address) -> None:
@@ -140,7 +136,7 @@ class ShortcutTable:
         """A peer's neighbour entry goes: so do the routes over it, until `reassert`. They led into nothing."""
         for shortcut in self.of_peer(protocol):
             ifindex = self._station.interface.ifindex
-            self._station.context.emit(DropRoute(shortcut.prefix, ifindex))
+            self._station.outbox.emit(DropRoute(shortcut.prefix, ifindex))
 
     def forget_binding(self, binding: Binding, reason: str) -> None:
         """Takes a binding out of the cache, after the shortcuts that lean on it."""
@@ -172,7 +168,5 @@ class ShortcutTable:
 
     def _tell_full(self, now: float) -> None:
         name = self._station.interface.name
-        if self._station.context.reminders.allows((name, "shortcuts"), now):
-            self._station.context.emit(
-                TableFull(interface=name, table="shortcuts", limit=MAX_SHORTCUTS)
-            )
+        full = TableFull(interface=name, table="shortcuts", limit=MAX_SHORTCUTS)
+        self._station.outbox.remind((name, "shortcuts"), full, now)

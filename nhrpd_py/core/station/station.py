@@ -11,10 +11,15 @@ from nhrpd_py.core.address import (
     Address,
     Afi,
 )
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.requests import Requests
+from nhrpd_py.core.base.timers import TimerQueue
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import SendPacket
 from nhrpd_py.core.ipsec.circuits import Circuits
+from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
@@ -52,28 +57,49 @@ class Counters:
 
 
 class Station:
-    """See the module. `address` is empty while the tunnel has none of this family."""
+    """Our end of an interface and family. `address` is empty while the tunnel has none of this family."""
 
     __slots__ = (
         "address",
         "afi",
         "cache",
-        "context",
         "counters",
         "interface",
+        "jitter",
+        "limits",
         "nat_nbma",
+        "outbox",
         "protocol_type",
+        "requests",
+        "tables",
+        "timers",
     )
 
-    def __init__(self, context: Context, interface: Interface, afi: Afi) -> None:
-        self.context = context
+    def __init__(
+        self,
+        interface: Interface,
+        afi: Afi,
+        *,
+        jitter: Jitter,
+        limits: Limits,
+        outbox: Outbox,
+        requests: Requests,
+        tables: KernelTables,
+        timers: TimerQueue,
+    ) -> None:
         self.interface = interface
         self.afi = afi
+        self.jitter = jitter
+        self.limits = limits
+        self.outbox = outbox
+        self.requests = requests
+        self.tables = tables
+        self.timers = timers
         self.protocol_type = PROTOCOL_OF_AFI[afi]
         self.address: Address = b""
         self.nat_nbma: Address = b""
         """Our NBMA address as an NHS sees it, when that is another one than ours."""
-        self.cache = Cache(context, interface)
+        self.cache = Cache(interface, outbox, timers)
         self.counters = Counters()
 
     @property
@@ -196,7 +222,7 @@ class Station:
             return
         counter = self.counters.forwarded if forwarded else self.counters.sent
         counter[message.type] += 1
-        self.context.effects.append(SendPacket(self.interface.ifindex, nbma, data))
+        self.outbox.emit(SendPacket(self.interface.ifindex, nbma, data))
 
     def record(self, code: int = 0) -> ClientInformation:
         """Our entry in a responder address, forward or reverse transit record."""
@@ -245,8 +271,8 @@ class Station:
     def drop(self, reason: DropReason, nbma: Address = b"") -> None:
         """Counts a packet that goes no further."""
         name = self.interface.name
-        self.context.count_drop(name, reason)
-        self.context.emit(PacketDropped(interface=name, reason=reason, nbma=nbma))
+        self.outbox.count_drop(name, reason)
+        self.outbox.emit(PacketDropped(interface=name, reason=reason, nbma=nbma))
 
     def send_error(
         self,
@@ -263,7 +289,7 @@ class Station:
         # The sender of a reply is the station that the request was for.
         is_reply = offender.type in REPLIES
         to = offender.destination_protocol if is_reply else offender.source_protocol
-        if not to or not self.context.errors.take(now):
+        if not to or not self.limits.errors.take(now):
             return
         error = self.message(
             PacketType.ERROR_INDICATION,

@@ -1,12 +1,13 @@
 """Snapshots of the engine's state as rows for people and programs. Reads everything, changes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from nhrpd_py.core.address import Address, Afi, format_address, host_prefix
+from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.config_rows import config_rows
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.registration.servers import NhsState, Registration, Server
 from nhrpd_py.core.resolution.requester import Resolution, Trigger
@@ -20,46 +21,34 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.core.state import SavedBinding, SavedState
-from nhrpd_py.core.station.binding import NEVER, Binding, BindingType
+from nhrpd_py.core.station.binding import NEVER, Binding
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PacketType
 
-Instances = Mapping[str, Mapping[Afi, Instance]]
-
 
 class Views:
-    """Owned by the engine."""
+    """Makes the rows of every view. `config` is replaced when the file is read again."""
 
-    __slots__ = ("_context", "_instances", "_interfaces", "config")
+    __slots__ = ("_outbox", "_tunnels", "config")
 
-    def __init__(
-        self,
-        config: Config,
-        context: Context,
-        interfaces: Mapping[str, Interface],
-        instances: Instances,
-    ) -> None:
+    def __init__(self, config: Config, tunnels: Tunnels, outbox: Outbox) -> None:
         self.config = config
-        self._context = context
-        self._interfaces = interfaces
-        self._instances = instances
+        self._tunnels = tunnels
+        self._outbox = outbox
 
     def rows(self, query: Query, now: float) -> list[Row]:
         if query.view is View.CONFIG:
             return list(config_rows(self.config, query.interface))
         if query.view is View.INTERFACES:
             return [
-                _interface_row(each)
-                for name, each in self._interfaces.items()
-                if query.interface in (None, name)
+                _interface_row(tunnel.interface)
+                for tunnel in self._tunnels
+                if query.interface in (None, tunnel.interface.name)
             ]
         rows: list[Row] = []
-        for name, instances in self._instances.items():
-            if query.interface in (None, name):
-                for instance in instances.values():
-                    rows.extend(self._instance_rows(instance, query.view, now))
+        for instance in self._tunnels.instances(query.interface):
+            rows.extend(self._instance_rows(instance, query.view, now))
         if query.view is View.TRAFFIC:
             rows.extend(self._drop_rows(query.interface))
         return rows
@@ -83,43 +72,12 @@ class Views:
 
     def _drop_rows(self, interface: str | None) -> Iterator[TrafficRow]:
         for (name, reason), packets in sorted(
-            self._context.drops.items(), key=lambda item: (item[0][0] or "", item[0][1])
+            self._outbox.drops.items(), key=lambda item: (item[0][0] or "", item[0][1])
         ):
             if interface in (None, name):
                 yield TrafficRow(
                     interface=name, afi=None, direction="dropped", type=reason, packets=packets
                 )
-
-
-def saved_state(context: Context, instances: Instances, now: float) -> SavedState:
-    """What the next start should know: the request id, and what clients registered with us."""
-    bindings = tuple(
-        SavedBinding(
-            interface=name,
-            protocol=binding.protocol,
-            nbma=binding.nbma,
-            claimed_nbma=binding.claimed_nbma,
-            unique=binding.unique,
-            remaining_s=binding.expires_at - now,
-        )
-        for name, of_interface in instances.items()
-        for instance in of_interface.values()
-        for binding in instance.station.cache
-        if binding.type is BindingType.DYNAMIC and not binding.adopted
-    )
-    return SavedState(request_id=context.request_id, bindings=bindings)
-
-
-def peer_count(instances: Instances) -> int:
-    """How many rows the view of peers has at least: NBMA addresses of each tunnel's bindings."""
-    return len(
-        {
-            (name, binding.nbma)
-            for name, of_interface in instances.items()
-            for instance in of_interface.values()
-            for binding in instance.station.cache
-        }
-    )
 
 
 def _interface_row(interface: Interface) -> InterfaceRow:
@@ -148,7 +106,7 @@ def _cache_rows(instance: Instance, now: float) -> Iterator[CacheRow]:
             yield _local_row(station, each.address)
     for binding in station.cache:
         yield _binding_row(station, binding, now)
-    for resolution in instance.resolver.resolutions.values():
+    for resolution in instance.requester.resolutions.values():
         if station.cache.get(resolution.target) is None and (
             resolution.trigger is Trigger.KERNEL or resolution.interim_nbma
         ):
@@ -191,7 +149,7 @@ def _binding_row(station: Station, binding: Binding, now: float) -> CacheRow:
         unique=binding.unique,
         used=binding.used,
         up=binding.programmed,
-        authorized=_objection(station, binding) is None,
+        authorized=_denial(station, binding) is None,
         holding_time_s=binding.holding_time_s or None,
         expires_in_s=_left(binding.expires_at, now),
         age_s=round(now - binding.created_at, 3),
@@ -290,7 +248,7 @@ def _shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
             holding_time_s=shortcut.holding_time_s,
             identity=station.circuits.identity(shortcut.binding.nbma),
         )
-    for resolution in instance.resolver.resolutions.values():
+    for resolution in instance.requester.resolutions.values():
         if resolution.trigger in (Trigger.REDIRECT, Trigger.OPERATOR):
             yield ShortcutRow(
                 interface=station.interface.name,
@@ -328,8 +286,8 @@ def _peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
         )
 
 
-def _objection(station: Station, binding: Binding) -> str | None:
-    return station.circuits.objection_to_address(binding.nbma, binding.protocol)
+def _denial(station: Station, binding: Binding) -> str | None:
+    return station.circuits.address_denial(binding.nbma, binding.protocol)
 
 
 def _waiting(station: Station, registration: Registration) -> str | None:

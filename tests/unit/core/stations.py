@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from nhrpd_py.core.address import Address, parse_address, parse_prefix
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerQueue
 from nhrpd_py.core.config import Config, InterfaceConfig, MapConfig, NhsConfig, Secret
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import Effect, SendPacket
-from nhrpd_py.core.engine import Engine
+from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import (
     AddressAdded,
     Event,
@@ -28,6 +30,7 @@ from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row
+from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, cisco_authentication, of_entries
@@ -87,10 +90,27 @@ def an_interface(name: str = "gre1", **settings: object) -> InterfaceConfig:
     return InterfaceConfig(name=name, **(defaults | settings))  # type: ignore[arg-type]
 
 
-def a_bare_interface(config: InterfaceConfig, context: Context | None = None) -> Interface:
+class Parts:
+    """What an engine gives its entities, for those that stand alone."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self.outbox = Outbox()
+        self.timers = TimerQueue()
+        self.jitter = Jitter(rng or Steady(0))
+
+    def circuits(self, config: InterfaceConfig) -> Circuits:
+        return Circuits(config, Associations(), self.outbox, self.timers, self.jitter)
+
+    def interface(self, config: InterfaceConfig) -> Interface:
+        return Interface(config, self.circuits(config))
+
+    def cache(self, interface: Interface) -> Cache:
+        return Cache(interface, self.outbox, self.timers)
+
+
+def a_bare_interface(config: InterfaceConfig) -> Interface:
     """The entity, without an engine around it."""
-    context = context or Context(rng=random.Random(1), now=0.0, first_request_id=1)
-    return Interface(config, Circuits(context, config, Associations()))
+    return Parts().interface(config)
 
 
 def an_nhs(
@@ -152,9 +172,7 @@ class Node:
     def give(self, *events: Event, now: float = 0.0) -> list[Effect]:
         effects: list[Effect] = []
         for event in events:
-            effects += self.engine.handle(event, now)
-            for packet in self.engine.released():
-                effects += self.engine.handle(packet, now)
+            effects += turn(self.engine, event, now)
         return effects
 
     def receive(

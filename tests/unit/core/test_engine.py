@@ -51,7 +51,7 @@ from tests.unit.core.stations import (
 def test_same_events_and_seed_give_the_same_effects() -> None:
     def run() -> list[object]:
         spoke = a_node(2, nhs=(an_nhs(),))
-        spoke.engine._context.rng = random.Random(42)
+        spoke.engine._tunnels._jitter._rng = random.Random(42)
         return [spoke.advance(float(at)) for at in range(100)]
 
     assert run() == run()
@@ -101,13 +101,12 @@ def test_lost_interface_says_why_and_comes_back() -> None:
 
 def test_address_counts_as_ours_until_the_last_link_that_has_it_loses_it() -> None:
     hub = a_hub()
-    local = hub.engine._context.local_addresses
+    tables = hub.engine._locator._tables
     hub.give(an_address(LAN, nbma(1), 32), an_address(LAN, nbma(1), 32))
-    assert local[nbma(1)] == 2
     hub.give(AddressRemoved(LAN, nbma(1), 32), AddressRemoved(LAN, nbma(1), 32))
-    assert local[nbma(1)] == 1
+    assert tables.is_local(nbma(1))
     hub.give(LinkGone(UNDERLAY))
-    assert nbma(1) not in local
+    assert not tables.is_local(nbma(1))
 
 
 def test_events_about_unknown_links_are_harmless() -> None:
@@ -117,7 +116,7 @@ def test_events_about_unknown_links_are_harmless() -> None:
     assert hub.give(LinkGone(99)) == []
     assert hub.give(InterfaceRefused(99, "no")) == []
     assert hub.give(RouteRemoved(a_route("1.0.0.0/8", 99))) == []
-    assert nbma(9) not in hub.engine._context.local_addresses
+    assert not hub.engine._locator._tables.is_local(nbma(9))
 
 
 def test_route_that_is_no_news_is_not_looked_at() -> None:
@@ -129,7 +128,7 @@ def test_route_that_is_no_news_is_not_looked_at() -> None:
 def test_routes_of_a_lost_link_are_gone_in_silence() -> None:
     hub = a_hub()
     hub.give(a_link(LAN, "lan0", up=False))
-    assert hub.engine._context.ribs["ipv4"].lookup(host(1)) is None  # type: ignore[index]
+    assert hub.engine._locator._tables.ribs["ipv4"].lookup(host(1)) is None  # type: ignore[index]
 
 
 def test_refused_interface_is_closed_and_tried_again_after_30_s() -> None:
@@ -196,20 +195,20 @@ def test_halted_engine_does_nothing_any_more() -> None:
 
 def test_timers_of_interfaces_that_nobody_knows_are_skipped() -> None:
     hub = a_hub()
-    hub.engine._context.timers.set(TimerKey(TimerKind.PURGE, "gre9", 1), 1.0)
+    hub.engine._timers.set(TimerKey(TimerKind.PURGE, "gre9", 1), 1.0)
     assert hub.advance(1.0) == []
 
 
 def test_timer_of_an_unknown_form_is_a_bug() -> None:
     hub = a_hub()
-    hub.engine._context.timers.set(TimerKey(TimerKind.PURGE, "gre1", "x"), 1.0)
+    hub.engine._timers.set(TimerKey(TimerKind.PURGE, "gre1", "x"), 1.0)
     with pytest.raises(AssertionError, match="unknown form"):
         hub.advance(1.0)
 
 
 def test_binding_timer_that_comes_too_late_is_harmless() -> None:
     hub = a_hub()
-    hub.engine._context.timers.set(TimerKey(TimerKind.BINDING_EXPIRY, "gre1", tunnel(9)), 1.0)
+    hub.engine._timers.set(TimerKey(TimerKind.BINDING_EXPIRY, "gre1", tunnel(9)), 1.0)
     assert hub.advance(1.0) == []
 
 

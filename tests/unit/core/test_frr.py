@@ -151,7 +151,7 @@ def test_second_nat_entry_of_frrs_reply_tells_us_our_outer_address() -> None:
     effects = spoke.receive(OBSERVED["registration_reply_with_two_nat_entries"], HUB_NBMA)
     assert not drops(effects)
     # It goes into our own requests from now on, as it does in FRR's.
-    spoke.engine._context._request_id = 1
+    spoke.engine._requests.last_id = 1
     effects = spoke.see_indication(ip("172.16.2.1"))
     request = the(sent(effects))
     ours = encode(replace(request, hop_count=64, extensions=request.extensions))

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
@@ -40,7 +40,7 @@ from nhrpd_py.core.events import (
 from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
 from nhrpd_py.core.resolution import requester as resolution_module
-from nhrpd_py.core.resolution import responder as egress_module
+from nhrpd_py.core.resolution import responder as responder_module
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.packet.cie import ClientInformation
@@ -224,13 +224,13 @@ def answers(node: Node, effects: list[Effect], rng: random.Random, now: float) -
 def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (cache_module, "MAX_BINDINGS"),
-        (egress_module, "MAX_ANSWERS"),
+        (responder_module, "MAX_ANSWERS"),
         (purge_module, "MAX_PURGES"),
         (resolution_module, "MAX_RESOLUTIONS"),
         (shortcut_module, "MAX_SHORTCUTS"),
     ):
         monkeypatch.setattr(module, name, BOUND)
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 4 * BOUND)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 4 * BOUND)
 
 
 NODES = {
@@ -282,8 +282,8 @@ class Kernel:
         """It is as the engine has it."""
         neighbors: dict[bytes, bytes] = {}
         routes: dict[Prefix, bytes] = {}
-        for instance in node.engine._interfaces.instances["gre1"].values():
-            for pending in instance.resolver.resolutions.values():
+        for instance in node.engine._tunnels["gre1"]:
+            for pending in instance.requester.resolutions.values():
                 neighbors[pending.target] = pending.interim_nbma
             for binding in instance.station.cache:
                 neighbors[binding.protocol] = binding.nbma
@@ -298,28 +298,28 @@ class Kernel:
 
 
 def check(node: Node, now: float) -> None:
-    context = node.engine._context
-    for instances in node.engine._interfaces.instances.values():
-        for instance in instances.values():
+    engine = node.engine
+    for each in engine._tunnels:
+        for instance in each:
             station = instance.station
             bindings = list(station.cache)
             assert len(bindings) <= BOUND
             assert len(instance.shortcuts) <= BOUND
-            assert len(instance.resolver.resolutions) <= BOUND
-            assert len(instance.egress._answers) <= BOUND
+            assert len(instance.requester.resolutions) <= BOUND
+            assert len(instance.responder._answers) <= BOUND
             assert len(instance.purges._purges) <= BOUND
             assert sum(map(len, station.cache._by_nbma.values())) == len(bindings)
             for binding in bindings:
                 assert binding.expires_at > now
-                assert binding.protocol not in context.local_addresses
+                assert not station.tables.is_local(binding.protocol)
                 assert is_unicast(binding.nbma)
                 assert len(binding.nbma) == 4
                 assert len(binding.protocol) * 8 == station.host_length
             for shortcut in instance.shortcuts:
                 assert station.cache.get(shortcut.binding.protocol) is shortcut.binding
                 assert shortcut.expires_at > now
-    assert len(context.outstanding) <= 4 * BOUND
-    assert len(context.timers) <= 20 * BOUND
+    assert len(engine._requests.outstanding) <= 4 * BOUND
+    assert len(engine._timers) <= 20 * BOUND
     deadline = node.engine.next_deadline()
     assert deadline is None or deadline > now
 
@@ -368,7 +368,7 @@ def test_nothing_that_comes_in_breaks_the_engine(name: str) -> None:
     kernel.carry_out(node.give(*repair, now=now))
     kernel.carry_out(node.run(now + 100000.0))
     assert not [each for each in node.cache(now + 100000.0).values() if each[0] == "dynamic"]
-    instance = node.engine._interfaces.instances["gre1"][Afi.IPV4]
-    assert instance.resolver.resolutions == {}
+    instance = node.engine._tunnels["gre1"][Afi.IPV4]
+    assert instance.requester.resolutions == {}
     kernel.carry_out(node.give(ShutdownRequested(), now=now + 100000.0))
     assert (kernel.neighbors, kernel.routes) == ({}, {})

@@ -55,7 +55,7 @@ def test_a_packet_ahead_of_charons_word_is_answered_when_that_comes() -> None:
     hub = a_protected_hub()
     assert sent(hub.receive(a_registration(3), nbma(3), now=1.0)) == []
     assert the(sent(hub.give(installed(3, local=1), now=1.1))).type is REPLY
-    assert hub.engine._context.drops == {}
+    assert hub.engine._outbox.drops == {}
 
 
 def test_packets_ahead_are_handled_in_order() -> None:
@@ -81,7 +81,7 @@ def test_nothing_is_believed_that_no_sa_vouches_for(packet: object) -> None:
     assert hub.receive(packet, nbma(3), now=1.0) == []  # type: ignore[arg-type]
     assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.2")}
     hub.advance(1.0 + PARKED_S)
-    assert hub.engine._context.drops == {DROPPED: 1}
+    assert hub.engine._outbox.drops == {DROPPED: 1}
     assert sent(hub.give(installed(3, local=1), now=4.0)) == []  # too late
 
 
@@ -89,7 +89,7 @@ def test_a_flood_without_an_sa_is_bounded_and_counted() -> None:
     hub = a_protected_hub()
     for _ in range(10):
         hub.receive(a_registration(3), nbma(3), now=1.0)
-    assert hub.engine._context.drops == {DROPPED: 10 - MAX_PARKED_EACH}
+    assert hub.engine._outbox.drops == {DROPPED: 10 - MAX_PARKED_EACH}
 
 
 def test_an_sa_from_another_address_of_this_machine_is_none_for_the_tunnel() -> None:
@@ -121,14 +121,14 @@ def test_the_last_sa_takes_the_client_with_it() -> None:
 
 def test_an_sa_that_flaps_leaves_nothing_behind() -> None:
     hub = a_protected_hub()
-    timers = len(hub.engine._context.timers)
+    timers = len(hub.engine._timers)
     for number in range(100):
         hub.give(installed(2, local=1, id=number))
         hub.receive(a_registration(2), nbma(2))
         assert list(hub.cache()) == ["10.255.255.2"]
         hub.give(gone(2, local=1, id=number))
     assert hub.cache() == {}
-    assert len(hub.engine._context.timers) == timers
+    assert len(hub.engine._timers) == timers
 
 
 def test_two_identities_behind_one_address_are_an_alarm() -> None:
@@ -223,7 +223,7 @@ def test_the_guard_knows_the_link_that_has_the_tunnels_address() -> None:
     gre = GreParameters(key=42, ttl=64, local=nbma(2))
     effects = spoke.give(a_tunnel_link(gre=gre), now=5.0)
     assert of(effects, OpenInterface) == []
-    assert spoke.engine._interfaces.by_name["gre1"].guard == ProtectedGre(
+    assert spoke.engine._tunnels["gre1"].interface.guard == ProtectedGre(
         42, None, ipv6=False, underlay="eth0"
     )
 

@@ -90,7 +90,7 @@ def test_malformed_packet_is_dropped_counted_and_answered_where_the_rfc_says_so(
     hub = a_hub()
     effects = hub.receive(data, nbma(2))
     assert drops(effects) == [reason]
-    assert hub.engine._context.drops == {("gre1", reason): 1}
+    assert hub.engine._outbox.drops == {("gre1", reason): 1}
     errors = packets(effects)
     assert [message.error_code for _, message in errors] == ([] if answer is None else [answer])
     for to, error in errors:
@@ -131,7 +131,7 @@ def test_errors_are_limited() -> None:
 def test_packet_of_an_interface_of_nobody_is_counted() -> None:
     hub = a_hub()
     assert hub.receive(REGISTRATION, nbma(2), ifindex=LAN) == []
-    assert hub.engine._context.drops == {(None, "unknown-interface"): 1}
+    assert hub.engine._outbox.drops == {(None, "unknown-interface"): 1}
     rows = hub.engine.view(Query(view=View.TRAFFIC), 0.0)
     assert [(row.interface, row.direction, row.type) for row in rows] == [  # type: ignore[union-attr]
         (None, "dropped", "unknown-interface")
@@ -371,7 +371,7 @@ def test_every_drop_is_a_quiet_notice_too() -> None:
 
 def test_refusal_behind_an_exhausted_limit_is_silence() -> None:
     hub = a_hub(2)
-    while hub.engine._context.errors.take(0.0):
+    while hub.engine._packets._limits.errors.take(0.0):
         pass
     effects = hub.receive(a_resolution_request(2, host(99)), nbma(2))
     assert drops(effects) == ["no-route"]
@@ -426,4 +426,4 @@ def test_both_families_of_one_tunnel_live_side_by_side() -> None:
         "10.255.255.2": ("dynamic", "192.168.100.2"),
         "fd00::2": ("dynamic", "192.168.100.2"),
     }
-    assert HUB in hub.engine._context.local_addresses
+    assert hub.engine._locator._tables.is_local(HUB)

@@ -1,5 +1,6 @@
 """zebra withdraws its own route of a prefix while our shortcut for the very same one stands."""
 
+from nhrpd_py.core.address import Afi
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.events import RouteAdded, RouteRemoved
 from nhrpd_py.packet.iana import PacketType
@@ -50,10 +51,10 @@ def test_shortcut_outlives_the_route_that_it_shadows() -> None:
 def test_renewal_still_finds_the_routed_path() -> None:
     spoke = a_spoke_with_bgp_alone()
     spoke.give(RouteRemoved(BGP), now=1.1)
-    instance = spoke.engine._interfaces.by_ifindex[GRE]
-    spoke.engine._context.effects = []
-    next(iter(instance.values())).resolver.renew(host(3), 30.0)
-    assert [each.destination_protocol for each in sent(spoke.engine._context.effects, REQUEST)] == [
+    instance = spoke.engine._tunnels["gre1"][Afi.IPV4]
+    spoke.engine._outbox.effects = []
+    instance.requester.renew(host(3), 30.0)
+    assert [each.destination_protocol for each in sent(spoke.engine._outbox.effects, REQUEST)] == [
         host(3)
     ]
 
@@ -80,9 +81,4 @@ def test_removed_route_of_another_link_is_no_shadow() -> None:
     elsewhere = a_route("172.16.3.0/24", LAN, metric=90)
     spoke.give(RouteAdded(elsewhere), now=1.0)
     spoke.give(RouteRemoved(elsewhere), now=1.1)
-    assert (
-        spoke.engine._context.ribs[next(iter(spoke.engine._interfaces.by_ifindex[GRE]))].lookup(
-            host(3)
-        )
-        == BGP
-    )
+    assert spoke.engine._locator._tables.ribs[Afi.IPV4].lookup(host(3)) == BGP

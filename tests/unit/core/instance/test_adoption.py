@@ -1,20 +1,17 @@
 """Bindings that only the kernel remembers give way to the first word of a peer."""
 
-import random
-
 from nhrpd_py.core.address import parse_address
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.cache import Cache
-from tests.unit.core.stations import a_bare_interface, an_interface
+from tests.unit.core.stations import Parts, an_interface
 
 PEER = parse_address("10.255.255.3")
 OLD, NEW = parse_address("192.0.2.3"), parse_address("192.0.2.30")
 
 
 def a_cache() -> Cache:
-    context = Context(rng=random.Random(1), now=0.0, first_request_id=1)
-    return Cache(context, a_bare_interface(an_interface(), context))
+    parts = Parts()
+    return parts.cache(parts.interface(an_interface()))
 
 
 def test_a_resolution_overrules_an_adopted_binding() -> None:

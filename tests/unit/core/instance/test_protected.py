@@ -537,7 +537,7 @@ def test_adopted_clients_are_asked_to_register_when_charon_has_told() -> None:
     hub.give(installed(3, local=1), READY, now=2.0)
     hint = the(sent(hub.advance(3.0), PacketType.PURGE_REQUEST))
     assert hint.destination_protocol == tunnel(3)
-    assert hub.engine._context.drops == {}
+    assert hub.engine._outbox.drops == {}
 
 
 def test_kernel_entries_of_an_earlier_run_without_an_sa_go_and_their_clients_are_called_back() -> (

@@ -81,9 +81,9 @@ def test_route_of_a_shortcut_waits_for_the_sa() -> None:
 def test_shortcut_that_never_had_a_route_takes_none_back() -> None:
     spoke, asked = a_protected_spoke()
     answer(spoke, asked)
-    shortcut = the(spoke.engine._interfaces.instances["gre1"][Afi.IPV4].shortcuts)
-    effects = spoke.engine._context.effects = []
-    spoke.engine._interfaces.instances["gre1"][Afi.IPV4].shortcuts.remove(shortcut, "x")
+    shortcut = the(spoke.engine._tunnels["gre1"][Afi.IPV4].shortcuts)
+    effects = spoke.engine._outbox.effects = []
+    spoke.engine._tunnels["gre1"][Afi.IPV4].shortcuts.remove(shortcut, "x")
     assert of(effects, DropRoute) == []
 
 
@@ -109,10 +109,10 @@ def test_routes_of_shortcuts_go_when_their_peer_moves_to_where_no_sa_is() -> Non
     )
     effects = spoke.receive(request, nbma(33), now=4.0)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(33))]
-    binding = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
+    binding = spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
     assert binding is not None
-    effects = spoke.engine._context.effects = []
-    spoke.engine._interfaces.instances["gre1"][Afi.IPV4].station.cache.withdraw(binding)
+    effects = spoke.engine._outbox.effects = []
+    spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.withdraw(binding)
     assert in_order(effects) == [
         "DropRoute 172.16.3.0/24",
         "DropRoute 10.255.255.3/32",

@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 
 from nhrpd_py.core.address import parse_prefix
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import DropSa, WantSa
 from nhrpd_py.core.events import PacketReceived
-from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import (
     FIRST_REST_S,
     MAX_FAILURES,
@@ -20,27 +18,27 @@ from nhrpd_py.core.ipsec.circuits import (
     Circuits,
 )
 from tests.unit.core.protected import IPSEC, a_policy, a_rule, an_association, wishes
-from tests.unit.core.stations import GRE, Steady, an_interface, ip, nbma, tunnel
+from tests.unit.core.stations import GRE, Parts, an_interface, ip, nbma, tunnel
 
 PEER = nbma(3)
 
 
 @pytest.fixture
-def context() -> Context:
-    return Context(rng=Steady(0), now=0.0, first_request_id=1)
+def parts() -> Parts:
+    return Parts()
 
 
-def circuits_of(context: Context, **settings: Any) -> Circuits:
+def circuits_of(parts: Parts, **settings: Any) -> Circuits:
     config = an_interface(**({"ipsec": IPSEC} | settings))
-    circuits = Circuits(context, config, Associations())
+    circuits = parts.circuits(config)
     circuits.moved(nbma(2))
     return circuits
 
 
-def said(context: Context) -> list[str]:
+def said(parts: Parts) -> list[str]:
     """What charon was asked for since the last look."""
-    found = wishes(context.effects)
-    context.effects.clear()
+    found = wishes(parts.outbox.effects)
+    parts.outbox.effects.clear()
     return found
 
 
@@ -48,22 +46,22 @@ def up(circuits: Circuits, **fields: object) -> None:
     circuits._associations.add(an_association(3, **fields), now=7.0)  # type: ignore[arg-type]
 
 
-def test_without_ipsec_every_circuit_is_up_and_nothing_is_asked(context: Context) -> None:
-    circuits = circuits_of(context, ipsec=None)
+def test_without_ipsec_every_circuit_is_up_and_nothing_is_asked(parts: Parts) -> None:
+    circuits = circuits_of(parts, ipsec=None)
     assert circuits.is_up(PEER)
     circuits.want(PEER, "x")
     circuits.release(PEER, "x")
     circuits.renew(PEER)
-    assert said(context) == []
+    assert said(parts) == []
     assert list(circuits.wanted()) == []
     assert circuits.state(PEER) == "none"
     assert circuits.problem(PEER) is None
     circuits.release_all()
-    assert said(context) == []
+    assert said(parts) == []
 
 
-def test_a_circuit_is_up_while_its_pair_has_an_sa(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_a_circuit_is_up_while_its_pair_has_an_sa(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     assert not circuits.is_up(PEER)
     assert circuits.unsure
     assert circuits.up_since(PEER) is None
@@ -77,68 +75,68 @@ def test_a_circuit_is_up_while_its_pair_has_an_sa(context: Context) -> None:
     assert circuits.identity(PEER) == "spoke3.example, other.example"
 
 
-def test_an_sa_from_another_address_of_ours_is_none(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_an_sa_from_another_address_of_ours_is_none(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     up(circuits, local=9)
     assert not circuits.is_up(PEER)
 
 
-def test_wanted_twice_and_released_once_is_wanted(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_wanted_twice_and_released_once_is_wanted(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     circuits.want(PEER, "one")
     circuits.want(PEER, "one")
     circuits.want(PEER, "two")
-    assert said(context) == ["want 192.168.100.3"]
+    assert said(parts) == ["want 192.168.100.3"]
     circuits.release(PEER, "one")
     circuits.release(PEER, "one")
     circuits.release(nbma(9), "one")
-    assert said(context) == []
+    assert said(parts) == []
     assert list(circuits.wanted()) == [PEER]
     circuits.release(PEER, "two")
-    assert said(context) == ["drop 192.168.100.3"]
+    assert said(parts) == ["drop 192.168.100.3"]
     assert list(circuits.wanted()) == []
 
 
 def test_a_peer_that_becomes_a_server_and_ceases_to_be_one_is_asked_for_as_what_it_is(
-    context: Context,
+    parts: Parts,
 ) -> None:
-    circuits = circuits_of(context)
+    circuits = circuits_of(parts)
     circuits.want(PEER, "binding", delay_s=0.5)
     circuits.want(PEER, "nhs", server=True)
-    assert said(context) == ["want 192.168.100.3 after 0.5", "want 192.168.100.3 server"]
+    assert said(parts) == ["want 192.168.100.3 after 0.5", "want 192.168.100.3 server"]
     circuits.release(PEER, "nhs")
-    assert said(context) == ["want 192.168.100.3"]
+    assert said(parts) == ["want 192.168.100.3"]
 
 
-def test_wishes_go_with_our_own_address(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_wishes_go_with_our_own_address(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     circuits.want(PEER, "x")
-    context.effects.clear()
+    parts.outbox.effects.clear()
     circuits.moved(b"")
-    assert said(context) == ["drop 192.168.100.3"]
+    assert said(parts) == ["drop 192.168.100.3"]
     circuits.want(nbma(4), "x")
     circuits.release_all()
     circuits.want(PEER, "x")
-    assert said(context) == []  # nobody to ask from
+    assert said(parts) == []  # nobody to ask from
     circuits.moved(nbma(9))
-    want = context.effects[0]
+    want = parts.outbox.effects[0]
     assert isinstance(want, WantSa)
     assert (want.local, want.remote, want.ipsec) == (nbma(9), PEER, IPSEC)
     circuits.release_all()
-    assert context.effects[1:] == [DropSa("dmvpn", nbma(9), PEER, "gre1")]
+    assert parts.outbox.effects[1:] == [DropSa("dmvpn", nbma(9), PEER, "gre1")]
 
 
-def test_renewal_ends_what_is_up_only(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_renewal_ends_what_is_up_only(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     circuits.renew(PEER)
-    assert said(context) == []
+    assert said(parts) == []
     up(circuits)
     circuits.renew(PEER)
-    assert said(context) == ["end 192.168.100.3"]
+    assert said(parts) == ["end 192.168.100.3"]
 
 
-def test_a_failure_is_shown_until_the_circuit_is_up(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_a_failure_is_shown_until_the_circuit_is_up(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     assert circuits.state(PEER) == "wanted"
     assert circuits.problem(PEER) is None
     circuits.failed(PEER, "no answer")
@@ -151,8 +149,8 @@ def test_a_failure_is_shown_until_the_circuit_is_up(context: Context) -> None:
     assert circuits.state(PEER) == "up"
 
 
-def test_rests_double_up_to_a_quarter_of_an_hour(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_rests_double_up_to_a_quarter_of_an_hour(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     assert circuits.give_up(PEER, 0.0) == FIRST_REST_S
     circuits.failed(PEER, "no answer")
     assert circuits.resting(PEER, 0.0) is None
@@ -168,56 +166,56 @@ def test_rests_double_up_to_a_quarter_of_an_hour(context: Context) -> None:
     assert circuits.state(PEER) == "wanted"
 
 
-def test_two_families_that_give_up_at_once_count_as_one(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_two_families_that_give_up_at_once_count_as_one(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     circuits.failed(PEER, "no answer")
     assert circuits.give_up(PEER, 0.0) == 30.0
     assert circuits.give_up(PEER, 1.0) == 29.0
     assert circuits.give_up(PEER, 30.0) == 60.0
 
 
-def test_a_peer_that_comes_by_itself_does_not_rest(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_a_peer_that_comes_by_itself_does_not_rest(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     circuits.failed(PEER, "no answer")
     circuits.give_up(PEER, 0.0)
     up(circuits)
     assert circuits.resting(PEER, 1.0) is None
 
 
-def test_failures_are_bounded(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_failures_are_bounded(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     for number in range(MAX_FAILURES + 1):
         circuits.failed(number.to_bytes(4), "no answer")
     assert len(circuits._failures) == MAX_FAILURES
     assert circuits.state(bytes(4)) == "wanted"
 
 
-def test_policy_looks_at_the_sas_of_the_peer(context: Context) -> None:
+def test_policy_looks_at_the_sas_of_the_peer(parts: Parts) -> None:
     policy = a_policy(a_rule("spoke3.*", ("10.255.255.3/32",), ("172.16.3.0/24",)))
-    circuits = circuits_of(context, authorize=policy)
-    assert circuits.objection_to_address(PEER, tunnel(4)) is None  # nobody knows yet who it is
+    circuits = circuits_of(parts, authorize=policy)
+    assert circuits.address_denial(PEER, tunnel(4)) is None  # nobody knows yet who it is
     up(circuits)
-    assert circuits.objection_to_address(PEER, tunnel(3)) is None
-    assert circuits.objection_to_address(PEER, tunnel(4)) is not None
-    assert circuits.objection_to_prefix(PEER, parse_prefix("172.16.4.0/24")) is not None
+    assert circuits.address_denial(PEER, tunnel(3)) is None
+    assert circuits.address_denial(PEER, tunnel(4)) is not None
+    assert circuits.prefix_denial(PEER, parse_prefix("172.16.4.0/24")) is not None
 
 
 def a_packet(source: bytes = PEER, data: bytes = b"x") -> PacketReceived:
     return PacketReceived(GRE, source, data)
 
 
-def test_parked_packets_come_out_in_order_and_once(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_parked_packets_come_out_in_order_and_once(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     packets = [a_packet(data=bytes([each])) for each in range(MAX_PARKED_EACH + 1)]
     assert [circuits.park(each, 1.0) for each in packets] == [True] * MAX_PARKED_EACH + [False]
-    assert context.timers.next_deadline() == 1.0 + PARKED_S
+    assert parts.timers.next_deadline() == 1.0 + PARKED_S
     assert circuits.unpark(PEER) == packets[:-1]
-    assert context.timers.next_deadline() is None
+    assert parts.timers.next_deadline() is None
     assert circuits.unpark(PEER) == []
 
 
-def test_parked_peers_are_bounded(context: Context) -> None:
-    circuits = circuits_of(context)
+def test_parked_peers_are_bounded(parts: Parts) -> None:
+    circuits = circuits_of(parts)
     for number in range(MAX_PARKED_PEERS):
         assert circuits.park(a_packet(number.to_bytes(4)), 1.0)
     assert not circuits.park(a_packet(ip("203.0.113.1")), 1.0)
@@ -225,6 +223,6 @@ def test_parked_peers_are_bounded(context: Context) -> None:
 
 
 def test_rests_are_jittered() -> None:
-    circuits = circuits_of(Context(rng=random.Random(1), now=0.0, first_request_id=1))
+    circuits = circuits_of(Parts(random.Random(1)))
     circuits.failed(PEER, "no answer")
     assert 27.0 <= circuits.give_up(PEER, 0.0) < 30.0

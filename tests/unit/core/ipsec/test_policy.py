@@ -14,11 +14,11 @@ RULE_3 = a_rule("spoke3.example", ("10.255.255.3/32",), ("172.16.3.0/24",))
 
 
 def address(config: AuthorizeConfig, text: str, *who: Association) -> str | None:
-    return Policy(config).objection_to_address(who, parse_address(text))
+    return Policy(config).address_denial(who, parse_address(text))
 
 
 def network(config: AuthorizeConfig, text: str, *who: Association) -> str | None:
-    return Policy(config).objection_to_prefix(who, parse_prefix(text))
+    return Policy(config).prefix_denial(who, parse_prefix(text))
 
 
 def test_without_a_policy_everybody_may_claim_everything() -> None:

@@ -275,7 +275,7 @@ def test_unconfirmed_purge_is_sent_four_times_with_its_id() -> None:
         assert sent(spoke.advance(at), PURGE) == [first]
     spoke.run(20.0)
     assert sent(spoke.run(60.0), PURGE) == []
-    assert first.request_id not in spoke.engine._context.outstanding
+    assert first.request_id not in spoke.engine._requests.outstanding
 
 
 def test_confirmed_purge_is_not_sent_again() -> None:
@@ -315,16 +315,16 @@ def test_too_many_purges_at_once_are_left_to_the_holding_time(monkeypatch) -> No
 
 def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:
     spoke, _ = a_purging_spoke()
-    instance = spoke.engine._interfaces.instances["gre1"][Afi.IPV4]
+    instance = spoke.engine._tunnels["gre1"][Afi.IPV4]
     spoke.receive(a_registration(4), nbma(4), now=5.0)
     binding = instance.station.cache.get(tunnel(4))
     assert binding is not None
     spoke.give(a_tunnel_link(up=False), now=5.1)
-    spoke.engine._context.effects = []
+    spoke.engine._outbox.effects = []
     instance.purges.send(tunnel(4), nbma(4), parse_prefix("172.16.3.0/24"), 5.2)
-    instance.purges.hint(binding)
+    instance.purges.ask_to_register(binding)
     instance.purges.timer_due(12345, 5.2)
-    assert spoke.engine._context.effects == []
+    assert spoke.engine._outbox.effects == []
 
 
 def test_pending_purge_skips_a_beat_without_an_address_of_ours() -> None:

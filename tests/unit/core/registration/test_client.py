@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Afi
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import DropNeighbor, Effect, EndSa, ResolveName, SetNeighbor
 from nhrpd_py.core.events import (
@@ -332,7 +332,7 @@ def test_error_about_our_registration_is_shown_and_told_once() -> None:
 
 
 def test_registration_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 1)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
     spoke = a_fresh_spoke(nhs=(an_nhs(), HUB2_NHS))
     first, second = sent(spoke.started)
     assert drops(spoke.receive(a_registration_reply(first), HUB_NBMA)) == ["unsolicited-reply"]
@@ -643,7 +643,7 @@ def test_server_that_is_our_client_too_becomes_a_server() -> None:
 
 def test_timer_of_a_registration_that_is_gone_is_harmless() -> None:
     spoke = a_spoke(2)
-    client = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].client
+    client = spoke.engine._tunnels["gre1"][Afi.IPV4].client
     client.send_due(0, nbma(99), 1.0)
     client.resolve_due(99)
     assert states(spoke) == ["up"]

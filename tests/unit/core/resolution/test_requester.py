@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import context as context_module
 from nhrpd_py.core.address import Address, Afi, host_prefix
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
@@ -376,7 +376,7 @@ def test_best_server_is_asked() -> None:
 
 def test_retry_skips_a_beat_while_the_server_is_away() -> None:
     spoke, _ = an_asking_spoke()
-    client = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].client
+    client = spoke.engine._tunnels["gre1"][Afi.IPV4].client
     client.stop()
     spoke.give(RouteRemoved(a_route("172.16.0.0/16", GRE, HUB)))
     assert sent(spoke.advance(1.0)) == []
@@ -401,7 +401,7 @@ def test_retry_skips_a_beat_while_we_have_no_address_of_our_own(lost) -> None:
 
 
 def test_resolution_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 1)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
     spoke, request = an_asking_spoke()
     redirect(spoke, host(4), now=0.5)
     again = the(sent(spoke.advance(1.0), REQUEST))
@@ -557,8 +557,8 @@ def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
     spoke = a_phase_2_spoke()
     solicit(spoke, tunnel(3))
     spoke.receive(a_registration(3), nbma(3))
-    effects = spoke.engine._context.effects = []
-    spoke.engine._interfaces.instances["gre1"][Afi.IPV4].resolver.servers_changed()
+    effects = spoke.engine._outbox.effects = []
+    spoke.engine._tunnels["gre1"][Afi.IPV4].requester.servers_changed()
     assert effects == []
     assert of(spoke.run(59.0), DropNeighbor) == []
     assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
@@ -676,7 +676,7 @@ def test_probe_of_an_entry_that_is_not_ours_is_not_answered() -> None:
 def test_probe_of_a_registered_client_is_answered_only() -> None:
     spoke = a_spoke(2)
     spoke.receive(a_registration(3), nbma(3))
-    binding = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
+    binding = spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
     assert binding is not None
     binding.probing = True  # as it was as a cached one, before it registered
     effects = solicit(spoke, tunnel(3), known=nbma(3))
@@ -695,7 +695,7 @@ def test_used_binding_without_shortcuts_is_renewed_for_its_own_address() -> None
 def test_lost_renewal_leaves_what_we_have_to_its_end() -> None:
     spoke = a_shortcut_spoke()
     spoke.run(20.0)
-    spoke.engine._interfaces.instances["gre1"][Afi.IPV4].resolver.renew(host(3), 20.0)
+    spoke.engine._tunnels["gre1"][Afi.IPV4].requester.renew(host(3), 20.0)
     effects = spoke.run(51.0)
     assert the(of(effects, ResolutionFailed)).reason == "no answer"
     assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
@@ -713,8 +713,8 @@ def test_refused_renewal_removes_the_shortcut_at_once() -> None:
 
 def test_timers_of_what_is_gone_do_nothing() -> None:
     spoke = a_shortcut_spoke()
-    resolver = spoke.engine._interfaces.instances["gre1"][Afi.IPV4].resolver
-    effects = spoke.engine._context.effects = []
+    resolver = spoke.engine._tunnels["gre1"][Afi.IPV4].requester
+    effects = spoke.engine._outbox.effects = []
     resolver.binding_probe_due(tunnel(99))
     resolver.timer_due(host(99), 0.0)
     assert effects == []
@@ -773,7 +773,7 @@ def test_word_of_the_peer_does_not_end_the_search_for_use() -> None:
     assert sent(solicit(spoke, peer, now=46.0, known=nbma(3)), REQUEST)
 
 
-# Routes.
+# RouteHandler.
 
 
 def test_moved_route_makes_us_ask_again() -> None:

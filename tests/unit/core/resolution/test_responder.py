@@ -8,8 +8,8 @@ from nhrpd_py.core.address import prefix_of
 from nhrpd_py.core.effects import DropNeighbor, SendPacket, SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.notices import ResolutionAnswered
-from nhrpd_py.core.resolution import responder as egress_module
-from nhrpd_py.core.station.location import Routing
+from nhrpd_py.core.resolution import responder as responder_module
+from nhrpd_py.core.station.location import Locator
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import (
@@ -158,8 +158,8 @@ def test_requester_is_not_bound_without_its_word_or_a_usable_address(change) -> 
 def test_requester_that_has_an_address_of_ours_is_not_bound() -> None:
     spoke = a_spoke(3)
     request = a_request(source_protocol=host(3, 1))
-    station = spoke.engine._interfaces.by_ifindex[GRE]["ipv4"]  # type: ignore[index]
-    station.egress._learn_requester(request, nbma(2), 0.0)
+    station = spoke.engine._tunnels.open_at(GRE)["ipv4"]  # type: ignore[index]
+    station.responder._learn_requester(request, nbma(2), 0.0)
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
 
@@ -337,7 +337,7 @@ def test_answers_that_a_route_does_not_touch_are_not_looked_at(monkeypatch) -> N
     for number in range(100):
         ask(spoke, host(3, 10 + number))
     looks = []
-    monkeypatch.setattr(Routing, "locate", lambda *given: looks.append(given))
+    monkeypatch.setattr(Locator, "locate", lambda *given: looks.append(given))
     for number in range(100):
         spoke.give(RouteAdded(a_route(f"172.20.{number}.0/24", GRE, HUB)))
     assert looks == []
@@ -380,7 +380,7 @@ def test_shutdown_does_not_take_back_what_ended_by_itself() -> None:
 
 
 def test_oldest_answer_is_forgotten_when_there_are_too_many(monkeypatch) -> None:
-    monkeypatch.setattr(egress_module, "MAX_ANSWERS", 2)
+    monkeypatch.setattr(responder_module, "MAX_ANSWERS", 2)
     spoke = a_spoke(3)
     for number in (4, 5, 6):
         ask(spoke, source_protocol=tunnel(number), source_nbma=nbma(number))

@@ -4,7 +4,6 @@ import pytest
 
 from nhrpd_py.core.address import host_prefix
 from nhrpd_py.core.base.timers import TimerKind
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
@@ -16,11 +15,9 @@ from nhrpd_py.core.effects import (
 from nhrpd_py.core.notices import BindingRemoved, TableFull
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station.binding import Binding, BindingType
-from nhrpd_py.core.station.cache import Cache
 from tests.unit.core.stations import (
     GRE,
-    Steady,
-    a_bare_interface,
+    Parts,
     an_address,
     an_interface,
     nbma,
@@ -34,12 +31,12 @@ class Bench:
     """A cache on a bench, with the effects of the last call."""
 
     def __init__(self, *, opened: bool = True, prefix_length: int = 32) -> None:
-        self.context = Context(rng=Steady(0), now=0.0, first_request_id=1)
-        self.interface = a_bare_interface(an_interface(), self.context)
+        self.parts = Parts()
+        self.interface = self.parts.interface(an_interface())
         self.interface.ifindex = GRE
         self.interface.opened = opened
         self.interface.addresses = (an_address(GRE, tunnel(1), prefix_length),)
-        self.cache = Cache(self.context, self.interface)
+        self.cache = self.parts.cache(self.interface)
 
     def update(
         self,
@@ -61,13 +58,13 @@ class Bench:
         return found
 
     def effects(self) -> list[Effect]:
-        found, self.context.effects = self.context.effects, []
+        found, self.parts.outbox.effects = self.parts.outbox.effects, []
         return found
 
     def due(self, until: float) -> list[tuple[float, TimerKind]]:
         found = []
-        while (at := self.context.timers.next_deadline()) is not None and at <= until:
-            key = self.context.timers.pop_due(at)
+        while (at := self.parts.timers.next_deadline()) is not None and at <= until:
+            key = self.parts.timers.pop_due(at)
             assert key is not None
             found.append((at, key.kind))
         return found
@@ -105,7 +102,7 @@ def test_removed_binding_takes_its_route_before_its_neighbour() -> None:
         ),
     ]
     assert len(bench.cache) == 0
-    assert len(bench.context.timers) == 0
+    assert len(bench.parts.timers) == 0
 
 
 def test_closed_interface_asks_nothing_of_the_kernel() -> None:
@@ -140,14 +137,14 @@ def test_host_routes_come_and_go_with_the_connected_prefix() -> None:
 def test_binding_for_ever_has_no_timer() -> None:
     bench = Bench()
     bench.binding(kind=BindingType.STATIC, holding_time_s=0)
-    assert bench.context.timers.next_deadline() is None
+    assert bench.parts.timers.next_deadline() is None
 
 
 def test_binding_that_becomes_permanent_loses_its_timer() -> None:
     bench = Bench()
     bench.binding()
     bench.binding(kind=BindingType.STATIC, holding_time_s=0)
-    assert bench.context.timers.next_deadline() is None
+    assert bench.parts.timers.next_deadline() is None
 
 
 def test_cached_binding_is_probed_near_its_end() -> None:

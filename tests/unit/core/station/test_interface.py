@@ -4,7 +4,8 @@ import pytest
 
 from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import AddressAdded, GreParameters
-from nhrpd_py.core.station.interface import Interface, Links
+from nhrpd_py.core.kernel.links import Links
+from nhrpd_py.core.station.interface import Interface
 from tests.unit.core.stations import (
     GRE,
     LAN,

@@ -35,17 +35,17 @@ GRE2 = 5
 
 
 def locate(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE):
-    routing = node.engine._routing
-    station = routing.station(ifindex, Afi.IPV4)
+    locator = node.engine._locator
+    station = locator.station(ifindex, Afi.IPV4)
     assert station is not None
-    return routing.locate(station, address, learnt=learnt)
+    return locator.locate(station, address, learnt=learnt)
 
 
 def prefix_around(node: Node, address: bytes) -> str:
-    routing = node.engine._routing
-    station = routing.station(GRE, Afi.IPV4)
+    locator = node.engine._locator
+    station = locator.station(GRE, Afi.IPV4)
     assert station is not None
-    return str(routing.prefix_around(station, address))
+    return str(locator.prefix_around(station, address))
 
 
 def where(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE) -> Where:
@@ -165,8 +165,8 @@ def test_looking_an_address_up_does_not_look_at_the_routes_within(monkeypatch) -
 def test_stations_without_a_link_have_no_place() -> None:
     hub = two_clouds(1)
     hub.give(LinkGone(GRE2))
-    assert hub.engine._routing.station(GRE2, Afi.IPV4) is None
-    assert hub.engine._routing.station(0, Afi.IPV4) is None
+    assert hub.engine._locator.station(GRE2, Afi.IPV4) is None
+    assert hub.engine._locator.station(0, Afi.IPV4) is None
 
 
 def test_data_packets_of_both_families_have_their_addresses_where_they_belong() -> None:

@@ -14,7 +14,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.spoke = a_spoke(2, prefix_length=24)
-        instance = self.spoke.engine._interfaces.instances["gre1"][Afi.IPV4]
+        instance = self.spoke.engine._tunnels["gre1"][Afi.IPV4]
         self.station = instance.station
         self.table: ShortcutTable = instance.shortcuts
         self.bindings: dict[int, Binding] = {}
@@ -33,7 +33,7 @@ class Bench:
         return self.table.install(prefix, prefix.address, self.bindings[peer], holding_time_s, now)
 
     def effects(self) -> list[Effect]:
-        found, self.station.context.effects = self.station.context.effects, []
+        found, self.station.outbox.effects = self.station.outbox.effects, []
         return found
 
 

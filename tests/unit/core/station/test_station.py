@@ -31,7 +31,7 @@ from tests.unit.core.stations import (
 
 
 def a_station(**settings) -> Station:
-    return a_hub(**settings).engine._interfaces.instances["gre1"][Afi.IPV4].station
+    return a_hub(**settings).engine._tunnels["gre1"][Afi.IPV4].station
 
 
 def test_message_is_from_us() -> None:
@@ -42,7 +42,7 @@ def test_message_is_from_us() -> None:
 
 def test_station_is_ready_with_an_open_interface_and_both_addresses() -> None:
     hub = a_hub()
-    instances = hub.engine._interfaces.instances["gre1"]
+    instances = hub.engine._tunnels["gre1"]
     assert instances[Afi.IPV4].station.ready
     assert not instances[Afi.IPV6].station.ready
     hub.give(a_tunnel_link(up=False))
@@ -86,10 +86,10 @@ def test_entries_of_something_else_are_none() -> None:
 
 def errors(about: bytes, **settings) -> list[bytes]:
     hub = a_hub(**settings)
-    station = hub.engine._interfaces.instances["gre1"][Afi.IPV4].station
-    station.context.effects = []
+    station = hub.engine._tunnels["gre1"][Afi.IPV4].station
+    station.outbox.effects = []
     station.send_error(nbma(2), peek(about), about, ErrorCode.LOOP_DETECTED, 0.0, offset=17)
-    sent = packets(station.context.effects)
+    sent = packets(station.outbox.effects)
     assert all(message.error_offset == 17 for _, message in sent)
     return [message.destination_protocol for _, message in sent]
 
@@ -113,21 +113,21 @@ def test_nothing_is_said_to_nobody_or_without_an_address_of_ours() -> None:
     nobody[20] = 0  # no source protocol address
     assert errors(bytes(nobody)) == []
     hub = a_hub()
-    station = hub.engine._interfaces.instances["gre1"][Afi.IPV6].station
-    station.context.effects = []
+    station = hub.engine._tunnels["gre1"][Afi.IPV6].station
+    station.outbox.effects = []
     data = encode(a_registration(2))
     station.send_error(nbma(2), peek(data), data, ErrorCode.PROTOCOL_ERROR, 0.0)
-    assert station.context.effects == []
+    assert station.outbox.effects == []
 
 
 def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
     station = a_station()
-    station.context.effects = []
+    station.outbox.effects = []
     huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(4000))
     station.send(nbma(2), station.message(PacketType.PURGE_REQUEST, tunnel(2), entries=huge))
-    assert packets(station.context.effects) == []
+    assert packets(station.outbox.effects) == []
     assert station.counters.sent[PacketType.PURGE_REQUEST] == 0
-    assert list(station.context.drops.values()) == [1]
+    assert list(station.outbox.drops.values()) == [1]
 
 
 def test_record_says_nothing_about_a_prefix() -> None:
