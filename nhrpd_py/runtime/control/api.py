@@ -33,13 +33,12 @@ from starlette.types import Receive, Scope, Send
 from nhrpd_py import __version__
 from nhrpd_py.core.address import parse_address, parse_prefix
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Query, Resolve, View
-from nhrpd_py.core.rows import InterfaceRow, Row
+from nhrpd_py.core.rows import InterfaceRow, Row, SaRow
 from nhrpd_py.runtime.control.json import ROWS_PER_SLICE, render
 from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
 from nhrpd_py.runtime.control.notices import NoticeHub, TooManySubscribers
 from nhrpd_py.runtime.control.socket import Commands
 from nhrpd_py.runtime.reload import Outcome
-from nhrpd_py.runtime.vici.snapshot import SaRow
 
 MAX_BODY = 16 * 1024
 BAD_REQUEST = 400

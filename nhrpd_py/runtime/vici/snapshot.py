@@ -1,9 +1,9 @@
 """Rows for `nhrpctl show sas` and `show peers`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from nhrpd_py.core.address import format_address
+from nhrpd_py.core.rows import SaRow
 from nhrpd_py.runtime.vici.attempts.wanted import Wish
 from nhrpd_py.runtime.vici.sas.children import Pair
 from nhrpd_py.runtime.vici.sas.table import (
@@ -13,35 +13,6 @@ from nhrpd_py.runtime.vici.sas.table import (
     pair_of,
 )
 from nhrpd_py.runtime.vici.wire.connection import Section, number, text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaRow:
-    """One CHILD_SA, or one wish that has none (`state` is then wanted, trying or failed)."""
-
-    nbma: str
-    local_nbma: str
-    identity: str | None = None
-    child_id: int | None = None
-    ike_id: int | None = None
-    mode: str | None = None
-    encap: bool = False
-    initiator: bool | None = None
-    state: str
-    spi_in: str | None = None
-    spi_out: str | None = None
-    bytes_in: int = 0
-    bytes_out: int = 0
-    packets_in: int = 0
-    packets_out: int = 0
-    established_s: int | None = None
-    """Age of the CHILD_SA."""
-    rekey_in_s: int | None = None
-    profile: str
-    connection: str | None = None
-    last_error: str | None = None
-    attempts: int = 0
-    next_attempt_in_s: float | None = None
 
 
 def rows(

@@ -18,6 +18,7 @@ from nhrpd_py.core.address import format_address
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
+from nhrpd_py.core.rows import SaRow
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.vici.attempts import attempt
 from nhrpd_py.runtime.vici.attempts.log_tail import LogTail
@@ -31,7 +32,7 @@ from nhrpd_py.runtime.vici.profiles.swanctl import SWANCTL, Templates
 from nhrpd_py.runtime.vici.sas.certificates import Certificates, peers_of
 from nhrpd_py.runtime.vici.sas.children import Child, Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable, children_of
-from nhrpd_py.runtime.vici.snapshot import SaRow, rows
+from nhrpd_py.runtime.vici.snapshot import rows
 from nhrpd_py.runtime.vici.status import Status
 from nhrpd_py.runtime.vici.wire.connection import (
     Commands,

@@ -16,6 +16,7 @@ from nhrpd_py.core.rows import (
     PeerRow,
     RouteRow,
     Row,
+    SaRow,
     ShortcutRow,
     TrafficRow,
 )
@@ -26,7 +27,6 @@ from nhrpd_py.runtime.control.socket import Commands, ControlSocket
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import NoticeLog
 from nhrpd_py.runtime.reload import Outcome
-from nhrpd_py.runtime.vici.snapshot import SaRow
 
 
 def a_cache_row(number: int = 1, **changes: object) -> CacheRow:
