@@ -4,7 +4,9 @@ What is answered to which request is in `api`.
 """
 
 import contextlib
+import errno
 import logging
+import math
 from typing import Any, cast
 
 import structlog
@@ -14,10 +16,23 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from starlette.requests import ClientDisconnect
 
 from nhrpd_py.runtime.control.api import Sources, application
 
 MAX_CONNECTIONS = 64
+ACCEPT_PAUSE_S = 0.1
+SHORTAGE_TOLD_S = 60.0
+"""How often a shortage is worth a line in the log."""
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What accept(2) fails with while the process or the machine has no room for another connection."""
+CLIENT_LEFT = (
+    ConnectionError,
+    ClientDisconnect,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+"""What a client leaves behind that hangs up in the middle of a request or of its answer."""
 
 
 class ControlServer:
@@ -52,8 +67,11 @@ class ControlServer:
                     self._app, self._config, context, cast(Any, state), cast(Any, stream)
                 )
                 nursery.cancel_scope.cancel()
-        except Exception:  # noqa: BLE001 (the supervisor of one connection)
-            self._log.exception("control.failed")
+        except Exception as error:  # noqa: BLE001 (the supervisor of one connection)
+            if _client_left(error):
+                self._log.info("control.client_left")
+            else:
+                self._log.exception("control.failed")
         finally:
             self._places.release()
             await trio.aclose_forcefully(stream)
@@ -74,17 +92,42 @@ class _Doorkeeper(trio.abc.Listener[trio.SocketStream]):
     def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
         self._listener = listener
         self._places = places
+        self._told_at = -math.inf
+        self._log = structlog.get_logger()
 
     async def accept(self) -> trio.SocketStream:
         await self._places.acquire()
         try:
-            return await self._listener.accept()
+            while True:
+                stream = await self._try_to_accept()
+                if stream is not None:
+                    return stream
+                await trio.sleep(ACCEPT_PAUSE_S)
         except BaseException:
             self._places.release()
             raise
 
+    async def _try_to_accept(self) -> trio.SocketStream | None:
+        """Returns None for want of room."""
+        try:
+            return await self._listener.accept()
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            if trio.current_time() >= self._told_at + SHORTAGE_TOLD_S:
+                self._told_at = trio.current_time()
+                self._log.error("control.no_room", reason=error.strerror)
+            return None
+
     async def aclose(self) -> None:
         await self._listener.aclose()
+
+
+def _client_left(error: BaseException | None) -> bool:
+    """Returns whether nothing is wrong but that a client hung up."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_client_left(each) for each in error.exceptions)
+    return isinstance(error, CLIENT_LEFT)
 
 
 async def _hang_up_when_cancelled(stream: trio.SocketStream) -> None:
@@ -93,7 +136,7 @@ async def _hang_up_when_cancelled(stream: trio.SocketStream) -> None:
     try:
         await trio.sleep_forever()
     finally:
-        with contextlib.suppress(OSError):  # the client was quicker
+        with contextlib.suppress(OSError):  # the client has hung up already
             stream.socket.shutdown(trio.socket.SHUT_RDWR)
 
 
@@ -101,6 +144,9 @@ def _complaints() -> logging.Logger:
     """A logger for Hypercorn whose lines become lines of our log."""
 
     def relay(record: logging.LogRecord) -> bool:
+        if record.exc_info and _client_left(record.exc_info[1]):
+            structlog.get_logger().info("control.client_left")
+            return False
         structlog.get_logger().warning(
             "control.complaint", reason=record.getMessage(), exc_info=record.exc_info
         )
