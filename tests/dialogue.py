@@ -94,7 +94,7 @@ class Station:
     @property
     def servers_up(self) -> list[Address]:
         """The NBMA addresses of the next hop servers that it is registered with."""
-        registrations = self.instance.client.registrations()
+        registrations = self.instance.client.servers.registrations()
         return [each.nbma for each in registrations if each.state is NhsState.UP]
 
     def next_hop(self, destination: Address) -> Address | None:
@@ -121,25 +121,24 @@ class Station:
             return
         instance = self.instance
         bindings = {each.protocol: each for each in instance.station.cache}
-        asking = instance.requester.resolutions.values()
-        interim = {each.target: each.interim_nbma for each in asking if each.interim_nbma}
+        entries = instance.station.cache.entries
         for address in self.neighbors.keys() & self.wanted:
             nbma = self.neighbors[address][0]
             binding = bindings.get(address)
-            led = binding.interim_nbma or binding.nbma if binding else interim.get(address)
-            assert nbma == led, self.name
+            direct = binding.nbma if binding else b""
+            assert nbma == (entries.server_of(address) or direct), self.name
         justified = {host_prefix(each.protocol) for each in bindings.values() if each.routed}
         justified |= {each.prefix for each in instance.shortcuts}
         assert self.routes.keys() & self.wanted <= justified, f"{self.name}: a route of nobody"
         for binding in bindings.values():
             assert binding.expires_at > now, f"{self.name}: an expired binding"
-            is_there = binding.protocol in self.neighbors or not binding.programmed
+            is_there = binding.protocol in self.neighbors or not binding.installed
             assert is_there, f"{self.name}: a neighbour is missing"
             assert not binding.routed or host_prefix(binding.protocol) in self.routes
         for shortcut in instance.shortcuts:
             assert shortcut.expires_at > now, f"{self.name}: an expired shortcut"
             assert bindings[shortcut.binding.protocol] is shortcut.binding
-            if shortcut.binding.programmed:
+            if shortcut.binding.installed:
                 assert self.routes[shortcut.prefix] == shortcut.binding.protocol
 
 

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from nhrpd_py.core.address import Prefix
-from nhrpd_py.core.registration.servers import NhsState, Registration
+from nhrpd_py.core.registration.servers import Registration
+from nhrpd_py.core.station.binding import Entry
 
 if TYPE_CHECKING:
     from tests.charon import Pair
@@ -20,25 +21,20 @@ def check(node: "Node", now: float, *, fully: bool) -> None:
     instance = node.instance
     circuits = instance.station.circuits
     bindings = {each.protocol: each for each in instance.station.cache}
-    led = {
-        each.target: each.interim_nbma
-        for each in instance.requester.resolutions.values()
-        if each.interim_nbma and each.target not in bindings
-    }
-    led |= {each.protocol: each.interim_nbma for each in bindings.values() if each.interim_nbma}
-    programmed = {each.protocol: each.nbma for each in bindings.values() if each.programmed}
+    led = dict(instance.station.cache.entries._servers)
+    programmed = {each.protocol: each.nbma for each in bindings.values() if each.installed}
     assert {address: entry[0] for address, entry in node.neighbors.items()} == led | programmed, (
         "neighbours and bindings differ"
     )
     for protocol, binding in bindings.items():
         assert binding.expires_at > now, "an expired binding"
-        inherited = binding.inherited and not node.ike.told
-        assert inherited or binding.programmed == circuits.is_up(binding.nbma), protocol
+        inherited = binding.entry is Entry.INHERITED and not node.ike.told
+        assert inherited or binding.installed == circuits.is_up(binding.nbma), protocol
     wanted = {Prefix(each.protocol, 32) for each in bindings.values() if each.routed}
     for shortcut in instance.shortcuts:
         assert bindings[shortcut.binding.protocol] is shortcut.binding, "a shortcut without a peer"
         assert shortcut.expires_at > now, "an expired shortcut"
-        if shortcut.binding.programmed:
+        if shortcut.binding.installed:
             wanted.add(shortcut.prefix)
             assert node.routes[shortcut.prefix] == shortcut.binding.protocol, (
                 "a shortcut without a route"
@@ -57,17 +53,19 @@ def check_wishes(node: "Node") -> None:
     if node.ike.told:
         for address, (nbma, _) in node.neighbors.items():
             assert (circuits.local, nbma) in known, f"a neighbour without an SA: {address.hex()}"
-    for remote, wish in circuits._wishes.items():
-        for who in wish.who:
+    for remote, circuit in circuits.needed():
+        for who in circuit.needed_by:
             if isinstance(who, Registration):
                 assert who.nbma == remote
-                assert who.state is not NhsState.DOWN, "a wish of a server that is not wanted"
-                assert who in list(instance.client.registrations()), "a wish of a forgotten server"
+                assert not who.is_idle, "a wish of a server that is not wanted"
+                assert who in list(instance.client.servers.registrations()), (
+                    "a wish of a forgotten server"
+                )
             else:
                 assert isinstance(who, bytes)
                 binding = instance.station.cache.get(who)
                 assert binding is not None, "a wish of no binding"
                 assert binding.nbma == remote, "a wish of a binding that moved"
     asked = {remote for local, remote in node.ike.wanted if local == circuits.local}
-    assert asked == set(circuits._wishes), (circuits.local, asked, dict(circuits._wishes))
+    assert asked == {remote for remote, _ in circuits.needed()}, (circuits.local, asked)
     assert not circuits.local or len(asked) == len(node.ike.wanted), "a wish from an old address"

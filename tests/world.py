@@ -392,6 +392,8 @@ class World:
         count = 0
         for spoke in self.spokes:
             binding = cache.get(spoke.tunnel)
-            up = any(each.state is NhsState.UP for each in spoke.instance.client.registrations())
+            up = any(
+                each.state is NhsState.UP for each in spoke.instance.client.servers.registrations()
+            )
             count += bool(up and binding and binding.nbma == spoke.nbma)
         return count

@@ -215,7 +215,9 @@ class Engine:
                         instance.requester.solicited(address, now)
             case BindingFound():
                 instance = self._instance(event.ifindex, event.protocol)
-                if instance is None or instance.adopt(event, now) is None:
+                if instance is not None:
+                    instance.adopt(event, now)
+                else:
                     self._outbox.emit(DropNeighbor(event.ifindex, event.protocol))
             case SaInstalled():
                 self._associations.installed(event, now)
@@ -299,13 +301,13 @@ class Engine:
         subject = key.subject
         match key.kind, subject:
             case TimerKind.BINDING_EXPIRY, bytes():
-                tunnel.of(subject).binding_expiry_due(subject, now)
+                tunnel.of(subject).station.cache.expiry_due(subject, now)
             case TimerKind.BINDING_PROBE, bytes():
-                tunnel.of(subject).requester.binding_probe_due(subject)
+                tunnel.of(subject).station.cache.probe_due(subject)
             case TimerKind.RESOLUTION, bytes():
                 tunnel.of(subject).requester.timer_due(subject, now)
-            case TimerKind.ADOPTED, bytes():
-                tunnel.of(subject).adopted_due(subject)
+            case TimerKind.ASK_TO_REGISTER, bytes():
+                tunnel.of(subject).adoption.ask_due(subject)
             case TimerKind.SHORTCUT_EXPIRY, Prefix():
                 tunnel.of(subject.address).shortcuts.expire(subject)
             case TimerKind.NHS_SEND, (Afi() as afi, int() as index, bytes() as nbma):
@@ -315,10 +317,10 @@ class Engine:
             case TimerKind.PURGE, int():
                 for instance in tunnel:
                     instance.purges.timer_due(subject, now)
-            case TimerKind.SETTLING, bytes():
-                self._associations.settled(tunnel, subject, now)
-            case TimerKind.PARKED, bytes():
-                self._associations.parked_due(tunnel, subject)
+            case TimerKind.PEER_READY, bytes():
+                self._associations.peer_ready(tunnel, subject, now)
+            case TimerKind.HELD_PACKETS, bytes():
+                self._associations.held_due(tunnel, subject)
             case TimerKind.INTERFACE, None:
                 self._links.timer_due(tunnel.interface, now)
             case _:

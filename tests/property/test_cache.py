@@ -88,7 +88,7 @@ def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remov
                 found = cache.get(protocol)
                 assert (found is not None) == (protocol in model)
                 if found is not None:
-                    instance.shortcuts.forget_binding(found, "the test says so")
+                    instance.station.cache.remove(found, "the test says so")
                     del model[protocol]
             case Wait(seconds):
                 now += seconds

@@ -27,13 +27,13 @@ class TimerKind(IntEnum):
     SHORTCUT_EXPIRY = 6
     PURGE = 7
     """Send a Purge Request again."""
-    ADOPTED = 8
-    """Ask an adopted client to register."""
+    ASK_TO_REGISTER = 8
+    """Ask a client to register that only the kernel remembers."""
     INTERFACE = 9
     """Try to open an interface that the kernel refused."""
-    PARKED = 10
-    """A packet waited long enough for charon's word about its SA."""
-    SETTLING = 11
+    HELD_PACKETS = 10
+    """Packets waited long enough for charon's report of their SA."""
+    PEER_READY = 11
     """A peer that began an SA has had time to get our answer."""
 
 

@@ -36,15 +36,15 @@ class AssociationHandler:
             return
         for tunnel in self._protected(association.local):
             circuits = tunnel.interface.circuits
-            circuits.forgive(association.remote)
+            circuits.clear_failure(association.remote)
             if association.answered and not before:
-                circuits.settle(association.remote, now)
+                circuits.wait_for_peer(association.remote, now)
             if association.identity not in before:
                 self._notify_installed(tunnel.interface, event, shares=bool(before))
-            if not circuits.is_settling(association.remote):
+            if not circuits.waits_for_peer(association.remote):
                 for instance in tunnel:
-                    instance.dependents.came_up(association.remote, now)
-            self._released += circuits.unpark(association.remote)
+                    instance.dependents.circuit_up(association.remote, now)
+            self._released += circuits.release_held(association.remote)
 
     def released(self) -> list[PacketReceived]:
         """Takes the packets that waited for nothing but `installed`."""
@@ -58,11 +58,11 @@ class AssociationHandler:
         circuits = tunnel.interface.circuits
         remote = event.nbma_source
         if circuits.is_up(remote):
-            if circuits.is_settling(remote):
-                self.settled(tunnel, remote, now)
+            if circuits.waits_for_peer(remote):
+                self.peer_ready(tunnel, remote, now)
             return True
         # The guard lets nothing through in clear, so there is an SA that we have not heard of yet.
-        if not circuits.park(event, now):
+        if not circuits.hold(event, now):
             self._outbox.count_drop(tunnel.interface.name, DropReason.NO_ASSOCIATION)
         return False
 
@@ -73,7 +73,7 @@ class AssociationHandler:
             return
         for tunnel in self._protected(event.local):
             interface = tunnel.interface
-            interface.circuits.settled(event.remote)
+            interface.circuits.peer_ready(event.remote)
             self._outbox.emit(
                 AssociationLost(
                     interface=interface.name,
@@ -84,7 +84,7 @@ class AssociationHandler:
             )
             reason = f"the security association is gone: {event.reason}"
             for instance in tunnel:
-                instance.dependents.went_down(event.remote, reason, now)
+                instance.dependents.circuit_down(event.remote, reason, now)
 
     def failed(self, event: SaFailed, now: float) -> None:
         """An attempt came to nothing, ours or the peer's; one beside an SA that is up is only told."""
@@ -105,7 +105,7 @@ class AssociationHandler:
             )
             if not is_up:
                 for instance in tunnel:
-                    instance.dependents.failed(event.remote, event.reason, now)
+                    instance.dependents.circuit_failed(event.remote, event.reason, now)
 
     def ready(self, now: float) -> None:
         """charon has told all there is: what we took over without knowing is looked at."""
@@ -120,17 +120,17 @@ class AssociationHandler:
     def lost(self, reason: str) -> None:
         self._associations.problem = reason
 
-    def settled(self, tunnel: Tunnel, remote: Address, now: float) -> None:
-        """A peer that began an SA can receive through it by now: data may go that way too."""
+    def peer_ready(self, tunnel: Tunnel, remote: Address, now: float) -> None:
+        """A peer that began an SA can receive through it by now: data goes that way too."""
         interface = tunnel.interface
-        interface.circuits.settled(remote)
+        interface.circuits.peer_ready(remote)
         if interface.opened and interface.circuits.is_up(remote):
             for instance in tunnel:
-                instance.dependents.came_up(remote, now)
+                instance.dependents.circuit_up(remote, now)
 
-    def parked_due(self, tunnel: Tunnel, remote: Address) -> None:
+    def held_due(self, tunnel: Tunnel, remote: Address) -> None:
         """Packets waited in vain: there is no SA that they can have come through."""
-        for _ in tunnel.interface.circuits.unpark(remote):
+        for _ in tunnel.interface.circuits.release_held(remote):
             self._outbox.count_drop(tunnel.interface.name, DropReason.NO_ASSOCIATION)
 
     def _protected(self, local: Address | None = None) -> Iterator[Tunnel]:

@@ -56,9 +56,9 @@ class CommandHandler:
     def _flush_shortcuts(self, instance: Instance, command: Flush) -> int:
         matched = 0
         if command.nbma is not None:
-            instance.station.circuits.forgive(command.nbma)
+            instance.station.circuits.clear_failure(command.nbma)
         else:
-            instance.station.circuits.forgive_all()  # of a peer that was given up its prefix is not known
+            instance.station.circuits.clear_failures()  # the prefix of a peer that is held down is not known
         for shortcut in list(instance.shortcuts):
             if _selects(command, shortcut.prefix, shortcut.binding.nbma):
                 instance.shortcuts.remove(shortcut, FLUSHED)
@@ -71,7 +71,7 @@ class CommandHandler:
             if binding.type is BindingType.CACHED and _selects(
                 command, host_prefix(binding.protocol), binding.nbma
             ):
-                instance.shortcuts.forget_binding(binding, FLUSHED)
+                instance.station.cache.remove(binding, FLUSHED)
                 matched += 1
         return matched
 
@@ -82,7 +82,7 @@ class CommandHandler:
             if not _selects(command, host_prefix(binding.protocol), binding.nbma):
                 continue
             if binding.type in (BindingType.CACHED, BindingType.DYNAMIC):
-                instance.shortcuts.forget_binding(binding, FLUSHED)
+                instance.station.cache.remove(binding, FLUSHED)
                 matched += 1
             if binding.type is BindingType.DYNAMIC:
                 instance.purges.ask_to_register(binding)

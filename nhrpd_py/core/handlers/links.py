@@ -158,7 +158,7 @@ class LinkHandler:
             for instance in tunnel:
                 instance.follow(now, nbma_moved=nbma_moved)
                 if seen.addresses != before.addresses:
-                    instance.station.cache.refit_routes()
+                    instance.station.cache.entries.refit_routes()
             self._notify(interface)
 
     def _open(self, tunnel: Tunnel, now: float) -> None:

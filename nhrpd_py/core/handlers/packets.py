@@ -121,7 +121,7 @@ class PacketHandler:
 
         What an NHS of ours forwards it has looked at itself. A transit record alone makes nobody an NHS.
         """
-        if instance.client.is_server(source):
+        if instance.client.servers.is_server(source):
             record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
             if record is not None and record.value:
                 return None
@@ -188,7 +188,7 @@ class PacketHandler:
         """Nobody we know is nearer to the target. A server above us may know more; else the asker is told."""
         station = instance.station
         source = event.nbma_source
-        above = instance.client.best()
+        above = instance.client.servers.best()
         if above is not None and above.nbma != source and location.where is Where.UNRESOLVED:
             peer = station.cache.get(above.protocol)
             if peer is not None:

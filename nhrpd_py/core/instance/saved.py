@@ -2,7 +2,7 @@
 
 from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.state import SavedBinding, SavedState
-from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.binding import BindingType, Origin
 
 
 def saved_state(tunnels: Tunnels, request_id: int, now: float) -> SavedState:
@@ -18,7 +18,7 @@ def saved_state(tunnels: Tunnels, request_id: int, now: float) -> SavedState:
         )
         for instance in tunnels.instances()
         for binding in instance.station.cache
-        if binding.type is BindingType.DYNAMIC and not binding.adopted
+        if binding.type is BindingType.DYNAMIC and binding.origin is not Origin.KERNEL
     )
     return SavedState(request_id=request_id, bindings=bindings)
 

@@ -1,15 +1,28 @@
 """Circuits: whether packets can go between us and an NBMA address, and what is done so that they can.
 
 On an interface without IPsec every circuit is up, and nothing here does anything. With it, a circuit is up while its
-pair of addresses has a CHILD_SA; neighbours, routes and packets exist only then. Whoever needs one `want`s it, as often
-as wanted, and `release`s it; the first wish and the last release become effects. A packet that comes in ahead of
-charon's word about its SA is parked for a moment rather than lost.
+pair of addresses has a CHILD_SA; neighbours, routes and packets exist only then:
+
+    IDLE ──(somebody needs it)──► WANTED ──(the attempt failed)──► FAILED ──(charon tries again)──► …
+                                    │
+         (a CHILD_SA is installed) ─┤ from any state
+                                    ├─ that we began, or beside another ──► UP
+                                    └─ that the peer began ──► ANSWERED ──(the peer can receive by now)──► UP
+    (the last CHILD_SA is gone): from ANSWERED and UP back to WANTED, or to IDLE where nobody needs it
+
+Which CHILD_SAs there are is in `associations`, one table for all interfaces: that is why a circuit's state is derived
+from it (`Circuits.state`) and not kept a second time.
+
+Whoever needs a circuit says so (`need`), as often as wanted, and `release`s it; the first need and the last release
+become effects. A peer whose attempts fail can be held down: left alone for a while. A packet that comes in ahead of
+charon's report of its SA is held for a moment rather than lost.
 
 Owned by the interface, shared by its address families.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from nhrpd_py.core.address import Address, Prefix
 from nhrpd_py.core.base.jitter import Jitter
@@ -21,52 +34,71 @@ from nhrpd_py.core.events import Association, PacketReceived
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.policy import Policy
 
-PARKED_S = 2.0
-"""How long a packet waits for charon's word about the SA that it came through."""
-SETTLING_S = 0.5
+HELD_S = 2.0
+"""How long a packet waits for charon's report of the SA that it came through."""
+PEER_READY_S = 0.5
 """How long a peer that began an SA may take until it can receive: half a round trip, and charon's time. A packet
 from it tells that sooner."""
-MAX_PARKED_PEERS = 256
-MAX_PARKED_EACH = 4
-FIRST_REST_S = 30.0
+MAX_HOLDING_PEERS = 256
+MAX_HELD_EACH = 4
+FIRST_HOLD_DOWN_S = 30.0
 """How long a peer that IKE cannot reach is left alone; doubles with each failure in a row."""
-MAX_REST_S = 900.0
+MAX_HOLD_DOWN_S = 900.0
 MAX_FAILURES = 4096
+_MAX_DOUBLINGS = 16
+
+
+class CircuitState(Enum):
+    IDLE = "idle"
+    WANTED = "wanted"
+    FAILED = "failed"
+    ANSWERED = "answered"
+    UP = "up"
 
 
 @dataclass(slots=True, eq=False)
-class Failure:
+class AttemptFailure:
     """What kept the last attempt for an SA from success."""
 
     reason: str
     count: int = 0
-    """Failures in a row after which the peer was given up for a while."""
-    rests_until: float = 0.0
+    """How often in a row the peer was held down."""
+    held_down_until: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
-class Wish:
-    who: dict[Hashable, bool] = field(default_factory=dict)
-    """Whoever needs the circuit, and whether as one to a server."""
+class Circuit:
+    """What is known of the way to one NBMA address, beside its CHILD_SAs."""
+
+    needed_by: dict[Hashable, bool] = field(default_factory=dict)
+    """Whoever needs it, and whether as one to a server."""
+    failure: AttemptFailure | None = None
+    waits_for_peer: bool = False
+    """The peer began the SA, and may not be able to receive through it yet."""
+    held_packets: list[PacketReceived] = field(default_factory=list)
+    """Came in ahead of charon's report of their SA."""
 
     @property
-    def server(self) -> bool:
-        return any(self.who.values())
+    def to_server(self) -> bool:
+        return any(self.needed_by.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.needed_by or self.failure or self.waits_for_peer or self.held_packets)
 
 
 class Circuits:
-    """See the module. `local` is our own NBMA address, empty while we have none."""
+    """The circuits of one interface, by NBMA address. `local` is our own NBMA address, empty while we have none."""
 
     __slots__ = (
         "_associations",
-        "_failures",
+        "_circuits",
+        "_failed",
+        "_holding",
         "_ipsec",
         "_jitter",
         "_outbox",
-        "_parked",
-        "_settling",
         "_timers",
-        "_wishes",
         "local",
         "name",
         "policy",
@@ -88,10 +120,11 @@ class Circuits:
         self._ipsec = config.ipsec
         self.policy = Policy(config.authorize)
         self.local: Address = b""
-        self._wishes: dict[Address, Wish] = {}
-        self._failures: dict[Address, Failure] = {}
-        self._parked: dict[Address, list[PacketReceived]] = {}
-        self._settling: set[Address] = set()
+        self._circuits: dict[Address, Circuit] = {}
+        self._failed: dict[Address, None] = {}
+        """Those with a failure, the oldest first: their number has a limit."""
+        self._holding = 0
+        """How many hold packets."""
 
     @property
     def protected(self) -> bool:
@@ -99,43 +132,60 @@ class Circuits:
         return self._ipsec is not None
 
     def configure(self, config: InterfaceConfig) -> None:
-        """The configuration is another one; wishes are said anew where that makes a difference to charon."""
+        """Takes another configuration over; charon is asked anew where that makes a difference to it."""
         self.policy = Policy(config.authorize)
         before, self._ipsec = self._ipsec, config.ipsec
         if before == config.ipsec:
             return
-        self._failures.clear()
+        self.clear_failures()
         if not self.local:
             return
-        for remote, wish in self._wishes.items():
+        for remote, circuit in self.needed():
             if before is not None and (
                 config.ipsec is None or config.ipsec.profile != before.profile
             ):
                 self._outbox.emit(DropSa(before.profile, self.local, remote, self.name))
-            self._ask(remote, wish, 0.0)
+            self._request(remote, circuit)
 
     # What is.
 
+    def state(self, remote: Address) -> CircuitState:
+        """Returns the state of the circuit to a peer; see the module's diagram."""
+        circuit = self._circuits.get(remote)
+        if self.is_up(remote):
+            waits = circuit is not None and circuit.waits_for_peer
+            return CircuitState.ANSWERED if waits else CircuitState.UP
+        if circuit is None:
+            return CircuitState.IDLE
+        if circuit.failure is not None:
+            return CircuitState.FAILED
+        return CircuitState.WANTED if circuit.needed_by else CircuitState.IDLE
+
     def is_up(self, remote: Address) -> bool:
-        """Tells whether packets can go to a peer and come from it."""
+        """Tells whether packets can come from a peer, and NHRP can go to it."""
         return not self.protected or (self.local, remote) in self._associations
 
     def carries(self, remote: Address) -> bool:
-        """Tells whether the kernel may send to a peer, who can receive it by now."""
-        return self.is_up(remote) and remote not in self._settling
+        """Tells whether the kernel may send data to a peer, which can receive it by now."""
+        return self.is_up(remote) and not self.waits_for_peer(remote)
 
-    def settle(self, remote: Address, now: float) -> None:
-        """The peer has an SA with us that it began: data waits until it must have learnt that too."""
-        self._settling.add(remote)
-        self._timers.set(self._settling_key(remote), now + SETTLING_S)
+    def waits_for_peer(self, remote: Address) -> bool:
+        """Tells whether the peer that began the SA may not be able to receive through it yet."""
+        circuit = self._circuits.get(remote)
+        return circuit is not None and circuit.waits_for_peer
 
-    def is_settling(self, remote: Address) -> bool:
-        return remote in self._settling
+    def wait_for_peer(self, remote: Address, now: float) -> None:
+        """The peer has begun an SA with us: data waits until it must know that the SA is there."""
+        self._circuit(remote).waits_for_peer = True
+        self._timers.set(self._key(TimerKind.PEER_READY, remote), now + PEER_READY_S)
 
-    def settled(self, remote: Address) -> None:
-        """A packet came through the SA, its time is over, or it is gone."""
-        self._settling.discard(remote)
-        self._timers.stop(self._settling_key(remote))
+    def peer_ready(self, remote: Address) -> None:
+        """A packet came through the SA, the peer's time is over, or the SA is gone."""
+        circuit = self._circuits.get(remote)
+        if circuit is not None and circuit.waits_for_peer:
+            circuit.waits_for_peer = False
+            self._timers.stop(self._key(TimerKind.PEER_READY, remote))
+            self._tidy(remote, circuit)
 
     @property
     def unsure(self) -> bool:
@@ -162,18 +212,10 @@ class Circuits:
 
     def problem(self, remote: Address) -> str | None:
         """Why a circuit is not up, for people; None when it is up, or nothing is known yet."""
-        if self.is_up(remote):
+        circuit = self._circuits.get(remote)
+        if circuit is None or circuit.failure is None or self.is_up(remote):
             return None
-        failure = self._failures.get(remote)
-        return failure.reason if failure is not None else None
-
-    def state(self, remote: Address) -> str:
-        """none | wanted | up | failed, as `show peers` has it."""
-        if not self.protected:
-            return "none"
-        if self.is_up(remote):
-            return "up"
-        return "failed" if remote in self._failures else "wanted"
+        return circuit.failure.reason
 
     def address_denial(self, remote: Address, protocol: Address) -> str | None:
         """Why the peer at `remote` may not have a tunnel address."""
@@ -183,62 +225,61 @@ class Circuits:
         """Why a network may not lie behind the peer at `remote`."""
         return self.policy.prefix_denial(self.associations(remote), prefix)
 
-    # What is wanted.
+    # What is needed.
 
-    def wanted(self) -> Iterator[Address]:
-        """The peers that somebody here needs an SA with."""
-        return iter(self._wishes)
-
-    def want(
+    def need(
         self, remote: Address, who: Hashable, *, server: bool = False, delay_s: float = 0.0
     ) -> None:
-        """Somebody needs the circuit."""
+        """Somebody needs the circuit; charon is asked when it is the first, or makes the peer a server."""
         if not self.protected:
             return
-        wish = self._wishes.get(remote)
-        if wish is None:
-            wish = self._wishes[remote] = Wish()
-        before = wish.server if wish.who else None
-        wish.who[who] = server
-        if wish.server != before:
-            self._ask(remote, wish, delay_s)
+        circuit = self._circuit(remote)
+        before = circuit.to_server if circuit.needed_by else None
+        circuit.needed_by[who] = server
+        if circuit.to_server != before:
+            self._request(remote, circuit, delay_s)
 
     def release(self, remote: Address, who: Hashable) -> None:
-        """Somebody needs the circuit no more; harmless where it was not wanted."""
-        wish = self._wishes.get(remote)
-        if wish is None or who not in wish.who:
+        """Somebody needs the circuit no more; harmless where it was not needed."""
+        circuit = self._circuits.get(remote)
+        if circuit is None or who not in circuit.needed_by:
             return
-        before = wish.server
-        del wish.who[who]
-        if not wish.who:
-            del self._wishes[remote]
-            self._drop(remote)
-        elif wish.server != before:
-            self._ask(remote, wish, 0.0)
+        before = circuit.to_server
+        del circuit.needed_by[who]
+        if not circuit.needed_by:
+            self._withdraw(remote)
+            self._tidy(remote, circuit)
+        elif circuit.to_server != before:
+            self._request(remote, circuit)
+
+    def release_all(self) -> None:
+        """The netdev is down or gone."""
+        for remote, circuit in self.needed():
+            self._withdraw(remote)
+            circuit.needed_by.clear()
+            self._tidy(remote, circuit)
 
     def renew(self, remote: Address) -> None:
         """Nothing comes through the circuit any more: the peer may have lost its end. Has it made anew."""
         if self.protected and self.is_up(remote):
             self._outbox.emit(EndSa(self.local, remote))
 
-    def release_all(self) -> None:
-        """The netdev is down or gone."""
-        for remote in list(self._wishes):
-            self._drop(remote)
-        self._wishes.clear()
-
     def moved(self, local: Address) -> None:
-        """Our own NBMA address is another one: the wishes go with us."""
+        """Our own NBMA address is another one: charon is asked for all circuits from there."""
         if self.local:
-            for remote in self._wishes:
-                self._drop(remote)
+            for remote, _ in self.needed():
+                self._withdraw(remote)
         self.local = local
-        self._failures.clear()
+        self.clear_failures()
         if local:
-            for remote, wish in self._wishes.items():
-                self._ask(remote, wish, 0.0)
+            for remote, circuit in self.needed():
+                self._request(remote, circuit)
 
-    def _ask(self, remote: Address, wish: Wish, delay_s: float) -> None:
+    def needed(self) -> list[tuple[Address, Circuit]]:
+        """The circuits that somebody here needs, by NBMA address."""
+        return [(remote, each) for remote, each in self._circuits.items() if each.needed_by]
+
+    def _request(self, remote: Address, circuit: Circuit, delay_s: float = 0.0) -> None:
         ipsec = self._ipsec
         if ipsec is None or not self.local:
             return  # `moved` asks as soon as we have an address
@@ -247,13 +288,13 @@ class Circuits:
                 ipsec=ipsec,
                 local=self.local,
                 remote=remote,
-                server=wish.server,
+                server=circuit.to_server,
                 interface=self.name,
                 delay_s=delay_s,
             )
         )
 
-    def _drop(self, remote: Address) -> None:
+    def _withdraw(self, remote: Address) -> None:
         ipsec = self._ipsec
         if ipsec is not None and self.local:
             self._outbox.emit(DropSa(ipsec.profile, self.local, remote, self.name))
@@ -261,64 +302,87 @@ class Circuits:
     # What did not work.
 
     def failed(self, remote: Address, reason: str) -> None:
-        """An attempt failed; more follow while the circuit is wanted."""
-        failure = self._failures.get(remote)
-        if failure is not None:
-            failure.reason = reason
+        """An attempt failed; more follow while the circuit is needed."""
+        circuit = self._circuit(remote)
+        if circuit.failure is not None:
+            circuit.failure.reason = reason
             return
-        if len(self._failures) >= MAX_FAILURES:
-            del self._failures[next(iter(self._failures))]
-        self._failures[remote] = Failure(reason)
+        if len(self._failed) >= MAX_FAILURES:
+            self.clear_failure(next(iter(self._failed)))
+        circuit.failure = AttemptFailure(reason)
+        self._failed[remote] = None
 
-    def give_up(self, remote: Address, now: float) -> float:
+    def hold_down(self, remote: Address, now: float) -> float:
         """Leaves a peer alone whose circuit cannot be had; returns for how many seconds."""
-        failure = self._failures.get(remote)
+        circuit = self._circuits.get(remote)
+        failure = circuit.failure if circuit is not None else None
         if failure is None:
-            return FIRST_REST_S
-        if failure.rests_until > now:
-            return failure.rests_until - now  # the other address family gave it up just now
-        rest_s = self._jitter(min(FIRST_REST_S * 2**failure.count, MAX_REST_S))
-        failure.count = min(failure.count + 1, 16)
-        failure.rests_until = now + rest_s
-        return rest_s
+            return FIRST_HOLD_DOWN_S
+        if failure.held_down_until > now:
+            return failure.held_down_until - now  # the other address family did it just now
+        seconds = self._jitter(min(FIRST_HOLD_DOWN_S * 2**failure.count, MAX_HOLD_DOWN_S))
+        failure.count = min(failure.count + 1, _MAX_DOUBLINGS)
+        failure.held_down_until = now + seconds
+        return seconds
 
-    def resting(self, remote: Address, now: float) -> tuple[str, float] | None:
-        """The reason and the seconds left while a peer is left alone, else None."""
-        failure = self._failures.get(remote)
-        if failure is None or failure.rests_until <= now or self.is_up(remote):
+    def held_down(self, remote: Address, now: float) -> tuple[str, float] | None:
+        """Returns the reason and the seconds left while a peer is held down, else None."""
+        circuit = self._circuits.get(remote)
+        failure = circuit.failure if circuit is not None else None
+        if failure is None or failure.held_down_until <= now or self.is_up(remote):
             return None
-        return failure.reason, failure.rests_until - now
+        return failure.reason, failure.held_down_until - now
 
-    def forgive(self, remote: Address) -> None:
+    def clear_failure(self, remote: Address) -> None:
         """The circuit is up, or an operator wants a fresh start."""
-        self._failures.pop(remote, None)
+        circuit = self._circuits.get(remote)
+        if circuit is not None and circuit.failure is not None:
+            circuit.failure = None
+            del self._failed[remote]
+            self._tidy(remote, circuit)
 
-    def forgive_all(self) -> None:
-        self._failures.clear()
+    def clear_failures(self) -> None:
+        for remote in list(self._failed):
+            self.clear_failure(remote)
 
-    # Packets that are ahead of charon's word.
+    # Packets that are ahead of charon's report.
 
-    def park(self, packet: PacketReceived, now: float) -> bool:
+    def hold(self, packet: PacketReceived, now: float) -> bool:
         """Keeps a packet until its SA is reported; False when there is no room."""
         remote = packet.nbma_source
-        parked = self._parked.get(remote)
-        if parked is None:
-            if len(self._parked) >= MAX_PARKED_PEERS:
-                return False
-            parked = self._parked[remote] = []
-            self._timers.set(self._parked_key(remote), now + PARKED_S)
-        if len(parked) >= MAX_PARKED_EACH:
+        held = self._circuits[remote].held_packets if remote in self._circuits else []
+        if len(held) >= MAX_HELD_EACH:
             return False
-        parked.append(packet)
+        if not held:
+            if self._holding >= MAX_HOLDING_PEERS:
+                return False
+            self._holding += 1
+            self._timers.set(self._key(TimerKind.HELD_PACKETS, remote), now + HELD_S)
+            held = self._circuit(remote).held_packets
+        held.append(packet)
         return True
 
-    def unpark(self, remote: Address) -> list[PacketReceived]:
+    def release_held(self, remote: Address) -> list[PacketReceived]:
         """Hands out what waited for a peer: its SA is there, or its time is over."""
-        self._timers.stop(self._parked_key(remote))
-        return self._parked.pop(remote, [])
+        circuit = self._circuits.get(remote)
+        if circuit is None or not circuit.held_packets:
+            return []
+        self._timers.stop(self._key(TimerKind.HELD_PACKETS, remote))
+        self._holding -= 1
+        packets, circuit.held_packets = circuit.held_packets, []
+        self._tidy(remote, circuit)
+        return packets
 
-    def _settling_key(self, remote: Address) -> TimerKey:
-        return TimerKey(TimerKind.SETTLING, self.name, remote)
+    def _circuit(self, remote: Address) -> Circuit:
+        circuit = self._circuits.get(remote)
+        if circuit is None:
+            circuit = self._circuits[remote] = Circuit()
+        return circuit
 
-    def _parked_key(self, remote: Address) -> TimerKey:
-        return TimerKey(TimerKind.PARKED, self.name, remote)
+    def _tidy(self, remote: Address, circuit: Circuit) -> None:
+        """Forgets a circuit of which nothing is left to know."""
+        if circuit.is_empty:
+            del self._circuits[remote]
+
+    def _key(self, kind: TimerKind, remote: Address) -> TimerKey:
+        return TimerKey(kind, self.name, remote)

@@ -15,9 +15,13 @@ from nhrpd_py.core.events import Route
 
 
 class Rib:
-    __slots__ = ("_routes", "_shadowed")
+    """The routes of one address family."""
+
+    __slots__ = ("_routes", "_shadowed", "address_size")
 
     def __init__(self, afi: Afi) -> None:
+        self.address_size = SIZE_OF_AFI[afi]
+        """Octets of an address."""
         self._routes: PrefixMap[tuple[Route, ...]] = PrefixMap(SIZE_OF_AFI[afi])
         self._shadowed: dict[Prefix, tuple[Route, ...]] = {}
 

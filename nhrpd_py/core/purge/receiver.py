@@ -11,7 +11,7 @@ from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.notices import PurgeReceived
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.binding import Binding, BindingType
-from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
+from nhrpd_py.core.station.shortcuts import Shortcut
 from nhrpd_py.core.station.station import HOP_COUNT, Station
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
@@ -30,12 +30,11 @@ class Demand:
 class PurgeReceiver:
     """Takes in the Purge Requests for one station. Owned by its instance."""
 
-    __slots__ = ("_client", "_shortcuts", "_station")
+    __slots__ = ("_client", "_station")
 
-    def __init__(self, station: Station, client: NhsClient, shortcuts: ShortcutTable) -> None:
+    def __init__(self, station: Station, client: NhsClient) -> None:
         self._station = station
         self._client = client
-        self._shortcuts = shortcuts
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Takes a Purge Request that is for us, and confirms it unless that is not wanted."""
@@ -74,7 +73,7 @@ class PurgeReceiver:
         for shortcut in self._touched_shortcuts(demands):
             met = _find(wanted, shortcut.prefix, shortcut.binding.nbma)
             if met is not None:
-                self._shortcuts.remove(shortcut, "purged by its owner")
+                self._station.shortcuts.remove(shortcut, "purged by its owner")
                 met.removed += 1
         for binding in self._touched_bindings(demands):
             if binding.type is not BindingType.CACHED and not (
@@ -84,7 +83,7 @@ class PurgeReceiver:
                 continue
             met = _find(wanted, host_prefix(binding.protocol), binding.nbma)
             if met is not None:
-                self._shortcuts.forget_binding(binding, "purged by its owner")
+                self._station.cache.remove(binding, "purged by its owner")
                 met.removed += 1
         for demand in demands:
             station.outbox.emit(
@@ -99,8 +98,8 @@ class PurgeReceiver:
 
     def _touched_shortcuts(self, demands: list[Demand]) -> list[Shortcut]:
         if not all(each.prefix.is_host for each in demands):
-            return list(self._shortcuts)
-        found = (self._shortcuts.longest(each.prefix.address) for each in demands)
+            return list(self._station.shortcuts)
+        found = (self._station.shortcuts.longest(each.prefix.address) for each in demands)
         return list({each.prefix: each for each in found if each is not None}.values())
 
     def _touched_bindings(self, demands: list[Demand]) -> list[Binding]:

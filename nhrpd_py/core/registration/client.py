@@ -1,12 +1,9 @@
 """Which next hop servers we register with, by name, address, cluster and priority.
 
 Each configured NHS is a `Server`; each NBMA address that its name has is a `Registration` of its own, which the
-`registrant` moves from state to state. Within a cluster a worse priority is wanted only while no better one is up or on
+`exchange` moves from state to state. Within a cluster a worse priority is wanted only while no better one is up or on
 its first tries. Owned by the instance.
 """
-
-from collections.abc import Iterator
-from typing import Protocol
 
 from nhrpd_py.core.address import Address, is_unicast, parse_address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
@@ -14,8 +11,7 @@ from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
 from nhrpd_py.core.registration.exchange import RegistrationExchange
-from nhrpd_py.core.registration.servers import NAME_RETRY_S, NhsState, Registration, Server
-from nhrpd_py.core.station.shortcuts import ShortcutTable
+from nhrpd_py.core.registration.servers import NAME_RETRY_S, NhsState, Registration, Server, Servers
 from nhrpd_py.core.station.station import Station
 
 NAME_MAX_RETRY_S = 60.0
@@ -24,44 +20,24 @@ NAME_REFRESH_S = 300.0
 MAX_ADDRESSES_PER_NAME = 16
 
 
-class Dependant(Protocol):
-    """Whoever sends traffic through the best server."""
-
-    def servers_changed(self) -> None:
-        """`best` may be another one now."""
-
-
 class NhsClient:
-    """All NHSs of one station. `active` while the station can register at all."""
+    """All NHSs of one station. `active` while the station can register at all. Owned by the instance."""
 
-    __slots__ = ("_exchange", "_last_index", "_station", "active", "dependant", "servers")
+    __slots__ = ("_exchange", "_last_index", "_station", "active", "servers")
 
-    def __init__(self, station: Station, shortcuts: ShortcutTable) -> None:
+    def __init__(self, station: Station) -> None:
         self._station = station
-        self._exchange = RegistrationExchange(station, shortcuts, overseer=self)
+        self.servers = Servers()
+        self._exchange = RegistrationExchange(station, self.servers, listener=self)
         self.active = False
-        self.dependant: Dependant | None = None
         self._last_index = -1
-        self.servers = [self._server(config) for config in self._configured()]
-
-    def registrations(self) -> Iterator[Registration]:
-        for server in self.servers:
-            yield from server.registrations.values()
-
-    def best(self) -> Registration | None:
-        """The NHS to ask: up, by priority, the longest up first."""
-        up = [each for each in self.registrations() if each.state is NhsState.UP]
-        return min(up, key=lambda each: (each.server.config.priority, each.up_since), default=None)
-
-    def is_server(self, nbma: Address) -> bool:
-        """Tells whether an outer address is one of our NHSs."""
-        return any(nbma in server.registrations for server in self.servers)
+        self.servers.replace([self._server(config) for config in self._configured()])
 
     def start(self, now: float) -> None:
         """The station became able to speak, or its addresses changed: registers with all that is wanted, at once."""
         self.active = True
-        for registration in self.registrations():
-            if registration.state is not NhsState.DOWN:
+        for registration in self.servers.registrations():
+            if not registration.is_idle:
                 self._exchange.restart(registration, now)
         for server in self.servers:
             if server.literal:
@@ -82,7 +58,7 @@ class NhsClient:
             servers.append(server)
         for gone in old.values():
             self._leave(gone, now)
-        self.servers = servers
+        self.servers.replace(servers)
         if not self.active:
             return
         for server in servers:
@@ -96,12 +72,12 @@ class NhsClient:
 
     def renew_sooner(self, now: float) -> None:
         """The holding time is another one: what we registered for longer is said anew in time."""
-        for registration in self.registrations():
+        for registration in self.servers.registrations():
             self._exchange.renew_sooner(registration, now)
 
     def _leave(self, server: Server, now: float) -> None:
         for registration in list(server.registrations.values()):
-            self._exchange.end(registration, "it is no longer configured", now)
+            self._exchange.end(registration, NhsState.DOWN, "it is no longer configured", now)
         self._station.timers.stop(self._resolve_key(server))
 
     def _configured(self) -> list[NhsConfig]:
@@ -125,15 +101,13 @@ class NhsClient:
             for registration in server.registrations.values():
                 self._exchange.release(registration)
 
-    def register_now(self, now: float, nbma: Address) -> bool:
-        """Registers anew at once with the NHS at `nbma`: it told us that it lost us. Tells whether it is one."""
-        found = [each for each in self.registrations() if each.nbma == nbma]
-        for registration in found:
+    def register_now(self, now: float, nbma: Address) -> None:
+        """Registers anew at once with the NHS at an NBMA address, if there is one: it may have lost us."""
+        for registration in self.servers.at(nbma):
             # A first request on its way will tell the same; a flood of Purges must not displace its id for ever.
             is_asking = bool(registration.request_id) and not registration.lost
-            if registration.state is not NhsState.DOWN and not is_asking:
+            if not registration.is_idle and not is_asking:
                 self._exchange.restart(registration, now)
-        return bool(found)
 
     def circuit_up(self, nbma: Address, now: float) -> None:
         """There is an SA, or a new one: whoever made it may have forgotten us, so registers at once."""
@@ -141,12 +115,12 @@ class NhsClient:
 
     def circuit_down(self, nbma: Address, reason: str, now: float) -> None:
         """The last SA with an NBMA address is gone."""
-        for registration in [each for each in self.registrations() if each.nbma == nbma]:
+        for registration in self.servers.at(nbma):
             self._exchange.circuit_down(registration, reason, now)
 
     def circuit_failed(self, nbma: Address, reason: str, now: float) -> None:
         """No SA with an NBMA address can be had now."""
-        for registration in [each for each in self.registrations() if each.nbma == nbma]:
+        for registration in self.servers.at(nbma):
             self._exchange.circuit_failed(registration, reason, now)
 
     def name_resolved(
@@ -195,7 +169,7 @@ class NhsClient:
         registration = next(
             (
                 each
-                for each in self.registrations()
+                for each in self.servers.registrations()
                 if (each.server.index, each.nbma) == (index, nbma)
             ),
             None,
@@ -205,11 +179,11 @@ class NhsClient:
 
     def deregister(self) -> None:
         """Takes our registrations back wherever they stand: we are going, or our address is."""
-        for registration in self.registrations():
+        for registration in self.servers.registrations():
             if registration.state is NhsState.UP:
                 self._exchange.deregister(registration)
 
-    def server_answers(self, now: float) -> None:
+    def server_up(self, now: float) -> None:
         """A server is up that was not: worse ones may go."""
         self._choose(now)
 
@@ -217,19 +191,6 @@ class NhsClient:
         """A server does not answer any more: it may have moved, and worse ones may be wanted."""
         self._resolve(server)
         self._choose(now)
-
-    def twin(self, registration: Registration) -> Registration | None:
-        """Another registration that is up, with the same server: it has several NBMA addresses."""
-        return next(
-            (
-                each
-                for each in self.registrations()
-                if each is not registration
-                and each.state is NhsState.UP
-                and each.protocol == registration.protocol != b""
-            ),
-            None,
-        )
 
     def _choose(self, now: float) -> None:
         """Starts what is wanted and stops what is not: priorities within each cluster."""
@@ -243,19 +204,21 @@ class NhsClient:
                 for other in self.servers
             )
             for registration in server.registrations.values():
-                if wanted and registration.state is NhsState.DOWN:
+                if wanted and registration.is_idle:
                     self._exchange.begin(registration, now)
-                elif not wanted and registration.state is not NhsState.DOWN:
-                    self._exchange.end(registration, "a better next hop server is up", now)
-        if self.dependant is not None:
-            self.dependant.servers_changed()
+                elif not wanted and registration.state is not NhsState.STANDBY:
+                    self._exchange.end(
+                        registration, NhsState.STANDBY, "a better next hop server is up", now
+                    )
+        best = self.servers.best_nbma()
+        if best:
+            self._station.cache.entries.best_server_changed(best)
 
     def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
         for nbma in [each for each in server.registrations if each not in addresses]:
             registration = server.registrations[nbma]
-            self._exchange.end(
-                registration, f"{server.config.nbma} no longer has this address", now
-            )
+            reason = f"{server.config.nbma} no longer has this address"
+            self._exchange.end(registration, NhsState.DOWN, reason, now)
             del server.registrations[nbma]
         for nbma in addresses:
             if nbma not in server.registrations:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
-from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
@@ -62,7 +62,11 @@ class RegistrationServer:
         holding_time_s = entry.holding_time_s or self._station.config.holding_time_s
         before = self._station.cache.get(protocol)
         previous_nbma = before.nbma if before is not None else b""
-        was_known = before is not None and before.type is BindingType.DYNAMIC and not before.adopted
+        was_known = (
+            before is not None
+            and before.type is BindingType.DYNAMIC
+            and before.origin is not Origin.KERNEL
+        )
         code = self._verdict(entry, protocol, before, nbma)
         denial = self._station.circuits.address_denial(nbma_source, protocol)
         if denial is not None:

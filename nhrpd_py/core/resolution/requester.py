@@ -14,17 +14,16 @@ RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
-from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
-from nhrpd_py.core.registration.client import NhsClient
-from nhrpd_py.core.resolution.answer import problem_with, read_answer
+from nhrpd_py.core.registration.servers import Servers
+from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
+from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
-from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
@@ -34,11 +33,8 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
     CieCode,
-    ErrorCode,
     ExtensionType,
     PacketType,
-    describe_cie,
-    describe_error,
 )
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
@@ -46,12 +42,6 @@ from nhrpd_py.packet.wire import DropReason
 FIRST_RETRY_S = 1.0
 MAX_REQUESTS = 5
 """The first and four more, after 1, 2, 4 and 8 s."""
-UNANSWERED_S = 60.0
-"""How long an address that nobody answered for is left alone."""
-REFUSED_S = 180.0
-"""How long a refusal is believed; OpenNHRP's and Cisco's figure."""
-BUSY_S = 30.0
-"""The same for `insufficient resources`, which asks to come again."""
 MAX_RESOLUTIONS = 1024
 CROSSING_S = 0.5
 """How long to leave a peer the first go that may be making an SA already: else there would be two of them."""
@@ -64,46 +54,47 @@ class Trigger(StrEnum):
     RENEWAL = "renewal"
 
 
+class ResolutionState(Enum):
+    ASKING = "asking"
+    NEGATIVE = "negative"
+
+
 @dataclass(slots=True, eq=False)
 class Resolution:
+    """An overlay address that is asked for, or was in vain."""
+
     target: Address
     trigger: Trigger
     started_at: float
+    state: ResolutionState = ResolutionState.ASKING
     request_id: int = 0
     """Of the request that is unanswered; 0 once it is negative."""
     requests: int = 0
-    reason: str | None = None
-    """Why it is negative; None while asking."""
+    """Sent so far."""
     until: float = 0.0
     """When it is asked again, or forgotten."""
-    interim_nbma: Address = b""
-    """The NHS that the kernel's neighbour entry points to meanwhile."""
 
 
 class Requester:
-    """See the module. Owned by the instance."""
+    """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_client", "_locator", "_shortcuts", "_station", "resolutions")
+    __slots__ = ("_locator", "_servers", "_station", "resolutions")
 
-    def __init__(
-        self, station: Station, locator: Locator, client: NhsClient, shortcuts: ShortcutTable
-    ) -> None:
+    def __init__(self, station: Station, locator: Locator, servers: Servers) -> None:
         self._station = station
         self._locator = locator
-        self._client = client
-        self._shortcuts = shortcuts
-        client.dependant = self
+        self._servers = servers
         self.resolutions: dict[Address, Resolution] = {}
 
     def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
         """A Traffic Indication from `nbma_source` says that there is a better way to `target`."""
         if not is_unicast(target):
             return
-        existing = self._shortcuts.longest(target)
+        existing = self._station.shortcuts.longest(target)
         if existing is not None and existing.binding.nbma != nbma_source:
             # The hub should not see this traffic any more: somebody took our route away. But the peer that our
             # shortcut leads to may: a part of what is behind it is elsewhere now.
-            self._shortcuts.reassert(existing)
+            self._station.shortcuts.reassert(existing)
             return
         if target not in self.resolutions and not self._station.limits.resolutions.take(now):
             self._station.drop(DropReason.RATE_LIMITED, nbma_source)
@@ -117,43 +108,14 @@ class Requester:
         station = self._station
         binding = station.cache.get(address)
         if binding is not None:
-            station.cache.reassert_one(binding)
-            server = self._client.best()
-            if not binding.programmed and server is not None:
-                station.cache.lead(binding, server.nbma)
+            station.cache.entries.install(binding)
+            if not binding.installed:
+                self._lead_to_server(address)
             return
         if not is_unicast(address) or station.tables.is_local(address):
             return
-        resolution = self._start(address, Trigger.KERNEL, now)
-        if resolution is not None:
-            self._lead_to_server(resolution)
-
-    def servers_changed(self) -> None:
-        """Another NHS may be the best one now: traffic that it relays for us must not go to a dead one."""
-        best = self._client.best()
-        if best is not None:
-            self._move_led(None, best.nbma)
-        for resolution in self.resolutions.values():
-            is_led = resolution.interim_nbma and self._station.cache.get(resolution.target) is None
-            if best is not None and is_led and resolution.interim_nbma != best.nbma:
-                self._lead_to_server(resolution)
-
-    def server_unreachable(self, nbma: Address) -> None:
-        """The circuit to an NHS is down: the kernel must not send through it, be it in the interim only."""
-        best = self._client.best()
-        self._move_led(nbma, best.nbma if best is not None else b"")
-        station = self._station
-        for resolution in self.resolutions.values():
-            if resolution.interim_nbma == nbma:
-                resolution.interim_nbma = b""
-                if station.interface.opened and station.cache.get(resolution.target) is None:
-                    station.outbox.emit(DropNeighbor(station.interface.ifindex, resolution.target))
-
-    def _move_led(self, old: Address | None, new: Address) -> None:
-        """Bindings whose traffic an NHS relays until their circuit is up: now it is another one that does."""
-        for binding in list(self._station.cache.led.values()):
-            if binding.interim_nbma != new and old in (None, binding.interim_nbma):
-                self._station.cache.lead(binding, new)
+        if self._start(address, Trigger.KERNEL, now) is not None:
+            self._lead_to_server(address)
 
     def asked(self, address: Address, now: float) -> str | None:
         """An operator wants `address` resolved. Gives the reason why not."""
@@ -163,7 +125,7 @@ class Requester:
         if where is Where.BEHIND_US:
             return "the route to it does not lead into the cloud"
         old = self.resolutions.get(address)
-        if old is not None and old.reason is not None:
+        if old is not None and old.state is ResolutionState.NEGATIVE:
             self.forget(old)
         return None if self._start(address, Trigger.OPERATOR, now) else "no next hop server to ask"
 
@@ -171,19 +133,13 @@ class Requester:
         """Asks again for something in use, ahead of its end or because routes moved."""
         self._start(target, Trigger.RENEWAL, now)
 
-    def binding_probe_due(self, protocol: Address) -> None:
-        """A learnt binding, or the first shortcut over one, comes to its end: does the kernel use it?"""
-        binding = self._station.cache.get(protocol)
-        if binding is not None:
-            self._station.cache.probe(binding)
-
     def binding_in_use(self, protocol: Address, now: float) -> None:
         """The kernel probed an entry. For one that ends soon this means: renew all that leads over it."""
         cache = self._station.cache
         binding = cache.get(protocol)
         if binding is None or not cache.confirm(binding):
             return
-        targets = {each.target for each in self._shortcuts.of_peer(protocol)}
+        targets = {each.target for each in self._station.shortcuts.of_peer(protocol)}
         if not targets and binding.type is BindingType.CACHED:
             targets = {protocol}
         for target in sorted(targets):
@@ -194,69 +150,72 @@ class Requester:
         resolution = self.resolutions.get(target)
         if resolution is None:
             return
-        if resolution.reason is not None:
+        if resolution.state is ResolutionState.NEGATIVE:
             self.forget(resolution)
         elif resolution.requests < MAX_REQUESTS:
             self._send(resolution, now)
         else:
-            self._fail(resolution, "no answer", UNANSWERED_S, now)
+            self._fail(resolution, NO_ANSWER, now)
 
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float
     ) -> None:
         """The Resolution Reply to our request (§5.2.2): takes the first entry, which is the best."""
-        resolution = subject
         station = self._station
         if (
             message.type is not PacketType.RESOLUTION_REPLY
             or message.source_protocol != station.address
-            or message.destination_protocol != resolution.target
+            or message.destination_protocol != subject.target
         ):
             station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
             return
         entry = message.entries[0]
         if entry.code != CieCode.SUCCESS:
-            seconds = BUSY_S if entry.code == CieCode.INSUFFICIENT_RESOURCES else REFUSED_S
-            self._fail(resolution, describe_cie(entry.code), seconds, now)
+            self._fail(subject, Failure.refused(entry.code), now)
             return
-        claim = read_answer(station, self._client, message, nbma_source)
-        problem = problem_with(station, claim)
+        answer = read_answer(station, self._servers, message, nbma_source)
+        problem = problem_with(station, answer)
         if problem is not None:
-            self._fail(resolution, problem, REFUSED_S, now)
+            self._fail(subject, Failure.denied(problem), now)
             return
-        gateway, nbma, prefix = claim.gateway, claim.nbma, claim.prefix
-        resting = station.circuits.resting(nbma, now)
-        if resting is not None and resolution.trigger is Trigger.OPERATOR:
-            station.circuits.forgive(nbma)
-        elif resting is not None:
-            self._fail(resolution, *resting, now)
+        held_down = station.circuits.held_down(answer.nbma, now)
+        if held_down is not None and subject.trigger is Trigger.OPERATOR:
+            station.circuits.clear_failure(answer.nbma)
+        elif held_down is not None:
+            self._fail(subject, Failure(FailureKind.HELD_DOWN, *held_down), now)
             return
-        known = station.cache.get(gateway)
+        self._accept(subject, answer, entry, now)
+
+    def _accept(
+        self, resolution: Resolution, answer: Answer, entry: ClientInformation, now: float
+    ) -> None:
+        """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
+        station = self._station
+        gateway, prefix = answer.gateway, answer.prefix
+        was_known = station.cache.get(gateway) is not None
         holding_time_s = entry.holding_time_s or station.config.holding_time_s
         binding = station.cache.update(
             gateway,
             BindingType.CACHED,
-            nbma,
+            answer.nbma,
             now,
             claimed_nbma=entry.nbma,
             holding_time_s=holding_time_s,
             mtu=entry.mtu,
         ) or station.cache.get(gateway)
         if binding is None:
-            self._fail(resolution, "no room in the cache", BUSY_S, now)
+            self._fail(resolution, NO_ROOM, now)
             return
         if resolution.trigger in (Trigger.REDIRECT, Trigger.KERNEL):
             binding.used = True  # traffic made us ask
-        if not binding.programmed:
-            self._want_circuit(binding, known)
-            if resolution.interim_nbma and resolution.target == gateway:
-                station.cache.lead(binding, resolution.interim_nbma)
+        if not binding.installed:
+            self._need_circuit(binding, was_known=was_known)
         # A host that has a binding has its route already, be it that of the gateway or its own.
         if not prefix.is_host or station.cache.get(prefix.address) is None:
-            self._shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
+            station.shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
         self.forget(resolution)
 
-    def leave_alone(self, target: Address, reason: str, seconds: float, now: float) -> None:
+    def leave_alone(self, target: Address, failure: Failure, now: float) -> None:
         """What was resolved cannot be used: its traffic stays on the routed path for a while."""
         resolution = self.resolutions.get(target)
         if resolution is None:
@@ -264,15 +223,11 @@ class Requester:
                 return
             resolution = Resolution(target, Trigger.REDIRECT, now)
             self.resolutions[target] = resolution
-        self._fail(resolution, reason, seconds, now)
+        self._fail(resolution, failure, now)
 
     def error_received(self, subject: Resolution, code: int, now: float) -> None:
         """Somebody on the path complains about our request."""
-        resolution = subject
-        if code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE:
-            self._fail(resolution, describe_error(code), REFUSED_S, now)
-        else:
-            self._fail(resolution, describe_error(code), UNANSWERED_S, now)
+        self._fail(subject, Failure.complaint(code), now)
 
     def forget(self, resolution: Resolution) -> None:
         """Ends a resolution, whatever its state."""
@@ -280,9 +235,8 @@ class Requester:
         del self.resolutions[resolution.target]
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
-        is_led = resolution.interim_nbma and station.cache.get(resolution.target) is None
-        if is_led and station.interface.opened:
-            station.outbox.emit(DropNeighbor(station.interface.ifindex, resolution.target))
+        if station.cache.get(resolution.target) is None:
+            station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
         for resolution in list(self.resolutions.values()):
@@ -349,52 +303,52 @@ class Requester:
         here = location.binding if location.station is self._station else None
         if here is not None and here.protocol != target:
             return here.nbma
-        server = self._client.best()
+        server = self._servers.best()
         if server is not None:
             return server.nbma
         return here.nbma if here is not None else None
 
-    def _want_circuit(self, binding: Binding, known: Binding | None) -> None:
+    def _need_circuit(self, binding: Binding, *, was_known: bool) -> None:
         """Has an SA made. A peer that asked us just now may be making one itself; of two the higher address waits."""
         station = self._station
-        is_crossing = known is not None and station.interface.nbma > binding.nbma
-        station.circuits.want(
+        is_crossing = was_known and station.interface.nbma > binding.nbma
+        station.circuits.need(
             binding.nbma, binding.protocol, delay_s=CROSSING_S if is_crossing else 0.0
         )
 
-    def _fail(self, resolution: Resolution, reason: str, seconds: float, now: float) -> None:
+    def _fail(self, resolution: Resolution, failure: Failure, now: float) -> None:
+        """Enters NEGATIVE; a renewal that failed is forgotten, for what there is lives on to its end."""
         station = self._station
         station.requests.release(resolution.request_id)
         resolution.request_id = 0
         station.outbox.emit(
             ResolutionFailed(
-                interface=station.interface.name, target=resolution.target, reason=reason
+                interface=station.interface.name, target=resolution.target, reason=failure.reason
             )
         )
-        if reason != "no answer":
-            shortcut = self._shortcuts.longest(resolution.target)
+        if failure.kind is not FailureKind.NO_ANSWER:
+            shortcut = station.shortcuts.longest(resolution.target)
             if shortcut is not None:
-                self._shortcuts.remove(shortcut, reason)
-        if resolution.trigger is Trigger.RENEWAL and not resolution.interim_nbma:
-            # What we have lives on to its end; the next redirect may ask anew.
+                station.shortcuts.remove(shortcut, failure.reason)
+        leads_to_server = bool(station.cache.entries.server_of(resolution.target))
+        if resolution.trigger is Trigger.RENEWAL and not leads_to_server:
             self.forget(resolution)
             return
-        resolution.reason = reason
-        resolution.until = now + seconds
+        resolution.state = ResolutionState.NEGATIVE
+        resolution.until = now + failure.lasts_s
         station.timers.set(self._key(resolution.target), resolution.until)
 
-    def _lead_to_server(self, resolution: Resolution) -> None:
-        """§5.2.1: packets should go on along the routed path while there is no answer, or a negative one."""
-        server = self._client.best()
-        if server is None:
-            return
-        resolution.interim_nbma = server.nbma
-        ifindex = self._station.interface.ifindex
-        self._station.outbox.emit(SetNeighbor(ifindex, resolution.target, server.nbma))
+    def _lead_to_server(self, target: Address) -> None:
+        """§5.2.1: packets go on along the routed path while there is no answer, or a negative one."""
+        server = self._servers.best_nbma()
+        if server:
+            self._station.cache.entries.lead_to_server(target, server)
 
     def _make_room(self, now: float) -> bool:
         """Forgets the negative result that ends first; tells whether there was one."""
-        negative = [each for each in self.resolutions.values() if each.reason is not None]
+        negative = [
+            each for each in self.resolutions.values() if each.state is ResolutionState.NEGATIVE
+        ]
         if negative:
             self.forget(min(negative, key=lambda each: each.until))
             return True

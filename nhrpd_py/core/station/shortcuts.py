@@ -1,19 +1,22 @@
 """The shortcuts of one interface and address family: prefixes that lead straight to another spoke.
 
 A shortcut is a route `prefix via PEER onlink`, and leans on the peer's binding: when that goes, so does the shortcut,
-routes before neighbours. What is still being asked for, or was refused, lives in `resolution`.
+routes before neighbours. What is still being asked for, or was refused, is in `resolution`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix
+from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.prefixmap import PrefixMap
-from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import DropRoute, SetRoute
+from nhrpd_py.core.kernel.rib import Rib
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
 from nhrpd_py.core.station.binding import NEVER, Binding
-from nhrpd_py.core.station.station import Station
+from nhrpd_py.core.station.interface import Interface
 
 MAX_SHORTCUTS = 4096
 
@@ -29,16 +32,31 @@ class Shortcut:
     created_at: float
 
 
+class Peers(Protocol):
+    """The cache that holds the bindings that shortcuts lean on."""
+
+    def watch(self, binding: Binding, shortcuts_end_at: float, now: float) -> None:
+        """A shortcut over a peer is new or renewed; the first of its shortcuts ends at that instant."""
+
+    def unwatch(self, binding: Binding, shortcuts_end_at: float) -> None:
+        """A shortcut over a peer is gone; the first that is left ends at that instant, or NEVER."""
+
+
 class ShortcutTable:
-    """See the module."""
+    """The shortcuts of one interface and family. Made and told of its bindings by the cache."""
 
-    __slots__ = ("_by_peer", "_shortcuts", "_station")
+    __slots__ = ("_by_peer", "_interface", "_outbox", "_peers", "_rib", "_shortcuts", "_timers")
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
-        self._shortcuts: PrefixMap[Shortcut] = PrefixMap(SIZE_OF_AFI[station.afi])
+    def __init__(
+        self, interface: Interface, rib: Rib, *, outbox: Outbox, timers: TimerQueue, peers: Peers
+    ) -> None:
+        self._interface = interface
+        self._rib = rib
+        self._outbox = outbox
+        self._timers = timers
+        self._peers = peers
+        self._shortcuts: PrefixMap[Shortcut] = PrefixMap(rib.address_size)
         self._by_peer: dict[Address, dict[Prefix, Shortcut]] = {}
-        station.cache.follower = self
 
     def __len__(self) -> int:
         return len(self._shortcuts)
@@ -53,7 +71,7 @@ class ShortcutTable:
     def shadows(self, prefix: Prefix) -> bool:
         """Tells whether a route of ours stands for exactly this prefix."""
         shortcut = self._shortcuts.get(prefix)
-        return shortcut is not None and shortcut.binding.programmed
+        return shortcut is not None and shortcut.binding.installed
 
     def of_peer(self, protocol: Address) -> list[Shortcut]:
         return list(self._by_peer.get(protocol, {}).values())
@@ -83,14 +101,14 @@ class ShortcutTable:
             old = None
         if old is None:
             if len(self._shortcuts) >= MAX_SHORTCUTS:
-                self._tell_full(now)
+                self._notify_full(now)
                 return None
             old = Shortcut(prefix, target, binding, holding_time_s, now, now)
             self._shortcuts[prefix] = old
             self._by_peer.setdefault(binding.protocol, {})[prefix] = old
-            self._station.outbox.emit(
+            self._outbox.emit(
                 ShortcutInstalled(
-                    interface=self._station.interface.name,
+                    interface=self._interface.name,
                     prefix=prefix,
                     protocol=binding.protocol,
                     nbma=binding.nbma,
@@ -98,51 +116,44 @@ class ShortcutTable:
             )
         old.holding_time_s = holding_time_s
         old.expires_at = now + holding_time_s
-        self._station.timers.set(self._key(prefix), old.expires_at)
-        self._station.cache.watch(binding, self._first_end(binding), now)
+        self._timers.set(self._key(prefix), old.expires_at)
+        self._peers.watch(binding, self._first_end(binding), now)
         self.reassert(old)
         return old
 
     def reassert(self, shortcut: Shortcut) -> None:
         """Asks for its route anew; traffic stays on the routed path while the peer's circuit is not up."""
-        if shortcut.binding.programmed:
-            ifindex = self._station.interface.ifindex
-            self._station.outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
+        if shortcut.binding.installed:
+            ifindex = self._interface.ifindex
+            self._outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""
         self._detach(shortcut)
-        station = self._station
-        station.timers.stop(self._key(shortcut.prefix))
-        station.tables.ribs[station.afi].unshadow(shortcut.prefix)
-        if station.interface.opened and shortcut.binding.programmed:
-            station.outbox.emit(DropRoute(shortcut.prefix, station.interface.ifindex))
-        station.outbox.emit(
-            ShortcutRemoved(interface=station.interface.name, prefix=shortcut.prefix, reason=reason)
+        self._timers.stop(self._key(shortcut.prefix))
+        self._rib.unshadow(shortcut.prefix)
+        if self._interface.opened and shortcut.binding.installed:
+            self._outbox.emit(DropRoute(shortcut.prefix, self._interface.ifindex))
+        self._outbox.emit(
+            ShortcutRemoved(interface=self._interface.name, prefix=shortcut.prefix, reason=reason)
         )
 
-    def bound(self, protocol: Address) -> None:
-        """An address gets a binding: a shortcut to it by way of another peer would fight for the same host route."""
+    def peer_added(self, protocol: Address) -> None:
+        """An address gets a binding of its own: a shortcut to it over another peer would fight for its host route."""
         shortcut = self._shortcuts.get(host_prefix(protocol))
         if shortcut is not None:
             self.remove(shortcut, "its address is known itself")
 
-    def programmed(self, protocol: Address) -> None:
-        """A peer's neighbour entry is there: its shortcuts may have their routes."""
+    def peer_installed(self, protocol: Address) -> None:
+        """A peer's neighbour entry is in the kernel: its shortcuts get their routes."""
         for shortcut in self.of_peer(protocol):
             self.reassert(shortcut)
 
-    def withdrawn(self, protocol: Address) -> None:
+    def peer_withdrawn(self, protocol: Address) -> None:
         """A peer's neighbour entry goes: so do the routes over it, until `reassert`. They led into nothing."""
         for shortcut in self.of_peer(protocol):
-            ifindex = self._station.interface.ifindex
-            self._station.outbox.emit(DropRoute(shortcut.prefix, ifindex))
-
-    def forget_binding(self, binding: Binding, reason: str) -> None:
-        """Takes a binding out of the cache, after the shortcuts that lean on it."""
-        for shortcut in self.of_peer(binding.protocol):
-            self.remove(shortcut, reason)
-        self._station.cache.remove(binding, reason)
+            ifindex = self._interface.ifindex
+            self._outbox.emit(DropRoute(shortcut.prefix, ifindex))
 
     def expire(self, prefix: Prefix) -> None:
         """Its timer fired: nobody renewed it."""
@@ -156,7 +167,7 @@ class ShortcutTable:
         del of_peer[shortcut.prefix]
         if not of_peer:
             del self._by_peer[shortcut.binding.protocol]
-        self._station.cache.unwatch(shortcut.binding, self._first_end(shortcut.binding))
+        self._peers.unwatch(shortcut.binding, self._first_end(shortcut.binding))
 
     def _first_end(self, binding: Binding) -> float:
         """When the first shortcut over a peer ends."""
@@ -164,9 +175,9 @@ class ShortcutTable:
         return min((each.expires_at for each in over_it.values()), default=NEVER)
 
     def _key(self, prefix: Prefix) -> TimerKey:
-        return TimerKey(TimerKind.SHORTCUT_EXPIRY, self._station.interface.name, prefix)
+        return TimerKey(TimerKind.SHORTCUT_EXPIRY, self._interface.name, prefix)
 
-    def _tell_full(self, now: float) -> None:
-        name = self._station.interface.name
+    def _notify_full(self, now: float) -> None:
+        name = self._interface.name
         full = TableFull(interface=name, table="shortcuts", limit=MAX_SHORTCUTS)
-        self._station.outbox.remind((name, "shortcuts"), full, now)
+        self._outbox.remind((name, "shortcuts"), full, now)

@@ -23,6 +23,7 @@ from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import (
     Extension,
@@ -99,8 +100,12 @@ class Station:
         self.address: Address = b""
         self.nat_nbma: Address = b""
         """Our NBMA address as an NHS sees it, when that is another one than ours."""
-        self.cache = Cache(interface, outbox, timers)
+        self.cache = Cache(interface, afi, outbox=outbox, tables=tables, timers=timers)
         self.counters = Counters()
+
+    @property
+    def shortcuts(self) -> ShortcutTable:
+        return self.cache.shortcuts
 
     @property
     def config(self) -> InterfaceConfig:
@@ -260,6 +265,11 @@ class Station:
             if entry.protocol == protocol and entry.nbma:
                 return entry.nbma
         return b""
+
+    def learn_nat_nbma(self, message: Message) -> None:
+        """An NHS lists us once more in its reply, with the address that it sees, when that is not the one we claim."""
+        seen = self.nat_address_in(message, self.address)
+        self.nat_nbma = seen if seen != self.interface.nbma else b""
 
     def recurses(self, protocol: Address, nbma: Address) -> bool:
         """Tells whether such a binding would lead the tunnel into itself: one's overlay address is another's NBMA one.

@@ -8,9 +8,10 @@ from nhrpd_py.core.config import Config
 from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.instance.tunnels import Tunnels
+from nhrpd_py.core.ipsec.circuits import Circuits, CircuitState
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.registration.servers import NhsState, Registration, Server
-from nhrpd_py.core.resolution.requester import Resolution, Trigger
+from nhrpd_py.core.resolution.requester import Resolution, ResolutionState, Trigger
 from nhrpd_py.core.rows import (
     CacheRow,
     InterfaceRow,
@@ -108,7 +109,8 @@ def _cache_rows(instance: Instance, now: float) -> Iterator[CacheRow]:
         yield _binding_row(station, binding, now)
     for resolution in instance.requester.resolutions.values():
         if station.cache.get(resolution.target) is None and (
-            resolution.trigger is Trigger.KERNEL or resolution.interim_nbma
+            resolution.trigger is Trigger.KERNEL
+            or station.cache.entries.server_of(resolution.target)
         ):
             yield _pending_row(station, resolution, now)
 
@@ -148,7 +150,7 @@ def _binding_row(station: Station, binding: Binding, now: float) -> CacheRow:
         nat=binding.nat,
         unique=binding.unique,
         used=binding.used,
-        up=binding.programmed,
+        up=binding.installed,
         authorized=_denial(station, binding) is None,
         holding_time_s=binding.holding_time_s or None,
         expires_in_s=_left(binding.expires_at, now),
@@ -162,10 +164,10 @@ def _pending_row(station: Station, resolution: Resolution, now: float) -> CacheR
     return CacheRow(
         interface=station.interface.name,
         afi=station.afi,
-        type="incomplete" if resolution.reason is None else "negative",
+        type=_resolution_state(resolution),
         protocol=format_address(resolution.target),
         prefix_length=station.host_length,
-        nbma=format_address(resolution.interim_nbma) or None,
+        nbma=format_address(station.cache.entries.server_of(resolution.target)) or None,
         claimed_nbma=None,
         nat=False,
         unique=False,
@@ -242,7 +244,7 @@ def _shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
             prefix=str(shortcut.prefix),
             via=format_address(shortcut.binding.protocol),
             nbma=format_address(shortcut.binding.nbma),
-            state="active" if shortcut.binding.programmed else "incomplete",
+            state="active" if shortcut.binding.installed else "incomplete",
             used=shortcut.binding.used,
             expires_in_s=_left(shortcut.expires_at, now),
             holding_time_s=shortcut.holding_time_s,
@@ -256,7 +258,7 @@ def _shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
                 prefix=str(host_prefix(resolution.target)),
                 via=None,
                 nbma=None,
-                state="incomplete" if resolution.reason is None else "negative",
+                state=_resolution_state(resolution),
                 used=False,
                 expires_in_s=_left(resolution.until, now),
                 holding_time_s=None,
@@ -268,7 +270,7 @@ def _peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
     """One row for each NBMA address that we exchange packets with, or want to."""
     station = instance.station
     circuits = station.circuits
-    errors = {each.nbma: each.last_error for each in instance.client.registrations()}
+    errors = {each.nbma: each.last_error for each in instance.client.servers.registrations()}
     for nbma in dict.fromkeys([*errors, *station.cache.nbma_addresses()]):
         bindings = station.cache.of_nbma(nbma)
         since = circuits.up_since(nbma)
@@ -279,7 +281,7 @@ def _peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
             nbma=format_address(nbma),
             local_nbma=format_address(station.interface.nbma) or None,
             protocol=tuple(format_address(each.protocol) for each in bindings),
-            ipsec=circuits.state(nbma),
+            ipsec=_ipsec_state(circuits, nbma),
             identity=circuits.identity(nbma),
             up_for_s=None if since is None else round(now - since, 3),
             last_error=circuits.problem(nbma) or errors.get(nbma),
@@ -292,9 +294,26 @@ def _denial(station: Station, binding: Binding) -> str | None:
 
 def _waiting(station: Station, registration: Registration) -> str | None:
     """Why a server that nothing is wrong with is not asked yet."""
-    if registration.state is NhsState.DOWN or station.circuits.is_up(registration.nbma):
+    if registration.is_idle or station.circuits.is_up(registration.nbma):
         return None
     return station.circuits.problem(registration.nbma) or "waiting for the security association"
+
+
+def _ipsec_state(circuits: Circuits, nbma: Address) -> str:
+    """none | wanted | up | failed, as `show peers` has it."""
+    if not circuits.protected:
+        return "none"
+    match circuits.state(nbma):
+        case CircuitState.ANSWERED | CircuitState.UP:
+            return "up"
+        case CircuitState.FAILED:
+            return "failed"
+        case CircuitState.IDLE | CircuitState.WANTED:
+            return "wanted"
+
+
+def _resolution_state(resolution: Resolution) -> str:
+    return "negative" if resolution.state is ResolutionState.NEGATIVE else "incomplete"
 
 
 def _traffic_rows(station: Station) -> Iterator[TrafficRow]:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable
 from typing import TypeVar
 
-from nhrpd_py.core.address import Address, parse_address, parse_prefix
+from nhrpd_py.core.address import Address, Afi, parse_address, parse_prefix
 from nhrpd_py.core.base.jitter import Jitter
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.timers import TimerQueue
@@ -27,6 +27,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import Circuits
+from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import Row
@@ -105,7 +106,9 @@ class Parts:
         return Interface(config, self.circuits(config))
 
     def cache(self, interface: Interface) -> Cache:
-        return Cache(interface, self.outbox, self.timers)
+        return Cache(
+            interface, Afi.IPV4, outbox=self.outbox, tables=KernelTables(), timers=self.timers
+        )
 
 
 def a_bare_interface(config: InterfaceConfig) -> Interface:

@@ -284,7 +284,7 @@ class Kernel:
         routes: dict[Prefix, bytes] = {}
         for instance in node.engine._tunnels["gre1"]:
             for pending in instance.requester.resolutions.values():
-                neighbors[pending.target] = pending.interim_nbma
+                neighbors[pending.target] = instance.station.cache.entries.server_of(pending.target)
             for binding in instance.station.cache:
                 neighbors[binding.protocol] = binding.nbma
                 if binding.routed:

@@ -5,7 +5,7 @@ import pytest
 from nhrpd_py.core.effects import CloseInterface, OpenInterface, ProtectedGre
 from nhrpd_py.core.events import GreParameters, InterfaceMended, InterfaceRefused, IpsecLost
 from nhrpd_py.core.handlers.links import REOPEN_S
-from nhrpd_py.core.ipsec.circuits import MAX_PARKED_EACH, PARKED_S
+from nhrpd_py.core.ipsec.circuits import HELD_S, MAX_HELD_EACH
 from nhrpd_py.core.notices import (
     AssociationFailed,
     AssociationLost,
@@ -80,7 +80,7 @@ def test_nothing_is_believed_that_no_sa_vouches_for(packet: object) -> None:
     hub = a_protected_hub(2)
     assert hub.receive(packet, nbma(3), now=1.0) == []  # type: ignore[arg-type]
     assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.2")}
-    hub.advance(1.0 + PARKED_S)
+    hub.advance(1.0 + HELD_S)
     assert hub.engine._outbox.drops == {DROPPED: 1}
     assert sent(hub.give(installed(3, local=1), now=4.0)) == []  # too late
 
@@ -89,7 +89,7 @@ def test_a_flood_without_an_sa_is_bounded_and_counted() -> None:
     hub = a_protected_hub()
     for _ in range(10):
         hub.receive(a_registration(3), nbma(3), now=1.0)
-    assert hub.engine._outbox.drops == {DROPPED: 10 - MAX_PARKED_EACH}
+    assert hub.engine._outbox.drops == {DROPPED: 10 - MAX_HELD_EACH}
 
 
 def test_an_sa_from_another_address_of_this_machine_is_none_for_the_tunnel() -> None:

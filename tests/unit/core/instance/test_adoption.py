@@ -1,7 +1,7 @@
 """Bindings that only the kernel remembers give way to the first word of a peer."""
 
 from nhrpd_py.core.address import parse_address
-from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.binding import BindingType, Origin
 from nhrpd_py.core.station.cache import Cache
 from tests.unit.core.stations import Parts, an_interface
 
@@ -18,10 +18,10 @@ def test_a_resolution_overrules_an_adopted_binding() -> None:
     cache = a_cache()
     adopted = cache.update(PEER, BindingType.DYNAMIC, OLD, 0.0, holding_time_s=60)
     assert adopted is not None
-    adopted.adopted = True
+    adopted.origin = Origin.KERNEL
     learnt = cache.update(PEER, BindingType.CACHED, NEW, 1.0, holding_time_s=60)
     assert learnt is not None
-    assert (learnt.type, learnt.nbma, learnt.adopted) == (BindingType.CACHED, NEW, False)
+    assert (learnt.type, learnt.nbma, learnt.origin) == (BindingType.CACHED, NEW, Origin.PEER)
 
 
 def test_a_resolution_does_not_overrule_a_registration() -> None:

@@ -200,7 +200,7 @@ def test_client_that_went_meanwhile_is_not_asked() -> None:
     hub = a_hub()
     hub.give(found())
     hub.give(DOWN)
-    hub.engine._tunnels["gre1"][Afi.IPV4].adopted_due(tunnel(9))
+    hub.engine._tunnels["gre1"][Afi.IPV4].adoption.ask_due(tunnel(9))
     assert sent(hub.advance(0.2)) == []
 
 
@@ -284,7 +284,7 @@ def test_registration_that_is_not_up_is_not_taken_back() -> None:
 def test_nothing_is_taken_back_by_a_station_that_cannot_speak() -> None:
     spoke = a_spoke(2)
     client = spoke.engine._tunnels["gre1"][Afi.IPV4].client
-    registration = the(client.registrations())
+    registration = the(client.servers.registrations())
     spoke.give(DOWN)
     spoke.engine._outbox.effects = []
     client._exchange.deregister(registration)

@@ -112,7 +112,7 @@ def test_routes_of_shortcuts_go_when_their_peer_moves_to_where_no_sa_is() -> Non
     binding = spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
     assert binding is not None
     effects = spoke.engine._outbox.effects = []
-    spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.withdraw(binding)
+    spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.entries.withdraw(binding)
     assert in_order(effects) == [
         "DropRoute 172.16.3.0/24",
         "DropRoute 10.255.255.3/32",

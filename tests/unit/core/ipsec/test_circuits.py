@@ -9,13 +9,14 @@ from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.effects import DropSa, WantSa
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.ipsec.circuits import (
-    FIRST_REST_S,
+    FIRST_HOLD_DOWN_S,
+    HELD_S,
     MAX_FAILURES,
-    MAX_PARKED_EACH,
-    MAX_PARKED_PEERS,
-    MAX_REST_S,
-    PARKED_S,
+    MAX_HELD_EACH,
+    MAX_HOLD_DOWN_S,
+    MAX_HOLDING_PEERS,
     Circuits,
+    CircuitState,
 )
 from tests.unit.core.protected import IPSEC, a_policy, a_rule, an_association, wishes
 from tests.unit.core.stations import GRE, Parts, an_interface, ip, nbma, tunnel
@@ -49,12 +50,12 @@ def up(circuits: Circuits, **fields: object) -> None:
 def test_without_ipsec_every_circuit_is_up_and_nothing_is_asked(parts: Parts) -> None:
     circuits = circuits_of(parts, ipsec=None)
     assert circuits.is_up(PEER)
-    circuits.want(PEER, "x")
+    circuits.need(PEER, "x")
     circuits.release(PEER, "x")
     circuits.renew(PEER)
     assert said(parts) == []
-    assert list(circuits.wanted()) == []
-    assert circuits.state(PEER) == "none"
+    assert circuits.needed() == []
+    assert circuits.state(PEER) is CircuitState.UP
     assert circuits.problem(PEER) is None
     circuits.release_all()
     assert said(parts) == []
@@ -68,7 +69,7 @@ def test_a_circuit_is_up_while_its_pair_has_an_sa(parts: Parts) -> None:
     assert circuits.identity(PEER) is None
     up(circuits)
     assert circuits.is_up(PEER)
-    assert circuits.state(PEER) == "up"
+    assert circuits.state(PEER) is CircuitState.UP
     assert circuits.up_since(PEER) == 7.0
     assert circuits.identity(PEER) == "spoke3.example"
     up(circuits, id=33, identity="other.example")
@@ -83,26 +84,26 @@ def test_an_sa_from_another_address_of_ours_is_none(parts: Parts) -> None:
 
 def test_wanted_twice_and_released_once_is_wanted(parts: Parts) -> None:
     circuits = circuits_of(parts)
-    circuits.want(PEER, "one")
-    circuits.want(PEER, "one")
-    circuits.want(PEER, "two")
+    circuits.need(PEER, "one")
+    circuits.need(PEER, "one")
+    circuits.need(PEER, "two")
     assert said(parts) == ["want 192.168.100.3"]
     circuits.release(PEER, "one")
     circuits.release(PEER, "one")
     circuits.release(nbma(9), "one")
     assert said(parts) == []
-    assert list(circuits.wanted()) == [PEER]
+    assert [remote for remote, _ in circuits.needed()] == [PEER]
     circuits.release(PEER, "two")
     assert said(parts) == ["drop 192.168.100.3"]
-    assert list(circuits.wanted()) == []
+    assert circuits.needed() == []
 
 
 def test_a_peer_that_becomes_a_server_and_ceases_to_be_one_is_asked_for_as_what_it_is(
     parts: Parts,
 ) -> None:
     circuits = circuits_of(parts)
-    circuits.want(PEER, "binding", delay_s=0.5)
-    circuits.want(PEER, "nhs", server=True)
+    circuits.need(PEER, "binding", delay_s=0.5)
+    circuits.need(PEER, "nhs", server=True)
     assert said(parts) == ["want 192.168.100.3 after 0.5", "want 192.168.100.3 server"]
     circuits.release(PEER, "nhs")
     assert said(parts) == ["want 192.168.100.3"]
@@ -110,13 +111,13 @@ def test_a_peer_that_becomes_a_server_and_ceases_to_be_one_is_asked_for_as_what_
 
 def test_wishes_go_with_our_own_address(parts: Parts) -> None:
     circuits = circuits_of(parts)
-    circuits.want(PEER, "x")
+    circuits.need(PEER, "x")
     parts.outbox.effects.clear()
     circuits.moved(b"")
     assert said(parts) == ["drop 192.168.100.3"]
-    circuits.want(nbma(4), "x")
+    circuits.need(nbma(4), "x")
     circuits.release_all()
-    circuits.want(PEER, "x")
+    circuits.need(PEER, "x")
     assert said(parts) == []  # nobody to ask from
     circuits.moved(nbma(9))
     want = parts.outbox.effects[0]
@@ -137,57 +138,57 @@ def test_renewal_ends_what_is_up_only(parts: Parts) -> None:
 
 def test_a_failure_is_shown_until_the_circuit_is_up(parts: Parts) -> None:
     circuits = circuits_of(parts)
-    assert circuits.state(PEER) == "wanted"
+    assert circuits.state(PEER) is CircuitState.IDLE
     assert circuits.problem(PEER) is None
     circuits.failed(PEER, "no answer")
     circuits.failed(PEER, "wrong CA")
-    assert circuits.state(PEER) == "failed"
+    assert circuits.state(PEER) is CircuitState.FAILED
     assert circuits.problem(PEER) == "wrong CA"
     up(circuits)
     assert circuits.problem(PEER) is None
-    circuits.forgive(PEER)
-    assert circuits.state(PEER) == "up"
+    circuits.clear_failure(PEER)
+    assert circuits.state(PEER) is CircuitState.UP
 
 
 def test_rests_double_up_to_a_quarter_of_an_hour(parts: Parts) -> None:
     circuits = circuits_of(parts)
-    assert circuits.give_up(PEER, 0.0) == FIRST_REST_S
+    assert circuits.hold_down(PEER, 0.0) == FIRST_HOLD_DOWN_S
     circuits.failed(PEER, "no answer")
-    assert circuits.resting(PEER, 0.0) is None
+    assert circuits.held_down(PEER, 0.0) is None
     now, rests = 0.0, []
     for _ in range(20):
-        rests.append(circuits.give_up(PEER, now))
-        assert circuits.resting(PEER, now) == ("no answer", rests[-1])
+        rests.append(circuits.hold_down(PEER, now))
+        assert circuits.held_down(PEER, now) == ("no answer", rests[-1])
         now += rests[-1]
-        assert circuits.resting(PEER, now) is None
+        assert circuits.held_down(PEER, now) is None
     assert rests[:6] == [30.0, 60.0, 120.0, 240.0, 480.0, 900.0]
-    assert rests[-1] == MAX_REST_S
-    circuits.forgive_all()
-    assert circuits.state(PEER) == "wanted"
+    assert rests[-1] == MAX_HOLD_DOWN_S
+    circuits.clear_failures()
+    assert circuits.state(PEER) is CircuitState.IDLE
 
 
 def test_two_families_that_give_up_at_once_count_as_one(parts: Parts) -> None:
     circuits = circuits_of(parts)
     circuits.failed(PEER, "no answer")
-    assert circuits.give_up(PEER, 0.0) == 30.0
-    assert circuits.give_up(PEER, 1.0) == 29.0
-    assert circuits.give_up(PEER, 30.0) == 60.0
+    assert circuits.hold_down(PEER, 0.0) == 30.0
+    assert circuits.hold_down(PEER, 1.0) == 29.0
+    assert circuits.hold_down(PEER, 30.0) == 60.0
 
 
 def test_a_peer_that_comes_by_itself_does_not_rest(parts: Parts) -> None:
     circuits = circuits_of(parts)
     circuits.failed(PEER, "no answer")
-    circuits.give_up(PEER, 0.0)
+    circuits.hold_down(PEER, 0.0)
     up(circuits)
-    assert circuits.resting(PEER, 1.0) is None
+    assert circuits.held_down(PEER, 1.0) is None
 
 
 def test_failures_are_bounded(parts: Parts) -> None:
     circuits = circuits_of(parts)
     for number in range(MAX_FAILURES + 1):
         circuits.failed(number.to_bytes(4), "no answer")
-    assert len(circuits._failures) == MAX_FAILURES
-    assert circuits.state(bytes(4)) == "wanted"
+    assert circuits.state(bytes((0, 0, 0, 1))) is CircuitState.FAILED
+    assert circuits.state(bytes(4)) is CircuitState.IDLE
 
 
 def test_policy_looks_at_the_sas_of_the_peer(parts: Parts) -> None:
@@ -206,23 +207,23 @@ def a_packet(source: bytes = PEER, data: bytes = b"x") -> PacketReceived:
 
 def test_parked_packets_come_out_in_order_and_once(parts: Parts) -> None:
     circuits = circuits_of(parts)
-    packets = [a_packet(data=bytes([each])) for each in range(MAX_PARKED_EACH + 1)]
-    assert [circuits.park(each, 1.0) for each in packets] == [True] * MAX_PARKED_EACH + [False]
-    assert parts.timers.next_deadline() == 1.0 + PARKED_S
-    assert circuits.unpark(PEER) == packets[:-1]
+    packets = [a_packet(data=bytes([each])) for each in range(MAX_HELD_EACH + 1)]
+    assert [circuits.hold(each, 1.0) for each in packets] == [True] * MAX_HELD_EACH + [False]
+    assert parts.timers.next_deadline() == 1.0 + HELD_S
+    assert circuits.release_held(PEER) == packets[:-1]
     assert parts.timers.next_deadline() is None
-    assert circuits.unpark(PEER) == []
+    assert circuits.release_held(PEER) == []
 
 
 def test_parked_peers_are_bounded(parts: Parts) -> None:
     circuits = circuits_of(parts)
-    for number in range(MAX_PARKED_PEERS):
-        assert circuits.park(a_packet(number.to_bytes(4)), 1.0)
-    assert not circuits.park(a_packet(ip("203.0.113.1")), 1.0)
-    assert circuits.park(a_packet(bytes(4)), 1.0)  # one that waits already
+    for number in range(MAX_HOLDING_PEERS):
+        assert circuits.hold(a_packet(number.to_bytes(4)), 1.0)
+    assert not circuits.hold(a_packet(ip("203.0.113.1")), 1.0)
+    assert circuits.hold(a_packet(bytes(4)), 1.0)  # one that waits already
 
 
 def test_rests_are_jittered() -> None:
     circuits = circuits_of(Parts(random.Random(1)))
     circuits.failed(PEER, "no answer")
-    assert 27.0 <= circuits.give_up(PEER, 0.0) < 30.0
+    assert 27.0 <= circuits.hold_down(PEER, 0.0) < 30.0

@@ -229,7 +229,7 @@ def test_address_of_two_stations_is_not_taken_back_again_and_again() -> None:
     assert len(purges) == 3
     assert min(later - earlier for earlier, later in pairwise(purges)) >= 600.0
     error = "registration refused: UNIQUE_ADDRESS_REGISTERED; another station has our address"
-    assert spoke.table(View.NHS, "state", "last_error") == [("probe", error)]
+    assert spoke.table(View.NHS, "state", "last_error") == [("refused", error)]
 
 
 def test_one_refused_entry_is_a_refusal() -> None:
@@ -238,7 +238,7 @@ def test_one_refused_entry_is_a_refusal() -> None:
     reply = a_registration_reply(request)
     bad = replace(reply.entries[0], code=CieCode.ADMINISTRATIVELY_PROHIBITED)
     spoke.receive(replace(reply, entries=(*reply.entries, bad)), HUB_NBMA)
-    assert states(spoke) == ["registering"]
+    assert states(spoke) == ["refused"]
 
 
 def test_reply_without_entries_is_an_acceptance() -> None:
@@ -363,13 +363,13 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     first = the_packet(spoke.started)[1]
     spoke.advance(1.0)
     spoke.advance(3.0)
-    assert states(spoke) == ["registering", "down"]
+    assert states(spoke) == ["registering", "standby"]
     effects = spoke.advance(7.0)
     second = the(message for to, message in packets(effects) if to == HUB2_NBMA)
     spoke.receive(a_registration_reply(second, server=HUB2), HUB2_NBMA, now=7.1)
     assert states(spoke) == ["probe", "up"]
     effects = spoke.receive(a_registration_reply(first), HUB_NBMA, now=8.0)
-    assert states(spoke) == ["up", "down"]
+    assert states(spoke) == ["up", "standby"]
     # The worse one is told, at once and without waiting for its word.
     to, purge = the_packet(effects)
     assert (to, purge.type, purge.flags) == (HUB2_NBMA, PacketType.PURGE_REQUEST, PURGE_NO_REPLY)
@@ -427,7 +427,7 @@ def test_fail_back_to_the_better_address_of_the_hub_does_not_take_our_registrati
     run_while(spoke, 40.0, HUB2_NBMA)
     assert states(spoke) == ["probe", "up"]
     effects = run_while(spoke, 120.0, HUB_NBMA, HUB2_NBMA)
-    assert states(spoke) == ["up", "down"]
+    assert states(spoke) == ["up", "standby"]
     assert sent(effects, PacketType.PURGE_REQUEST) == []
     assert of(effects, DropNeighbor) == []
     assert of(effects, SetNeighbor)[-1] == SetNeighbor(GRE, HUB, HUB_NBMA)
@@ -440,7 +440,7 @@ def test_worse_server_that_is_still_asked_is_just_left() -> None:
     assert states(spoke) == ["probe", "registering"]
     effects = spoke.receive(a_registration_reply(first), HUB_NBMA, now=8.0)
     assert sent(effects) == []
-    assert states(spoke) == ["up", "down"]
+    assert states(spoke) == ["up", "standby"]
 
 
 def test_priorities_count_within_a_cluster_only() -> None:

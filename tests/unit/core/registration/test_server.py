@@ -408,5 +408,5 @@ def test_refusal_of_frr_style_reply_is_understood_by_our_client() -> None:
     request = the(sent(spoke.started))
     spoke.receive(a_registration_reply(request, code=4), HUB_NBMA)
     assert spoke.table(View.NHS, "state", "last_error") == [
-        ("registering", "registration refused: ADMINISTRATIVELY_PROHIBITED")
+        ("refused", "registration refused: ADMINISTRATIVELY_PROHIBITED")
     ]

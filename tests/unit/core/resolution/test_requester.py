@@ -24,6 +24,7 @@ from nhrpd_py.core.notices import (
 )
 from nhrpd_py.core.resolution import requester as resolution_module
 from nhrpd_py.core.station import cache as cache_module
+from nhrpd_py.core.station.binding import Entry
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import ExtensionType, PacketType
@@ -558,7 +559,7 @@ def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
     solicit(spoke, tunnel(3))
     spoke.receive(a_registration(3), nbma(3))
     effects = spoke.engine._outbox.effects = []
-    spoke.engine._tunnels["gre1"][Afi.IPV4].requester.servers_changed()
+    spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.entries.best_server_changed(nbma(9))
     assert effects == []
     assert of(spoke.run(59.0), DropNeighbor) == []
     assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
@@ -678,7 +679,7 @@ def test_probe_of_a_registered_client_is_answered_only() -> None:
     spoke.receive(a_registration(3), nbma(3))
     binding = spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
     assert binding is not None
-    binding.probing = True  # as it was as a cached one, before it registered
+    binding.entry = Entry.STALE  # as it was as a cached one, before it registered
     effects = solicit(spoke, tunnel(3), known=nbma(3))
     assert sent(effects) == []
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
@@ -713,10 +714,10 @@ def test_refused_renewal_removes_the_shortcut_at_once() -> None:
 
 def test_timers_of_what_is_gone_do_nothing() -> None:
     spoke = a_shortcut_spoke()
-    resolver = spoke.engine._tunnels["gre1"][Afi.IPV4].requester
+    instance = spoke.engine._tunnels["gre1"][Afi.IPV4]
     effects = spoke.engine._outbox.effects = []
-    resolver.binding_probe_due(tunnel(99))
-    resolver.timer_due(host(99), 0.0)
+    instance.station.cache.probe_due(tunnel(99))
+    instance.requester.timer_due(host(99), 0.0)
     assert effects == []
 
 

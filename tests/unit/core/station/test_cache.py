@@ -110,10 +110,10 @@ def test_closed_interface_asks_nothing_of_the_kernel() -> None:
     binding = bench.update()
     assert binding is not None
     assert bench.effects() == []
-    bench.cache.refit_routes()
+    bench.cache.entries.refit_routes()
     assert bench.effects() == []
     bench.interface.opened = True
-    bench.cache.reassert()
+    bench.cache.install_all()
     assert len(bench.effects()) == 2
     bench.interface.opened = False
     bench.cache.remove(binding, "why")
@@ -125,12 +125,12 @@ def test_host_routes_come_and_go_with_the_connected_prefix() -> None:
     bench.update()
     assert of(bench.effects(), SetRoute) == []
     bench.interface.addresses = (an_address(GRE, tunnel(1), 32),)
-    bench.cache.refit_routes()
+    bench.cache.entries.refit_routes()
     assert bench.effects() == [SetRoute(host_prefix(tunnel(2)), GRE)]
-    bench.cache.refit_routes()
+    bench.cache.entries.refit_routes()
     assert bench.effects() == []
     bench.interface.addresses = (an_address(GRE, tunnel(1), 24),)
-    bench.cache.refit_routes()
+    bench.cache.entries.refit_routes()
     assert bench.effects() == [DropRoute(host_prefix(tunnel(2)), GRE)]
 
 
@@ -167,11 +167,12 @@ def test_cached_binding_that_registers_is_probed_no_more() -> None:
 def test_expiry_of_a_refreshed_binding_sleeps_on() -> None:
     bench = Bench()
     bench.binding()
-    binding = bench.binding(now=20.0)
+    bench.binding(now=20.0)
     assert bench.due(60.0) == [(60.0, TimerKind.BINDING_EXPIRY)]
-    assert bench.cache.rearm_expiry(binding, 60.0)
+    bench.cache.expiry_due(tunnel(2), 60.0)
     assert bench.due(100.0) == [(80.0, TimerKind.BINDING_EXPIRY)]
-    assert not bench.cache.rearm_expiry(binding, 80.0)
+    bench.cache.expiry_due(tunnel(2), 80.0)
+    assert bench.cache.get(tunnel(2)) is None
 
 
 def test_what_is_left_of_a_holding_time_counts() -> None:
@@ -183,7 +184,7 @@ def test_what_is_left_of_a_holding_time_counts() -> None:
 def test_probe_makes_the_entry_stale_and_use_confirms_it() -> None:
     bench = Bench(prefix_length=24)
     binding = bench.binding(kind=BindingType.CACHED)
-    bench.cache.probe(binding)
+    bench.cache.entries.probe(binding)
     assert bench.effects() == [SetNeighbor(GRE, tunnel(2), nbma(2), NeighborState.STALE)]
     assert [each.used for each in bench.cache] == [False]
     assert bench.cache.confirm(binding)
@@ -194,7 +195,7 @@ def test_probe_makes_the_entry_stale_and_use_confirms_it() -> None:
 
 def test_refreshed_binding_under_probe_is_permanent_again() -> None:
     bench = Bench(prefix_length=24)
-    bench.cache.probe(bench.binding(kind=BindingType.CACHED))
+    bench.cache.entries.probe(bench.binding(kind=BindingType.CACHED))
     bench.effects()
     bench.update(kind=BindingType.CACHED, now=1.0)
     assert bench.effects() == [SetNeighbor(GRE, tunnel(2), nbma(2))]

@@ -111,7 +111,7 @@ def test_binding_goes_after_the_shortcuts_that_lean_on_it() -> None:
     bench.install("172.16.30.0/24")
     bench.install("172.16.4.0/24", peer=4)
     bench.effects()
-    bench.table.forget_binding(bench.bindings[3], "why")
+    bench.station.cache.remove(bench.bindings[3], "why")
     kinds = [type(each) for each in bench.effects() if isinstance(each, DropRoute | DropNeighbor)]
     assert kinds == [DropRoute, DropRoute, DropNeighbor]
     assert [str(each.prefix) for each in bench.table] == ["172.16.4.0/24"]

@@ -122,7 +122,7 @@ def test_nhs_shows_configured_addresses_before_they_are_learnt() -> None:
 
 def test_nhs_shows_a_server_that_is_not_wanted_without_a_next_attempt() -> None:
     spoke = a_spoke(2, registered=False, nhs=(an_nhs(), an_nhs("192.168.100.11", priority=9)))
-    assert row(spoke, View.NHS, state="down")["next_attempt_in_s"] is None
+    assert row(spoke, View.NHS, state="standby")["next_attempt_in_s"] is None
 
 
 def test_nhs_shows_one_row_for_a_name_without_an_answer() -> None:

@@ -1,51 +1,43 @@
-"""What an instance does when a circuit comes up, goes down, or cannot be had.
+"""What an instance does when a circuit comes up, goes down, or cannot be had: for protected interfaces only.
 
 Bindings and shortcuts are known to the cache before their circuit is up and go into the kernel with it. With the
 circuit go all that was learnt over it: clients and peers come again, over a new SA. A peer that IKE cannot reach is
-left alone for a while, and traffic stays on the hub. Owned by the instance; the engine calls it for protected
-interfaces only.
+held down for a while, and traffic stays on the hub. Owned by the instance, called by the handlers.
 """
 
-from collections.abc import Callable
-
 from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.instance.adoption import Adoption
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.servers import NhsState
-from nhrpd_py.core.resolution.requester import REFUSED_S, Requester
-from nhrpd_py.core.station.binding import Binding, BindingType
-from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
+from nhrpd_py.core.resolution.failure import Failure, FailureKind
+from nhrpd_py.core.resolution.requester import Requester
+from nhrpd_py.core.station.binding import Binding, BindingType, Origin
+from nhrpd_py.core.station.shortcuts import Shortcut
 from nhrpd_py.core.station.station import Station
 
 
 class Dependents:
-    """See the module."""
+    """What of an instance comes and goes with its circuits: servers, bindings, shortcuts, resolutions."""
 
-    __slots__ = ("_ask_again", "_client", "_requester", "_shortcuts", "_station")
+    __slots__ = ("_adoption", "_client", "_requester", "_station")
 
     def __init__(
-        self,
-        station: Station,
-        client: NhsClient,
-        requester: Requester,
-        shortcuts: ShortcutTable,
-        ask_again: Callable[[Binding, float], None],
+        self, station: Station, client: NhsClient, requester: Requester, adoption: Adoption
     ) -> None:
         self._station = station
         self._client = client
         self._requester = requester
-        self._shortcuts = shortcuts
-        self._ask_again = ask_again
-        """Asks an adopted client to register."""
+        self._adoption = adoption
 
-    def came_up(self, remote: Address, now: float) -> None:
+    def circuit_up(self, remote: Address, now: float) -> None:
         """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
         station = self._station
         for binding in station.cache.of_nbma(remote):
-            if self._may_stay(binding, now) and not binding.programmed:
-                station.cache.reassert_one(binding)
-            if binding.adopted:
-                self._ask_again(binding, now)
+            if self._may_stay(binding, now) and not binding.installed:
+                station.cache.entries.install(binding)
+            if binding.origin is Origin.KERNEL:
+                self._adoption.ask_later(binding, now)
         self._client.circuit_up(remote, now)
 
     def reauthorize(self, now: float) -> None:
@@ -54,9 +46,9 @@ class Dependents:
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
                 for binding in self._station.cache.of_nbma(remote):
-                    if self._may_stay(binding, now) and not binding.programmed:
-                        self._station.cache.reassert_one(binding)
-        for registration in list(self._client.registrations()):
+                    if self._may_stay(binding, now) and not binding.installed:
+                        self._station.cache.entries.install(binding)
+        for registration in list(self._client.servers.registrations()):
             idle = registration.state is NhsState.PROBE and registration.next_at is None
             if idle and circuits.is_up(registration.nbma):
                 self._client.register_now(now, registration.nbma)
@@ -68,51 +60,48 @@ class Dependents:
         if denial is not None:
             self._refuse(binding, denial, now)
             return False
-        for shortcut in self._shortcuts.of_peer(binding.protocol):
+        for shortcut in self._station.shortcuts.of_peer(binding.protocol):
             denial = circuits.prefix_denial(binding.nbma, shortcut.prefix)
             if denial is not None:
                 self._refuse_shortcut(shortcut, denial, now)
         return True
 
-    def went_down(self, remote: Address, reason: str, now: float) -> None:
+    def circuit_down(self, remote: Address, reason: str, now: float) -> None:
         """The last SA with the peer is gone."""
         self._client.circuit_down(remote, reason, now)
-        self._requester.server_unreachable(remote)
+        self._server_lost(remote)
         for binding in self._station.cache.of_nbma(remote):
             if binding.type is BindingType.STATIC:
                 self._withdraw(binding, reason)
             else:
-                self._shortcuts.forget_binding(binding, reason)
+                self._station.cache.remove(binding, reason)
 
-    def failed(self, remote: Address, reason: str, now: float) -> None:
+    def circuit_failed(self, remote: Address, reason: str, now: float) -> None:
         """An attempt to get an SA failed: who waited for it looks elsewhere, for a while."""
         station = self._station
         self._client.circuit_failed(remote, reason, now)
         waiting = [
             each
             for each in station.cache.of_nbma(remote)
-            if not each.programmed and each.type in (BindingType.CACHED, BindingType.DYNAMIC)
+            if not each.installed and each.type in (BindingType.CACHED, BindingType.DYNAMIC)
         ]
         if not waiting:
             return
-        rest_s = station.circuits.give_up(remote, now)
+        failure = Failure(FailureKind.HELD_DOWN, reason, station.circuits.hold_down(remote, now))
         for binding in waiting:
-            targets = self._targets(binding)
-            self._shortcuts.forget_binding(binding, reason)
-            for target in targets:
-                self._requester.leave_alone(target, reason, rest_s, now)
+            self._remove(binding, failure, now)
 
     def review(self, now: float) -> None:
         """Our own address is another one, or charon has told all there is: looks at every circuit anew."""
         circuits = self._station.circuits
         if not circuits.unsure:
-            for remote in [each.nbma for each in self._client.registrations()]:
+            for remote in [each.nbma for each in self._client.servers.registrations()]:
                 if not circuits.is_up(remote):
                     self._client.circuit_down(remote, "no security association", now)
-                    self._requester.server_unreachable(remote)
+                    self._server_lost(remote)
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
-                self.came_up(remote, now)
+                self.circuit_up(remote, now)
                 continue
             for binding in self._station.cache.of_nbma(remote):
                 self.await_circuit(binding)
@@ -123,22 +112,29 @@ class Dependents:
         circuits = self._station.circuits
         if circuits.is_up(binding.nbma) or circuits.unsure:
             return
-        self._station.cache.withdraw(binding)
+        self._station.cache.entries.withdraw(binding)
         if binding.type is BindingType.DYNAMIC and binding.nat:
             reason = "no security association, and the client behind NAT must come by itself"
-            self._shortcuts.forget_binding(binding, reason)
+            self._station.cache.remove(binding, reason)
         elif binding.type is not BindingType.NHS:  # those are the registration's business
-            circuits.want(binding.nbma, binding.protocol)
+            circuits.need(binding.nbma, binding.protocol)
 
-    def _targets(self, binding: Binding) -> list[Address]:
-        """What was asked for and led to this binding."""
-        if binding.type is not BindingType.CACHED:
-            return []
-        targets = {each.target for each in self._shortcuts.of_peer(binding.protocol)}
-        return sorted(targets or {binding.protocol})
+    def _server_lost(self, nbma: Address) -> None:
+        """Nothing can be sent to an NHS any more: what it relayed for us takes another one."""
+        self._station.cache.entries.server_lost(nbma, self._client.servers.best_nbma())
+
+    def _remove(self, binding: Binding, failure: Failure, now: float) -> None:
+        """Takes a binding back that cannot be used; what was asked for and led to it is left alone for a while."""
+        targets: set[Address] = set()
+        if binding.type is BindingType.CACHED:
+            shortcuts = self._station.shortcuts.of_peer(binding.protocol)
+            targets = {each.target for each in shortcuts} or {binding.protocol}
+        self._station.cache.remove(binding, failure.reason)
+        for target in sorted(targets):
+            self._requester.leave_alone(target, failure, now)
 
     def _refuse(self, binding: Binding, denial: str, now: float) -> None:
-        self._tell(binding, host_prefix(binding.protocol), denial)
+        self._notify(binding, host_prefix(binding.protocol), denial)
         if binding.type is BindingType.NHS:
             self._client.circuit_down(binding.nbma, denial, now)
         if self._station.cache.get(binding.protocol) is not binding:
@@ -146,23 +142,20 @@ class Dependents:
         if binding.type is BindingType.STATIC:  # the operator's: it waits for who may have it
             self._withdraw(binding, denial)
             return
-        targets = self._targets(binding)
-        self._shortcuts.forget_binding(binding, denial)
-        for target in targets:
-            self._requester.leave_alone(target, denial, REFUSED_S, now)
+        self._remove(binding, Failure.denied(denial), now)
 
     def _withdraw(self, binding: Binding, reason: str) -> None:
         """Takes a configured binding out of the kernel, but not out of the cache."""
-        for shortcut in self._shortcuts.of_peer(binding.protocol):
-            self._shortcuts.remove(shortcut, reason)
-        self._station.cache.withdraw(binding)
+        for shortcut in self._station.shortcuts.of_peer(binding.protocol):
+            self._station.shortcuts.remove(shortcut, reason)
+        self._station.cache.entries.withdraw(binding)
 
     def _refuse_shortcut(self, shortcut: Shortcut, denial: str, now: float) -> None:
-        self._tell(shortcut.binding, shortcut.prefix, denial)
-        self._shortcuts.remove(shortcut, denial)
-        self._requester.leave_alone(shortcut.target, denial, REFUSED_S, now)
+        self._notify(shortcut.binding, shortcut.prefix, denial)
+        self._station.shortcuts.remove(shortcut, denial)
+        self._requester.leave_alone(shortcut.target, Failure.denied(denial), now)
 
-    def _tell(self, binding: Binding, prefix: Prefix, denial: str) -> None:
+    def _notify(self, binding: Binding, prefix: Prefix, denial: str) -> None:
         self._station.outbox.emit(
             ClaimRefused(
                 interface=self._station.interface.name,
