@@ -28,8 +28,9 @@ from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import Event, InterfaceMended, InterfaceRefused, ShutdownRequested
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.runtime import logs, signals
+from nhrpd_py.runtime.control.commands import CommandRelay
 from nhrpd_py.runtime.control.notices import NoticeHub
-from nhrpd_py.runtime.control.socket import Commands, ControlSocket, load_http
+from nhrpd_py.runtime.control.socket import ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
@@ -40,8 +41,8 @@ from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
-from nhrpd_py.runtime.reload import Outcome, Reloader
-from nhrpd_py.runtime.resolver import Resolver
+from nhrpd_py.runtime.reload import Reloader, ReloadOutcome
+from nhrpd_py.runtime.resolver import NameResolver
 from nhrpd_py.runtime.state_file import StateFile
 from nhrpd_py.runtime.status import DaemonStatus
 from nhrpd_py.runtime.steered import Steered
@@ -107,8 +108,8 @@ class App:
         # What brings events to the inbox.
         self._inbox = inbox = Inbox()
         self._packets = PacketSockets(inbox)
-        self._resolver = Resolver(inbox)
-        self._commands = Commands(inbox)
+        self._resolver = NameResolver(inbox)
+        self._commands = CommandRelay(inbox)
         self._kernel = KernelStore(inbox, config.routes, self._notices.publish)
         self._nflog = Nflog(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs)
@@ -303,7 +304,7 @@ class App:
         await self._started.wait()  # parts that are still starting are not steered a second time
         await self._reload()
 
-    async def _reload(self) -> Outcome:
+    async def _reload(self) -> ReloadOutcome:
         self._notifier.reloading()
         try:
             return await self._reloader.reload()

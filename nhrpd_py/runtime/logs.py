@@ -65,7 +65,7 @@ class Outlet:
         return self._stream.isatty()
 
     def leads_to_journald(self) -> bool:
-        """Tells whether systemd's variable speaks of this very stream: the variable is inherited by
+        """Returns whether systemd's variable speaks of this very stream: the variable is inherited by
         processes whose output goes elsewhere."""
         status = os.fstat(self._descriptor)
         return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

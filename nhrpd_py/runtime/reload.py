@@ -15,7 +15,7 @@ from nhrpd_py.core.config import Config, ConfigError, InterfaceConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReloadOutcome:
     """What came of a reload: `problems` when the file was refused, else what changed, for people."""
 
     changes: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Reloader:
         self.config = config
         """What is in force."""
 
-    async def reload(self) -> Outcome:
+    async def reload(self) -> ReloadOutcome:
         """Reads the file and applies it; the log has what came of it."""
         async with self._turn:
             try:
@@ -49,11 +49,13 @@ class Reloader:
             except ConfigError as error:
                 for problem in error.problems:
                     self._log.error("config.refused", problem=problem)
-                return Outcome(problems=tuple(error.problems))
+                return ReloadOutcome(problems=tuple(error.problems))
             except Exception as error:  # noqa: BLE001 (nothing was touched yet, and peers are served)
                 self._log.exception("config.unreadable")
                 what = " ".join(str(error).split())
-                return Outcome(problems=(f"reading it failed: {type(error).__name__}: {what}",))
+                return ReloadOutcome(
+                    problems=(f"reading it failed: {type(error).__name__}: {what}",)
+                )
             wanted, restart = _keep_fixed(self.config, read)
             changes = tuple(describe(self.config, wanted))
             if changes:
@@ -62,7 +64,7 @@ class Reloader:
             for setting in restart:
                 self._log.warning("config.restart_needed", setting=setting)
             self._log.info("config.reloaded", changes="; ".join(changes) or "nothing")
-            return Outcome(changes, restart)
+            return ReloadOutcome(changes, restart)
 
 
 def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:

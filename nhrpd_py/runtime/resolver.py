@@ -18,7 +18,7 @@ LOOKUPS_AT_ONCE = 8
 LOOKUP_DEADLINE_S = 10.0
 
 
-class Resolver:
+class NameResolver:
     """Answers `ResolveName` with `NameResolved` through the inbox."""
 
     def __init__(self, inbox: Inbox) -> None:

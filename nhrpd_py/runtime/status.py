@@ -21,7 +21,7 @@ from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink.nflog import Nflog
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump
-from nhrpd_py.runtime.resolver import Resolver
+from nhrpd_py.runtime.resolver import NameResolver
 from nhrpd_py.runtime.steered import Steered
 from nhrpd_py.runtime.systemd import status_text
 from nhrpd_py.runtime.vici.supervisor import Supervisor
@@ -40,7 +40,7 @@ class DaemonStatus:
     guard: Guard
     nflog: Nflog
     supervisor: Supervisor
-    resolver: Resolver
+    resolver: NameResolver
     notices: NoticeHub
     steered: Sequence[Steered[Any]]
 

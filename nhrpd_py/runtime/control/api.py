@@ -10,7 +10,7 @@
                         unless there are problems
     POST /v1/resolve    {"address": …, "interface": …}
 
-Commands answer {"matched": n, "refused": null or why, "detail": text}; every error is {"error":
+CommandRelay answer {"matched": n, "refused": null or why, "detail": text}; every error is {"error":
 sentence}. Views are taken in one go, so that they are consistent, and written in slices with the
 pump running in between.
 """
@@ -34,11 +34,11 @@ from nhrpd_py import __version__
 from nhrpd_py.core.address import parse_address, parse_prefix
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Query, Resolve, View
 from nhrpd_py.core.rows import InterfaceRow, Row, SaRow
+from nhrpd_py.runtime.control.commands import CommandRelay
 from nhrpd_py.runtime.control.json import ROWS_PER_SLICE, render
 from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
 from nhrpd_py.runtime.control.notices import NoticeHub, TooManySubscribers
-from nhrpd_py.runtime.control.socket import Commands
-from nhrpd_py.runtime.reload import Outcome
+from nhrpd_py.runtime.reload import ReloadOutcome
 
 MAX_BODY = 16 * 1024
 BAD_REQUEST = 400
@@ -50,13 +50,13 @@ class Sources:
     """What the API shows and steers."""
 
     ask: Callable[[Query], Sequence[Row]]
-    commands: Commands
+    commands: CommandRelay
     notices: NoticeHub
     counters: Callable[[], Mapping[str, Mapping[str, int]]]
     problems: Callable[[], Mapping[str, str]]
     """Part of the daemon (`nflog`) → what is wrong with it, in words."""
     uptime: Callable[[], float]
-    reload: Callable[[], Awaitable[Outcome]]
+    reload: Callable[[], Awaitable[ReloadOutcome]]
     """Reads the configuration file again."""
     sas: Callable[[], Awaitable[Sequence[SaRow]]]
     """Asks charon for its SAs."""

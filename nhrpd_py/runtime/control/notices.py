@@ -19,7 +19,7 @@ QUEUE_LENGTH = 1024
 MAX_SUBSCRIBERS = 32
 ROWS_AT_ONCE = 64
 
-Row: TypeAlias = dict[str, str | int | float | bool | None]
+NoticeRow: TypeAlias = dict[str, str | int | float | bool | None]
 
 
 class TooManySubscribers(Exception):  # noqa: N818 (it reads as what happened)
@@ -45,7 +45,7 @@ class Subscriber:
         except trio.WouldBlock:
             self._lost += 1
 
-    async def take(self) -> list[Row]:
+    async def take(self) -> list[NoticeRow]:
         """Waits for what happens from now on, and returns all there is: wall-clock time in seconds,
         event, level and the notice's own fields."""
         rows = [_row(*await self._receive.receive())]
@@ -57,7 +57,7 @@ class Subscriber:
         return rows
 
 
-def _row(at: float, notice: Notice | int) -> Row:
+def _row(at: float, notice: Notice | int) -> NoticeRow:
     if isinstance(notice, int):
         return {"time": at, "event": "monitor.overflow", "level": "warning", "lost": notice}
     return {"time": at, "event": notice.event, "level": notice.level, **notice.as_dict()}

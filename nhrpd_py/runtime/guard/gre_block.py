@@ -46,7 +46,7 @@ def _block(direction: Direction, key: int | None, *, ipv6: bool) -> Policy:
 
 
 def is_guard(policy: Policy) -> bool:
-    """Tells whether a policy is one of the guard's, of whatever tunnel and run."""
+    """Returns whether a policy is one of the guard's, of whatever tunnel and run."""
     key = policy.selector.gre_key
     return (
         policy.selector.protocol == IPPROTO_GRE
@@ -85,7 +85,7 @@ def slot_of(policy: Policy) -> Slot:
 
 
 def touches(item: Message, wanted: Mapping[Slot, Policy], changed: dict[Policy, Policy]) -> bool:
-    """Tells whether a notification is about wanted policies; notes what replaced one."""
+    """Returns whether a notification is about wanted policies; notes what replaced one."""
     kind, _flags, _sequence, _port, payload = item
     if kind == XFRM_MSG_FLUSHPOLICY:
         changed.clear()

@@ -62,7 +62,7 @@ class GuardPolicies:
             )
 
     def add(self, policy: Policy) -> bool:
-        """Tells whether its place was free."""
+        """Returns whether its place was free."""
         try:
             self._link.ask(XFRM_MSG_NEWPOLICY, set_policy(policy), f"add {policy}")
         except NetlinkError as error:
@@ -79,7 +79,7 @@ class GuardPolicies:
             raise refusal(error) from error
 
     def remove(self, policy: Policy) -> bool:
-        """Tells whether it was there."""
+        """Returns whether it was there."""
         try:
             self._link.ask(XFRM_MSG_DELPOLICY, drop_policy(policy), f"delete {policy}")
         except NetlinkError as error:

@@ -21,7 +21,7 @@ from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.notices import GuardFailed, Notice
 
 
-class State(Enum):
+class TunnelState(Enum):
     """Whether a tunnel's policies keep it from clear text."""
 
     STANDING = auto()
@@ -55,7 +55,7 @@ class GuardedTunnel:
         self.name = name
         self.ifindex = ifindex
         self.gre = gre
-        self.state = State.STANDING
+        self.state = TunnelState.STANDING
         self.problem: str | None = None
         """Why it is not STANDING, for people."""
         self._listeners = listeners
@@ -63,31 +63,33 @@ class GuardedTunnel:
     def closed_by_caller(self, problem: str) -> None:
         """A setting undoes the policies from the start: whoever asked for them keeps the tunnel
         closed."""
-        self.state, self.problem = State.REFUSED, problem
+        self.state, self.problem = TunnelState.REFUSED, problem
 
     def stands(self) -> None:
         """The kernel has the policies, and obeys them."""
-        self._enter(State.STANDING)
+        self._enter(TunnelState.STANDING)
 
     def unread(self, problem: str) -> None:
         """What the kernel has could not be read."""
-        self._enter(State.UNREAD if self.state is State.STANDING else self.state, problem)
+        self._enter(
+            TunnelState.UNREAD if self.state is TunnelState.STANDING else self.state, problem
+        )
 
     def not_put_back(self, problem: str) -> None:
         """A policy is missing or another stands in its place, and the kernel took none."""
-        untried = self.state in (State.STANDING, State.UNREAD)
-        self._enter(State.FAILING if untried else State.REFUSED, problem)
+        untried = self.state in (TunnelState.STANDING, TunnelState.UNREAD)
+        self._enter(TunnelState.FAILING if untried else TunnelState.REFUSED, problem)
 
     def bypassed(self, problem: str) -> None:
         """A setting has the kernel skip all policies."""
-        self._enter(State.REFUSED, problem)
+        self._enter(TunnelState.REFUSED, problem)
 
-    def _enter(self, state: State, problem: str | None = None) -> None:
+    def _enter(self, state: TunnelState, problem: str | None = None) -> None:
         before, self.state = self.state, state
         known, self.problem = self.problem, problem
         if problem is not None and problem != known:
             self._listeners.publish(GuardFailed(interface=self.name, reason=problem))
-        if state is State.REFUSED and before is not State.REFUSED:
+        if state is TunnelState.REFUSED and before is not TunnelState.REFUSED:
             self._listeners.refused(self.ifindex, problem or "")
-        elif before is State.REFUSED and state is State.STANDING:
+        elif before is TunnelState.REFUSED and state is TunnelState.STANDING:
             self._listeners.mended(self.ifindex)

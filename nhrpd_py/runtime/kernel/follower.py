@@ -125,7 +125,7 @@ class KernelFollower:
                 await self._retried(self._check_routes)
 
     def _read(self) -> bool:
-        """Reads what waits; tells whether something was lost."""
+        """Reads what waits; returns whether something was lost."""
         lost = False
         for _ in range(READS_PER_WAKE):
             try:

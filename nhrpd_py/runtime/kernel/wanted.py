@@ -99,7 +99,7 @@ class Wanted:
         return b"".join(packed)
 
     def agrees(self, found: Neighbor, protocol: int) -> bool:
-        """Tells whether a wanted entry is in the kernel as wanted."""
+        """Returns whether a wanted entry is in the kernel as wanted."""
         if found.nbma != self.neighbors.get(found.address) or found.protocol != protocol:
             return False
         if found.address in self.stale:

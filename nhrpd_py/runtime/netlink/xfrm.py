@@ -124,7 +124,7 @@ def gre_selector(key: int | None, *, ipv6: bool) -> Selector:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PolicyTemplate:
     """What a policy has packets undergo."""
 
     source: Address
@@ -145,7 +145,7 @@ class Policy:
     action: int
     priority: int
     """The smallest number wins."""
-    templates: tuple[Template, ...] = ()
+    templates: tuple[PolicyTemplate, ...] = ()
     mark: tuple[int, int] = (0, 0)
     if_id: int = 0
 
@@ -264,13 +264,13 @@ def _read_fixed(layout: struct.Struct, octets: memoryview | None) -> Any:
     return layout.unpack(octets)
 
 
-def _read_templates(octets: memoryview | None) -> tuple[Template, ...]:
+def _read_templates(octets: memoryview | None) -> tuple[PolicyTemplate, ...]:
     if octets is None:
         return ()
     if len(octets) % TEMPLATE.size:
         raise MalformedError(f"templates of {len(octets)} octets")
     return tuple(
-        Template(_address(saddr, family), _address(daddr, family), protocol, mode, reqid)
+        PolicyTemplate(_address(saddr, family), _address(daddr, family), protocol, mode, reqid)
         for daddr, _spi, protocol, family, saddr, reqid, mode, *_ in TEMPLATE.iter_unpack(octets)
     )
 

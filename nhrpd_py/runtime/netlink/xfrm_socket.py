@@ -101,7 +101,7 @@ class Xfrm:
     def _exchange(
         self, kind: int, flags: int, payload: bytes, what: str, take: Callable[[Message], None]
     ) -> bool:
-        """Sends a request and reads its whole answer; tells whether it was inconsistent."""
+        """Sends a request and reads its whole answer; returns whether it was inconsistent."""
         self._sequence = self._sequence % 0xFFFFFFFF + 1
         request = message(kind, NLM_F_REQUEST | flags, payload, self._sequence)
         try:

@@ -10,7 +10,7 @@ import trio
 from nhrpd_py.core.address import Prefix
 from nhrpd_py.core.effects import AnswerCommand
 from nhrpd_py.core.queries import Flush, FlushWhat, Query, Resolve, View
-from nhrpd_py.runtime.control import socket as control
+from nhrpd_py.runtime.control import commands
 from tests.unit.runtime.control.api_client import curl, fetch, refusal
 from tests.unit.runtime.fake_daemon import a_daemon, an_interface_row, an_sa_row
 
@@ -162,7 +162,7 @@ async def test_a_bad_command_is_refused_in_a_sentence(path, target, body, status
 
 
 async def test_an_engine_that_does_not_answer_is_not_waited_for_for_ever(path, monkeypatch) -> None:
-    monkeypatch.setattr(control, "COMMAND_DEADLINE_S", 0.05)
+    monkeypatch.setattr(commands, "COMMAND_DEADLINE_S", 0.05)
     async with a_daemon(path) as daemon:
         daemon.engine.answer = lambda _token: None
         assert await refusal(path, "POST", "/v1/resolve", {"address": "10.0.0.1"}) == (

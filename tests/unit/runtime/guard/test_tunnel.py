@@ -6,25 +6,25 @@ import pytest
 
 from nhrpd_py.core.notices import GuardFailed
 from nhrpd_py.runtime.guard import tunnel as tunnel_module
-from nhrpd_py.runtime.guard.tunnel import GuardedTunnel, Listeners, State
+from nhrpd_py.runtime.guard.tunnel import GuardedTunnel, Listeners, TunnelState
 from tests.unit.runtime.guard.guard_world import GRE_42
 
 PATHS = {
-    State.STANDING: (),
-    State.UNREAD: ("unread",),
-    State.FAILING: ("not_put_back",),
-    State.REFUSED: ("bypassed",),
+    TunnelState.STANDING: (),
+    TunnelState.UNREAD: ("unread",),
+    TunnelState.FAILING: ("not_put_back",),
+    TunnelState.REFUSED: ("bypassed",),
 }
-"""State → inputs that lead there from the beginning."""
+"""TunnelState → inputs that lead there from the beginning."""
 
 
-def table() -> list[tuple[State, str, State]]:
-    """State, input and next state, as the module's docstring has them."""
+def table() -> list[tuple[TunnelState, str, TunnelState]]:
+    """TunnelState, input and next state, as the module's docstring has them."""
     lines = [line.split() for line in (tunnel_module.__doc__ or "").splitlines()]
     inputs = next(words[1:] for words in lines if words[:1] == ["input:"])
     rows = [[word for word in words if word != "state"] for words in lines]
     return [
-        (State[row[0]], given, State[after])
+        (TunnelState[row[0]], given, TunnelState[after])
         for row in rows
         if len(row) == len(inputs) + 1 and all(re.fullmatch("[A-Z]+", word) for word in row)
         for given, after in zip(inputs, row[1:], strict=True)
@@ -51,7 +51,7 @@ class Told:
 
 
 def test_the_table_has_every_state_and_input() -> None:
-    assert len(table()) == len(State) * 4
+    assert len(table()) == len(TunnelState) * 4
 
 
 @pytest.mark.parametrize(("before", "given", "after"), table())
@@ -67,9 +67,9 @@ def test_each_input_leads_where_the_table_says_and_is_told_once(before, given, a
     failed = given != "stands"
     assert told.tunnel.problem == ("now" if failed else None)
     assert told.notices == [GuardFailed(interface="gre1", reason="now")] * failed
-    refused = after is State.REFUSED and before is not State.REFUSED
+    refused = after is TunnelState.REFUSED and before is not TunnelState.REFUSED
     assert told.refused == [(7, "now")] * refused
-    assert told.mended == [7] * (before is State.REFUSED and after is State.STANDING)
+    assert told.mended == [7] * (before is TunnelState.REFUSED and after is TunnelState.STANDING)
     told.notices.clear()
     if failed:
         told.give("bypassed", "now")
