@@ -75,7 +75,8 @@ def redirect_group(config: Config) -> int | None:
 
 
 class App:
-    """One run of the daemon."""
+    """Holds the parts of one run of the daemon: how they are wired, started, reconfigured and
+    stopped."""
 
     def __init__(
         self,
@@ -242,11 +243,11 @@ class App:
     async def _first_look(self) -> None:
         """Waits until the engine knows what the kernel had at the start."""
         with trio.move_on_after(FIRST_LOOK_LIMIT_S):
-            while len(self._inbox):  # noqa: ASYNC110 (the pump has better to do than to tell)
+            while len(self._inbox):  # noqa: ASYNC110 (the pump signals nothing when it is idle)
                 await trio.sleep(0.01)
 
     async def _keep_status(self) -> None:
-        """Tells the service manager that we serve, and from then on how we fare."""
+        """Tells the service manager that the daemon serves, and from then on its state."""
         if not self._notifier.listened_to:
             return
         if not self._stopping:
@@ -313,8 +314,8 @@ class App:
                 self._notifier.ready(self._status.sentence())
 
     async def _configure(self, config: Config) -> None:
-        """Brings every part in line; the engine's part comes between what it needs and what it needs
-        no more."""
+        """Applies a configuration to every part. The engine takes it after what it needs was
+        started, and before what it no longer needs is stopped."""
         nursery = self._nursery
         if nursery is None:
             return
@@ -344,7 +345,7 @@ class App:
     # What the parts need of each other.
 
     def _report(self, events: Sequence[Event]) -> None:
-        """Brings events to the inbox from code that cannot wait."""
+        """Brings events to the inbox for code that cannot wait."""
         if self._nursery is not None:
             self._nursery.start_soon(self._inbox.put, events)
 

@@ -16,7 +16,7 @@ from nhrpd_py.core.config import Config, ConfigError, InterfaceConfig
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
-    """What came of a reload: `problems` when the file was refused, else what changed, for people."""
+    """Says what came of a reload: `problems` when the file was refused, else what changed."""
 
     changes: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -25,8 +25,7 @@ class ReloadOutcome:
 
 
 class Reloader:
-    """See the module. `read` gives what the file has now, or raises ConfigError; `apply` returns when all of a new
-    configuration is in force."""
+    """Keeps the configuration in force, and replaces it by what the file has."""
 
     def __init__(
         self,
@@ -34,6 +33,8 @@ class Reloader:
         config: Config,
         apply: Callable[[Config], Awaitable[None]],
     ) -> None:
+        """`read` returns what the file has now or raises ConfigError; `apply` returns when all of a
+        new configuration is in force."""
         self._read = read
         self._apply = apply
         self._turn = trio.Lock()
@@ -42,7 +43,7 @@ class Reloader:
         """What is in force."""
 
     async def reload(self) -> ReloadOutcome:
-        """Reads the file and applies it; the log has what came of it."""
+        """Reads the file and applies it; logs what came of it."""
         async with self._turn:
             try:
                 read = await trio.to_thread.run_sync(self._read)
@@ -68,7 +69,8 @@ class Reloader:
 
 
 def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
-    """The new configuration with what only a restart can change as it was, and the names of that."""
+    """Returns the new configuration with those settings as they were that only a restart can
+    change, and their names."""
     restart: list[str] = []
     level = replace(old.daemon, log_level=new.daemon.log_level)
     for section, before, after in (
@@ -80,7 +82,7 @@ def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 def describe(old: Config, new: Config) -> Iterator[str]:
-    """What differs, a line for each section."""
+    """Yields what differs, a line for each section."""
     for section in ("daemon", "nflog", "vici"):
         names = _differences(getattr(old, section), getattr(new, section))
         if names:

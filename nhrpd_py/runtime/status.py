@@ -54,7 +54,7 @@ class DaemonStatus:
         return [*rows, *self._lost(query.interface)] if query.view is View.TRAFFIC else rows
 
     def _lost(self, interface: str | None) -> Iterator[TrafficRow]:
-        """Drops that the engine does not know of."""
+        """Yields drops that the engine does not know of."""
         drops: dict[str | None, Mapping[str, int]] = dict(self.packets.drops.items())
         drops[None] = {"internal-error": self.pump.counters["internal-error"]}
         for name, reasons in drops.items():

@@ -20,7 +20,7 @@ RETRY_S = 30.0
 
 
 class Steered(Generic[Settings]):
-    """A part of the daemon that is started, restarted and stopped as the configuration says."""
+    """Starts, restarts and stops one part of the daemon as the configuration says."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class _Life(Generic[Settings]):
 
 
 class _Started:
-    """Stands where a nursery would pass its task status; further calls than the first do nothing."""
+    """Takes the place of a nursery's task status; only its first call has an effect."""
 
     def __init__(self, then: Callable[[], object]) -> None:
         self._then: Callable[[], object] | None = then

@@ -47,7 +47,7 @@ TOO_LARGE = 413
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What the API shows and steers."""
+    """Gives the API access to what it shows and steers."""
 
     ask: Callable[[Query], Sequence[Row]]
     commands: CommandRelay
@@ -63,7 +63,7 @@ class Sources:
 
 
 def application(sources: Sources) -> Starlette:
-    """The API as an ASGI application."""
+    """Returns the API as an ASGI application."""
     api = _Api(sources)
     return Starlette(
         routes=[
@@ -90,6 +90,8 @@ async def _bug(_request: Request, _error: Exception) -> Response:
 
 
 class _Api:
+    """Answers the requests that are no stream: views, status, metrics and commands."""
+
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._collector = DaemonCollector(sources.ask, sources.counters, sources.uptime)
@@ -180,7 +182,8 @@ class _Api:
 
 
 async def _body(request: Request, keys: set[str]) -> dict[str, str]:
-    """The request's JSON object with text values; an absent or null value is left out."""
+    """Returns the JSON object of a request, whose values are strings; keys with a null value are
+    left out."""
     data = b""
     async with contextlib.aclosing(request.stream()) as parts:
         async for part in parts:
@@ -204,7 +207,7 @@ async def _body(request: Request, keys: set[str]) -> dict[str, str]:
 
 
 class _SlicedResponse(Response):
-    """A long body in pieces, with a chance for the pump after each.
+    """Sends a long body in pieces and lets the pump run after each.
 
     Starlette's own StreamingResponse cancels itself when Hypercorn closes a `Connection: close`
     stream, and with it the closing: the client would wait for ever.
@@ -227,7 +230,7 @@ class _SlicedResponse(Response):
 
 
 class _Monitor:
-    """An ASGI application: notices as they happen, a JSON object a line."""
+    """Streams notices as they happen, one JSON object a line; an ASGI application."""
 
     def __init__(self, notices: NoticeHub) -> None:
         self._notices = notices

@@ -15,12 +15,14 @@ COMMAND_DEADLINE_S = 10.0
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """Keeps the answer of the engine for the request that waits for it."""
+
     done: trio.Event = field(default_factory=trio.Event)
     answer: AnswerCommand | None = None
 
 
 class CommandRelay:
-    """Brings operators' commands to the engine and its answers back."""
+    """Brings operators' commands to the engine and its answers back to who gave them."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -28,7 +30,8 @@ class CommandRelay:
         self._waiting: dict[int, _Waiting] = {}
 
     async def give(self, command: Command) -> AnswerCommand | None:
-        """Waits for the engine's answer; None when it did not come in time."""
+        """Gives the engine a command and waits for its answer; returns None when that did not come
+        within COMMAND_DEADLINE_S."""
         self._last_token += 1
         token = self._last_token
         waiting = self._waiting[token] = _Waiting()
@@ -41,7 +44,7 @@ class CommandRelay:
         return waiting.answer
 
     async def configure(self, config: Config) -> None:
-        """Gives the engine another configuration; returns when that is in force."""
+        """Gives the engine another configuration; returns when it is in force."""
         self._last_token += 1
         token = self._last_token
         waiting = self._waiting[token] = _Waiting()
@@ -52,7 +55,7 @@ class CommandRelay:
             del self._waiting[token]
 
     def answer(self, answer: AnswerCommand) -> None:
-        """Hands an answer to the request that waits for it, if it still does. Called by the
+        """Hands an answer to the request that waits for it, if it still does; called by the
         executor."""
         waiting = self._waiting.get(answer.token)
         if waiting is not None:

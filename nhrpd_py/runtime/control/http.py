@@ -57,7 +57,7 @@ class ControlServer:
         await trio.serve_listeners(self._serve, [_Doorkeeper(listener, self._places)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        """One connection. Whatever goes wrong with it ends it alone."""
+        """Serves one connection. Whatever goes wrong with it ends it alone."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_hang_up_when_cancelled, stream)
@@ -78,7 +78,8 @@ class ControlServer:
 
 
 class _Connection(TCPServer):
-    """Hypercorn's, but one that the client has closed ends at once and not with its idle time."""
+    """Serves one connection as Hypercorn does, but ends it when the client closes it and not only
+    after its idle time."""
 
     async def _read_data(self) -> None:
         await super()._read_data()
@@ -108,7 +109,7 @@ class _Doorkeeper(trio.abc.Listener[trio.SocketStream]):
             raise
 
     async def _try_to_accept(self) -> trio.SocketStream | None:
-        """Returns None for want of room."""
+        """Accepts a connection; returns None where there is no room for another."""
         try:
             return await self._listener.accept()
         except OSError as error:
@@ -124,15 +125,15 @@ class _Doorkeeper(trio.abc.Listener[trio.SocketStream]):
 
 
 def _client_left(error: BaseException | None) -> bool:
-    """Returns whether nothing is wrong but that a client hung up."""
+    """Returns whether an error only says that the client hung up."""
     if isinstance(error, BaseExceptionGroup):
         return all(_client_left(each) for each in error.exceptions)
     return isinstance(error, CLIENT_LEFT)
 
 
 async def _hang_up_when_cancelled(stream: trio.SocketStream) -> None:
-    """Hypercorn shields its writes: a client that stopped reading would hold up the daemon's end
-    for ever."""
+    """Shuts the connection down when the daemon stops. Hypercorn shields its writes: a client that
+    does not read would hold up the end of the daemon for ever."""
     try:
         await trio.sleep_forever()
     finally:
@@ -141,7 +142,7 @@ async def _hang_up_when_cancelled(stream: trio.SocketStream) -> None:
 
 
 def _complaints() -> logging.Logger:
-    """A logger for Hypercorn whose lines become lines of our log."""
+    """Returns a logger for Hypercorn whose lines become lines of our log."""
 
     def relay(record: logging.LogRecord) -> bool:
         if record.exc_info and _client_left(record.exc_info[1]):

@@ -14,7 +14,7 @@ ROWS_PER_SLICE = 256
 
 
 def render(view: View, rows: Sequence[Row], problems: Mapping[str, str]) -> Iterator[str]:
-    """One JSON object, a slice of rows at a time."""
+    """Yields one JSON object, some rows at a time."""
     yield f'{{"{view.value}": ['
     for start in range(0, len(rows), ROWS_PER_SLICE):
         part = [_row(row, problems) for row in rows[start : start + ROWS_PER_SLICE]]
@@ -33,7 +33,8 @@ READERS = {kind: _reader(kind) for kind in get_args(Row)}
 
 
 def _row(row: Row, problems: Mapping[str, str]) -> dict[str, Any]:
-    """A row as JSON has it. (`dataclasses.asdict` copies deeply and takes eight times as long.)"""
+    """Returns the values of a row by key. (`dataclasses.asdict` copies deeply and takes eight times
+    as long.)"""
     names, values = READERS[type(row)]
     found = dict(zip(names, values(row), strict=True))
     if isinstance(row, InterfaceRow) and row.redirect and row.problem is None:

@@ -1,7 +1,7 @@
 """Hands each notice of the engine to the log and to those who watch (`nhrpctl monitor`).
 
 A watcher that reads slowly loses notices, never holds the daemon up: each has a bounded queue, and
-is told how many it lost in the place where they are missing.
+gets the number of the lost ones in the place where they are missing.
 """
 
 import time
@@ -27,8 +27,8 @@ class TooManySubscribers(Exception):  # noqa: N818 (it reads as what happened)
 
 
 class Subscriber:
-    """One watcher's queue. Overflow rule: the newest notices are dropped, counted, and replaced by
-    their number."""
+    """Queues notices for one watcher. Overflow rule: the newest are dropped, counted, and replaced
+    by their number."""
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[tuple[float, Notice | int]](
@@ -46,8 +46,8 @@ class Subscriber:
             self._lost += 1
 
     async def take(self) -> list[NoticeRow]:
-        """Waits for what happens from now on, and returns all there is: wall-clock time in seconds,
-        event, level and the notice's own fields."""
+        """Waits for a notice and returns all that are queued: wall-clock time in seconds, event,
+        level and the notice's own fields."""
         rows = [_row(*await self._receive.receive())]
         while len(rows) < ROWS_AT_ONCE:
             try:
@@ -64,7 +64,7 @@ def _row(at: float, notice: Notice | int) -> NoticeRow:
 
 
 class NoticeHub:
-    """The executor's one address for notices."""
+    """Distributes the engine's notices to the log and to all watchers."""
 
     def __init__(self, log: NoticeLog, clock: Callable[[], float] = time.time) -> None:
         self._log = log

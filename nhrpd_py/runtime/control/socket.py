@@ -26,14 +26,14 @@ BACKLOG = 256
 
 
 class ControlSocketError(Exception):
-    """The control socket cannot be ours; the text says why."""
+    """The daemon cannot have its control socket; the text says why."""
 
 
 class ControlSocket:
-    """A listening Unix socket that this process alone answers."""
+    """Owns a listening Unix socket that no other process answers on."""
 
     def __init__(self, path: str, group: str | None = None) -> None:
-        """Claims the path; raises ControlSocketError and has changed nothing that belongs to
+        """Claims the path. Raises ControlSocketError, and has changed nothing then that belongs to
         another daemon."""
         self.path = path
         with _explained(path):
@@ -100,8 +100,8 @@ class ControlSocket:
             ) from None
 
     def _clear_the_way(self) -> None:
-        """Removes the socket of a daemon that is gone, but neither a living one's nor what is no
-        socket."""
+        """Removes the socket of a daemon that is gone. Raises ControlSocketError where one still
+        answers, or where the path is no socket."""
         try:
             mode = Path(self.path).lstat().st_mode
         except FileNotFoundError:
@@ -116,7 +116,7 @@ class ControlSocket:
         Path(self.path).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Removes the socket file if it is still ours; the lock file stays, removing it would open
+        """Removes the socket file if it is still ours. The lock file stays: removing it would open
         a race."""
         self.socket.close()
         with contextlib.suppress(OSError):

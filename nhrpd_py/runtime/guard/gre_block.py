@@ -34,7 +34,8 @@ Slot = tuple[Selector, int]
 
 
 def block_policies(gre: ProtectedGre) -> tuple[Policy, Policy]:
-    """The policies that drop a tunnel's GRE wherever no security association covers it."""
+    """Returns the policies that drop a tunnel's GRE wherever no security association covers it, out
+    and in."""
     return (
         _block(Direction.OUT, gre.output_key, ipv6=gre.ipv6),
         _block(Direction.IN, gre.input_key, ipv6=gre.ipv6),
@@ -46,7 +47,7 @@ def _block(direction: Direction, key: int | None, *, ipv6: bool) -> Policy:
 
 
 def is_guard(policy: Policy) -> bool:
-    """Returns whether a policy is one of the guard's, of whatever tunnel and run."""
+    """Returns whether a policy is one of the guard's, of any tunnel and of any run."""
     key = policy.selector.gre_key
     return (
         policy.selector.protocol == IPPROTO_GRE
@@ -57,7 +58,7 @@ def is_guard(policy: Policy) -> bool:
 
 
 def switches(gre: ProtectedGre) -> list[str]:
-    """The settings that could have the kernel skip all policies, as paths below /proc/sys.
+    """Returns the settings that could make the kernel skip all policies, as paths below /proc/sys.
 
     A tunnel may have its address from `lo`, which always skips them, but no packet leaves by it.
     """
@@ -69,7 +70,7 @@ def switches(gre: ProtectedGre) -> list[str]:
 
 
 def bypasses(gre: ProtectedGre, settings: Path = SETTINGS) -> list[str]:
-    """Those of the `switches` that are on."""
+    """Returns those of the `switches` that are on."""
     return [path for path in switches(gre) if _is_set(settings / path)]
 
 
@@ -85,7 +86,7 @@ def slot_of(policy: Policy) -> Slot:
 
 
 def touches(item: Message, wanted: Mapping[Slot, Policy], changed: dict[Policy, Policy]) -> bool:
-    """Returns whether a notification is about wanted policies; notes what replaced one."""
+    """Returns whether a notification is about a wanted policy; `changed` takes what replaced one."""
     kind, _flags, _sequence, _port, payload = item
     if kind == XFRM_MSG_FLUSHPOLICY:
         changed.clear()

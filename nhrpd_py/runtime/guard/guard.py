@@ -12,12 +12,13 @@ transit. Those of somebody else's tunnel with the same key fall under `out` all 
 kernel asks it about everything that it sends: a router of other people's GRE needs another key.
 
 The kernel can be told to skip its policies altogether (`disable_xfrm`, `disable_policy`), also those
-of IPsec itself: such a tunnel is not protected, whatever policies there are. Nobody tells when such
-a setting is made, so they are looked at again and again. They belong to the link that a packet
-leaves by; we know the one that the tunnel is bound to or has its address from.
+of IPsec itself: such a tunnel is not protected, whatever policies there are. The
+kernel sends no notification when such a setting is made, so they are read every second. They belong
+to the link that a packet leaves by; we know the one that the tunnel is bound to or has its address
+from.
 
-A tunnel that ceases to be protected is refused: the engine closes it and takes its neighbours out
-of the kernel, until it is mended.
+When a tunnel is no longer protected, the engine closes it and takes its neighbours out of the
+kernel, until it is protected again; `tunnel` has the states.
 """
 
 from collections import Counter
@@ -72,8 +73,8 @@ class Guard:
         open_notifications: Callable[[], NetlinkSocket] = open_policy_notifications,
         settings: Path = SETTINGS,
     ) -> None:
-        """`refused` is told the ifindex of a tunnel that is protected no more, and why; `mended`
-        when the reason is over."""
+        """`refused` is called with the ifindex of a tunnel that is no longer protected, and why;
+        `mended` when it is protected again."""
         self._publish = publish
         self._listeners = Listeners(publish, refused, mended)
         self._open_notifications = open_notifications
@@ -87,7 +88,7 @@ class Guard:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Why tunnels that were protected are not, by interface."""
+        """Returns why tunnels that should be protected are not, by interface."""
         return {
             name: tunnel.problem
             for name, tunnel in self._tunnels.items()
@@ -100,9 +101,9 @@ class Guard:
         """Takes the names of the interfaces that the configuration protects, at the start and after
         a reload.
 
-        The policies of all others go; those of an earlier run only when each of these interfaces
-        has said its keys (`protect`), for nothing but the key tells whose they are. Raises
-        GuardError.
+        The policies of all other interfaces are removed. Those of an earlier run are removed only
+        after `protect` was called for each of these interfaces, since a policy says whose it is by
+        its key alone. Raises GuardError.
         """
         self._configured = frozenset(protected)
         self._sweeping = True
@@ -111,10 +112,11 @@ class Guard:
         self._sweep()
 
     def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None:
-        """Installs the policies of a tunnel; those that it had under another key go afterwards.
+        """Installs the policies of a tunnel, then removes those that it had under another key.
 
-        May be called again at any time. Raises GuardError: then nothing may be sent. Where a setting
-        is the reason, the policies stand all the same, and `mended` is told as soon as it is over.
+        May be called again at any time. Raises GuardError when the tunnel is not protected: nothing
+        may be sent then. Where a setting of the kernel is the reason, the policies are installed
+        all the same, and `mended` is called as soon as it is changed back.
         """
         for policy in block_policies(gre):
             self._policies.install(policy)
@@ -129,9 +131,8 @@ class Guard:
             raise GuardError(problem)
 
     def unprotect(self, name: str) -> None:
-        """Removes the policies of a tunnel, but those that another one shares. Raises
-        GuardError.
-        """
+        """Removes the policies of a tunnel except those that another tunnel shares. Raises
+        GuardError."""
         tunnel = self._tunnels.pop(name, None)
         if tunnel is not None:
             self._drop(name, block_policies(tunnel.gre))
@@ -171,7 +172,7 @@ class Guard:
                 self._publish(GuardRemoved(interface=name, policy=str(policy)))
 
     def _sweep(self) -> None:
-        """Removes what an earlier run left and nobody wants, as soon as that can be known."""
+        """Removes the policies of an earlier run that no tunnel needs, once all tunnels are known."""
         if not self._sweeping or not self._configured <= self._tunnels.keys():
             return
         wanted = self._wanted()
@@ -183,10 +184,10 @@ class Guard:
     # Watching.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Puts back at once what others remove or change, until cancelled.
+        """Restores at once what others remove or change, until cancelled.
 
-        Where the kernel's notifications cannot be had, it compares once a second instead, and tries
-        again.
+        Where the kernel's notifications cannot be had, it compares every RETRY_S instead, and tries
+        to get them again.
         """
         try:
             notifications = self._listen()
@@ -228,9 +229,8 @@ class Guard:
             await trio.lowlevel.checkpoint()
 
     def _read(self, notifications: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
-        """Reads what waits; returns whether notifications were lost, and which wanted policies were
-        replaced by what (None when no wanted policy was touched).
-        """
+        """Reads the notifications that wait. Returns whether some were lost, and which wanted
+        policies were replaced by what (None when no wanted policy was touched)."""
         lost = touched = False
         changed: dict[Policy, Policy] = {}
         wanted = {slot_of(policy): policy for policy in self._wanted()}
@@ -252,7 +252,8 @@ class Guard:
         return lost, changed if touched else None
 
     def audit(self) -> bool:
-        """Compares the kernel with what is wanted and mends it; returns whether all is well."""
+        """Compares the kernel with what is wanted and restores that; returns whether all tunnels
+        are protected."""
         self.counters["audits"] += 1
         failed: set[GuardedTunnel] = set()
         try:
@@ -273,7 +274,8 @@ class Guard:
         return not failed
 
     def _inspect(self) -> set[GuardedTunnel]:
-        """Looks for settings that switch the policies off; returns the tunnels they leave bare."""
+        """Looks for settings that make the kernel skip policies; returns the tunnels that are
+        unprotected for it."""
         failed: set[GuardedTunnel] = set()
         for tunnel in self._tunnels.values():
             problem = self._bypass_of(tunnel)
@@ -284,9 +286,10 @@ class Guard:
         return failed
 
     def _put_back(self, changed: Mapping[Policy, Policy | None]) -> set[GuardedTunnel]:
-        """Has every wanted policy stand; `changed` are those in whose slot is another.
+        """Restores the wanted policies that are missing; `changed` has those in whose place is
+        another.
 
-        Returns the tunnels of those that do not stand.
+        Returns the tunnels whose policies could not be restored.
         """
         failures: dict[GuardedTunnel, str] = {}
         for policy, tunnels in self._wanted().items():

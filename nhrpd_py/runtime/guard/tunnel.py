@@ -22,7 +22,7 @@ from nhrpd_py.core.notices import GuardFailed, Notice
 
 
 class TunnelState(Enum):
-    """Whether a tunnel's policies keep it from clear text."""
+    """Says whether a tunnel's policies keep it from clear text."""
 
     STANDING = auto()
     """They stand in the kernel, and nothing has it skip them."""
@@ -37,7 +37,7 @@ class TunnelState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is told what becomes of tunnels."""
+    """Holds the functions that are called when a tunnel's state changes."""
 
     publish: Callable[[Notice], None]
     refused: Callable[[int, str], None]
@@ -47,7 +47,7 @@ class Listeners:
 
 
 class GuardedTunnel:
-    """A tunnel whose GRE must not pass in clear, and whether that is so."""
+    """Keeps track of whether one tunnel's GRE is kept from passing in clear."""
 
     __slots__ = ("_listeners", "gre", "ifindex", "name", "problem", "state")
 
@@ -61,27 +61,27 @@ class GuardedTunnel:
         self._listeners = listeners
 
     def closed_by_caller(self, problem: str) -> None:
-        """A setting undoes the policies from the start: whoever asked for them keeps the tunnel
-        closed."""
+        """Notes that a setting undoes the policies from the start, so that the caller keeps the
+        tunnel closed."""
         self.state, self.problem = TunnelState.REFUSED, problem
 
     def stands(self) -> None:
-        """The kernel has the policies, and obeys them."""
+        """Notes that the kernel has the policies and obeys them."""
         self._enter(TunnelState.STANDING)
 
     def unread(self, problem: str) -> None:
-        """What the kernel has could not be read."""
+        """Notes that the kernel's policies could not be read."""
         self._enter(
             TunnelState.UNREAD if self.state is TunnelState.STANDING else self.state, problem
         )
 
     def not_put_back(self, problem: str) -> None:
-        """A policy is missing or another stands in its place, and the kernel took none."""
+        """Notes that a policy is missing or replaced, and that the kernel refused to restore it."""
         untried = self.state in (TunnelState.STANDING, TunnelState.UNREAD)
         self._enter(TunnelState.FAILING if untried else TunnelState.REFUSED, problem)
 
     def bypassed(self, problem: str) -> None:
-        """A setting has the kernel skip all policies."""
+        """Notes that a setting makes the kernel skip all policies."""
         self._enter(TunnelState.REFUSED, problem)
 
     def _enter(self, state: TunnelState, problem: str | None = None) -> None:

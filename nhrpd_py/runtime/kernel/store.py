@@ -2,8 +2,8 @@
 and routes out.
 
 The verbs write down what is wanted and return; one task packs what changed into datagrams of many
-messages. A second task follows the kernel's notifications (our own echoes are filtered out in the
-kernel), and a third compares the kernel with the wants, every few minutes and whenever
+messages. A second task follows the kernel's notifications (those of our own changes are filtered out in
+the kernel), and a third compares the kernel with the wants, every few minutes and whenever
 notifications were lost: what is missing or different is written again and counted as drift, what
 carries our protocol number and is not wanted is deleted. An entry that somebody else deletes is put
 back the same way; the engine is not bothered with it.
@@ -72,9 +72,10 @@ SEND_REDIRECTS_ALL = Path("/proc/sys/net/ipv4/conf/all/send_redirects")
 
 
 class KernelStore:
-    """Verbs for the executor (plain functions that never wait) and the tasks behind them.
+    """Keeps in the kernel what the engine wants there, and reports what the kernel has.
 
-    `drift` counts by kind what had to be written again because the kernel differed from the wants.
+    The verbs are for the executor and never wait. `drift` counts, by kind, what had to be written
+    again because the kernel differed from what was wanted.
     """
 
     def __init__(
@@ -98,12 +99,12 @@ class KernelStore:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Settings of the machine that spoil something and are not ours to change, by name."""
+        """Returns settings of the machine that do harm and that we cannot change, by name."""
         return self._problems
 
     @property
     def counters(self) -> Counter[str]:
-        """A snapshot of all counters."""
+        """Returns a snapshot of all counters."""
         parts = (self._writer, self._requests, self._follower)
         return sum((part.counters for part in parts if part is not None), self._counters.copy())
 
@@ -153,9 +154,8 @@ class KernelStore:
         self._writer.wake()
 
     def open_interface(self, effect: OpenInterface) -> None:
-        """Begins to prepare an interface; wants may follow at once. A failure comes as
-        `InterfaceRefused`.
-        """
+        """Begins to prepare an interface, for which neighbours and routes may be set at once. A
+        failure is reported as `InterfaceRefused`."""
         wanted = self._wanted.setdefault(effect.ifindex, Wanted(effect.ifindex, effect.name))
         if wanted.opening:
             return
@@ -167,9 +167,8 @@ class KernelStore:
             self._nursery.start_soon(self._open, wanted)
 
     def close_interface(self, effect: CloseInterface) -> None:
-        """Forgets what is wanted of an interface; the kernel keeps what it has, but at a
-        withdrawal.
-        """
+        """Forgets what is wanted of an interface. The kernel keeps its entries unless they are
+        withdrawn."""
         wanted = self._wanted.pop(effect.ifindex, None)
         if wanted is not None:
             wanted.forget()
@@ -177,15 +176,14 @@ class KernelStore:
             self._writer.clear(effect.ifindex)
 
     async def settle(self, deadline_s: float) -> bool:
-        """Waits until all that is wanted now is in the kernel, at most so long; returns whether it
-        is.
-        """
+        """Waits until the kernel has all that is wanted now, at most `deadline_s`; returns whether
+        it has."""
         return await self._writer.settle(deadline_s)
 
     # Tasks.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Tells all links, addresses and routes, reports its start, and works until cancelled.
+        """Reports all links, addresses and routes, then that it started, and works until cancelled.
 
         Raises OSError when the sockets cannot be had.
         """
@@ -208,7 +206,7 @@ class KernelStore:
         notifications: NetlinkSocket,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """`run` over sockets that are given, which it closes."""
+        """Does what `run` does over sockets that are given, and closes them."""
         self._requests = Requests(requests, self._writer.refused, self._audit_asked.set)
         self._follower = follower = KernelFollower(
             notifications,
@@ -282,7 +280,7 @@ class KernelStore:
             self._problems["send_redirects"] = problem
             self._publish(SettingLacking(interface=name, problem=problem))
 
-    # What the follower and the request socket tell.
+    # What the follower reports.
 
     def link_seen(self, link: LinkChanged) -> None:
         wanted = self._wanted.get(link.ifindex)

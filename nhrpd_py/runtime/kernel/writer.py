@@ -27,7 +27,7 @@ CLEAR_RETRY_S = 1.0
 
 
 class Writer:
-    """Writes what differs from the wants of all open interfaces.
+    """Writes to the kernel what differs from what is wanted of all open interfaces.
 
     Counters: writes, clears_failed, routes_occupied, and `refused_` with an errno name.
     """
@@ -49,18 +49,17 @@ class Writer:
         self.counters: Counter[str] = Counter()
 
     def wake(self) -> None:
-        """Has it look for what differs."""
+        """Makes `run` look for what is to be written."""
         self._wake.set()
 
     def clear(self, ifindex: int) -> None:
-        """Has everything of ours deleted that leads into a netdev, as soon as that can be done."""
+        """Deletes all our entries of a netdev, as soon as that can be done."""
         self._to_clear.append(ifindex)
         self._wake.set()
 
     async def settle(self, deadline_s: float) -> bool:
-        """Waits until all that is wanted now is in the kernel, at most so long; returns whether it
-        is.
-        """
+        """Waits until the kernel has all that is wanted now, at most `deadline_s`; returns whether
+        it has."""
         with trio.move_on_after(deadline_s):
             while (
                 self._to_clear
@@ -74,7 +73,8 @@ class Writer:
         return False
 
     async def run(self, requests: Requests, own: OwnEntries) -> None:
-        """Writes whenever it is woken, and what could not be cleared after a while."""
+        """Writes whenever it is woken, and tries again after CLEAR_RETRY_S to clear what could not
+        be cleared."""
         self._requests = requests
         while True:
             with trio.move_on_after(CLEAR_RETRY_S if self._to_clear else math.inf):
@@ -108,7 +108,8 @@ class Writer:
             await requests.post(data)
 
     def _refuse_occupied(self, wanted: Wanted) -> None:
-        """Leaves alone what would replace a route of somebody else: NLM_F_REPLACE asks nobody."""
+        """Leaves alone what would replace a route of somebody else: NLM_F_REPLACE does not ask
+        whose it is."""
         refused: list[Event] = []
         for prefix in list(wanted.dirty_routes):
             others = self._mirror.routes_at(prefix, self._metric)
@@ -120,7 +121,7 @@ class Writer:
         self._inbox.offer(refused)
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
-        """Tells the engine which changes the kernel would not make."""
+        """Reports to the engine which changes the kernel refused."""
         events: list[Event] = []
         for refusal in refusals:
             named = rtnl.name_refusal(refusal.kind, refusal.payload, refusal.error)

@@ -36,9 +36,8 @@ GONE_ERRORS = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO})
 
 
 class Neighbor(NamedTuple):
-    """One entry as the kernel tells it; `nbma` is empty while it knows none, `protocol` 0 when
-    nobody marked it.
-    """
+    """One entry of the kernel's table; `nbma` is empty while the kernel knows none, `protocol` 0
+    where nobody set it."""
 
     ifindex: int
     address: Address

@@ -1,4 +1,4 @@
-"""NFLOG: packets that the firewall samples, each a hint that two peers talk through us.
+"""NFLOG: packets that the firewall samples, each a sign that two peers talk through us.
 
 A netfilter netlink socket bound to one group (linux/netfilter/nfnetlink_log.h). The kernel's
 default is to gather packets for up to a second; a queue threshold of 1 has each sent at once, and a
@@ -58,7 +58,7 @@ ETHERTYPES = frozenset({0x0800, 0x86DD})
 
 
 class NflogError(OSError):
-    """The group cannot be had; the sentence names it."""
+    """The group cannot be read; the text names it."""
 
 
 class Nflog:
@@ -169,7 +169,8 @@ class Nflog:
 
 
 def configuration(group: int) -> tuple[bytes, ...]:
-    """The payloads of the configuration messages, in order: bind, then what to copy and when."""
+    """Returns the payloads of the configuration messages, in order: bind, then what to copy and
+    when."""
     head = NFGENMSG.pack(socket.AF_UNSPEC, 0, group)
     return (
         head + attribute(NFULA_CFG_CMD, bytes((NFULNL_CFG_CMD_BIND,))),

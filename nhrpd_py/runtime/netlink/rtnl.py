@@ -104,7 +104,7 @@ RTNEXTHOP = struct.Struct("=Hxxi")
 
 @reader
 def link_index(payload: memoryview) -> int | None:
-    """The ifindex of an RTM_DELLINK; None when it is a bridge that tells about its port."""
+    """Returns the ifindex of an RTM_DELLINK; None when a bridge reports about its port."""
     if family_in(payload) != socket.AF_UNSPEC:
         return None
     return int(decode(LinkMessage, payload)["index"])
@@ -261,7 +261,7 @@ def _gateway(found: Mapping[int, memoryview]) -> Address:
 
 
 def nexthop_id(payload: memoryview) -> int:
-    """The id that an RTM_NEWNEXTHOP or RTM_DELNEXTHOP tells of; 0 without one."""
+    """Returns the id of an RTM_NEWNEXTHOP or RTM_DELNEXTHOP; 0 without one."""
     return _number(attributes(payload, NHMSG_SIZE), NHA_ID)
 
 

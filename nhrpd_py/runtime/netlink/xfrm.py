@@ -54,29 +54,35 @@ UNLIMITED = LIFETIME.pack(*(0xFFFFFFFFFFFFFFFF,) * 4, 0, 0, 0, 0)
 
 
 class Direction(enum.IntEnum):
+    """Which packets a policy is for: XFRM_POLICY_IN, _OUT and _FWD."""
+
     IN = 0
     OUT = 1
     FWD = 2
 
     @property
     def label(self) -> str:
-        """As `ip xfrm policy` calls it."""
+        """Returns the name that `ip xfrm policy` gives it."""
         return self.name.lower()
 
 
 class Action(enum.IntEnum):
+    """What a policy does with packets: XFRM_POLICY_ALLOW and _BLOCK."""
+
     ALLOW = 0
     BLOCK = 1
 
 
 class Mode(enum.IntEnum):
+    """How a security association encapsulates: XFRM_MODE_TRANSPORT and so on."""
+
     TRANSPORT = 0
     TUNNEL = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which packets a policy is about. An empty address stands for any of the family."""
+    """Selects the packets that a policy is about. An empty address stands for any of the family."""
 
     ipv6: bool
     protocol: int = 0
@@ -125,7 +131,7 @@ def gre_selector(key: int | None, *, ipv6: bool) -> Selector:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTemplate:
-    """What a policy has packets undergo."""
+    """Names the security association that a policy's packets must go through."""
 
     source: Address
     destination: Address
@@ -161,7 +167,7 @@ _DIRECTIONS = frozenset(Direction)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One security association of the kernel: packets from `source` to `destination`."""
+    """One security association of the kernel, for packets from `source` to `destination`."""
 
     source: Address
     destination: Address
@@ -276,9 +282,9 @@ def _read_templates(octets: memoryview | None) -> tuple[PolicyTemplate, ...]:
 
 
 def read_deleted_policy(payload: memoryview) -> Policy | None:
-    """Reads the news of an XFRM_MSG_DELPOLICY; None if it was not of the main database.
+    """Reads an XFRM_MSG_DELPOLICY; None if it was not of the main database.
 
-    What comes first is the request: a selector or just an index. The policy is in an attribute.
+    It begins with the request (a selector or just an index); the policy is in an attribute.
     """
     found = attributes(payload, POLICY_ID_SIZE)
     kind = found.get(XFRMA_POLICY_TYPE)
