@@ -2,9 +2,9 @@
 and routes out.
 
 The verbs write down what is wanted and return; one task packs what changed into datagrams of many
-messages. A second task follows the kernel's notifications (those of our own changes are filtered out in
-the kernel), and a third compares the kernel with the wants, every few minutes and whenever
-notifications were lost: what is missing or different is written again and counted as drift, what
+messages. A second task follows the kernel's notifications (those of our own
+changes are filtered out in the kernel), and a third compares the kernel with the wants, every few
+minutes and whenever notifications were lost: what is missing or different is written again and counted as drift, what
 carries our protocol number and is not wanted is deleted. An entry that somebody else deletes is put
 back the same way; the engine is not bothered with it.
 
@@ -207,7 +207,7 @@ class KernelStore:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Does what `run` does over sockets that are given, and closes them."""
-        self._requests = Requests(requests, self._writer.refused, self._audit_asked.set)
+        self._requests = Requests(requests, self._writer.refused, self._ask_for_audit)
         self._follower = follower = KernelFollower(
             notifications,
             self._requests,
@@ -270,7 +270,7 @@ class KernelStore:
         await trio.sleep(ADOPTION_S)
         wanted.adopting = False
         if self._wanted.get(ifindex) is wanted:
-            self._audit_asked.set()
+            self._ask_for_audit()
 
     def _stop_redirects(self, name: str) -> None:
         problem = prepare.stop_redirects_of_all(SEND_REDIRECTS_ALL)
@@ -308,11 +308,11 @@ class KernelStore:
         if address in wanted.deleting:
             wanted.deleting.discard(address)
         elif wanted.ready and address in wanted.neighbors:
-            self._audit_asked.set()
+            self._ask_for_audit()
 
     def own_route_gone(self, route: Route) -> None:
         if any(wanted.ready and route.prefix in wanted.routes for wanted in self._wanted.values()):
-            self._audit_asked.set()
+            self._ask_for_audit()
 
     def route_freed(self, route: Route) -> None:
         if route.metric != self._metric:
@@ -323,9 +323,12 @@ class KernelStore:
                 self._writer.wake()
 
     def notifications_lost(self) -> None:
-        self._audit_asked.set()
+        self._ask_for_audit()
 
     # Comparing.
+
+    def _ask_for_audit(self) -> None:
+        self._audit_asked.set()
 
     async def _audit_for_ever(self) -> None:
         while True:
@@ -337,7 +340,7 @@ class KernelStore:
                 await self._own.audit(self._wanted)
             except NetlinkError:
                 self._counters["audits_failed"] += 1
-                self._audit_asked.set()
+                self._ask_for_audit()
                 await trio.sleep(FAILURE_PAUSE_S)
                 continue
             self._counters["audits"] += 1

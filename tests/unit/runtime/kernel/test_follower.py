@@ -142,3 +142,15 @@ async def test_a_resync_that_fails_is_tried_again(world, autojump_clock):
     await trio.sleep(5)
     assert world.kernel.counters["resyncs_failed"] == 1
     assert LinkGone(GRE) in world.events
+
+
+async def test_each_loss_on_the_request_socket_is_made_up_for(world, autojump_clock):
+    await world.open()
+    await trio.sleep(ADOPTION_S + 1)
+    for _ in range(2):
+        audits = world.kernel.counters["audits"]
+        world.requests.faults.append(OSError(errno.ENOBUFS, "overrun"))
+        world.set()  # what is answered wakes the reader
+        world.peer.refuse[neighbor.RTM_NEWNEIGH] = errno.EINVAL
+        await trio.sleep(1)
+        assert world.kernel.counters["audits"] == audits + 1
