@@ -2,15 +2,14 @@
 
 It knows no clock, socket or randomness of its own: `now` is an argument (seconds of one monotonic clock), randomness a
 seeded generator. `handle` runs the timers that are due, then the event, and returns what the world has to do, in order.
-Calling `advance` too early or twice does nothing. Everything else lives in the modules it wires together: `interfaces`,
-`instance` for each interface and family, `routing`, `receive`, `indication`, `views`.
+Calling `advance` too early or twice does nothing. What an event means is in `handlers`, one file a family of events.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from typing import Protocol, assert_never
 
-from nhrpd_py.core.address import Address, Afi, Prefix
+from nhrpd_py.core.address import Afi, Prefix
 from nhrpd_py.core.base.jitter import Jitter
 from nhrpd_py.core.base.limits import Limits
 from nhrpd_py.core.base.outbox import Outbox
@@ -19,7 +18,6 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import (
     AnswerCommand,
-    DropNeighbor,
     Effect,
     Halt,
 )
@@ -51,11 +49,11 @@ from nhrpd_py.core.events import (
 from nhrpd_py.core.handlers.associations import AssociationHandler
 from nhrpd_py.core.handlers.commands import CommandHandler
 from nhrpd_py.core.handlers.links import LinkHandler
+from nhrpd_py.core.handlers.neighbors import NeighborHandler
 from nhrpd_py.core.handlers.packets import PacketHandler
 from nhrpd_py.core.handlers.redirects import RedirectHandler
 from nhrpd_py.core.handlers.reload import ReloadHandler
 from nhrpd_py.core.handlers.routes import RouteHandler
-from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.instance.saved import peer_count, saved_state
 from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.ipsec.associations import Associations
@@ -141,6 +139,7 @@ class Engine:
             self._tunnels.add(each)
         self._routes = RouteHandler(self._tunnels, tables, self._locator)
         self._links = LinkHandler(self._tunnels, tables, self._routes, self._outbox, self._timers)
+        self._neighbors = NeighborHandler(self._tunnels, self._outbox)
         self._packets = PacketHandler(self._locator, self._requests, limits, self._outbox)
         self._redirects = RedirectHandler(self._locator, limits, self._outbox)
         self._associations = AssociationHandler(self._tunnels, associations, self._outbox)
@@ -206,19 +205,10 @@ class Engine:
                 self._routes.added(route, now)
             case RouteRemoved(route):
                 self._routes.removed(route, now)
-            case NeighborSolicited(ifindex, address, nbma):
-                instance = self._instance(ifindex, address)
-                if instance is not None and instance.station.ready:
-                    if nbma:
-                        instance.requester.binding_in_use(address, now)
-                    else:
-                        instance.requester.solicited(address, now)
+            case NeighborSolicited():
+                self._neighbors.solicited(event, now)
             case BindingFound():
-                instance = self._instance(event.ifindex, event.protocol)
-                if instance is not None:
-                    instance.adopt(event, now)
-                else:
-                    self._outbox.emit(DropNeighbor(event.ifindex, event.protocol))
+                self._neighbors.found(event, now)
             case SaInstalled():
                 self._associations.installed(event, now)
             case SaGone():
@@ -264,11 +254,6 @@ class Engine:
         if protected and not self._associations.admit(tunnel, event, now):
             return
         self._packets.packet_received(tunnel, event, now)
-
-    def _instance(self, ifindex: int, address: Address) -> Instance | None:
-        """The instance of an open tunnel that an overlay address is of."""
-        tunnel = self._tunnels.open_at(ifindex)
-        return tunnel.of(address) if tunnel is not None else None
 
     def _traffic_seen(self, event: TrafficSeen, now: float) -> None:
         version = event.data[0] >> 4 if event.data else 0

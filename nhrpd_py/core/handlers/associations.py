@@ -28,7 +28,7 @@ class AssociationHandler:
         self._released: list[PacketReceived] = []
 
     def installed(self, event: SaInstalled, now: float) -> None:
-        """Releases the packets that came ahead of this word."""
+        """A CHILD_SA is there: its peer's circuit is up, and packets that came ahead of this report are released."""
         association = event.association
         pair = association.local, association.remote
         before = {each.identity for each in self._associations.of(pair)}
@@ -87,7 +87,7 @@ class AssociationHandler:
                 instance.dependents.circuit_down(event.remote, reason, now)
 
     def failed(self, event: SaFailed, now: float) -> None:
-        """An attempt came to nothing, ours or the peer's; one beside an SA that is up is only told."""
+        """An attempt failed, ours or the peer's; beside an SA that is up that is only a notice."""
         is_up = (event.local, event.remote) in self._associations
         for tunnel in self._protected(event.local):
             interface = tunnel.interface
@@ -108,7 +108,7 @@ class AssociationHandler:
                     instance.dependents.circuit_failed(event.remote, event.reason, now)
 
     def ready(self, now: float) -> None:
-        """charon has told all there is: what we took over without knowing is looked at."""
+        """charon has reported all there is: what we took over without knowing is looked at."""
         first = not self._associations.known
         self._associations.known = True
         self._associations.problem = None

@@ -15,7 +15,9 @@ FLUSHED = "flushed by the operator"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
+    """What a command came to, for the operator."""
+
     matched: int = 0
     refused: str | None = None
     detail: str = ""
@@ -31,9 +33,9 @@ class CommandHandler:
         self._locator = locator
         self._limits = limits
 
-    def carry_out(self, command: Command, now: float) -> Outcome:
+    def carry_out(self, command: Command, now: float) -> CommandOutcome:
         if command.interface is not None and command.interface not in self._tunnels:
-            return Outcome(refused=f"no interface {command.interface} in the configuration")
+            return CommandOutcome(refused=f"no interface {command.interface} in the configuration")
         match command:
             case Flush():
                 return self._flush(command, now)
@@ -42,7 +44,7 @@ class CommandHandler:
             case _:
                 assert_never(command)
 
-    def _flush(self, command: Flush, now: float) -> Outcome:
+    def _flush(self, command: Flush, now: float) -> CommandOutcome:
         matched = 0
         for instance in self._tunnels.instances(command.interface):
             if command.what is not FlushWhat.CACHE:
@@ -51,7 +53,7 @@ class CommandHandler:
                 matched += self._flush_cache(instance, command, now)
         # Whoever is to find his shortcut again must hear of it at once.
         self._limits.redirects.forget()
-        return Outcome(matched=matched, detail=f"{matched} flushed")
+        return CommandOutcome(matched=matched, detail=f"{matched} flushed")
 
     def _flush_shortcuts(self, instance: Instance, command: Flush) -> int:
         matched = 0
@@ -91,7 +93,7 @@ class CommandHandler:
                 matched += 1
         return matched
 
-    def _resolve(self, command: Resolve, now: float) -> Outcome:
+    def _resolve(self, command: Resolve, now: float) -> CommandOutcome:
         reason = "no interface is ready to ask"
         for instance in self._tunnels.instances(command.interface):
             station = instance.station
@@ -99,17 +101,17 @@ class CommandHandler:
                 continue
             shortcut = instance.shortcuts.longest(command.address)
             if shortcut is not None:
-                return Outcome(
+                return CommandOutcome(
                     1, detail=f"{shortcut.prefix} via {format_address(shortcut.binding.protocol)}"
                 )
             known = self._known(instance, command.address)
             if known is not None:
-                return Outcome(1, detail=known)
+                return CommandOutcome(1, detail=known)
             problem = instance.requester.asked(command.address, now)
             if problem is None:
-                return Outcome(1, detail=f"asking for {format_address(command.address)}")
+                return CommandOutcome(1, detail=f"asking for {format_address(command.address)}")
             reason = problem
-        return Outcome(refused=reason)
+        return CommandOutcome(refused=reason)
 
     def _known(self, instance: Instance, address: Address) -> str | None:
         location = self._locator.locate(instance.station, address, learnt=True)

@@ -1,4 +1,4 @@
-"""Link and address events: which tunnels are open, and who is told.
+"""Link and address events: which tunnels are open, and who must know.
 
 A tunnel is open while the kernel was asked to prepare its netdev and packets can come and go. One that the kernel
 refuses is closed; it is tried again after a while, and at once when what was wrong is mended.
@@ -67,7 +67,7 @@ class LinkHandler:
     def link_changed(self, event: LinkChanged, now: float) -> None:
         self._links.change(event)
         self.follow(now)
-        if not event.up:  # after a tunnel is closed: it has nobody to tell any more
+        if not event.up:  # after a tunnel is closed: it tells its peers nothing any more
             self._routes.link_lost(event.ifindex, now)
 
     def link_gone(self, ifindex: int, now: float) -> None:

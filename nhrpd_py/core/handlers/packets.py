@@ -185,7 +185,7 @@ class PacketHandler:
         location: Location,
         now: float,
     ) -> None:
-        """Nobody we know is nearer to the target. A server above us may know more; else the asker is told."""
+        """Nobody we know is nearer to the target. A server above us may know more; else the sender is refused."""
         station = instance.station
         source = event.nbma_source
         above = instance.client.servers.best()

@@ -37,7 +37,7 @@ class RouteHandler:
             self._moved(route.prefix, now)
 
     def link_lost(self, ifindex: int, now: float) -> None:
-        """A link is down or gone: the kernel takes its routes away without a word."""
+        """A link is down or gone: the kernel takes its routes away silently."""
         for rib in self._tables.ribs.values():
             for prefix in rib.drop_link(ifindex):
                 self._moved(prefix, now)

@@ -34,8 +34,8 @@ class Dependents:
         """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
         station = self._station
         for binding in station.cache.of_nbma(remote):
-            if self._may_stay(binding, now) and not binding.installed:
-                station.cache.entries.install(binding)
+            if self._may_stay(binding, now):
+                station.cache.entries.circuit_up(binding)
             if binding.origin is Origin.KERNEL:
                 self._adoption.ask_later(binding, now)
         self._client.circuit_up(remote, now)
@@ -46,8 +46,8 @@ class Dependents:
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
                 for binding in self._station.cache.of_nbma(remote):
-                    if self._may_stay(binding, now) and not binding.installed:
-                        self._station.cache.entries.install(binding)
+                    if self._may_stay(binding, now):
+                        self._station.cache.entries.circuit_up(binding)
         for registration in list(self._client.servers.registrations()):
             idle = registration.state is NhsState.PROBE and registration.next_at is None
             if idle and circuits.is_up(registration.nbma):
@@ -92,7 +92,7 @@ class Dependents:
             self._remove(binding, failure, now)
 
     def review(self, now: float) -> None:
-        """Our own address is another one, or charon has told all there is: looks at every circuit anew."""
+        """Our own address is another one, or charon has reported all there is: looks at every circuit anew."""
         circuits = self._station.circuits
         if not circuits.unsure:
             for remote in [each.nbma for each in self._client.servers.registrations()]:

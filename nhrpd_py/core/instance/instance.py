@@ -107,9 +107,8 @@ class Instance:
             self.station.cache.remove(binding, "it is no longer configured")
             for registration in list(self.client.servers.registrations()):
                 if registration.protocol == each.protocol:
-                    self.client.register_now(
-                        now, registration.nbma
-                    )  # its binding comes from the reply now
+                    # Its binding comes from the reply from now on.
+                    self.client.register_now(now, registration.nbma)
         if station.interface.opened:  # else `opened` does it
             for each in new:
                 if each not in old:

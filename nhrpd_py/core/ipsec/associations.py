@@ -1,7 +1,7 @@
 """The CHILD_SAs that charon has installed, by the pair of outer addresses that they are between.
 
 A pair carries traffic while it has at least one. There may be several: both ends initiated, a rekeying is going on, or
-two peers hide behind one NAT address, which IPsec cannot tell apart. Owned by the engine, fed by charon's word alone.
+two peers hide behind one NAT address, which IPsec cannot tell apart. Owned by the engine, fed by charon's reports.
 """
 
 from nhrpd_py.core.address import Address
@@ -11,13 +11,13 @@ Pair = tuple[Address, Address]
 
 
 class Associations:
-    """See the module."""
+    """All CHILD_SAs, by pair of addresses."""
 
     __slots__ = ("_pairs", "_since", "known", "problem")
 
     def __init__(self) -> None:
         self.known = False
-        """charon has told all there were at least once."""
+        """charon has reported all there were at least once."""
         self.problem: str | None = "waiting for charon"
         """Why charon cannot be asked just now, for people."""
         self._pairs: dict[Pair, dict[int, Association]] = {}
@@ -27,7 +27,7 @@ class Associations:
         return pair in self._pairs
 
     def add(self, association: Association, now: float) -> bool:
-        """Tells whether that is news: after each connect charon tells all that there is once more."""
+        """Adds or replaces one; returns whether it was unknown: after each connect charon reports all of them again."""
         pair = association.local, association.remote
         of_pair = self._pairs.setdefault(pair, {})
         if of_pair.get(association.id) == association:
@@ -38,7 +38,7 @@ class Associations:
         return True
 
     def remove(self, pair: Pair, identifier: int) -> bool:
-        """Tells whether the pair has none now, but had."""
+        """Removes one; returns whether it was the last of its pair."""
         of_pair = self._pairs.get(pair)
         if of_pair is None or of_pair.pop(identifier, None) is None or of_pair:
             return False

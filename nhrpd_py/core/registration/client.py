@@ -104,7 +104,7 @@ class NhsClient:
     def register_now(self, now: float, nbma: Address) -> None:
         """Registers anew at once with the NHS at an NBMA address, if there is one: it may have lost us."""
         for registration in self.servers.at(nbma):
-            # A first request on its way will tell the same; a flood of Purges must not displace its id for ever.
+            # A first request is on its way already; a flood of Purges must not displace its id for ever.
             is_asking = bool(registration.request_id) and not registration.lost
             if not registration.is_idle and not is_asking:
                 self._exchange.restart(registration, now)

@@ -8,7 +8,7 @@ Each NBMA address of an NHS has a `Registration`, a small state machine:
                                  ▼     │                    ▼
                               REFUSED ◄──(refused)─────── PROBE ──(accepted, from REFUSED too)──► UP
                                  └──(three in a row unanswered, or no SA can be had; from REGISTERING too)──► PROBE
-    any ──(end)──► STANDBY or DOWN, with a word to the server; ──(release)──► DOWN, without
+    any ──(end)──► STANDBY or DOWN, taken back at the server; ──(release)──► DOWN, without a message
 
 A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s; so is one that was refused,
 for policy may change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
@@ -89,7 +89,7 @@ class RegistrationExchange:
         self._send(registration, now)
 
     def end(self, registration: Registration, state: NhsState, reason: str, now: float) -> None:
-        """Leaves an NHS that we do not want any more, and says so to it; `state` is DOWN or STANDBY."""
+        """Leaves an NHS that is not wanted any more, and takes the registration back; `state` is DOWN or STANDBY."""
         if registration.state is NhsState.UP:
             if self._servers.other_way(registration) is None:  # else it would forget that one too
                 self.deregister(registration)
@@ -99,7 +99,7 @@ class RegistrationExchange:
         self._enter(registration, state)
 
     def release(self, registration: Registration) -> None:
-        """Lets go of an NHS without a word; its binding stays."""
+        """Lets go of an NHS without a message; its binding stays."""
         self._station.circuits.release(registration.nbma, registration)
         self._wait(registration)
         registration.lost = 0

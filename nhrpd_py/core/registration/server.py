@@ -27,7 +27,7 @@ _HOST_LENGTHS = (0, 255)
 
 
 class RegistrationServer:
-    """See the module. Owned by the instance."""
+    """Answers Registration Requests. Owned by the instance."""
 
     __slots__ = ("_station",)
 
@@ -87,7 +87,7 @@ class RegistrationServer:
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
-            self._tell_refused(protocol, nbma, denial or describe_cie(code), now)
+            self._notify_refused(protocol, nbma, denial or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
         if not was_known or previous_nbma != nbma:
             self._station.outbox.emit(
@@ -164,7 +164,7 @@ class RegistrationServer:
             asked.type, (asked.value if listed else b"") + seen.value, asked.compulsory
         )
 
-    def _tell_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
+    def _notify_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
         name = self._station.interface.name
         self._station.outbox.remind(
             (name, protocol, nbma, reason),

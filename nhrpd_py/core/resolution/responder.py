@@ -2,7 +2,7 @@
 
 The reply goes straight to the requester, whose binding the request brings along (§6.2.1: with the S bit and a holding
 time only); asked a second time for the same request, we answer along the routed path instead, for the straight one may
-be broken. Who was told what is remembered: when the route behind an answer moves, those requesters get a Purge.
+be broken. Who was answered what is remembered: when the route behind an answer moves, those requesters get a Purge.
 RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 """
 
@@ -40,8 +40,8 @@ Key: TypeAlias = tuple[Address, Address]
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
-    """What a requester was told."""
+class GivenAnswer:
+    """What a requester was answered."""
 
     requester: Address
     nbma: Address
@@ -53,7 +53,7 @@ class Answer:
 
 
 class Responder:
-    """See the module. Owned by the instance."""
+    """Answers Resolution Requests, and takes answers back. Owned by the instance."""
 
     __slots__ = ("_answers", "_by_prefix", "_locator", "_purges", "_station")
 
@@ -61,9 +61,9 @@ class Responder:
         self._station = station
         self._locator = locator
         self._purges = purges
-        self._answers: dict[Key, Answer] = {}
+        self._answers: dict[Key, GivenAnswer] = {}
         """The oldest first."""
-        self._by_prefix: PrefixMap[dict[Key, Answer]] = PrefixMap(SIZE_OF_AFI[station.afi])
+        self._by_prefix: PrefixMap[dict[Key, GivenAnswer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Answers a request whose target is here or behind us."""
@@ -90,7 +90,7 @@ class Responder:
             else requester_nbma
         )
         self._send(message, entry, nbma)
-        self._tell(message, requester_nbma, prefix, "")
+        self._notify(message, requester_nbma, prefix, "")
 
     def _is_reachable(self, nbma: Address) -> bool:
         """Tells whether an answer can go straight: with IPsec, the requester makes the SA when it has the answer."""
@@ -99,7 +99,7 @@ class Responder:
     def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
         """Answers with a refusal, the way the request came (§5.2.2: one entry, everything else zero)."""
         self._send(message, ClientInformation(code=code), self._way_back(message, nbma_source))
-        self._tell(message, nbma_source, None, describe_cie(code))
+        self._notify(message, nbma_source, None, describe_cie(code))
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
         """A route changed: takes back the answers about it that are no longer true."""
@@ -127,15 +127,15 @@ class Responder:
         With them goes what each requester knows of our own address, for that came with the answer.
         """
         own = self._station.address
-        told: dict[tuple[Address, Address], None] = {}
+        answered: dict[tuple[Address, Address], None] = {}
         for answer in self._answers.values():
             if answer.expires_at > now:
-                told[answer.requester, answer.nbma] = None
+                answered[answer.requester, answer.nbma] = None
                 if answer.prefix != host_prefix(own):
                     self._purges.send(
                         answer.requester, answer.nbma, answer.prefix, now, final=final
                     )
-        for requester, nbma in told:
+        for requester, nbma in answered:
             self._purges.send(requester, nbma, host_prefix(own), now, final=final)
         for answer in list(self._answers.values()):
             self._forget(answer)
@@ -173,7 +173,7 @@ class Responder:
         )
 
     def _remember(self, message: Message, prefix: Prefix, nbma: Address, now: float) -> bool:
-        """Notes whom we told what. Tells whether this very request was answered a moment ago."""
+        """Remembers an answer; returns whether this very request was answered a moment ago."""
         key = (message.source_protocol, message.destination_protocol)
         old = self._answers.get(key)
         repeated = (
@@ -185,7 +185,7 @@ class Responder:
             self._forget(old)
         elif len(self._answers) >= MAX_ANSWERS:
             self._forget(next(iter(self._answers.values())))
-        answer = Answer(
+        answer = GivenAnswer(
             requester=message.source_protocol,
             nbma=nbma,
             target=message.destination_protocol,
@@ -201,7 +201,7 @@ class Responder:
         of_prefix[key] = answer
         return repeated
 
-    def _forget(self, answer: Answer) -> None:
+    def _forget(self, answer: GivenAnswer) -> None:
         key = (answer.requester, answer.target)
         del self._answers[key]
         of_prefix = self._by_prefix[answer.prefix]
@@ -231,7 +231,7 @@ class Responder:
         )
         station.send(nbma, reply)
 
-    def _tell(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
+    def _notify(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
         self._station.outbox.emit(
             ResolutionAnswered(
                 interface=self._station.interface.name,

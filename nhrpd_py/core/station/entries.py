@@ -70,6 +70,13 @@ class NeighborEntries:
         else:
             self._outbox.emit(DropNeighbor(interface.ifindex, binding.protocol))
 
+    def circuit_up(self, binding: Binding) -> None:
+        """The circuit is up: installs what waited for that; what was inherited is in the kernel already."""
+        if binding.entry is Entry.INHERITED:
+            binding.entry = Entry.DIRECT
+        elif not binding.installed:
+            self.install(binding)
+
     def withdraw(self, binding: Binding) -> None:
         """Takes route and neighbour back, where there are any; the binding stays, for when its circuit is up."""
         if not binding.installed:

@@ -24,7 +24,7 @@ NO_SUCH_LINK = "no such netdev; waiting for it"
 
 
 class Interface:
-    """See the module. `ifindex` is 0 while there is no such link."""
+    """The netdev of one configured tunnel. `ifindex` is 0 while there is no such link."""
 
     __slots__ = (
         "addresses",

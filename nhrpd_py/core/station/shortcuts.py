@@ -150,7 +150,7 @@ class ShortcutTable:
             self.reassert(shortcut)
 
     def peer_withdrawn(self, protocol: Address) -> None:
-        """A peer's neighbour entry goes: so do the routes over it, until `reassert`. They led into nothing."""
+        """A peer's neighbour entry goes: so do the routes over it, which would lead into nothing."""
         for shortcut in self.of_peer(protocol):
             ifindex = self._interface.ifindex
             self._outbox.emit(DropRoute(shortcut.prefix, ifindex))
