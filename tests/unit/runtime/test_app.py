@@ -110,7 +110,7 @@ class Run:
         self.file.write_text(f"{text}[interface.gre1]\nnetwork-id = 1\n{extra}")
         self.config = load(self.file)
 
-    async def daemon(self) -> None:
+    async def daemon(self, *earlier: signal.Signals) -> None:
         control = ControlSocket(self.path)
         try:
             await app.run(
@@ -119,6 +119,7 @@ class Run:
                 read=partial(load, self.file),
                 log_level="error",
                 log_format="json",
+                earlier=earlier,
             )
         finally:
             control.close()
@@ -206,6 +207,30 @@ async def test_a_second_signal_ends_a_stop_that_hangs(tmp_path, played, monkeypa
             os.kill(os.getpid(), signal.SIGTERM)
             await trio.sleep(0.2)
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_stop_that_came_earlier_starts_nothing(tmp_path, played, monkeypatch) -> None:
+    async def fail(_self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(PlayedPackets, "run", fail)
+    with trio.fail_after(5), structlog.testing.capture_logs() as lines:
+        await Run(tmp_path).daemon(signal.SIGHUP, signal.SIGTERM)
+    assert [(line["event"], line.get("signal")) for line in lines][-2:] == [
+        ("daemon.stopping", "SIGTERM"),
+        ("daemon.stopped", None),
+    ]
+
+
+async def test_a_reload_that_was_asked_for_earlier_follows_the_start(tmp_path, played) -> None:
+    run = Run(tmp_path)
+    with trio.fail_after(20), structlog.testing.capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon, signal.SIGHUP, signal.SIGUSR1)
+            while "config.reloaded" not in [line["event"] for line in lines]:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert [line["signal"] for line in lines if line["event"] == "signal.unused"] == ["SIGUSR1"]
 
 
 async def test_a_part_that_fails_ends_the_daemon(tmp_path, played, monkeypatch) -> None:
