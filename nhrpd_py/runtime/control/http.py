@@ -54,7 +54,7 @@ class ControlServer:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         task_status.started()
-        await trio.serve_listeners(self._serve, [_Doorkeeper(listener, self._places)])
+        await trio.serve_listeners(self._serve, [_LimitedListener(listener, self._places)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """Serves one connection. Whatever goes wrong with it ends it alone."""
@@ -86,7 +86,7 @@ class _Connection(TCPServer):
         await self.idle_task.stop()
 
 
-class _Doorkeeper(trio.abc.Listener[trio.SocketStream]):
+class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
     """Accepts a connection when there is a place for it: those beyond wait in the kernel's backlog
     and cost the daemon no descriptor."""
 

@@ -45,9 +45,7 @@ from nhrpd_py.runtime.netlink.socket import (
     is_overrun,
     messages,
 )
-from nhrpd_py.runtime.netlink.xfrm import (
-    Policy,
-)
+from nhrpd_py.runtime.netlink.xfrm import Policy
 from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_notifications, open_xfrm
 
 AUDIT_S = 60.0
@@ -83,7 +81,7 @@ class Guard:
         self._tunnels: dict[str, GuardedTunnel] = {}
         self._configured: frozenset[str] = frozenset()
         self._sweeping = False
-        self._is_deaf = False
+        self._without_notifications = False
         self.counters: Counter[str] = Counter()
 
     @property
@@ -207,11 +205,11 @@ class Guard:
         try:
             notifications = self._open_notifications()
         except OSError as error:
-            if not self._is_deaf:
+            if not self._without_notifications:
                 self._publish(GuardFailed(interface="", reason=str(refusal(error))))
-            self._is_deaf = True
+            self._without_notifications = True
             return None
-        self._is_deaf = False
+        self._without_notifications = False
         return notifications
 
     async def _follow(self, notifications: NetlinkSocket) -> None:
