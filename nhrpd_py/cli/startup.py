@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def missing_capabilities(status: str = "/proc/self/status") -> list[str]:
-    """What this process lacks, each with its purpose; read from its effective set
+    """Returns what this process lacks, each with its purpose; read from its effective set
     (capabilities(7))."""
     effective = 0
     try:

@@ -275,7 +275,9 @@ class App:
 
     def _obey(self, nursery: trio.Nursery, number: signal.Signals) -> None:
         if number in signals.UNUSED:
-            self._log.warning("signal.unused", signal=number.name, hint="SIGHUP reloads")
+            self._log.warning(
+                "signal.unused", signal=number.name, reason="it has no meaning here; SIGHUP reloads"
+            )
         elif number == signal.SIGHUP:
             if not self._stopping:
                 nursery.start_soon(self._reload_when_started)

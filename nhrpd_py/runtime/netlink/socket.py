@@ -82,9 +82,8 @@ def messages(datagram: memoryview) -> Iterator[Message]:
 
 
 def attributes(data: memoryview, offset: int = 0) -> dict[int, memoryview]:
-    """The attributes behind a fixed part of `offset` octets, by type; of equal ones the last
-    counts.
-    """
+    """Returns the attributes behind a fixed part of `offset` octets, by type; of equal ones the
+    last counts."""
     found: dict[int, memoryview] = {}
     end = len(data)
     while end - offset >= ATTRIBUTE.size:

@@ -203,16 +203,18 @@ def _pack_selector(selector: Selector) -> bytes:
 
 
 def set_policy(policy: Policy) -> bytes:
-    """Payload of an XFRM_MSG_NEWPOLICY (EEXIST if there is one) or XFRM_MSG_UPDPOLICY (replaces).
+    """Returns the payload of an XFRM_MSG_NEWPOLICY (EEXIST if there is one) or XFRM_MSG_UPDPOLICY
+    (replaces).
 
-    Of what the guard needs: no template, no mark, no limits.
+    It can say what the guard needs: no template, no mark, no limits.
     """
     tail = POLICY_TAIL.pack(policy.priority, 0, policy.direction, policy.action, 0, 0)
     return _pack_selector(policy.selector) + UNLIMITED + bytes(CURRENT.size) + tail
 
 
 def drop_policy(policy: Policy) -> bytes:
-    """Payload of an XFRM_MSG_DELPOLICY: the kernel has one policy a selector and direction."""
+    """Returns the payload of an XFRM_MSG_DELPOLICY: the kernel has one policy a selector and
+    direction."""
     return _pack_selector(policy.selector) + POLICY_ID_TAIL.pack(0, policy.direction)
 
 
