@@ -16,9 +16,9 @@ from pathlib import Path
 from nhrpd_py import __version__
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config, ConfigError
+from nhrpd_py.paths import CONFIG_FILE
 from nhrpd_py.runtime.signals import EarlySignals
 
-DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
 FIRST_FREE_DESCRIPTOR = 3
 CAPABILITIES = {
     12: ("CAP_NET_ADMIN", "to program neighbours and routes"),
@@ -50,7 +50,7 @@ def _check(path: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nhrpd", description="NHRP daemon of a Linux DMVPN.")
     add = parser.add_argument
-    add("-c", "--config", metavar="FILE", default=DEFAULT_FILE, help="default: %(default)s")
+    add("-c", "--config", metavar="FILE", default=CONFIG_FILE, help="default: %(default)s")
     add("--check", action="store_true", help="check the configuration and exit")
     add(
         "--log-level",

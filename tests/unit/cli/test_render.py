@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from nhrpd_py.cli import render, tables
+from nhrpd_py.runtime.vici.sas.table import LIVE_STATES
 from tests.unit.runtime.fake_daemon import (
     FakeEngine,
     a_cache_row,
@@ -69,6 +70,18 @@ def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
     assert set(tables.NHS_STATES) == {"down", "probe", "registering", "up"}
     assert set(tables.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
     assert set(tables.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
+    assert set(tables.ROUTE_KINDS) == {"host", "shortcut"}
+    assert {state for state in tables.SA_STATES if state.islower()} == {
+        *("wanted", "trying", "failed", "orphaned"),
+    }
+    assert LIVE_STATES - tables.SA_STATES.keys() == {
+        "UPDATING"
+    }  # for a moment, when addresses change
+
+
+def test_what_an_interface_does_is_explained(capsys) -> None:
+    text = shown(capsys, "interfaces", an_interface_row(redirect=True, shortcut=False))
+    assert text.endswith("\ndoes: redirect = tells peers of direct ways, as hubs do\n")
 
 
 def test_a_natted_peer_shows_both_addresses(capsys) -> None:
