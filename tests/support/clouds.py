@@ -6,7 +6,7 @@ from typing import Unpack
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.events import Route
 from tests.support.ipsec import IPSEC
-from tests.support.network import Network, Station, Weather
+from tests.support.network import Network, Weather
 from tests.support.sites import (
     HUB,
     InterfaceSettings,
@@ -16,6 +16,7 @@ from tests.support.sites import (
     a_site,
     an_nhs,
 )
+from tests.support.station import Station
 
 FAIR = Weather(delay_s=0.02)
 STORM = Weather(loss=0.2, duplication=0.1, delay_s=0.02, jitter_s=0.5)

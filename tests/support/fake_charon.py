@@ -21,7 +21,8 @@ from nhrpd_py.core.events import (
 )
 
 if TYPE_CHECKING:
-    from tests.support.network import Network, Station
+    from tests.support.network import Network
+    from tests.support.station import Station
 
 Pair = tuple[Address, Address]
 

@@ -1,15 +1,11 @@
 """What must be true of a station of a network after every event, whatever happened."""
 
-from typing import TYPE_CHECKING
-
 from nhrpd_py.core.address import host_prefix
 from tests.support import inspect
-
-if TYPE_CHECKING:
-    from tests.support.network import Station
+from tests.support.station import Station
 
 
-def check(station: "Station", now: float, *, fully: bool) -> None:
+def check(station: Station, now: float, *, fully: bool) -> None:
     """No timer is overdue; `fully`: kernel and engine agree, nothing is expired, no table runs over."""
     engine, afi, kernel, name = station.engine, station.afi, station.kernel, station.name
     deadline = engine.next_deadline()
@@ -43,7 +39,7 @@ def check(station: "Station", now: float, *, fully: bool) -> None:
     assert inspect.timer_count(engine) <= bound, f"{name}: timers of nobody"
 
 
-def _check_wishes(station: "Station") -> None:
+def _check_wishes(station: Station) -> None:
     """Neighbours lead through SAs, and every SA that is asked for has somebody who needs it."""
     engine, kernel, ike = station.engine, station.kernel, station.ike
     own = inspect.own_nbma(engine)

@@ -8,11 +8,10 @@ was sent.
 import hashlib
 import heapq
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from nhrpd_py.core.address import Address, Afi, afi_of, format_address, prefix_of
+from nhrpd_py.core.address import Address, format_address, prefix_of
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import (
     DropSa,
@@ -42,22 +41,22 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message, decode
-from tests.support import inspect
-from tests.support.fake_charon import Charons, Ike
-from tests.support.fake_kernel import FakeKernel
+from tests.support.fake_charon import Charons
 from tests.support.invariants import check
 from tests.support.messages import a_data_packet
 from tests.support.sites import GRE, UNDERLAY, Site, a_tunnel_of, an_address, links_of
+from tests.support.station import Station
 
 FIRST_PROBE_S = 5.0
 """delay_first_probe_time: how long a kernel uses a STALE entry before it asks."""
 MAX_HOPS = 8
 LOOK_UP_S = 0.01
 MANY_NEIGHBORS = 8
-"""Stations with more are looked at in full at every 64th step."""
+"""Hubs with more are looked at in full at every 64th step."""
 TYPE_AT = 17
 """Where a packet has its type."""
 
+Happening = Event | Callable[[], None]
 Filter = Callable[[str, str, Message], bool]
 """Tells whether to lose a message, given the names of sender and receiver."""
 
@@ -71,41 +70,6 @@ class Weather:
     delay_s: float = 0.01
     jitter_s: float = 0.0
     """Up to so much more; more than the gap between packets reorders them."""
-
-
-@dataclass(slots=True, eq=False)
-class Station:
-    """One machine: its engine, the kernel that obeys it, and its charon."""
-
-    name: str
-    site: Site
-    config: Config
-    engine: Engine
-    outside: Address
-    """The NBMA address that others see: another one than its own behind NAT."""
-    tunnel_length: int
-    kernel: FakeKernel = field(default_factory=FakeKernel)
-    ike: Ike = field(default_factory=Ike)
-    ifindex: int = GRE
-    alive: bool = False
-    boots: int = 0
-    wake_at: float | None = None
-    """The earliest time at which it will be woken for its timers."""
-    sent: Counter[PacketType] = field(default_factory=Counter)
-
-    @property
-    def afi(self) -> Afi:
-        """The family of the overlay."""
-        return afi_of(self.site.tunnel)
-
-    @property
-    def servers_up(self) -> list[Address]:
-        """The NBMA addresses of the next hop servers that it is registered with."""
-        return inspect.servers_up(self.engine, self.afi)
-
-    def nbma_of(self, protocol: Address) -> Address | None:
-        """The NBMA address that its engine has for an overlay address."""
-        return inspect.nbma_of(self.engine, protocol, self.afi)
 
 
 class Network:
@@ -125,7 +89,7 @@ class Network:
         self._ids_per_boot = ids_per_boot
         self._found_at: dict[Address, Station] = {}
         self._sequence = 0
-        self._queue: list[tuple[float, int, Station, Event | Callable[[], None] | None]] = []
+        self._queue: list[tuple[float, int, Station, Happening | None]] = []
         self._trace = hashlib.sha256()
 
     @property
@@ -267,7 +231,7 @@ class Network:
             station.ike.hear(event)
             self._carry_out(station, turn(station.engine, event, self.now))
 
-    def later(self, seconds: float, station: Station, event: Event | Callable[[], None]) -> None:
+    def later(self, seconds: float, station: Station, event: Happening) -> None:
         """Something happens to a station after a while."""
         self._push(self.now + seconds, station, event)
 
@@ -331,7 +295,7 @@ class Network:
         for route in station.kernel.other_routes():
             self.give(station.name, RouteAdded(replace(route, ifindex=station.ifindex)))
 
-    def _push(self, at: float, station: Station, event: Event | Callable[[], None] | None) -> None:
+    def _push(self, at: float, station: Station, event: Happening | None) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (at, self._sequence, station, event))
 
@@ -339,7 +303,7 @@ class Network:
         self.steps += 1
         for effect in effects:
             self._carry_out_one(station, effect)
-        is_small = len(station.kernel.neighbors) <= MANY_NEIGHBORS
+        is_small = station.is_client or len(station.kernel.neighbors) <= MANY_NEIGHBORS
         check(station, self.now, fully=is_small or self.steps % 64 == 0)
         deadline = station.engine.next_deadline()
         if deadline is not None and (station.wake_at is None or deadline < station.wake_at):
@@ -374,8 +338,8 @@ class Network:
 
     def _send(self, station: Station, effect: SendPacket) -> None:
         station.sent[PacketType(effect.data[TYPE_AT])] += 1
-        who_and_when = f"{station.name} {self.now:f} ".encode()
-        self._trace.update(who_and_when + effect.nbma + effect.data)
+        when = f"{station.name} {self.now:f} ".encode()
+        self._trace.update(when + effect.nbma + effect.data)
         peer = self.at(effect.nbma)
         to = peer.name if peer else format_address(effect.nbma)
         lost = peer is None or not self._carries(station, peer)

@@ -27,7 +27,8 @@ from nhrpd_py.packet.iana import (
 )
 from nhrpd_py.packet.inner import data_addresses, peek
 from nhrpd_py.packet.message import decode
-from tests.support.network import Network, Station
+from tests.support.network import Network
+from tests.support.station import Station
 
 _EXTENSIONS = {int(member): member.name.lower().replace("_", "-") for member in ExtensionType}
 
