@@ -73,6 +73,7 @@ STYLES = {
     "negative": "red",
     "probe": "yellow",
     "registering": "yellow",
+    "refused": "red",
     "incomplete": "yellow",
 }
 

@@ -25,9 +25,11 @@ CACHE_TYPES = {
     "negative": "could not be resolved; not asked again until it expires",
 }
 NHS_STATES = {
-    "down": "no NBMA address, or it does not answer; see the last error",
-    "probe": "asked, no answer yet",
-    "registering": "reached, registration not accepted yet",
+    "down": "not asked: no NBMA address to ask at, or the tunnel does not work",
+    "standby": "not asked: a better server is up, or on its first tries",
+    "registering": "asked lately, no answer yet",
+    "refused": "the server refuses us, see the last error; asked again",
+    "probe": "lost, or not to be reached; asked again, at most every 64 s",
     "up": "registered",
 }
 SHORTCUT_STATES = {

@@ -3,9 +3,9 @@
 import pytest
 
 from nhrpd_py.core.ipsec.circuits import MAX_HOLD_DOWN_S
-from tests.charon import Charons
 from tests.simulation.test_world import HOUR_S, STORM, clear_up, goes_direct
-from tests.world import Weather, World
+from tests.support.fake_charon import Charons
+from tests.support.network import Weather, World
 
 
 def a_world(spokes: int, seed: int, *, holding_time_s: int = 120) -> World:

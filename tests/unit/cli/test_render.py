@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from nhrpd_py.cli import render, tables
+from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.runtime.vici.sas.table import LIVE_STATES
 from tests.unit.runtime.fake_daemon import (
     FakeEngine,
@@ -67,7 +68,7 @@ def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
     assert set(tables.CACHE_TYPES) == {
         *("local", "static", "nhs", "dynamic", "cached", "incomplete", "negative"),
     }
-    assert set(tables.NHS_STATES) == {"down", "probe", "registering", "up"}
+    assert set(tables.NHS_STATES) == set(NhsState)
     assert set(tables.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
     assert set(tables.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
     assert set(tables.ROUTE_KINDS) == {"host", "shortcut"}
@@ -100,7 +101,7 @@ def test_one_look_at_nhs_says_what_is_wrong(capsys) -> None:
     assert "hub.example.net (192.0.2.1)  (ipv4)" in table
     assert "0/4" in table
     assert below == (
-        "state: probe = asked, no answer yet\n"
+        "state: probe = lost, or not to be reached; asked again, at most every 64 s\n"
         "gre1: hub.example.net (192.0.2.1): last error: no reply\n"
     )
 

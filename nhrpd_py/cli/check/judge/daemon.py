@@ -95,6 +95,8 @@ def _views(daemon: DaemonFacts, journal: str) -> Iterator[Finding]:
         where = f"{row['interface']}, {row['afi'] or '-'}"
         if row["state"] == "up":
             yield area.ok(f"registered ({where})")
+        elif row["state"] == "standby":
+            yield area.ok(f"on standby behind a better server ({where})")
         elif row["last_error"]:
             yield area.problem(f"{row['state']} ({where}): {row['last_error']}", "nhrpctl show nhs")
         elif row["state"] == "down":

@@ -6,7 +6,8 @@ from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.settings import setting
 from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, tunnel_of
-from nhrpd_py.runtime.guard.gre_block import PRIORITY, Tunnel, switches
+from nhrpd_py.core.effects import ProtectedGre
+from nhrpd_py.runtime.guard.gre_block import PRIORITY, block_policies, switches
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
 
 AREA = "guard"
@@ -38,8 +39,8 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _counters(facts)
 
 
-def _standing(area: Area, tunnel: Tunnel, policies: Sequence[Policy]) -> Iterator[Finding]:
-    missing = [policy for policy in tunnel.policies if policy not in policies]
+def _standing(area: Area, tunnel: ProtectedGre, policies: Sequence[Policy]) -> Iterator[Finding]:
+    missing = [policy for policy in block_policies(tunnel) if policy not in policies]
     if missing:
         directions = " and ".join(Direction(policy.direction).label for policy in missing)
         yield area.problem(
@@ -57,7 +58,7 @@ def _command(policy: Policy) -> str:
     )
 
 
-def _bypasses(facts: Facts, area: Area, tunnel: Tunnel) -> Iterator[Finding]:
+def _bypasses(facts: Facts, area: Area, tunnel: ProtectedGre) -> Iterator[Finding]:
     on = [path for path in switches(tunnel) if setting(facts.kernel, path)]
     if on:
         yield area.problem(

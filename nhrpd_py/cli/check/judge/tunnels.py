@@ -6,7 +6,7 @@ Pure. Commands are for the operator to type; each is of the family that the tunn
 from nhrpd_py.cli.check.facts import Facts, Link
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.core.effects import ProtectedGre
 
 GRE_KINDS = ("gre", "ip6gre")
 MADE_BY_MODULES = ("gre0", "ip6gre0")
@@ -61,9 +61,9 @@ def underlay_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None
     return None
 
 
-def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> Tunnel:
+def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> ProtectedGre:
     """Returns what the guard against clear text has to know of a tunnel."""
-    return Tunnel(
+    return ProtectedGre(
         ipv6=link.kind == "ip6gre",
         input_key=key_of(link, "ikey"),
         output_key=key_of(link, "okey"),

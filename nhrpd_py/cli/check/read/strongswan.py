@@ -20,8 +20,8 @@ from nhrpd_py.cli.check.read.machine import AS_ROOT, is_root
 from nhrpd_py.cli.check.read.programs import SBIN
 from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.profiles.profile import ProfileError, find_profile
-from nhrpd_py.runtime.vici.profiles.swanctl import Template, read_template
-from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError, text
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf, read_swanctl
+from nhrpd_py.runtime.vici.wire.connection import ViciConnection, ViciError, text
 
 CONNECT_S = 3.0
 LOOK_AT_CHARON = "journalctl -u strongswan -n 50   # a restart of it ends all its SAs"
@@ -35,7 +35,7 @@ def read_charon(config: Config, process: Process | None) -> CharonFacts | None:
     if all(interface.ipsec is None for interface in config.interfaces.values()):
         return None
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SBIN}"  # for swanctl
-    template = trio.run(read_template, config.vici.swanctl_config)
+    template = trio.run(read_swanctl, config.vici.swanctl_config)
     given: dict[str, Any] = {
         "template": _connections(config, template),
         "template_problems": _complaints(template),
@@ -56,7 +56,7 @@ def read_charon(config: Config, process: Process | None) -> CharonFacts | None:
 # --- swanctl --------------------------------------------------------------------------------------
 
 
-def _connections(config: Config, template: Template) -> Mapping[str, Any] | Unread:
+def _connections(config: Config, template: SwanctlConf) -> Mapping[str, Any] | Unread:
     if template.connections or template.problem is None:
         return template.connections
     if set(_wanted(config)) <= config.profiles.keys():
@@ -67,7 +67,7 @@ def _connections(config: Config, template: Template) -> Mapping[str, Any] | Unre
     return template.connections
 
 
-def _complaints(template: Template) -> list[str]:
+def _complaints(template: SwanctlConf) -> list[str]:
     """Returns what swanctl complained of, but for its plugins and for empty directories."""
     said = (template.problem or "").split("; ")
     return [line for line in said if line and not any(noise in line for noise in NOISE)]
@@ -81,7 +81,7 @@ def _wanted(config: Config) -> list[str]:
 
 def _own(config: Config, name: str) -> Mapping[str, Any] | Unread:
     try:
-        found = find_profile(name, Template(), config.vici.swanctl_config, config.profiles)
+        found = find_profile(name, SwanctlConf(), config.vici.swanctl_config, config.profiles)
     except ProfileError as error:
         return Unread(str(error))
     return found.message
@@ -154,7 +154,7 @@ def _closed_to(path: str, process: Process | None) -> str | None:
 
 
 async def _ask(path: str) -> dict[str, Any]:
-    connection = await Connection.open(path)
+    connection = await ViciConnection.open(path)
     try:
         patched = await connection.register(DMVPN_EVENT)
         version = await connection.request("version")

@@ -19,8 +19,9 @@ from nhrpd_py.cli.check.findings import Finding, State
 from nhrpd_py.cli.check.report import findings
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.config_rows import config_rows
+from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.paths import CONTROL_SOCKET
-from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.runtime.guard.gre_block import block_policies
 
 NOW = 1_800_000_000.0
 ETH0 = Link(name="eth0", up=True, mtu=1500, addresses=(("192.0.2.1", 24, "global"),))
@@ -123,7 +124,7 @@ def a_machine(interface: InterfaceConfig = PROTECTED, **changes: Any) -> Facts:
         "firewall": FirewallFacts(
             rules=[RULE], tools=frozenset({"iptables"}), listeners={1: Listener(7, "nhrpd")}
         ),
-        "ipsec": IpsecFacts(policies=Tunnel(input_key=42, output_key=42).policies),
+        "ipsec": IpsecFacts(policies=block_policies(ProtectedGre(42, 42))),
         "charon": a_charon() if interface.ipsec is not None else None,
         "daemon": a_daemon(config),
         "socket": CONTROL_SOCKET,

@@ -7,29 +7,19 @@ from nhrpd_py.core.effects import AnswerCommand, DropNeighbor, DropRoute
 from nhrpd_py.core.events import CommandGiven
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
-from tests.unit.core.stations import (
+from tests.support.engine import Node, a_hub, a_node, a_spoke, kinds, of, sent, the
+from tests.support.messages import a_registration_reply, a_resolution_reply, a_traffic_indication
+from tests.support.sites import (
     GRE,
     HUB,
-    HUB_NBMA,
     UNDERLAY,
-    Node,
-    a_hub,
     a_map,
-    a_node,
-    a_registration_reply,
-    a_resolution_reply,
     a_route,
-    a_spoke,
-    an_indication,
     an_interface,
     an_nhs,
     host,
     ip,
-    kinds,
     nbma,
-    of,
-    sent,
-    the,
     tunnel,
 )
 
@@ -42,14 +32,14 @@ def tell(node: Node, command: Command, now: float = 1.0) -> tuple[AnswerCommand,
 def a_shortcut_spoke() -> Node:
     spoke = a_spoke(2)
     for number in (3, 4):
-        request = the(sent(spoke.receive(an_indication(1, host(2), host(number)), HUB_NBMA)))
-        spoke.receive(a_resolution_reply(request, number), HUB_NBMA)
+        request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(number)), HUB.nbma)))
+        spoke.receive(a_resolution_reply(request, number), HUB.nbma)
     return spoke
 
 
 def test_flush_of_shortcuts_takes_them_and_what_they_brought() -> None:
     spoke = a_shortcut_spoke()
-    spoke.receive(an_indication(1, host(2), host(5)), HUB_NBMA)  # one that is asked for
+    spoke.receive(a_traffic_indication(1, host(2), host(5)), HUB.nbma)  # one that is asked for
     answer, effects = tell(spoke, Flush(what=FlushWhat.SHORTCUTS))
     assert (answer.matched, answer.refused, answer.detail) == (5, None, "5 flushed")
     assert len(of(effects, DropRoute)) == 4
@@ -71,7 +61,7 @@ def test_flush_of_the_cache_makes_clients_and_us_register_anew() -> None:
     spoke = a_shortcut_spoke()
     answer, effects = tell(spoke, Flush(what=FlushWhat.CACHE))
     assert answer.matched == 3
-    assert kinds(effects) == [(HUB_NBMA, PacketType.REGISTRATION_REQUEST)]
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
     assert set(spoke.cache()) == {"10.255.255.1"}  # until it does not answer
 
 
@@ -112,7 +102,8 @@ def test_flush_lets_the_next_packet_be_redirected_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [Flush(what=FlushWhat.ALL, interface="gre9"), Resolve(address=HUB, interface="gre9")]
+    "command",
+    [Flush(what=FlushWhat.ALL, interface="gre9"), Resolve(address=HUB.tunnel, interface="gre9")],
 )
 def test_unknown_interface_is_refused(command) -> None:
     answer, _ = tell(a_hub(2), command)
@@ -127,7 +118,7 @@ def test_resolve_asks_and_says_so() -> None:
     spoke = a_spoke(2)
     answer, effects = tell(spoke, Resolve(address=host(3)))
     assert (answer.matched, answer.detail) == (1, "asking for 172.16.3.10")
-    assert kinds(effects) == [(HUB_NBMA, PacketType.RESOLUTION_REQUEST)]
+    assert kinds(effects) == [(HUB.nbma, PacketType.RESOLUTION_REQUEST)]
 
 
 def test_resolve_of_what_is_known_says_what_is_known() -> None:
@@ -160,7 +151,7 @@ def test_resolve_of_what_was_refused_asks_again() -> None:
     request = the(sent(tell(spoke, Resolve(address=host(3)))[1]))
     refusal = a_resolution_reply(request, prefix_length=0)
     nak = type(refusal.entries[0])(code=12)
-    spoke.receive(type(refusal)(**_with(refusal, entries=(nak,))), HUB_NBMA, now=1.0)
+    spoke.receive(type(refusal)(**_with(refusal, entries=(nak,))), HUB.nbma, now=1.0)
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "negative")]
     assert len(sent(tell(spoke, Resolve(address=host(3)), now=2.0)[1])) == 1
     # One that is on its way is not doubled.
@@ -188,11 +179,11 @@ def test_narrowed_flush_leaves_other_interfaces_and_other_requests() -> None:
         2,
         an_interface("gre1", shortcut=True, nhs=(an_nhs(),)),
         an_interface("gre2", network_id=2),
-        routes=[a_route("172.16.0.0/16", GRE, HUB)],
+        routes=[a_route("172.16.0.0/16", GRE, HUB.tunnel)],
     )
-    spoke.receive(a_registration_reply(the(sent(spoke.started))), HUB_NBMA)
+    spoke.receive(a_registration_reply(the(sent(spoke.started))), HUB.nbma)
     for number in (3, 4):
-        spoke.receive(an_indication(1, host(2), host(number)), HUB_NBMA)
+        spoke.receive(a_traffic_indication(1, host(2), host(number)), HUB.nbma)
     answer, _ = tell(spoke, Flush(what=FlushWhat.ALL, interface="gre2"), now=0.5)
     assert answer.matched == 0
     three = parse_prefix("172.16.3.0/24")

@@ -8,38 +8,31 @@ from nhrpd_py.core.events import RouteAdded
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
-from tests.unit.core.stations import (
+from tests.support.engine import Node, a_hub, a_node, a_spoke, drops, kinds, sent, the, the_packet
+from tests.support.messages import (
     AUTHENTICATION,
-    GRE,
-    HUB,
-    HUB_NBMA,
-    SECRET,
-    UNDERLAY,
-    Node,
-    a_hub,
-    a_node,
     a_record,
-    a_registration,
     a_registration_reply,
+    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
+    a_traffic_indication,
+    an_error_indication,
+    nat_extension,
+    std_extensions,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    SECRET,
+    UNDERLAY,
     a_route,
-    a_spoke,
     a_tunnel_link,
     an_address,
-    an_error,
-    an_indication,
     an_interface,
-    drops,
     host,
     ip,
-    kinds,
-    nat_extension,
     nbma,
-    sent,
-    std_extensions,
-    the,
-    the_packet,
     tunnel,
 )
 
@@ -69,7 +62,7 @@ def test_request_goes_on_with_one_hop_less_and_one_record_more() -> None:
     to, request = forwarded(a_request())
     assert to == nbma(3)
     assert request.hop_count == 63
-    assert records(request, FORWARD) == [HUB]
+    assert records(request, FORWARD) == [HUB.tunnel]
     assert records(request, REVERSE) == []
     assert records(request, ExtensionType.RESPONDER_ADDRESS) == []
     assert replace(request, hop_count=64, extensions=a_request().extensions) == a_request()
@@ -79,7 +72,7 @@ def test_reply_goes_on_with_its_record_in_the_reverse_list() -> None:
     to, reply = forwarded(a_reply(), nbma(3))
     assert to == nbma(2)
     assert records(reply, FORWARD) == []
-    assert records(reply, REVERSE) == [HUB]
+    assert records(reply, REVERSE) == [HUB.tunnel]
     assert reply.entries == a_reply().entries
 
 
@@ -88,7 +81,7 @@ def test_record_is_added_behind_those_of_others() -> None:
     assert records(forwarded(a_request(extensions=extensions))[1], FORWARD) == [
         tunnel(8),
         tunnel(9),
-        HUB,
+        HUB.tunnel,
     ]
 
 
@@ -108,7 +101,7 @@ def test_nothing_is_added_that_was_not_asked_for() -> None:
     [
         (a_request(hop_count=0), nbma(2), tunnel(2)),
         (a_reply(hop_count=0), nbma(3), host(3)),
-        (an_indication(3, host(2), host(4), hop_count=0), nbma(3), tunnel(3)),
+        (a_traffic_indication(3, host(2), host(4), hop_count=0), nbma(3), tunnel(3)),
     ],
 )
 def test_packet_at_the_end_of_its_hops_is_dropped_with_error_15(packet, source, to) -> None:
@@ -164,19 +157,19 @@ def test_packet_is_never_sent_back_to_where_it_came_from() -> None:
 
 
 def test_our_own_error_that_comes_by_again_is_dropped_in_silence() -> None:
-    error = an_error(1, 6, a_request())
+    error = an_error_indication(1, 6, a_request())
     effects = a_hub(2, 3).receive(error, nbma(3))
     assert drops(effects) == ["loop-detected"]
     assert kinds(effects) == []
 
 
 def test_error_of_another_station_goes_on() -> None:
-    to, error = forwarded(an_error(3, 6, a_request()), nbma(3))
+    to, error = forwarded(an_error_indication(3, 6, a_request()), nbma(3))
     assert (to, error.hop_count) == (nbma(2), 254)
 
 
 def test_exhausted_error_is_dropped_in_silence() -> None:
-    effects = a_hub(2, 3).receive(an_error(3, 6, a_request(), hop_count=0), nbma(3))
+    effects = a_hub(2, 3).receive(an_error_indication(3, 6, a_request(), hop_count=0), nbma(3))
     assert drops(effects) == ["hop-count-exceeded"]
     assert kinds(effects) == []
 
@@ -185,7 +178,7 @@ def test_signature_is_that_of_each_hop() -> None:
     signed = a_request(extensions=std_extensions(AUTHENTICATION))
     hub = a_hub(authentication=SECRET)
     for number in (2, 3):
-        hub.receive(a_registration(number, extensions=(AUTHENTICATION,)), nbma(number))
+        hub.receive(a_registration_request(number, extensions=(AUTHENTICATION,)), nbma(number))
     request = the_packet(hub.receive(signed, nbma(2)))[1]
     assert [each.type for each in request.extensions] == [4, 5, 3, 7]
     assert request.extensions[-1] == AUTHENTICATION
@@ -214,7 +207,7 @@ def test_unknown_compulsory_extension_makes_us_a_mere_forwarder() -> None:
 
 def a_hub_with_natted(number: int) -> Node:
     hub = a_hub(2, 3)
-    hub.receive(a_registration(number), nbma(50 + number))
+    hub.receive(a_registration_request(number), nbma(50 + number))
     return hub
 
 
@@ -257,14 +250,14 @@ def test_packet_leaves_by_the_tunnel_that_leads_on() -> None:
         routes=[a_route("172.16.3.0/24", 5, ip("10.255.254.3"))],
     )
     hub.give(a_tunnel_link(5, "gre2"), an_address(5, ip("10.255.254.1"), 32))
-    client = a_registration(
+    client = a_registration_request(
         3,
         source_protocol=ip("10.255.254.3"),
         destination_protocol=ip("10.255.254.3"),
         extensions=(AUTHENTICATION,),
     )
     hub.receive(client, nbma(3), ifindex=5)
-    hub.receive(a_registration(2), nbma(2))
+    hub.receive(a_registration_request(2), nbma(2))
     effects = hub.receive(a_request(), nbma(2))
     to, request = the_packet(effects)
     assert to == nbma(3)
@@ -313,18 +306,18 @@ def test_forwarded_packets_are_counted_apart_from_our_own() -> None:
 def test_unroutable_request_climbs_to_the_server_above() -> None:
     """A regional hub does not know everything: it asks up, but never back whence it came."""
     hub = a_spoke(5, routes=[a_route("10.255.255.0/24", GRE)])
-    hub.receive(a_registration(2), nbma(2))
+    hub.receive(a_registration_request(2), nbma(2))
     request = a_resolution_request(2, tunnel(9))
-    assert kinds(hub.receive(request, nbma(2))) == [(HUB_NBMA, PacketType.RESOLUTION_REQUEST)]
-    effects = hub.receive(request, HUB_NBMA)
+    assert kinds(hub.receive(request, nbma(2))) == [(HUB.nbma, PacketType.RESOLUTION_REQUEST)]
+    effects = hub.receive(request, HUB.nbma)
     assert drops(effects) == ["no-route"]
 
 
 def test_server_above_without_a_known_address_is_no_way_up() -> None:
     hub = a_spoke(5, registered=False, routes=[a_route("10.255.255.0/24", GRE)])
     silent = a_registration_reply(the(sent(hub.started)), server=tunnel(5))
-    hub.receive(silent, HUB_NBMA)
-    hub.receive(a_registration(2), nbma(2))
+    hub.receive(silent, HUB.nbma)
+    hub.receive(a_registration_request(2), nbma(2))
     assert drops(hub.receive(a_resolution_request(2, tunnel(9)), nbma(2))) == ["no-route"]
 
 

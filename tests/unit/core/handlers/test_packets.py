@@ -13,36 +13,40 @@ from nhrpd_py.packet.extension import Extension, cisco_authentication
 from nhrpd_py.packet.iana import ErrorCode, PacketType
 from nhrpd_py.packet.message import encode
 from nhrpd_py.packet.wire import internet_checksum
-from tests.unit.core.stations import (
-    AUTHENTICATION,
-    GRE,
-    HUB,
-    HUB_NBMA,
-    LAN,
-    SECRET,
+from tests.support import inspect
+from tests.support.engine import (
     Node,
     a_hub,
-    a_purge,
-    a_registration,
-    a_registration_reply,
-    a_resolution_reply,
-    a_resolution_request,
-    a_route,
     a_spoke,
-    a_tunnel_link,
-    an_address,
-    an_error,
-    an_indication,
     drops,
-    host,
-    ip,
     kinds,
-    nbma,
     of,
     packets,
     sent,
     the,
     the_packet,
+)
+from tests.support.messages import (
+    AUTHENTICATION,
+    a_purge_request,
+    a_registration_reply,
+    a_registration_request,
+    a_resolution_reply,
+    a_resolution_request,
+    a_traffic_indication,
+    an_error_indication,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    LAN,
+    SECRET,
+    a_route,
+    a_tunnel_link,
+    an_address,
+    host,
+    ip,
+    nbma,
     tunnel,
 )
 
@@ -56,11 +60,15 @@ def patched(data: bytes, at: int, value: bytes) -> bytes:
     return bytes(changed)
 
 
-REGISTRATION = encode(a_registration(2))
+REGISTRATION = encode(a_registration_request(2))
 
 MALFORMED = [
     ("truncated", REGISTRATION[:27], None),
-    ("truncated", patched(encode(a_registration(2, extensions=()))[:38], 10, b"\0\x26"), None),
+    (
+        "truncated",
+        patched(encode(a_registration_request(2, extensions=()))[:38], 10, b"\0\x26"),
+        None,
+    ),
     ("bad-packet-size", REGISTRATION[:-1], None),
     ("bad-packet-size", patched(REGISTRATION, 10, b"\0\4"), None),
     ("bad-checksum", REGISTRATION[:-1] + b"\1", None),
@@ -74,10 +82,10 @@ MALFORMED = [
     ("bad-client-information", patched(REGISTRATION, 48, b"\x05"), 7),
     ("extension-overrun", patched(REGISTRATION, 54, b"\xff\xff"), 9),
     ("duplicate-extension", patched(REGISTRATION, 56, b"\x80\4"), 9),
-    ("bad-extension", encode(a_registration(2, extensions=(Extension(4, b"\1"),))), 9),
+    ("bad-extension", encode(a_registration_request(2, extensions=(Extension(4, b"\1"),))), 9),
     (
         "missing-client-information",
-        encode(a_registration(2, entries=(), extensions=())),
+        encode(a_registration_request(2, entries=(), extensions=())),
         7,
     ),
 ]
@@ -90,7 +98,7 @@ def test_malformed_packet_is_dropped_counted_and_answered_where_the_rfc_says_so(
     hub = a_hub()
     effects = hub.receive(data, nbma(2))
     assert drops(effects) == [reason]
-    assert hub.engine._outbox.drops == {("gre1", reason): 1}
+    assert inspect.drops(hub.engine) == {("gre1", reason): 1}
     errors = packets(effects)
     assert [message.error_code for _, message in errors] == ([] if answer is None else [answer])
     for to, error in errors:
@@ -107,7 +115,7 @@ def test_error_offset_points_at_the_octet_at_fault() -> None:
 
 
 def test_malformed_error_is_never_answered() -> None:
-    error = encode(an_error(2, 6, a_registration(1)))
+    error = encode(an_error_indication(2, 6, a_registration_request(1)))
     effects = a_hub(2).receive(patched(error, 18, b"\x05"), nbma(2))
     assert len(drops(effects)) == 1
     assert packets(effects) == []
@@ -121,7 +129,7 @@ def test_malformed_packet_of_a_family_that_we_do_not_speak_is_not_answered() -> 
 def test_errors_are_limited() -> None:
     hub = a_hub()
     data = patched(REGISTRATION, 16, b"\0\3")
-    bad = encode(a_registration(2, extensions=(Extension(4, b"\1"),)))
+    bad = encode(a_registration_request(2, extensions=(Extension(4, b"\1"),)))
     assert data != bad
     answers = [len(packets(hub.receive(bad, nbma(2), now=1.0))) for _ in range(100)]
     assert sum(answers) == 20
@@ -131,7 +139,7 @@ def test_errors_are_limited() -> None:
 def test_packet_of_an_interface_of_nobody_is_counted() -> None:
     hub = a_hub()
     assert hub.receive(REGISTRATION, nbma(2), ifindex=LAN) == []
-    assert hub.engine._outbox.drops == {(None, "unknown-interface"): 1}
+    assert inspect.drops(hub.engine) == {(None, "unknown-interface"): 1}
     rows = hub.engine.view(Query(view=View.TRAFFIC), 0.0)
     assert [(row.interface, row.direction, row.type) for row in rows] == [  # type: ignore[union-attr]
         (None, "dropped", "unknown-interface")
@@ -140,7 +148,7 @@ def test_packet_of_an_interface_of_nobody_is_counted() -> None:
 
 def test_packet_of_a_family_without_an_address_is_dropped() -> None:
     request = replace(
-        a_registration(2),
+        a_registration_request(2),
         protocol_type=0x86DD,
         source_protocol=ip("fd00::2"),
         destination_protocol=ip("fd00::2"),
@@ -150,7 +158,7 @@ def test_packet_of_a_family_without_an_address_is_dropped() -> None:
 
 
 def test_packet_of_another_underlay_than_ours_is_dropped() -> None:
-    request = a_registration(2, afn=2, source_nbma=ip("2001:db8::2"), extensions=())
+    request = a_registration_request(2, afn=2, source_nbma=ip("2001:db8::2"), extensions=())
     hub = a_hub()
     effects = hub.receive(request, nbma(2))
     assert drops(effects) == ["unsupported-address-family"]
@@ -158,7 +166,7 @@ def test_packet_of_another_underlay_than_ours_is_dropped() -> None:
 
 
 def test_packet_from_ourselves_is_dropped() -> None:
-    assert drops(a_hub().receive(REGISTRATION, HUB_NBMA)) == ["from-ourselves"]
+    assert drops(a_hub().receive(REGISTRATION, HUB.nbma)) == ["from-ourselves"]
 
 
 # Authentication.
@@ -177,7 +185,7 @@ def test_packet_from_ourselves_is_dropped() -> None:
 )
 def test_wrong_or_missing_pass_phrase_is_error_11(extensions) -> None:
     hub = a_hub(authentication=SECRET)
-    effects = hub.receive(a_registration(2, extensions=extensions), nbma(2))
+    effects = hub.receive(a_registration_request(2, extensions=extensions), nbma(2))
     assert drops(effects) == ["authentication-failed"]
     error = the_packet(effects)[1]
     assert error.error_code == ErrorCode.AUTHENTICATION_FAILURE
@@ -191,35 +199,35 @@ def test_wrong_or_missing_pass_phrase_is_error_11(extensions) -> None:
 def test_right_pass_phrase_counts_compulsory_or_not() -> None:
     hub = a_hub(authentication=SECRET)
     optional = replace(AUTHENTICATION, compulsory=False)
-    effects = hub.receive(a_registration(2, extensions=(optional,)), nbma(2))
+    effects = hub.receive(a_registration_request(2, extensions=(optional,)), nbma(2))
     assert drops(effects) == []
 
 
 def test_every_type_must_be_signed_but_an_error() -> None:
     hub = a_hub(authentication=SECRET)
-    request = a_resolution_request(2, HUB)
+    request = a_resolution_request(2, HUB.tunnel)
     for message in (
         request,
         a_resolution_reply(request),
-        a_registration_reply(a_registration(1)),
-        a_purge(2, "10.255.255.2/32", HUB),
-        an_indication(2, HUB, host(3)),
+        a_registration_reply(a_registration_request(1)),
+        a_purge_request(2, "10.255.255.2/32", HUB.tunnel),
+        a_traffic_indication(2, HUB.tunnel, host(3)),
     ):
         assert drops(hub.receive(message, nbma(2))) == ["authentication-failed"]
-    assert drops(hub.receive(an_error(2, 6, a_registration(1)), nbma(2))) == []
+    assert drops(hub.receive(an_error_indication(2, 6, a_registration_request(1)), nbma(2))) == []
 
 
 def test_error_with_a_wrong_pass_phrase_is_dropped_in_silence() -> None:
     wrong = (cisco_authentication(b"wrong"),)
     effects = a_hub(authentication=SECRET).receive(
-        an_error(2, 6, a_registration(1), extensions=wrong), nbma(2)
+        an_error_indication(2, 6, a_registration_request(1), extensions=wrong), nbma(2)
     )
     assert drops(effects) == ["authentication-failed"]
     assert packets(effects) == []
 
 
 def test_pass_phrase_that_we_do_not_ask_for_is_no_harm() -> None:
-    effects = a_hub().receive(a_registration(2, extensions=(AUTHENTICATION,)), nbma(2))
+    effects = a_hub().receive(a_registration_request(2, extensions=(AUTHENTICATION,)), nbma(2))
     assert kinds(effects) == [(nbma(2), PacketType.REGISTRATION_REPLY)]
 
 
@@ -231,9 +239,9 @@ UNKNOWN = Extension(0x123, b"x")
 @pytest.mark.parametrize(
     "message",
     [
-        a_registration(2, extensions=(UNKNOWN,)),
+        a_registration_request(2, extensions=(UNKNOWN,)),
         a_resolution_request(2, host(1, 77), extensions=(UNKNOWN,)),
-        a_purge(2, "172.16.2.0/24", HUB, extensions=(UNKNOWN,)),
+        a_purge_request(2, "172.16.2.0/24", HUB.tunnel, extensions=(UNKNOWN,)),
     ],
 )
 def test_request_with_an_unknown_compulsory_extension_is_error_1(message) -> None:
@@ -245,18 +253,18 @@ def test_request_with_an_unknown_compulsory_extension_is_error_1(message) -> Non
 @pytest.mark.parametrize(
     "message",
     [
-        an_indication(1, host(2), host(3), extensions=(UNKNOWN,)),
-        a_registration_reply(a_registration(2), UNKNOWN),
+        a_traffic_indication(1, host(2), host(3), extensions=(UNKNOWN,)),
+        a_registration_reply(a_registration_request(2), UNKNOWN),
     ],
 )
 def test_others_with_an_unknown_compulsory_extension_are_dropped_in_silence(message) -> None:
-    effects = a_spoke(2, registered=False).receive(message, HUB_NBMA)
+    effects = a_spoke(2, registered=False).receive(message, HUB.nbma)
     assert drops(effects) == ["unrecognized-extension"]
     assert packets(effects) == []
 
 
 def test_error_with_an_unknown_compulsory_extension_is_heard() -> None:
-    error = an_error(2, 6, a_registration(1), extensions=(UNKNOWN,))
+    error = an_error_indication(2, 6, a_registration_request(1), extensions=(UNKNOWN,))
     assert of(a_hub().receive(error, nbma(2)), ErrorReceived)
 
 
@@ -265,7 +273,7 @@ def test_error_with_an_unknown_compulsory_extension_is_heard() -> None:
 
 def test_error_about_nothing_of_ours_is_told_once_a_minute() -> None:
     hub = a_hub(2)
-    error = an_error(2, 3, a_registration(1))
+    error = an_error_indication(2, 3, a_registration_request(1))
     notice = the(of(hub.receive(error, nbma(2)), ErrorReceived))
     assert (notice.protocol, notice.nbma, notice.error) == (tunnel(2), nbma(2), "LOOP_DETECTED")
     assert of(hub.receive(error, nbma(2), now=1.0), ErrorReceived) == []
@@ -290,20 +298,24 @@ def test_error_about_nothing_of_ours_is_told_once_a_minute() -> None:
     ],
 )
 def test_every_error_code_has_a_name(code, name) -> None:
-    effects = a_hub(2).receive(an_error(2, code, a_registration(1)), nbma(2))
+    effects = a_hub(2).receive(an_error_indication(2, code, a_registration_request(1)), nbma(2))
     assert the(of(effects, ErrorReceived)).error == name
 
 
-@pytest.mark.parametrize("payload", [b"", b"\0\1\x08\0", encode(a_registration(3))[:40]])
+@pytest.mark.parametrize("payload", [b"", b"\0\1\x08\0", encode(a_registration_request(3))[:40]])
 def test_error_about_an_unreadable_or_foreign_packet_touches_nothing(payload) -> None:
     spoke = a_spoke(2, registered=False)
-    effects = spoke.receive(an_error(1, 6, a_registration(2), payload=payload), HUB_NBMA)
+    effects = spoke.receive(
+        an_error_indication(1, 6, a_registration_request(2), payload=payload), HUB.nbma
+    )
     assert len(of(effects, ErrorReceived)) == 1
     assert spoke.table(View.NHS, "last_error") == [(None,)]
 
 
 def test_error_without_addresses_is_for_us() -> None:
-    error = an_error(2, 6, a_registration(1), source_protocol=b"", destination_protocol=b"")
+    error = an_error_indication(
+        2, 6, a_registration_request(1), source_protocol=b"", destination_protocol=b""
+    )
     assert of(a_hub().receive(error, nbma(2)), ErrorReceived)
 
 
@@ -316,7 +328,7 @@ def test_request_about_a_host_behind_us_is_ours() -> None:
 
 
 def test_purge_to_an_unknown_station_is_error_6() -> None:
-    effects = a_hub(2).receive(a_purge(2, "172.16.9.0/24", ip("10.9.9.9")), nbma(2))
+    effects = a_hub(2).receive(a_purge_request(2, "172.16.9.0/24", ip("10.9.9.9")), nbma(2))
     assert drops(effects) == ["no-route"]
     assert the_packet(effects)[1].error_code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE
 
@@ -325,7 +337,10 @@ def test_purge_to_an_unknown_station_is_error_6() -> None:
     "message",
     [
         replace(a_resolution_reply(a_resolution_request(2)), source_protocol=ip("10.9.9.9")),
-        replace(an_error(2, 6, a_registration(1)), destination_protocol=ip("10.9.9.9")),
+        replace(
+            an_error_indication(2, 6, a_registration_request(1)),
+            destination_protocol=ip("10.9.9.9"),
+        ),
     ],
 )
 def test_reply_or_error_to_an_unknown_station_is_dropped_in_silence(message) -> None:
@@ -345,20 +360,20 @@ def test_unsolicited_resolution_reply_is_error_10() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        a_registration_reply(a_registration(2, request_id=999)),
-        replace(a_purge(2, "10.255.255.3/32", tunnel(3)), type=PacketType.PURGE_REPLY),
+        a_registration_reply(a_registration_request(2, request_id=999)),
+        replace(a_purge_request(2, "10.255.255.3/32", tunnel(3)), type=PacketType.PURGE_REPLY),
     ],
 )
 def test_other_unsolicited_replies_are_dropped_in_silence(message) -> None:
-    effects = a_spoke(2).receive(message, HUB_NBMA)
+    effects = a_spoke(2).receive(message, HUB.nbma)
     assert drops(effects) == ["unsolicited-reply"]
     assert packets(effects) == []
 
 
 def test_indication_for_an_address_that_we_do_not_route_is_ours() -> None:
     spoke = a_spoke(2)
-    indication = an_indication(1, ip("192.0.2.77"), host(3))
-    assert kinds(spoke.receive(indication, HUB_NBMA)) == [(HUB_NBMA, PacketType.RESOLUTION_REQUEST)]
+    indication = a_traffic_indication(1, ip("192.0.2.77"), host(3))
+    assert kinds(spoke.receive(indication, HUB.nbma)) == [(HUB.nbma, PacketType.RESOLUTION_REQUEST)]
 
 
 def test_every_drop_is_a_quiet_notice_too() -> None:
@@ -371,8 +386,7 @@ def test_every_drop_is_a_quiet_notice_too() -> None:
 
 def test_refusal_behind_an_exhausted_limit_is_silence() -> None:
     hub = a_hub(2)
-    while hub.engine._packets._limits.errors.take(0.0):
-        pass
+    inspect.exhaust_errors(hub.engine, 0.0)
     effects = hub.receive(a_resolution_request(2, host(99)), nbma(2))
     assert drops(effects) == ["no-route"]
     assert packets(effects) == []
@@ -400,7 +414,7 @@ def test_request_without_a_source_address_in_its_family_is_malformed() -> None:
 
 def test_entry_of_an_unknown_code_and_length_is_answered_and_not_crashed_on() -> None:
     entry = ClientInformation(code=77, prefix_length=200, holding_time_s=65535, preference=255)
-    effects = a_hub().receive(a_registration(2, entries=(entry,)), nbma(2))
+    effects = a_hub().receive(a_registration_request(2, entries=(entry,)), nbma(2))
     assert the(the_packet(effects)[1].entries).code == 0
 
 
@@ -414,7 +428,7 @@ def test_both_families_of_one_tunnel_live_side_by_side() -> None:
     hub = a_hub(2)
     hub.give(an_address(GRE, ip("fd00::1"), 128))
     request = replace(
-        a_registration(2),
+        a_registration_request(2),
         protocol_type=0x86DD,
         source_protocol=ip("fd00::2"),
         destination_protocol=ip("fd00::2"),
@@ -426,4 +440,4 @@ def test_both_families_of_one_tunnel_live_side_by_side() -> None:
         "10.255.255.2": ("dynamic", "192.168.100.2"),
         "fd00::2": ("dynamic", "192.168.100.2"),
     }
-    assert hub.engine._locator._tables.is_local(HUB)
+    assert inspect.is_local(hub.engine, HUB.tunnel)

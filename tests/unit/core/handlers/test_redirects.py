@@ -8,34 +8,27 @@ from nhrpd_py.core.events import RouteAdded, TrafficSeen
 from nhrpd_py.core.notices import RedirectSent
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
-from tests.unit.core.stations import (
+from tests.support.engine import a_hub, a_node, a_spoke, drops, kinds, of, sent, the, the_packet
+from tests.support.messages import (
     AUTHENTICATION,
+    a_data_packet,
+    a_registration_request,
+    a_resolution_request,
+    a_traffic_indication,
+)
+from tests.support.sites import (
     GRE,
     HUB,
-    HUB_NBMA,
     LAN,
     SECRET,
     UNDERLAY,
-    a_data_packet,
-    a_hub,
-    a_node,
-    a_registration,
-    a_resolution_request,
     a_route,
-    a_spoke,
     a_tunnel_link,
     an_address,
-    an_indication,
     an_interface,
-    drops,
     host,
     ip,
-    kinds,
     nbma,
-    of,
-    sent,
-    the,
-    the_packet,
     tunnel,
 )
 
@@ -49,7 +42,7 @@ def test_previous_hop_is_told_with_the_beginning_of_the_packet() -> None:
     assert indication.type is INDICATION
     assert indication.hop_count == 255
     assert indication.traffic_code == 0
-    assert (indication.source_nbma, indication.source_protocol) == (HUB_NBMA, HUB)
+    assert (indication.source_nbma, indication.source_protocol) == (HUB.nbma, HUB.tunnel)
     assert indication.destination_protocol == host(2)  # the source of the data, as on all wires
     assert indication.payload == a_data_packet(host(2), host(3))
     assert indication.extensions == ()
@@ -66,7 +59,7 @@ def test_sample_is_cut_to_128_octets() -> None:
 def test_indication_is_signed() -> None:
     hub = a_hub(authentication=SECRET)
     for number in (2, 3):
-        hub.receive(a_registration(number, extensions=(AUTHENTICATION,)), nbma(number))
+        hub.receive(a_registration_request(number, extensions=(AUTHENTICATION,)), nbma(number))
     assert the_packet(hub.see(host(2), host(3)))[1].extensions == (AUTHENTICATION,)
 
 
@@ -88,7 +81,7 @@ def test_each_pair_is_told_once_in_two_seconds() -> None:
     ("source", "destination"),
     [
         (host(2), host(1, 77)),  # we are the egress
-        (host(2), HUB),  # we are the target
+        (host(2), HUB.tunnel),  # we are the target
         (host(2), ip("8.8.8.8")),  # and so says the default route
         (host(1, 77), host(3)),  # from behind us
         (host(9), host(3)),  # from nobody we know
@@ -143,8 +136,8 @@ def two_tunnels(network_id: int):
         ],
     )
     hub.give(a_tunnel_link(5, "gre2"), an_address(5, ip("10.255.254.1"), 32))
-    hub.receive(a_registration(2), nbma(2))
-    other = a_registration(
+    hub.receive(a_registration_request(2), nbma(2))
+    other = a_registration_request(
         3, source_protocol=ip("10.255.254.3"), destination_protocol=ip("10.255.254.3")
     )
     hub.receive(other, nbma(3), ifindex=5)
@@ -171,11 +164,11 @@ def test_ipv6_traffic_is_redirected_as_well() -> None:
     hub = a_hub()
     hub.give(an_address(GRE, ip("fd00::1"), 128))
     client = replace(
-        a_registration(2),
+        a_registration_request(2),
         protocol_type=0x86DD,
         source_protocol=ip("fd00::2"),
         destination_protocol=ip("fd00::2"),
-        entries=(replace(a_registration(2).entries[0], prefix_length=128),),
+        entries=(replace(a_registration_request(2).entries[0], prefix_length=128),),
         extensions=(),
     )
     hub.receive(client, nbma(2))
@@ -191,28 +184,32 @@ def test_ipv6_traffic_is_redirected_as_well() -> None:
 @pytest.mark.parametrize("destination", [host(2), tunnel(2), host(3), ip("1.2.3.4")])
 def test_target_is_the_destination_of_the_data_whatever_the_header_says(destination) -> None:
     """The draft puts the data's destination there; and our route to its source may lead to the hub as well."""
-    indication = an_indication(1, host(2), host(3), destination_protocol=destination)
-    request = the(sent(a_spoke(2).receive(indication, HUB_NBMA)))
+    indication = a_traffic_indication(1, host(2), host(3), destination_protocol=destination)
+    request = the(sent(a_spoke(2).receive(indication, HUB.nbma)))
     assert request.type is PacketType.RESOLUTION_REQUEST
     assert request.destination_protocol == host(3)
 
 
 def test_indication_of_another_than_our_next_hop_is_handed_on() -> None:
-    indication = an_indication(3, host(4), host(3), hop_count=255)
+    indication = a_traffic_indication(3, host(4), host(3), hop_count=255)
     to, handed_on = the_packet(a_spoke(2).receive(indication, nbma(3)))
-    assert (to, handed_on.type) == (HUB_NBMA, INDICATION)
+    assert (to, handed_on.type) == (HUB.nbma, INDICATION)
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(19), b"\x60" + bytes(60)])
 def test_indication_without_a_packet_is_dropped(payload) -> None:
-    effects = a_spoke(2).receive(an_indication(1, host(2), host(3), payload=payload), HUB_NBMA)
+    effects = a_spoke(2).receive(
+        a_traffic_indication(1, host(2), host(3), payload=payload), HUB.nbma
+    )
     assert drops(effects) == ["inner-packet"]
     assert sent(effects) == []
 
 
 def test_twenty_eight_octets_as_cisco_sends_are_enough() -> None:
     payload = a_data_packet(host(2), host(3))[:28]
-    effects = a_spoke(2).receive(an_indication(1, host(2), host(3), payload=payload), HUB_NBMA)
+    effects = a_spoke(2).receive(
+        a_traffic_indication(1, host(2), host(3), payload=payload), HUB.nbma
+    )
     assert len(sent(effects, PacketType.RESOLUTION_REQUEST)) == 1
 
 

@@ -21,28 +21,11 @@ from nhrpd_py.core.notices import ClaimRefused, NhsDown, ShortcutRemoved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
 from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
-from tests.unit.core.protected import IPSEC, READY, a_rule, installed
+from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the
+from tests.support.ipsec import IPSEC, READY, a_rule, installed
+from tests.support.messages import a_registration_reply, a_registration_request
+from tests.support.sites import GRE, HUB, SECRET, a_map, an_interface, an_nhs, nbma, tunnel
 from tests.unit.core.resolution.test_requester import a_shortcut_spoke
-from tests.unit.core.stations import (
-    GRE,
-    HUB,
-    HUB_NBMA,
-    SECRET,
-    Node,
-    a_hub,
-    a_map,
-    a_registration,
-    a_registration_reply,
-    a_spoke,
-    an_interface,
-    an_nhs,
-    kinds,
-    nbma,
-    of,
-    sent,
-    the,
-    tunnel,
-)
 
 SPOKE = an_interface(shortcut=True, nhs=(an_nhs(),))
 
@@ -120,8 +103,8 @@ def test_the_order_of_the_servers_means_nothing_to_them() -> None:
 def test_a_removed_server_is_told_and_its_binding_goes() -> None:
     spoke = a_spoke()
     effects = reload(spoke, replace(SPOKE, nhs=()))
-    assert kinds(effects) == [(HUB_NBMA, PacketType.PURGE_REQUEST)]
-    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, HUB)]
+    assert kinds(effects) == [(HUB.nbma, PacketType.PURGE_REQUEST)]
+    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, HUB.tunnel)]
     assert the(of(effects, NhsDown)).reason == "it is no longer configured"
     assert spoke.engine.next_deadline() is None
 
@@ -131,7 +114,7 @@ def test_a_server_that_became_the_worse_one_is_left() -> None:
     better = an_nhs("192.168.100.9", priority=0)
     effects = reload(spoke, replace(SPOKE, nhs=(an_nhs(priority=5), better)))
     assert (nbma(9), PacketType.REGISTRATION_REQUEST) in kinds(effects)
-    assert (HUB_NBMA, PacketType.PURGE_REQUEST) in kinds(effects)
+    assert (HUB.nbma, PacketType.PURGE_REQUEST) in kinds(effects)
 
 
 def test_maps_come_move_and_go() -> None:
@@ -155,7 +138,7 @@ def test_an_interface_that_is_no_more_takes_everything_back() -> None:
     )
     assert hub.rows(View.INTERFACES) == hub.rows(View.CACHE) == []
     assert hub.engine.next_deadline() is None
-    hub.receive(a_registration(2), nbma(2), now=11.0)
+    hub.receive(a_registration_request(2), nbma(2), now=11.0)
 
 
 def test_an_interface_that_comes_back_starts_as_at_the_start() -> None:
@@ -164,7 +147,7 @@ def test_an_interface_that_comes_back_starts_as_at_the_start() -> None:
     effects = reload(spoke, SPOKE, now=20.0)
     assert the(of(effects, OpenInterface)).ifindex == GRE
     request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
-    spoke.receive(a_registration_reply(request), HUB_NBMA, now=20.0)
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=20.0)
     assert spoke.table(View.NHS, "state") == [("up",)]
 
 
@@ -172,7 +155,7 @@ def a_protected_spoke() -> Node:
     spoke = a_spoke(registered=False, ipsec=IPSEC)
     effects = spoke.give(READY, installed(1))
     request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
-    spoke.receive(a_registration_reply(request), HUB_NBMA)
+    spoke.receive(a_registration_reply(request), HUB.nbma)
     assert spoke.table(View.NHS, "state") == [("up",)]
     return spoke
 
@@ -182,12 +165,12 @@ def test_another_profile_says_the_wishes_anew_and_nothing_goes_down() -> None:
     other = replace(IPSEC, profile="other")
     effects = reload(spoke, replace(SPOKE, ipsec=other))
     assert effects == [
-        DropSa("dmvpn", nbma(2), HUB_NBMA, "gre1"),
-        WantSa(ipsec=other, local=nbma(2), remote=HUB_NBMA, server=True, interface="gre1"),
+        DropSa("dmvpn", nbma(2), HUB.nbma, "gre1"),
+        WantSa(ipsec=other, local=nbma(2), remote=HUB.nbma, server=True, interface="gre1"),
     ]
     named = replace(other, peer_identity="*.example")
     assert reload(spoke, replace(SPOKE, ipsec=named)) == [
-        WantSa(ipsec=named, local=nbma(2), remote=HUB_NBMA, server=True, interface="gre1")
+        WantSa(ipsec=named, local=nbma(2), remote=HUB.nbma, server=True, interface="gre1")
     ]
     assert spoke.table(View.NHS, "state") == [("up",)]
 
@@ -198,11 +181,11 @@ def test_protection_that_is_switched_on_or_off_opens_the_interface_anew() -> Non
     assert the(of(effects, CloseInterface)).withdrawn is False
     assert the(of(effects, OpenInterface)).guard is not None
     assert sent(effects) == []  # nothing leaves in clear
-    assert the(of(effects, WantSa)).remote == HUB_NBMA
+    assert the(of(effects, WantSa)).remote == HUB.nbma
     effects = reload(spoke, SPOKE)
     assert the(of(effects, OpenInterface)).guard is None
-    assert the(of(effects, DropSa)).remote == HUB_NBMA
-    assert kinds(effects) == [(HUB_NBMA, PacketType.REGISTRATION_REQUEST)]
+    assert the(of(effects, DropSa)).remote == HUB.nbma
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
 
 
 def test_protection_that_is_switched_on_while_charon_is_away_says_so() -> None:
@@ -219,7 +202,7 @@ def test_who_may_no_longer_claim_is_dropped_at_once() -> None:
     hub = a_hub(ipsec=IPSEC)
     hub.give(READY, installed(2, local=1), installed(3, local=1))
     for number in (2, 3):
-        hub.receive(a_registration(number), nbma(number))
+        hub.receive(a_registration_request(number), nbma(number))
     config = an_interface(redirect=True, ipsec=IPSEC)
     rule = a_rule("spoke3.example", protocol=("10.255.255.9/32",))
     effects = reload(hub, replace(config, authorize=AuthorizeConfig(rules=(rule,))))

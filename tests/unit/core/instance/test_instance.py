@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.address import Afi
+from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
@@ -20,29 +20,19 @@ from nhrpd_py.core.notices import (
 )
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import Node, a_hub, a_node, a_spoke, kinds, of, sent, the, the_packet
+from tests.support.messages import a_registration_request, a_resolution_reply, a_traffic_indication
+from tests.support.sites import (
     GRE,
     HUB,
-    HUB_NBMA,
     LAN,
-    Node,
-    a_hub,
     a_map,
-    a_node,
-    a_registration,
-    a_resolution_reply,
-    a_spoke,
     a_tunnel_link,
     an_address,
-    an_indication,
     host,
     ip,
-    kinds,
     nbma,
-    of,
-    sent,
-    the,
-    the_packet,
     tunnel,
 )
 
@@ -51,8 +41,8 @@ DOWN, UP = a_tunnel_link(up=False), a_tunnel_link()
 
 def a_shortcut_spoke() -> Node:
     spoke = a_spoke(2)
-    request = the(sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA)))
-    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma)))
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
     return spoke
 
 
@@ -75,7 +65,7 @@ def test_configured_binding_outlives_link_flaps_and_address_changes() -> None:
     hub.give(DOWN)
     effects = hub.give(UP)
     assert SetNeighbor(GRE, tunnel(9), nbma(9)) in effects
-    hub.give(an_address(GRE, ip("10.255.254.1"), 24), AddressRemoved(GRE, HUB, 32))
+    hub.give(an_address(GRE, ip("10.255.254.1"), 24), AddressRemoved(GRE, HUB.tunnel, 32))
     assert hub.cache() == {"10.255.255.9": ("static", "192.168.100.9")}
 
 
@@ -113,13 +103,13 @@ def test_holding_time_goes_on_while_the_link_is_down() -> None:
 
 def test_replaced_netdev_is_closed_and_opened() -> None:
     hub = a_hub(2)
-    effects = hub.give(LinkGone(GRE), a_tunnel_link(9), an_address(9, HUB, 32), now=1.0)
+    effects = hub.give(LinkGone(GRE), a_tunnel_link(9), an_address(9, HUB.tunnel, 32), now=1.0)
     assert [each for each in effects if isinstance(each, CloseInterface | OpenInterface)] == [
         CloseInterface(GRE),
         OpenInterface(9, "gre1"),
     ]
     assert of(effects, SetNeighbor) == [SetNeighbor(9, tunnel(2), nbma(2))]
-    assert kinds(hub.receive(a_registration(3), nbma(3), now=2.0, ifindex=9))
+    assert kinds(hub.receive(a_registration_request(3), nbma(3), now=2.0, ifindex=9))
 
 
 def test_netdev_that_takes_the_name_over_replaces_the_old_one() -> None:
@@ -133,15 +123,15 @@ def test_netdev_that_takes_the_name_over_replaces_the_old_one() -> None:
 
 def test_host_routes_follow_the_connected_prefix() -> None:
     hub = a_hub(2)
-    effects = hub.give(an_address(GRE, HUB, 24), now=1.0)
+    effects = hub.give(an_address(GRE, HUB.tunnel, 24), now=1.0)
     assert [str(each.prefix) for each in of(effects, DropRoute)] == ["10.255.255.2/32"]
-    effects = hub.give(AddressRemoved(GRE, HUB, 24), now=2.0)
+    effects = hub.give(AddressRemoved(GRE, HUB.tunnel, 24), now=2.0)
     assert [str(each.prefix) for each in of(effects, SetRoute)] == ["10.255.255.2/32"]
 
 
 def test_binding_of_an_address_that_became_ours_goes() -> None:
     hub = a_hub(2)
-    hub.give(AddressRemoved(GRE, HUB, 32))
+    hub.give(AddressRemoved(GRE, HUB.tunnel, 32))
     effects = hub.give(an_address(GRE, tunnel(2), 32))
     assert the(of(effects, BindingRemoved)).reason == "it is our own address now"
 
@@ -151,7 +141,7 @@ def test_station_that_loses_its_address_stops_asking_and_keeps_its_bindings() ->
     assert sent(spoke.give(AddressRemoved(GRE, tunnel(2), 32), now=1.0)) == []
     assert sent(spoke.run(59.0)) == []
     effects = spoke.give(an_address(GRE, tunnel(2), 32), now=59.0)
-    assert kinds(effects) == [(HUB_NBMA, PacketType.REGISTRATION_REQUEST)]
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
 
 
 # Bindings of an earlier run.
@@ -183,8 +173,8 @@ def test_client_known_from_the_kernel_only_is_asked_to_register() -> None:
     assert the(purge.entries).protocol == tunnel(2)
     # As one of ours, it does so at once.
     spoke = a_spoke(2)
-    effects = spoke.receive(purge, HUB_NBMA, now=1.0)
-    assert kinds(effects) == [(HUB_NBMA, PacketType.REGISTRATION_REQUEST)]
+    effects = spoke.receive(purge, HUB.nbma, now=1.0)
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
     # And that is news, for nobody had heard of it in this run.
     assert of(hub.receive(sent(effects)[0], nbma(2), now=1.0), RegistrationAccepted)
 
@@ -192,7 +182,7 @@ def test_client_known_from_the_kernel_only_is_asked_to_register() -> None:
 def test_client_that_came_by_itself_is_not_asked() -> None:
     hub = a_hub()
     hub.give(found())
-    hub.receive(a_registration(2), nbma(2), now=0.1)
+    hub.receive(a_registration_request(2), nbma(2), now=0.1)
     assert sent(hub.advance(0.2)) == []
 
 
@@ -200,7 +190,7 @@ def test_client_that_went_meanwhile_is_not_asked() -> None:
     hub = a_hub()
     hub.give(found())
     hub.give(DOWN)
-    hub.engine._tunnels["gre1"][Afi.IPV4].adoption.ask_due(tunnel(9))
+    assert inspect.timer_due(hub.engine, TimerKind.ASK_TO_REGISTER, tunnel(9), 0.1) == []
     assert sent(hub.advance(0.2)) == []
 
 
@@ -219,7 +209,7 @@ def test_binding_that_is_known_already_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [BindingFound(GRE, HUB, nbma(2)), BindingFound(LAN, tunnel(2), nbma(2))]
+    "event", [BindingFound(GRE, HUB.tunnel, nbma(2)), BindingFound(LAN, tunnel(2), nbma(2))]
 )
 def test_entry_that_there_is_no_use_for_is_swept(event) -> None:
     assert a_hub().give(event) == [DropNeighbor(event.ifindex, event.protocol)]
@@ -238,13 +228,13 @@ def test_shutdown_tells_servers_and_takes_everything_out_of_the_kernel() -> None
     spoke = a_shortcut_spoke()
     effects = spoke.give(ShutdownRequested(), now=5.0)
     to, purge = the_packet(effects)
-    assert (to, purge.type, purge.flags) == (HUB_NBMA, PacketType.PURGE_REQUEST, PURGE_NO_REPLY)
+    assert (to, purge.type, purge.flags) == (HUB.nbma, PacketType.PURGE_REQUEST, PURGE_NO_REPLY)
     assert {str(each.prefix) for each in of(effects, DropRoute)} == {
         "172.16.3.0/24",
         "10.255.255.3/32",
         "10.255.255.1/32",
     }
-    assert {each.address for each in of(effects, DropNeighbor)} == {HUB, tunnel(3)}
+    assert {each.address for each in of(effects, DropNeighbor)} == {HUB.tunnel, tunnel(3)}
     # Our server believes it.
     hub = a_hub(2)
     hub.receive(purge, nbma(2))
@@ -278,14 +268,11 @@ def test_kernel_is_right_where_the_state_file_says_otherwise() -> None:
 def test_registration_that_is_not_up_is_not_taken_back() -> None:
     spoke = a_spoke(2, registered=False)
     effects = spoke.give(an_address(GRE, ip("10.255.254.2"), 24), now=0.5)
-    assert kinds(effects) == [(HUB_NBMA, PacketType.REGISTRATION_REQUEST)]
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
 
 
 def test_nothing_is_taken_back_by_a_station_that_cannot_speak() -> None:
     spoke = a_spoke(2)
-    client = spoke.engine._tunnels["gre1"][Afi.IPV4].client
-    registration = the(client.servers.registrations())
+    registration = the(inspect.client(spoke.engine).servers.registrations())
     spoke.give(DOWN)
-    spoke.engine._outbox.effects = []
-    client._exchange.deregister(registration)
-    assert spoke.engine._outbox.effects == []
+    assert inspect.deregister(spoke.engine, registration) == []

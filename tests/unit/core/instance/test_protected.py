@@ -21,7 +21,10 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import of_entries
 from nhrpd_py.packet.iana import CieCode, ExtensionType, PacketType
 from nhrpd_py.packet.message import Message
-from tests.unit.core.protected import (
+from tests.support import inspect
+from tests.support.engine import Node, of, sent, the
+from tests.support.ipsec import (
+    IPSEC,
     READY,
     a_policy,
     a_protected_hub,
@@ -35,30 +38,28 @@ from tests.unit.core.protected import (
     register,
     wishes,
 )
-from tests.unit.core.stations import (
-    GRE,
-    HUB,
-    HUB_NBMA,
-    LAN,
-    UNDERLAY,
-    Node,
-    a_link,
-    a_map,
+from tests.support.messages import (
     a_record,
-    a_registration,
     a_registration_reply,
+    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
+    a_traffic_indication,
+    std_extensions,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    LAN,
+    UNDERLAY,
+    a_link,
+    a_map,
     a_tunnel_link,
     an_address,
-    an_indication,
+    an_interface,
     an_nhs,
     host,
     nbma,
-    of,
-    sent,
-    std_extensions,
-    the,
     tunnel,
 )
 
@@ -69,14 +70,16 @@ RESOLUTION = PacketType.RESOLUTION_REQUEST
 def asks(spoke: Node, now: float) -> list[Message]:
     """What the spoke asks after another redirect."""
     return list(
-        sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA, now=now), RESOLUTION)
+        sent(
+            spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=now), RESOLUTION
+        )
     )
 
 
 def resolved(spoke: Node, now: float = 1.0, **reply: Any) -> list[str]:
     """A redirect, the reply over the hub; what charon is asked for."""
     request = redirected(spoke, now)
-    return wishes(spoke.receive(a_resolution_reply(request, **reply), HUB_NBMA, now=now))
+    return wishes(spoke.receive(a_resolution_reply(request, **reply), HUB.nbma, now=now))
 
 
 # Servers.
@@ -110,7 +113,7 @@ def test_a_new_sa_asks_for_one_registration_more_and_no_loop() -> None:
         assert wishes(effects) == []
 
 
-def two_servers(**settings: object) -> Node:
+def two_servers(**settings: Any) -> Node:
     servers = (an_nhs(), an_nhs("192.168.100.9", priority=1))
     return a_protected_spoke(registered=False, nhs=servers, **settings)
 
@@ -159,7 +162,7 @@ def test_silent_hub_is_renewed_and_its_binding_waits_for_an_answer() -> None:
 
 def test_name_of_the_hub_leads_elsewhere() -> None:
     spoke = a_protected_spoke(registered=False, nhs=(an_nhs("hub.example"),))
-    effects = spoke.give(NameResolved("hub.example", (HUB_NBMA,)), now=1.0)
+    effects = spoke.give(NameResolved("hub.example", (HUB.nbma,)), now=1.0)
     assert wishes(effects) == ["want 192.168.100.1 server"]
     register(spoke, 1.0)
     effects = spoke.give(NameResolved("hub.example", (nbma(9),)), now=2.0)
@@ -171,7 +174,7 @@ def test_somebody_else_than_the_hub_at_its_address_is_not_our_server() -> None:
     policy = a_policy(a_rule("hub.example", ("10.255.255.1/32",)), unlisted=Unlisted.DENY)
     spoke = a_protected_spoke(registered=False, authorize=policy)
     request = the(sent(spoke.give(installed(1, identity="evil.example"), now=1.0), REQUEST))
-    effects = spoke.receive(a_registration_reply(request), HUB_NBMA, now=1.0)
+    effects = spoke.receive(a_registration_reply(request), HUB.nbma, now=1.0)
     assert kernel(effects) == []
     (row,) = spoke.table(View.NHS, "state", "last_error")
     assert row == (
@@ -184,10 +187,10 @@ def test_server_whose_next_sa_proves_another_identity_is_lost() -> None:
     policy = a_policy(a_rule("hub.example", ("10.255.255.1/32",)), unlisted=Unlisted.DENY)
     spoke = a_protected_spoke(registered=False, authorize=policy)
     request = the(sent(spoke.give(installed(1, identity="hub.example"), now=1.0), REQUEST))
-    spoke.receive(a_registration_reply(request), HUB_NBMA, now=1.0)
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=1.0)
     effects = spoke.give(installed(1, id=11, identity="evil.example"), now=2.0)
     assert kernel(effects) == ["- 10.255.255.1/32", "- 10.255.255.1"]
-    assert the(of(effects, ClaimRefused)).protocol == HUB
+    assert the(of(effects, ClaimRefused)).protocol == HUB.tunnel
     assert spoke.table(View.NHS, "state") == [("registering",)]
 
 
@@ -216,7 +219,7 @@ def test_another_target_behind_a_peer_at_rest_stays_on_the_hub_too() -> None:
     resolved(spoke)
     spoke.give(failed(3), now=11.0)
     request = redirected(spoke, 12.0, host(3, 77))
-    effects = spoke.receive(a_resolution_reply(request), HUB_NBMA, now=12.0)
+    effects = spoke.receive(a_resolution_reply(request), HUB.nbma, now=12.0)
     assert wishes(effects) == kernel(effects) == []
     assert the(of(effects, ResolutionFailed)).reason == "no answer"
 
@@ -227,7 +230,7 @@ def test_a_peer_at_rest_that_comes_by_itself_is_welcome() -> None:
     spoke.give(failed(3), now=11.0)
     spoke.give(installed(3), now=12.0)
     request = redirected(spoke, 12.0, host(3, 77))
-    effects = spoke.receive(a_resolution_reply(request), HUB_NBMA, now=12.0)
+    effects = spoke.receive(a_resolution_reply(request), HUB.nbma, now=12.0)
     assert "+ 172.16.3.0/24 via 10.255.255.3" in kernel(effects)
 
 
@@ -244,7 +247,7 @@ def test_flush_and_resolve_give_a_peer_at_rest_a_fresh_start() -> None:
     assert resolved(spoke, 14.0) == ["want 192.168.100.3"]
     spoke.give(failed(3), now=15.0)
     request = the(sent(spoke.give(CommandGiven(2, Resolve(address=host(3))), now=16.0), RESOLUTION))
-    effects = spoke.receive(a_resolution_reply(request), HUB_NBMA, now=16.0)
+    effects = spoke.receive(a_resolution_reply(request), HUB.nbma, now=16.0)
     assert wishes(effects) == ["want 192.168.100.3"]
 
 
@@ -254,12 +257,12 @@ def test_of_two_that_ask_each_other_the_higher_address_waits_a_moment() -> None:
         record = of_entries(ExtensionType.FORWARD_TRANSIT_NHS, [a_record(1)])
         extensions = (record, *std_extensions()[1:])
         asks_us = a_resolution_request(3, host(2), source_nbma=where, extensions=extensions)
-        spoke.receive(asks_us, HUB_NBMA, now=1.0)
+        spoke.receive(asks_us, HUB.nbma, now=1.0)
         entry = ClientInformation(
             prefix_length=24, holding_time_s=60, nbma=where, protocol=tunnel(3)
         )
         reply = a_resolution_reply(redirected(spoke, 1.0), entries=(entry,))
-        return wishes(spoke.receive(reply, HUB_NBMA, now=1.0))
+        return wishes(spoke.receive(reply, HUB.nbma, now=1.0))
 
     assert crossing(nbma(3)) == ["want 192.168.100.3"]
     assert crossing(bytes([192, 168, 99, 3])) == ["want 192.168.99.3 after 0.5"]
@@ -281,7 +284,7 @@ def test_lost_sa_of_a_shortcut_brings_traffic_back_to_the_hub() -> None:
 
 def test_circuit_wanted_by_two_is_released_with_the_second() -> None:
     """The hub is an NHS and the gateway of a shortcut's cached binding at the same address."""
-    spoke = a_protected_spoke(maps=(a_map(tunnel(8), HUB_NBMA),))
+    spoke = a_protected_spoke(maps=(a_map(tunnel(8), HUB.nbma),))
     assert wishes(spoke.started) == ["want 192.168.100.1", "want 192.168.100.1 server"]
     effects = spoke.give(ShutdownRequested(), now=1.0)
     assert wishes(effects)[-1] == "drop 192.168.100.1"
@@ -311,7 +314,7 @@ POLICY = a_policy(
 def test_registration_of_anothers_address_is_refused() -> None:
     hub = a_protected_hub(authorize=POLICY)
     hub.give(installed(3, local=1))
-    theft = a_registration(3, source_protocol=tunnel(4), destination_protocol=tunnel(4))
+    theft = a_registration_request(3, source_protocol=tunnel(4), destination_protocol=tunnel(4))
     effects = hub.receive(theft, nbma(3), now=1.0)
     assert the(sent(effects)).entries[0].code == CieCode.ADMINISTRATIVELY_PROHIBITED
     assert the(of(effects, RegistrationRefused)).reason == (
@@ -327,7 +330,7 @@ def test_registration_of_another_in_an_entry_is_refused() -> None:
         ClientInformation(prefix_length=32, holding_time_s=60, protocol=tunnel(3)),
         ClientInformation(prefix_length=32, holding_time_s=60, protocol=tunnel(4)),
     )
-    reply = the(sent(hub.receive(a_registration(3, entries=entries), nbma(3), now=1.0)))
+    reply = the(sent(hub.receive(a_registration_request(3, entries=entries), nbma(3), now=1.0)))
     assert [each.code for each in reply.entries] == [0, 4]
 
 
@@ -358,7 +361,7 @@ def test_gateway_that_its_sa_does_not_vouch_for_is_refused_when_that_is_up() -> 
 def test_network_that_its_sa_does_not_vouch_for_is_refused_when_that_is_up() -> None:
     spoke = a_protected_spoke(authorize=POLICY)
     request = redirected(spoke, 1.0, host(4))
-    spoke.receive(a_resolution_reply(request), HUB_NBMA, now=1.0)
+    spoke.receive(a_resolution_reply(request), HUB.nbma, now=1.0)
     effects = spoke.give(installed(3), now=2.0)
     assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.3", "+ 10.255.255.3/32"]
     assert str(the(of(effects, ClaimRefused)).prefix) == "172.16.4.0/24"
@@ -368,7 +371,7 @@ def test_single_host_of_anothers_network_is_refused_too() -> None:
     """Only networks were looked at where the SA was up already: any host could be drawn in one by one."""
     spoke = a_protected_spoke(3, authorize=POLICY)
     request = redirected(spoke, 1.0, host(4))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA, now=1.0)
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
     assert kernel(effects) == []
     assert the(of(effects, ResolutionFailed)).reason == (
         "spoke3.example is not authorized for 172.16.4.10"
@@ -379,7 +382,7 @@ def test_resolution_of_the_gateway_itself_needs_its_address_only() -> None:
     policy = a_policy(a_rule("spoke3.example", None, ("172.16.3.0/24",)))
     spoke = a_protected_spoke(3, authorize=policy)
     request = redirected(spoke, 1.0, tunnel(3))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA, now=1.0)
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
     assert "+ 10.255.255.3 at 192.168.100.3" in kernel(effects)
 
 
@@ -402,7 +405,7 @@ def led_spoke() -> Node:
     effects = spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0)
     assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.1"]
     request = the(sent(effects, RESOLUTION))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA, now=1.0)
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
     assert kernel(effects) == []
     assert wishes(effects) == ["want 192.168.100.3"]
     return spoke
@@ -434,7 +437,7 @@ def test_interim_neighbour_goes_over_to_the_other_hub() -> None:
     request = the(sent(spoke.give(installed(9), now=0.5), REQUEST))
     spoke.receive(a_registration_reply(request, server=tunnel(9)), nbma(9), now=0.5)
     request = the(sent(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0), RESOLUTION))
-    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA, now=1.0)
+    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
     assert "+ 10.255.255.3 at 192.168.100.9" in kernel(spoke.give(gone(1), now=2.0))
 
 
@@ -508,8 +511,7 @@ def found(number: int = 3, **fields: Any) -> BindingFound:
 
 def a_restarted_hub(*events: BindingFound) -> tuple[Node, list[Effect]]:
     """A new daemon that does not know charon's SAs yet."""
-    hub = a_protected_hub()
-    hub = Node(*hub.engine._views.config.interfaces.values(), events=_events_of_a_hub())
+    hub = Node(an_interface(redirect=True, ipsec=IPSEC), events=_events_of_a_hub())
     return hub, list(hub.give(*events, now=1.0))
 
 
@@ -537,7 +539,7 @@ def test_adopted_clients_are_asked_to_register_when_charon_has_told() -> None:
     hub.give(installed(3, local=1), READY, now=2.0)
     hint = the(sent(hub.advance(3.0), PacketType.PURGE_REQUEST))
     assert hint.destination_protocol == tunnel(3)
-    assert hub.engine._outbox.drops == {}
+    assert inspect.drops(hub.engine) == {}
 
 
 def test_kernel_entries_of_an_earlier_run_without_an_sa_go_and_their_clients_are_called_back() -> (
@@ -571,7 +573,9 @@ def test_recalled_clients_are_called_back_after_a_reboot_unless_behind_nat() -> 
     assert list(hub.cache()) == ["10.255.255.3"]
     effects = hub.give(installed(3, local=1), now=3.0)
     assert "+ 10.255.255.3 at 192.168.100.3" in kernel(effects)
-    assert wishes(hub.receive(a_registration(3), nbma(3), now=3.1)) == ["drop 192.168.100.3"]
+    assert wishes(hub.receive(a_registration_request(3), nbma(3), now=3.1)) == [
+        "drop 192.168.100.3"
+    ]
 
 
 def test_recalled_client_that_cannot_be_called_is_forgotten() -> None:

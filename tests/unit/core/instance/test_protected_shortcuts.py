@@ -1,30 +1,21 @@
 """Shortcuts of a protected interface: their routes come after the peer's SA, and go with its neighbour entry."""
 
-from nhrpd_py.core.address import Afi, format_address
+from nhrpd_py.core.address import format_address
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
 from nhrpd_py.core.events import AddressRemoved, Association, IpsecReady, SaInstalled
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message
-from tests.unit.core.stations import (
-    GRE,
-    HUB_NBMA,
-    UNDERLAY,
-    Node,
+from tests.support import inspect
+from tests.support.engine import Node, a_spoke, of, sent, the
+from tests.support.messages import (
     a_registration_reply,
     a_resolution_reply,
     a_resolution_request,
-    a_spoke,
-    an_address,
-    an_indication,
-    host,
-    nbma,
-    of,
-    sent,
+    a_traffic_indication,
     std_extensions,
-    the,
-    tunnel,
 )
+from tests.support.sites import GRE, HUB, UNDERLAY, an_address, host, nbma, tunnel
 
 REQUEST = PacketType.RESOLUTION_REQUEST
 
@@ -43,13 +34,13 @@ def a_protected_spoke(*peers: int) -> tuple[Node, Message]:
     sas = [an_sa(each) for each in (1, *peers)]
     effects = spoke.give(IpsecReady("6.0", patched=False), *sas, now=1.0) + spoke.advance(2.0)
     request = sent(effects, PacketType.REGISTRATION_REQUEST)[-1]
-    spoke.receive(a_registration_reply(request), HUB_NBMA, now=2.0)
-    redirect = an_indication(1, host(2), host(3))
-    return spoke, the(sent(spoke.receive(redirect, HUB_NBMA, now=3.0), REQUEST))
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=2.0)
+    redirect = a_traffic_indication(1, host(2), host(3))
+    return spoke, the(sent(spoke.receive(redirect, HUB.nbma, now=3.0), REQUEST))
 
 
 def answer(spoke: Node, request: Message) -> list[Effect]:
-    return spoke.receive(a_resolution_reply(request), HUB_NBMA, now=3.1)
+    return spoke.receive(a_resolution_reply(request), HUB.nbma, now=3.1)
 
 
 def in_order(effects: list[Effect]) -> list[str]:
@@ -69,7 +60,10 @@ def test_route_of_a_shortcut_waits_for_the_sa() -> None:
     assert in_order(answer(spoke, asked)) == []
     assert spoke.shortcuts(4.0) == [("172.16.3.0/24", "10.255.255.3", "incomplete")]
     # Another redirect meanwhile does not bring it.
-    assert of(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA, now=4.0), SetRoute) == []
+    assert (
+        of(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=4.0), SetRoute)
+        == []
+    )
     assert in_order(spoke.give(an_sa(3), now=5.0)) == [
         "SetNeighbor 10.255.255.3",
         "SetRoute 10.255.255.3/32",
@@ -81,9 +75,9 @@ def test_route_of_a_shortcut_waits_for_the_sa() -> None:
 def test_shortcut_that_never_had_a_route_takes_none_back() -> None:
     spoke, asked = a_protected_spoke()
     answer(spoke, asked)
-    shortcut = the(spoke.engine._tunnels["gre1"][Afi.IPV4].shortcuts)
-    effects = spoke.engine._outbox.effects = []
-    spoke.engine._tunnels["gre1"][Afi.IPV4].shortcuts.remove(shortcut, "x")
+    table = inspect.shortcuts(spoke.engine)
+    shortcut = the(table)
+    effects = inspect.said(spoke.engine, lambda: table.remove(shortcut, "x"))
     assert of(effects, DropRoute) == []
 
 
@@ -109,10 +103,10 @@ def test_routes_of_shortcuts_go_when_their_peer_moves_to_where_no_sa_is() -> Non
     )
     effects = spoke.receive(request, nbma(33), now=4.0)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(33))]
-    binding = spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
+    cache = inspect.cache(spoke.engine)
+    binding = cache.get(tunnel(3))
     assert binding is not None
-    effects = spoke.engine._outbox.effects = []
-    spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.entries.withdraw(binding)
+    effects = inspect.said(spoke.engine, lambda: cache.entries.withdraw(binding))
     assert in_order(effects) == [
         "DropRoute 172.16.3.0/24",
         "DropRoute 10.255.255.3/32",

@@ -1,8 +1,8 @@
 """The table of CHILD_SAs: a pair carries traffic while it has one."""
 
 from nhrpd_py.core.ipsec.associations import Associations
-from tests.unit.core.protected import an_association
-from tests.unit.core.stations import nbma
+from tests.support.ipsec import an_association
+from tests.support.sites import nbma
 
 PAIR = nbma(2), nbma(3)
 

@@ -6,7 +6,7 @@ from nhrpd_py.core.address import parse_address, parse_prefix
 from nhrpd_py.core.config import AuthorizeConfig, Unlisted
 from nhrpd_py.core.events import Association
 from nhrpd_py.core.ipsec.policy import Policy
-from tests.unit.core.protected import a_policy, a_rule, an_association
+from tests.support.ipsec import a_policy, a_rule, an_association
 
 SPOKE_3 = an_association(3)
 SPOKE_4 = an_association(4)

@@ -4,7 +4,7 @@ import pytest
 
 from nhrpd_py.core.address import Afi, parse_address, parse_prefix
 from nhrpd_py.core.kernel.rib import Rib, stretch
-from tests.unit.core.stations import GRE, LAN, a_route, host, tunnel
+from tests.support.sites import GRE, LAN, a_route, host, tunnel
 
 TARGET = parse_address("172.16.4.1")
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core.address import Afi, parse_prefix
+from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import DropNeighbor, DropRoute
 from nhrpd_py.core.events import AddressRemoved, RouteRemoved
 from nhrpd_py.core.notices import PurgeReceived
@@ -14,33 +15,27 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, ErrorCode, PacketType
 from nhrpd_py.packet.message import Message
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import Node, a_hub, a_spoke, drops, kinds, of, sent, the, the_packet
+from tests.support.messages import (
     AUTHENTICATION,
-    GRE,
-    HUB,
-    HUB_NBMA,
-    LAN,
-    SECRET,
-    Node,
-    a_hub,
-    a_map,
-    a_purge,
-    a_registration,
+    a_purge_request,
+    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
+    a_traffic_indication,
+    an_error_indication,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    LAN,
+    SECRET,
+    a_map,
     a_route,
-    a_spoke,
     a_tunnel_link,
-    an_error,
-    an_indication,
-    drops,
     host,
-    kinds,
     nbma,
-    of,
-    sent,
-    the,
-    the_packet,
     tunnel,
 )
 
@@ -50,13 +45,13 @@ REPLY = PacketType.PURGE_REPLY
 
 def a_shortcut_spoke() -> Node:
     spoke = a_spoke(2)
-    request = the(sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA)))
-    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma)))
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
     return spoke
 
 
 def receive_purge(node: Node, prefix: str, number: int = 3, **fields) -> list:
-    purge = a_purge(number, prefix, tunnel(2), **fields)
+    purge = a_purge_request(number, prefix, tunnel(2), **fields)
     return node.receive(purge, nbma(number), now=1.0)
 
 
@@ -155,7 +150,7 @@ def test_purge_of_everything_looks_at_each_binding_once(monkeypatch) -> None:
 
     spoke = a_shortcut_spoke()
     for number in range(20, 60):
-        spoke.receive(a_registration(number), nbma(number))
+        spoke.receive(a_registration_request(number), nbma(number))
     monkeypatch.setattr(PrefixMap, "matches", matches)
     entries = tuple(
         ClientInformation(prefix_length=1 + number % 24, protocol=bytes([number & 127, 0, 0, 0]))
@@ -167,21 +162,21 @@ def test_purge_of_everything_looks_at_each_binding_once(monkeypatch) -> None:
 
 def test_client_takes_its_own_registration_back() -> None:
     hub = a_hub(2, 3)
-    effects = hub.receive(a_purge(2, "10.255.255.2/32", HUB), nbma(2))
+    effects = hub.receive(a_purge_request(2, "10.255.255.2/32", HUB.tunnel), nbma(2))
     assert removed(effects) == 1
     assert set(hub.cache()) == {"10.255.255.3"}
 
 
 def test_client_may_address_the_purge_to_itself() -> None:
     hub = a_hub(2)
-    hub.receive(a_purge(2, "10.255.255.2/32", tunnel(2)), nbma(2))
+    hub.receive(a_purge_request(2, "10.255.255.2/32", tunnel(2)), nbma(2))
     assert hub.cache() == {}
 
 
 def test_nobody_takes_back_the_registration_of_another() -> None:
     hub = a_hub(2, 3)
-    assert removed(hub.receive(a_purge(3, "10.255.255.2/32", HUB), nbma(3))) == 0
-    assert removed(hub.receive(a_purge(3, "10.255.255.0/24", HUB), nbma(3))) == 1
+    assert removed(hub.receive(a_purge_request(3, "10.255.255.2/32", HUB.tunnel), nbma(3))) == 0
+    assert removed(hub.receive(a_purge_request(3, "10.255.255.0/24", HUB.tunnel), nbma(3))) == 1
     assert set(hub.cache()) == {"10.255.255.2"}
 
 
@@ -194,8 +189,8 @@ def test_client_that_moved_takes_back_its_registration_where_it_is_authenticated
 ) -> None:
     signature = (AUTHENTICATION,) if secret else ()
     hub = a_hub(authentication=secret)
-    hub.receive(a_registration(2, extensions=signature), nbma(2))
-    purge = a_purge(sender, "10.255.255.2/32", HUB, extensions=signature)
+    hub.receive(a_registration_request(2, extensions=signature), nbma(2))
+    purge = a_purge_request(sender, "10.255.255.2/32", HUB.tunnel, extensions=signature)
     hub.receive(purge, nbma(22))
     assert (hub.cache() == {}) is is_gone
 
@@ -210,7 +205,7 @@ def test_servers_and_configured_bindings_are_not_purged() -> None:
 def test_purge_is_confirmed_even_if_there_was_nothing() -> None:
     spoke = a_spoke(2)
     vendor = Extension(8, b"\0\0\x0cx", compulsory=False)
-    purge = a_purge(3, "172.16.9.0/24", tunnel(2), extensions=(vendor,))
+    purge = a_purge_request(3, "172.16.9.0/24", tunnel(2), extensions=(vendor,))
     to, reply = the_packet(spoke.receive(purge, nbma(3)))
     assert to == nbma(3)
     assert reply == replace(purge, type=REPLY)
@@ -223,21 +218,21 @@ def test_purge_that_wants_no_reply_gets_none() -> None:
 
 def test_confirmation_is_signed() -> None:
     hub = a_hub(authentication=SECRET)
-    purge = a_purge(2, "10.255.255.2/32", HUB, extensions=(AUTHENTICATION,))
+    purge = a_purge_request(2, "10.255.255.2/32", HUB.tunnel, extensions=(AUTHENTICATION,))
     assert the_packet(hub.receive(purge, nbma(2)))[1].extensions == (AUTHENTICATION,)
-    unsigned = a_purge(2, "10.255.255.2/32", HUB)
+    unsigned = a_purge_request(2, "10.255.255.2/32", HUB.tunnel)
     assert drops(hub.receive(unsigned, nbma(2))) == ["authentication-failed"]
 
 
 def test_purge_for_somebody_else_is_handed_on() -> None:
-    effects = a_hub(2, 3).receive(a_purge(3, "172.16.3.0/24", tunnel(2)), nbma(3))
+    effects = a_hub(2, 3).receive(a_purge_request(3, "172.16.3.0/24", tunnel(2)), nbma(3))
     assert kinds(effects) == [(nbma(2), PURGE)]
 
 
 def test_purge_of_our_own_address_counts_from_our_servers_only() -> None:
     spoke = a_spoke(2)
     assert kinds(receive_purge(spoke, "10.255.255.2/32", number=3)) == [(nbma(3), REPLY)]
-    assert (HUB_NBMA, PacketType.REGISTRATION_REQUEST) in kinds(
+    assert (HUB.nbma, PacketType.REGISTRATION_REQUEST) in kinds(
         receive_purge(spoke, "10.255.255.2/32", number=1)
     )
 
@@ -275,7 +270,7 @@ def test_unconfirmed_purge_is_sent_four_times_with_its_id() -> None:
         assert sent(spoke.advance(at), PURGE) == [first]
     spoke.run(20.0)
     assert sent(spoke.run(60.0), PURGE) == []
-    assert first.request_id not in spoke.engine._requests.outstanding
+    assert first.request_id not in inspect.outstanding(spoke.engine)
 
 
 def test_confirmed_purge_is_not_sent_again() -> None:
@@ -293,7 +288,7 @@ def test_reply_of_another_type_confirms_nothing() -> None:
 
 def test_error_about_a_purge_ends_it() -> None:
     spoke, purge = a_purging_spoke()
-    spoke.receive(an_error(2, ErrorCode.UNRECOGNIZED_EXTENSION, purge), nbma(2), now=5.5)
+    spoke.receive(an_error_indication(2, ErrorCode.UNRECOGNIZED_EXTENSION, purge), nbma(2), now=5.5)
     assert sent(spoke.run(60.0), PURGE) == []
 
 
@@ -315,16 +310,15 @@ def test_too_many_purges_at_once_are_left_to_the_holding_time(monkeypatch) -> No
 
 def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:
     spoke, _ = a_purging_spoke()
-    instance = spoke.engine._tunnels["gre1"][Afi.IPV4]
-    spoke.receive(a_registration(4), nbma(4), now=5.0)
-    binding = instance.station.cache.get(tunnel(4))
+    engine = spoke.engine
+    spoke.receive(a_registration_request(4), nbma(4), now=5.0)
+    binding = inspect.cache(engine).get(tunnel(4))
     assert binding is not None
     spoke.give(a_tunnel_link(up=False), now=5.1)
-    spoke.engine._outbox.effects = []
-    instance.purges.send(tunnel(4), nbma(4), parse_prefix("172.16.3.0/24"), 5.2)
-    instance.purges.ask_to_register(binding)
-    instance.purges.timer_due(12345, 5.2)
-    assert spoke.engine._outbox.effects == []
+    purges, lan = inspect.purges(engine), parse_prefix("172.16.3.0/24")
+    assert inspect.said(engine, lambda: purges.send(tunnel(4), nbma(4), lan, 5.2)) == []
+    assert inspect.said(engine, lambda: purges.ask_to_register(binding)) == []
+    assert inspect.timer_due(engine, TimerKind.PURGE, 12345, 5.2) == []
 
 
 def test_pending_purge_skips_a_beat_without_an_address_of_ours() -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core.address import Address, Afi, host_prefix
+from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.base import requests as requests_module
+from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
@@ -24,44 +25,37 @@ from nhrpd_py.core.notices import (
 )
 from nhrpd_py.core.resolution import requester as resolution_module
 from nhrpd_py.core.station import cache as cache_module
-from nhrpd_py.core.station.binding import Entry
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import ExtensionType, PacketType
 from nhrpd_py.packet.message import Message
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import Node, a_spoke, drops, kinds, of, packets, sent, the, the_packet
+from tests.support.messages import (
     AUTHENTICATION,
-    GRE,
-    HUB,
-    HUB_NBMA,
     REQUEST_FLAGS,
-    SECRET,
-    UNDERLAY,
-    Node,
-    a_map,
     a_record,
-    a_registration,
     a_registration_reply,
+    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
+    a_traffic_indication,
+    an_error_indication,
+    nat_extension,
+    std_extensions,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    SECRET,
+    UNDERLAY,
+    a_map,
     a_route,
-    a_spoke,
     an_address,
-    an_error,
-    an_indication,
     an_nhs,
-    drops,
     host,
     ip,
-    kinds,
-    nat_extension,
     nbma,
-    of,
-    packets,
-    sent,
-    std_extensions,
-    the,
-    the_packet,
     tunnel,
 )
 
@@ -70,7 +64,7 @@ STALE = NeighborState.STALE
 
 
 def redirect(spoke: Node, target: bytes = host(3), now: float = 0.0) -> list:
-    return spoke.receive(an_indication(1, host(2), target), HUB_NBMA, now=now)
+    return spoke.receive(a_traffic_indication(1, host(2), target), HUB.nbma, now=now)
 
 
 def an_asking_spoke(target: bytes = host(3), **settings) -> tuple[Node, Message]:
@@ -82,7 +76,7 @@ def an_asking_spoke(target: bytes = host(3), **settings) -> tuple[Node, Message]
 def a_shortcut_spoke() -> Node:
     """A spoke with a shortcut to the LAN of spoke 3, as it was at time 0."""
     spoke, request = an_asking_spoke()
-    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
     return spoke
 
 
@@ -104,9 +98,9 @@ def test_request_says_what_cisco_and_frr_want_to_hear() -> None:
 def test_signed_request_has_the_signature_last() -> None:
     spoke = a_spoke(2, registered=False, authentication=SECRET)
     reply = a_registration_reply(the(sent(spoke.started)), AUTHENTICATION)
-    spoke.receive(reply, HUB_NBMA)
-    indication = an_indication(1, host(2), host(3), extensions=(AUTHENTICATION,))
-    request = the(sent(spoke.receive(indication, HUB_NBMA)))
+    spoke.receive(reply, HUB.nbma)
+    indication = a_traffic_indication(1, host(2), host(3), extensions=(AUTHENTICATION,))
+    request = the(sent(spoke.receive(indication, HUB.nbma)))
     assert request.extensions[-1] == AUTHENTICATION
 
 
@@ -132,7 +126,7 @@ def test_lost_request_is_sent_again_with_its_id_and_then_given_up_for_a_minute()
 
 def test_reply_becomes_a_shortcut_by_way_of_the_peer() -> None:
     spoke, request = an_asking_spoke()
-    effects = spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
     assert [(str(each.prefix), each.gateway) for each in of(effects, SetRoute)] == [
         ("10.255.255.3/32", b""),
@@ -148,7 +142,7 @@ def test_reply_becomes_a_shortcut_by_way_of_the_peer() -> None:
 
 def test_neighbour_comes_before_the_route_that_needs_it() -> None:
     spoke, request = an_asking_spoke()
-    effects = spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
     order = [type(each) for each in effects if isinstance(each, SetNeighbor | SetRoute)]
     assert order == [SetNeighbor, SetRoute, SetRoute]
 
@@ -156,7 +150,7 @@ def test_neighbour_comes_before_the_route_that_needs_it() -> None:
 def test_second_reply_is_unsolicited_and_answered_with_error_10() -> None:
     spoke, request = an_asking_spoke()
     reply = a_resolution_reply(request)
-    spoke.receive(reply, HUB_NBMA)
+    spoke.receive(reply, HUB.nbma)
     effects = spoke.receive(reply, nbma(3))
     assert drops(effects) == ["unsolicited-reply"]
     to, error = the_packet(effects)
@@ -169,26 +163,26 @@ def test_second_reply_is_unsolicited_and_answered_with_error_10() -> None:
 @pytest.mark.parametrize("length", [0, 32, 255, 33, 7, 1])
 def test_prefix_lengths_that_say_nothing_are_a_host(length) -> None:
     spoke, request = an_asking_spoke()
-    spoke.receive(a_resolution_reply(request, prefix_length=length), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request, prefix_length=length), HUB.nbma)
     assert spoke.shortcuts() == [("172.16.3.10/32", "10.255.255.3", "active")]
 
 
 def test_shortcut_is_never_wider_than_our_own_route() -> None:
     spoke, request = an_asking_spoke()
-    spoke.receive(a_resolution_reply(request, prefix_length=12), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request, prefix_length=12), HUB.nbma)
     assert spoke.shortcuts() == [("172.16.0.0/16", "10.255.255.3", "active")]
 
 
 def test_answer_for_an_address_whose_route_is_gone_is_as_wide_as_it_says() -> None:
     spoke, request = an_asking_spoke()
-    spoke.give(RouteRemoved(a_route("172.16.0.0/16", GRE, HUB)))
-    spoke.receive(a_resolution_reply(request, prefix_length=20), HUB_NBMA)
+    spoke.give(RouteRemoved(a_route("172.16.0.0/16", GRE, HUB.tunnel)))
+    spoke.receive(a_resolution_reply(request, prefix_length=20), HUB.nbma)
     assert spoke.shortcuts() == [("172.16.0.0/20", "10.255.255.3", "active")]
 
 
 def test_tunnel_address_itself_needs_no_shortcut() -> None:
     spoke, request = an_asking_spoke(tunnel(3))
-    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma)
     assert spoke.shortcuts() == []
     assert spoke.cache()["10.255.255.3"] == ("cached", "192.168.100.3")
 
@@ -204,7 +198,7 @@ def test_first_entry_counts_for_it_is_the_best() -> None:
     spoke, request = an_asking_spoke()
     reply = a_resolution_reply(request)
     other = replace(reply.entries[0], nbma=nbma(4), protocol=tunnel(4))
-    spoke.receive(replace(reply, entries=(*reply.entries, other)), HUB_NBMA)
+    spoke.receive(replace(reply, entries=(*reply.entries, other)), HUB.nbma)
     assert "10.255.255.4" not in spoke.cache()
 
 
@@ -222,7 +216,7 @@ def test_first_entry_counts_for_it_is_the_best() -> None:
 def test_refusal_is_believed_for_a_while(code, reason, seconds) -> None:
     spoke, request = an_asking_spoke()
     nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
-    assert the(of(spoke.receive(nak, HUB_NBMA), ResolutionFailed)).reason == reason
+    assert the(of(spoke.receive(nak, HUB.nbma), ResolutionFailed)).reason == reason
     spoke.run(seconds - 0.1)
     assert sent(redirect(spoke, now=seconds - 0.1), REQUEST) == []
     spoke.run(seconds)
@@ -232,7 +226,7 @@ def test_refusal_is_believed_for_a_while(code, reason, seconds) -> None:
 @pytest.mark.parametrize(("code", "seconds"), [(6, 180.0), (3, 60.0), (2, 60.0), (15, 60.0)])
 def test_error_ends_the_request_too(code, seconds) -> None:
     spoke, request = an_asking_spoke()
-    effects = spoke.receive(an_error(1, code, request), HUB_NBMA)
+    effects = spoke.receive(an_error_indication(1, code, request), HUB.nbma)
     assert of(effects, ResolutionFailed)
     spoke.run(seconds - 0.1)
     assert spoke.shortcuts(now=seconds) == [("172.16.3.10/32", None, "negative")]
@@ -250,7 +244,7 @@ def test_error_ends_the_request_too(code, seconds) -> None:
 )
 def test_reply_to_something_else_is_not_taken(change) -> None:
     spoke, request = an_asking_spoke()
-    effects = spoke.receive(replace(a_resolution_reply(request), **change), HUB_NBMA)
+    effects = spoke.receive(replace(a_resolution_reply(request), **change), HUB.nbma)
     assert drops(effects) == ["unsolicited-reply"]
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "incomplete")]
 
@@ -263,15 +257,15 @@ def test_reply_to_something_else_is_not_taken(change) -> None:
         (tunnel(3), nbma(2), "the peer has our own NBMA address"),
         (tunnel(3), ip("0.0.0.0"), "the reply names no usable NBMA address"),
         (tunnel(3), ip("224.0.0.1"), "the reply names no usable NBMA address"),
-        (tunnel(3), HUB, "the reply leads the tunnel into itself"),
+        (tunnel(3), HUB.tunnel, "the reply leads the tunnel into itself"),
         (nbma(3), nbma(3), "the reply leads the tunnel into itself"),
-        (HUB_NBMA, nbma(3), "the reply leads the tunnel into itself"),
+        (HUB.nbma, nbma(3), "the reply leads the tunnel into itself"),
     ],
 )
 def test_reply_that_cannot_be_true_is_refused(protocol, address, reason) -> None:
     spoke, request = an_asking_spoke()
     entry = ClientInformation(prefix_length=24, holding_time_s=60, nbma=address, protocol=protocol)
-    effects = spoke.receive(a_resolution_reply(request, entries=(entry,)), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request, entries=(entry,)), HUB.nbma)
     assert the(of(effects, ResolutionFailed)).reason == reason
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
@@ -288,11 +282,11 @@ def nbma_of_peer(source: bytes, *extensions: Extension) -> object:
 
 
 def test_post_nat_address_beats_the_claimed_one() -> None:
-    assert nbma_of_peer(HUB_NBMA, RECORD, nat_extension((tunnel(3), nbma(50)))) == "192.168.100.50"
+    assert nbma_of_peer(HUB.nbma, RECORD, nat_extension((tunnel(3), nbma(50)))) == "192.168.100.50"
 
 
 def test_post_nat_address_of_somebody_else_does_not_count() -> None:
-    assert nbma_of_peer(HUB_NBMA, RECORD, nat_extension((tunnel(4), nbma(50)))) == "192.168.100.3"
+    assert nbma_of_peer(HUB.nbma, RECORD, nat_extension((tunnel(4), nbma(50)))) == "192.168.100.3"
 
 
 def test_what_we_see_beats_all_that_is_told() -> None:
@@ -305,15 +299,15 @@ def test_what_we_see_beats_the_claim_without_a_record_too() -> None:
 
 
 def test_sight_of_a_transit_hub_is_not_that_of_the_peer() -> None:
-    assert nbma_of_peer(HUB_NBMA) == "192.168.100.3"
-    assert nbma_of_peer(HUB_NBMA, *std_extensions()) == "192.168.100.3"
+    assert nbma_of_peer(HUB.nbma) == "192.168.100.3"
+    assert nbma_of_peer(HUB.nbma, *std_extensions()) == "192.168.100.3"
 
 
 def test_peer_known_better_keeps_its_binding_and_gets_its_shortcut() -> None:
     spoke = a_spoke(2)
-    spoke.receive(a_registration(3), nbma(33))
+    spoke.receive(a_registration_request(3), nbma(33))
     request = the(sent(redirect(spoke)))
-    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
     assert spoke.cache()["10.255.255.3"] == ("dynamic", "192.168.100.33")
     assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
 
@@ -344,20 +338,20 @@ def test_nobody_is_asked_while_no_server_is_up() -> None:
 
 def test_routed_next_hop_is_asked_before_the_server() -> None:
     spoke = a_spoke(2)
-    spoke.receive(a_registration(3), nbma(3))
+    spoke.receive(a_registration_request(3), nbma(3))
     spoke.give(RouteAdded(a_route("172.16.4.0/24", GRE, tunnel(3))))
     assert kinds(redirect(spoke, host(4))) == [(nbma(3), REQUEST)]
 
 
 def test_server_is_asked_about_the_next_hop_itself() -> None:
     spoke = a_spoke(2)
-    spoke.receive(a_registration(3), nbma(3))
-    assert kinds(redirect(spoke, tunnel(3))) == [(HUB_NBMA, REQUEST)]
+    spoke.receive(a_registration_request(3), nbma(3))
+    assert kinds(redirect(spoke, tunnel(3))) == [(HUB.nbma, REQUEST)]
 
 
 def test_peer_is_asked_about_itself_where_there_is_no_server() -> None:
     hub = a_spoke(5, registered=False, nhs=())
-    hub.receive(a_registration(3), nbma(3))
+    hub.receive(a_registration_request(3), nbma(3))
     assert kinds(redirect(hub, tunnel(3))) == [(nbma(3), REQUEST)]
 
 
@@ -366,20 +360,19 @@ def test_best_server_is_asked() -> None:
         2, registered=False, nhs=(an_nhs(priority=5), an_nhs("192.168.100.11", cluster=1))
     )
     first, second = sent(spoke.started)
-    spoke.receive(a_registration_reply(first), HUB_NBMA)
+    spoke.receive(a_registration_reply(first), HUB.nbma)
     spoke.receive(a_registration_reply(second, server=tunnel(11)), nbma(11), now=1.0)
-    assert [to for to, _ in kinds(redirect(spoke, host(3)))] == [HUB_NBMA]  # the routed path
-    assert [to for to, _ in kinds(solicit(spoke, tunnel(9)))] == [HUB_NBMA]
-    spoke.give(RouteRemoved(a_route("10.255.255.0/24", GRE, HUB)))
+    assert [to for to, _ in kinds(redirect(spoke, host(3)))] == [HUB.nbma]  # the routed path
+    assert [to for to, _ in kinds(solicit(spoke, tunnel(9)))] == [HUB.nbma]
+    spoke.give(RouteRemoved(a_route("10.255.255.0/24", GRE, HUB.tunnel)))
     spoke.give(RouteAdded(a_route("10.255.255.0/24", GRE)))
     assert [to for to, _ in kinds(solicit(spoke, tunnel(8)))] == [nbma(11)]  # the better one
 
 
 def test_retry_skips_a_beat_while_the_server_is_away() -> None:
     spoke, _ = an_asking_spoke()
-    client = spoke.engine._tunnels["gre1"][Afi.IPV4].client
-    client.stop()
-    spoke.give(RouteRemoved(a_route("172.16.0.0/16", GRE, HUB)))
+    inspect.client(spoke.engine).stop()
+    spoke.give(RouteRemoved(a_route("172.16.0.0/16", GRE, HUB.tunnel)))
     assert sent(spoke.advance(1.0)) == []
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "incomplete")]
 
@@ -408,7 +401,7 @@ def test_resolution_survives_that_its_request_id_is_displaced(monkeypatch) -> No
     again = the(sent(spoke.advance(1.0), REQUEST))
     assert again.destination_protocol == host(3)
     assert again.request_id != request.request_id
-    spoke.receive(a_resolution_reply(again), HUB_NBMA, now=1.1)
+    spoke.receive(a_resolution_reply(again), HUB.nbma, now=1.1)
     assert ("172.16.3.0/24", "10.255.255.3", "active") in spoke.shortcuts(1.1)
 
 
@@ -424,9 +417,9 @@ def test_redirect_of_what_has_a_shortcut_asserts_its_route_anew() -> None:
 def test_host_shortcut_gives_way_to_a_binding_of_that_host() -> None:
     """There is one route for both: when the shortcut ended, it took the binding's along."""
     spoke, request = an_asking_spoke(tunnel(4))
-    spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB.nbma)
     assert spoke.shortcuts() == [("10.255.255.4/32", "10.255.255.3", "active")]
-    effects = spoke.receive(a_registration(4), nbma(4), now=1.0)
+    effects = spoke.receive(a_registration_request(4), nbma(4), now=1.0)
     assert [each for each in effects if isinstance(each, SetNeighbor | SetRoute | DropRoute)] == [
         DropRoute(host_prefix(tunnel(4)), GRE),
         SetNeighbor(GRE, tunnel(4), nbma(4)),
@@ -438,8 +431,8 @@ def test_host_shortcut_gives_way_to_a_binding_of_that_host() -> None:
 
 def test_answer_about_a_host_that_has_a_binding_makes_no_shortcut() -> None:
     spoke, request = an_asking_spoke(tunnel(4))
-    spoke.receive(a_registration(4), nbma(4))
-    effects = spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB_NBMA)
+    spoke.receive(a_registration_request(4), nbma(4))
+    effects = spoke.receive(a_resolution_reply(request, 3, prefix_length=32), HUB.nbma)
     assert [each.prefix for each in of(effects, SetRoute)] == [host_prefix(tunnel(3))]
     assert spoke.shortcuts() == []
 
@@ -457,10 +450,10 @@ def test_flood_of_redirects_does_not_become_one_of_requests(monkeypatch) -> None
 def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
     """A host of its LAN moved behind spoke 4; the wide shortcut hid that for as long as it was in use."""
     spoke = a_shortcut_spoke()
-    redirected = spoke.receive(an_indication(3, host(2), host(3, 77)), nbma(3), now=1.0)
+    redirected = spoke.receive(a_traffic_indication(3, host(2), host(3, 77)), nbma(3), now=1.0)
     request = the(sent(redirected))
     assert request.destination_protocol == host(3, 77)
-    spoke.receive(a_resolution_reply(request, 4, prefix_length=32), HUB_NBMA, now=1.1)
+    spoke.receive(a_resolution_reply(request, 4, prefix_length=32), HUB.nbma, now=1.1)
     assert sorted(spoke.shortcuts(2.0)) == [
         ("172.16.3.0/24", "10.255.255.3", "active"),
         ("172.16.3.77/32", "10.255.255.4", "active"),
@@ -477,8 +470,8 @@ def a_phase_2_spoke() -> Node:
 def test_kernel_gets_the_hub_as_a_neighbour_while_we_ask() -> None:
     spoke = a_phase_2_spoke()
     effects = solicit(spoke, tunnel(3))
-    assert kinds(effects) == [(HUB_NBMA, REQUEST)]
-    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
+    assert kinds(effects) == [(HUB.nbma, REQUEST)]
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), HUB.nbma)]
     assert spoke.cache() == {
         "10.255.255.1": ("nhs", "192.168.100.1"),
         "10.255.255.3": ("incomplete", "192.168.100.1"),
@@ -488,7 +481,7 @@ def test_kernel_gets_the_hub_as_a_neighbour_while_we_ask() -> None:
 def test_answer_to_the_kernel_replaces_the_hub_without_a_gap() -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(3))))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma)
     assert of(effects, DropNeighbor) == []
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
     assert of(effects, SetRoute) == []
@@ -500,17 +493,17 @@ def test_refusal_leaves_traffic_on_the_hub(code, seconds) -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(3))))
     nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
-    effects = spoke.receive(nak, HUB_NBMA)
+    effects = spoke.receive(nak, HUB.nbma)
     assert of(effects, DropNeighbor) == []
     assert spoke.cache()["10.255.255.3"] == ("negative", "192.168.100.1")
     # The kernel that lost the entry gets it again, and nobody is asked.
-    assert solicit(spoke, tunnel(3), now=1.0) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
+    assert solicit(spoke, tunnel(3), now=1.0) == [SetNeighbor(GRE, tunnel(3), HUB.nbma)]
     # It goes with the negative result; the next packet asks anew.
     assert of(spoke.run(seconds - 0.1), DropNeighbor) == []
     assert of(spoke.run(seconds), DropNeighbor) == [DropNeighbor(GRE, tunnel(3))]
     again = solicit(spoke, tunnel(3), now=seconds + 1)
-    assert kinds(again) == [(HUB_NBMA, REQUEST)]
-    assert of(again, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
+    assert kinds(again) == [(HUB.nbma, REQUEST)]
+    assert of(again, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), HUB.nbma)]
 
 
 def test_silence_leaves_traffic_on_the_hub() -> None:
@@ -523,8 +516,8 @@ def test_silence_leaves_traffic_on_the_hub() -> None:
 def test_kernel_that_asks_for_what_was_refused_before_gets_the_hub() -> None:
     """The refusal was about a redirect; that is no reason to drop what the kernel sends now."""
     spoke, request = an_asking_spoke(tunnel(3), prefix_length=24)
-    spoke.receive(a_resolution_reply(request, entries=(ClientInformation(code=12),)), HUB_NBMA)
-    assert solicit(spoke, tunnel(3), now=1.0) == [SetNeighbor(GRE, tunnel(3), HUB_NBMA)]
+    spoke.receive(a_resolution_reply(request, entries=(ClientInformation(code=12),)), HUB.nbma)
+    assert solicit(spoke, tunnel(3), now=1.0) == [SetNeighbor(GRE, tunnel(3), HUB.nbma)]
     assert spoke.cache()["10.255.255.3"] == ("negative", "192.168.100.1")
 
 
@@ -536,11 +529,11 @@ def test_traffic_on_the_hub_moves_with_the_best_server(is_refused) -> None:
     requests = packets(spoke.started)
     for to, request in requests:
         reply = a_registration_reply(request, server=tunnel(to[-1]))
-        spoke.receive(reply, to, now=1.0 if to == HUB_NBMA else 2.0)
+        spoke.receive(reply, to, now=1.0 if to == HUB.nbma else 2.0)
     request = the(sent(solicit(spoke, tunnel(3), now=3.0)))
     if is_refused:
         nak = a_resolution_reply(request, entries=(ClientInformation(code=4),))
-        spoke.receive(nak, HUB_NBMA, now=3.1)
+        spoke.receive(nak, HUB.nbma, now=3.1)
     effects: list[Effect] = []
     # The other one only goes on answering.
     while (at := spoke.engine.next_deadline()) is not None and at < 40.0:
@@ -557,10 +550,9 @@ def test_traffic_on_the_hub_moves_with_the_best_server(is_refused) -> None:
 def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
     spoke = a_phase_2_spoke()
     solicit(spoke, tunnel(3))
-    spoke.receive(a_registration(3), nbma(3))
-    effects = spoke.engine._outbox.effects = []
-    spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.entries.best_server_changed(nbma(9))
-    assert effects == []
+    spoke.receive(a_registration_request(3), nbma(3))
+    entries = inspect.cache(spoke.engine).entries
+    assert inspect.said(spoke.engine, lambda: entries.best_server_changed(nbma(9))) == []
     assert of(spoke.run(59.0), DropNeighbor) == []
     assert spoke.cache(59.0)["10.255.255.3"] == ("dynamic", "192.168.100.3")
 
@@ -568,7 +560,7 @@ def test_binding_that_came_by_another_way_keeps_its_neighbour() -> None:
 def test_answer_by_another_gateway_takes_the_interim_neighbour_back_last() -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(9))))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma)
     order = [type(each) for each in effects if isinstance(each, SetRoute | DropNeighbor)]
     assert order == [SetRoute, DropNeighbor]
     assert of(effects, DropNeighbor) == [DropNeighbor(GRE, tunnel(9))]
@@ -579,7 +571,7 @@ def test_full_cache_leaves_traffic_on_the_hub(monkeypatch) -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(3))))
     monkeypatch.setattr(cache_module, "MAX_BINDINGS", 1)
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma)
     assert of(effects, TableFull)
     assert of(effects, DropNeighbor) == []
     assert spoke.cache()["10.255.255.3"] == ("negative", "192.168.100.1")
@@ -588,7 +580,7 @@ def test_full_cache_leaves_traffic_on_the_hub(monkeypatch) -> None:
 def test_full_cache_is_told_and_nobody_asked_for_a_while(monkeypatch) -> None:
     spoke, request = an_asking_spoke()
     monkeypatch.setattr(cache_module, "MAX_BINDINGS", 1)
-    effects = spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
     assert [type(each) for each in effects] == [TableFull, ResolutionFailed]
     assert redirect(spoke, now=1.0) == []
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "negative")]
@@ -597,14 +589,14 @@ def test_full_cache_is_told_and_nobody_asked_for_a_while(monkeypatch) -> None:
 def test_interim_neighbour_stays_where_a_registration_took_its_place() -> None:
     spoke = a_phase_2_spoke()
     request = the(sent(solicit(spoke, tunnel(3))))
-    spoke.receive(a_registration(3), nbma(3))
+    spoke.receive(a_registration_request(3), nbma(3))
     nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))
-    assert of(spoke.receive(nak, HUB_NBMA), DropNeighbor) == []
+    assert of(spoke.receive(nak, HUB.nbma), DropNeighbor) == []
 
 
 def test_kernel_that_lost_an_entry_is_given_it_again() -> None:
     spoke = a_phase_2_spoke()
-    assert solicit(spoke, HUB) == [SetNeighbor(GRE, HUB, HUB_NBMA)]
+    assert solicit(spoke, HUB.tunnel) == [SetNeighbor(GRE, HUB.tunnel, HUB.nbma)]
 
 
 @pytest.mark.parametrize("address", [ip("224.0.0.5"), tunnel(2), ip("255.255.255.255")])
@@ -620,7 +612,7 @@ def test_kernel_is_not_answered_while_no_server_is_up() -> None:
 def test_peer_that_is_asked_directly_gives_no_interim_neighbour() -> None:
     """Without a server there is nobody who could relay meanwhile."""
     node = a_spoke(1, registered=False, nhs=(), routes=[a_route("10.255.254.0/24", GRE, tunnel(3))])
-    node.receive(a_registration(3), nbma(3))
+    node.receive(a_registration_request(3), nbma(3))
     effects = solicit(node, ip("10.255.254.9"))
     assert kinds(effects) == [(nbma(3), REQUEST)]
     assert of(effects, SetNeighbor) == []
@@ -642,10 +634,10 @@ def test_binding_in_use_is_renewed_before_its_end() -> None:
     effects = solicit(spoke, tunnel(3), now=45.0, known=nbma(3))
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
     to, request = the_packet(effects)
-    assert (to, request.type) == (HUB_NBMA, REQUEST)
+    assert (to, request.type) == (HUB.nbma, REQUEST)
     assert request.destination_protocol == host(3)  # what was asked for at first
     assert of(effects, ResolutionStarted) == []
-    spoke.receive(a_resolution_reply(request), HUB_NBMA, now=45.1)
+    spoke.receive(a_resolution_reply(request), HUB.nbma, now=45.1)
     spoke.run(105.0)
     assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
     effects = spoke.run(105.1)
@@ -676,10 +668,10 @@ def test_probe_of_an_entry_that_is_not_ours_is_not_answered() -> None:
 
 def test_probe_of_a_registered_client_is_answered_only() -> None:
     spoke = a_spoke(2)
-    spoke.receive(a_registration(3), nbma(3))
-    binding = spoke.engine._tunnels["gre1"][Afi.IPV4].station.cache.get(tunnel(3))
+    spoke.receive(a_registration_request(3), nbma(3))
+    binding = inspect.cache(spoke.engine).get(tunnel(3))
     assert binding is not None
-    binding.entry = Entry.STALE  # as it was as a cached one, before it registered
+    inspect.set_probing(binding)  # as it was as a cached one, before it registered
     effects = solicit(spoke, tunnel(3), known=nbma(3))
     assert sent(effects) == []
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
@@ -687,7 +679,7 @@ def test_probe_of_a_registered_client_is_answered_only() -> None:
 
 def test_used_binding_without_shortcuts_is_renewed_for_its_own_address() -> None:
     spoke, request = an_asking_spoke(tunnel(3))
-    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma)
     spoke.run(40.0)
     renewal = the(sent(solicit(spoke, tunnel(3), now=45.0, known=nbma(3)), REQUEST))
     assert renewal.destination_protocol == tunnel(3)
@@ -696,7 +688,7 @@ def test_used_binding_without_shortcuts_is_renewed_for_its_own_address() -> None
 def test_lost_renewal_leaves_what_we_have_to_its_end() -> None:
     spoke = a_shortcut_spoke()
     spoke.run(20.0)
-    spoke.engine._tunnels["gre1"][Afi.IPV4].requester.renew(host(3), 20.0)
+    inspect.renew(spoke.engine, host(3), 20.0)
     effects = spoke.run(51.0)
     assert the(of(effects, ResolutionFailed)).reason == "no answer"
     assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
@@ -707,18 +699,16 @@ def test_refused_renewal_removes_the_shortcut_at_once() -> None:
     spoke.run(40.0)
     request = the(sent(solicit(spoke, tunnel(3), now=45.0, known=nbma(3)), REQUEST))
     nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))
-    effects = spoke.receive(nak, HUB_NBMA, now=45.1)
+    effects = spoke.receive(nak, HUB.nbma, now=45.1)
     assert the(of(effects, ShortcutRemoved)).reason == "NO_BINDING"
     assert spoke.shortcuts() == []
 
 
 def test_timers_of_what_is_gone_do_nothing() -> None:
     spoke = a_shortcut_spoke()
-    instance = spoke.engine._tunnels["gre1"][Afi.IPV4]
-    effects = spoke.engine._outbox.effects = []
-    instance.station.cache.probe_due(tunnel(99))
-    instance.requester.timer_due(host(99), 0.0)
-    assert effects == []
+    engine = spoke.engine
+    assert inspect.timer_due(engine, TimerKind.BINDING_PROBE, tunnel(99), 0.0) == []
+    assert inspect.timer_due(engine, TimerKind.RESOLUTION, host(99), 0.0) == []
 
 
 def a_spoke_with_a_shortcut_over(kind: str) -> tuple[Node, Address]:
@@ -726,10 +716,10 @@ def a_spoke_with_a_shortcut_over(kind: str) -> tuple[Node, Address]:
     maps = (a_map(tunnel(3), nbma(3)),) if kind == "static" else ()
     spoke = a_spoke(2, maps=maps)
     if kind == "dynamic":
-        spoke.receive(a_registration(3), nbma(3))
+        spoke.receive(a_registration_request(3), nbma(3))
     number = 1 if kind == "nhs" else 3
     request = the(sent(redirect(spoke), REQUEST))
-    spoke.receive(a_resolution_reply(request, number), HUB_NBMA)
+    spoke.receive(a_resolution_reply(request, number), HUB.nbma)
     assert spoke.cache()[f"10.255.255.{number}"][0] == kind
     return spoke, tunnel(number)
 
@@ -745,9 +735,9 @@ def test_shortcut_over_any_binding_is_renewed_while_it_is_used(kind) -> None:
     request = the(sent(effects, REQUEST))
     assert request.destination_protocol == host(3)
     number = peer[-1]
-    spoke.receive(a_resolution_reply(request, number), HUB_NBMA, now=46.1)
+    spoke.receive(a_resolution_reply(request, number), HUB.nbma, now=46.1)
     if kind == "dynamic":
-        spoke.receive(a_registration(3), nbma(3), now=47.0)
+        spoke.receive(a_registration_request(3), nbma(3), now=47.0)
     assert spoke.shortcuts(105.0) == [("172.16.3.0/24", f"10.255.255.{number}", "active")]
     assert the(of(spoke.run(106.2), ShortcutRemoved)).reason == "expired"
 
@@ -757,7 +747,7 @@ def test_entry_of_a_binding_whose_shortcut_ended_unused_is_permanent_again(kind)
     """A STALE one would fail at the next restart of the daemon."""
     spoke, peer = a_spoke_with_a_shortcut_over(kind)
     if kind == "dynamic":
-        spoke.receive(a_registration(3), nbma(3), now=1.0)
+        spoke.receive(a_registration_request(3), nbma(3), now=1.0)
     effects = spoke.run(60.0)
     assert sent(effects, REQUEST) == []
     assert the(of(effects, ShortcutRemoved)).reason == "expired"
@@ -769,12 +759,12 @@ def test_entry_of_a_binding_whose_shortcut_ended_unused_is_permanent_again(kind)
 def test_word_of_the_peer_does_not_end_the_search_for_use() -> None:
     spoke, peer = a_spoke_with_a_shortcut_over("dynamic")
     spoke.run(41.0)
-    effects = spoke.receive(a_registration(3), nbma(3), now=42.0)
+    effects = spoke.receive(a_registration_request(3), nbma(3), now=42.0)
     assert of(effects, SetNeighbor) == []
     assert sent(solicit(spoke, peer, now=46.0, known=nbma(3)), REQUEST)
 
 
-# RouteHandler.
+# Routes.
 
 
 def test_moved_route_makes_us_ask_again() -> None:
@@ -787,7 +777,7 @@ def test_moved_route_makes_us_ask_again() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        RouteRemoved(a_route("172.16.0.0/16", GRE, HUB)),
+        RouteRemoved(a_route("172.16.0.0/16", GRE, HUB.tunnel)),
         RouteAdded(a_route("172.16.3.0/24", UNDERLAY, nbma(254))),
         RouteAdded(a_route("172.16.3.0/24", 0)),
     ],
@@ -802,7 +792,7 @@ def test_route_that_leads_elsewhere_removes_the_shortcut_at_once(event) -> None:
 def test_default_route_that_flaps_is_no_reason_to_ask() -> None:
     """Each change of it asked for all shortcuts at once, although a longer prefix leads to them."""
     spoke = a_shortcut_spoke()
-    default = a_route("0.0.0.0/0", GRE, HUB)
+    default = a_route("0.0.0.0/0", GRE, HUB.tunnel)
     assert sent(spoke.give(RouteAdded(default), RouteRemoved(default), now=1.0)) == []
     assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "active")]
     # But a part of the shortcut that leads elsewhere is one, whatever leads to the address asked for.
@@ -812,7 +802,7 @@ def test_default_route_that_flaps_is_no_reason_to_ask() -> None:
 
 def test_route_that_has_nothing_to_do_with_it_is_no_reason_to_ask() -> None:
     spoke = a_shortcut_spoke()
-    assert spoke.give(RouteAdded(a_route("172.16.9.0/24", GRE, HUB)), now=1.0) == []
+    assert spoke.give(RouteAdded(a_route("172.16.9.0/24", GRE, HUB.tunnel)), now=1.0) == []
 
 
 # Bounds.
@@ -824,7 +814,7 @@ def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
     for last, code in ((1, 12), (2, 5)):
         request = the(sent(redirect(spoke, host(3, last))))
         nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
-        spoke.receive(nak, HUB_NBMA)
+        spoke.receive(nak, HUB.nbma)
     redirect(spoke, host(3, 3))
     # The one that would have ended first is gone.
     assert [row[0] for row in spoke.shortcuts()] == ["172.16.3.1/32", "172.16.3.3/32"]
@@ -853,6 +843,6 @@ def test_kernel_is_not_answered_about_what_is_routed_elsewhere() -> None:
 def test_nobody_is_asked_about_groups_even_where_a_default_route_leads_into_the_cloud(
     target,
 ) -> None:
-    spoke = a_spoke(2, routes=[a_route("0.0.0.0/0", GRE, HUB)])
+    spoke = a_spoke(2, routes=[a_route("0.0.0.0/0", GRE, HUB.tunnel)])
     assert sent(redirect(spoke, target)) == []
     assert len(sent(redirect(spoke, ip("8.8.8.8")))) == 1

@@ -22,40 +22,44 @@ from nhrpd_py.packet.iana import (
     ExtensionType,
     PacketType,
 )
-from tests.unit.core.stations import (
-    AUTHENTICATION,
-    GRE,
-    HUB,
-    HUB_NBMA,
-    LAN,
-    REPLY_FLAGS,
-    REQUEST_FLAGS,
-    SECRET,
-    UNDERLAY,
+from tests.support import inspect
+from tests.support.engine import (
     Node,
     a_hub,
     a_node,
-    a_record,
-    a_registration,
-    a_registration_reply,
-    a_resolution_request,
-    a_route,
     a_spoke,
-    a_tunnel_link,
-    an_address,
-    an_interface,
     drops,
-    host,
-    ip,
     kinds,
-    nat_extension,
-    nbma,
     of,
     packets,
     sent,
-    std_extensions,
     the,
     the_packet,
+)
+from tests.support.messages import (
+    AUTHENTICATION,
+    REPLY_FLAGS,
+    REQUEST_FLAGS,
+    a_record,
+    a_registration_reply,
+    a_registration_request,
+    a_resolution_request,
+    nat_extension,
+    std_extensions,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    LAN,
+    SECRET,
+    UNDERLAY,
+    a_route,
+    a_tunnel_link,
+    an_address,
+    an_interface,
+    host,
+    ip,
+    nbma,
     tunnel,
 )
 
@@ -69,7 +73,7 @@ def a_request(target: bytes = host(3), **fields):
 
 
 def ask(node: Node, target: bytes = host(3), now: float = 0.0, **fields) -> list:
-    return node.receive(a_request(target, **fields), HUB_NBMA, now=now)
+    return node.receive(a_request(target, **fields), HUB.nbma, now=now)
 
 
 def test_answer_goes_straight_to_the_requester_and_says_what_is_behind_us() -> None:
@@ -118,7 +122,7 @@ def test_answer_covers_no_client_of_another_interface_of_the_cloud() -> None:
     hub = a_node(1, *tunnels, routes=[a_route("10.0.0.0/8", LAN, host(1, 254))])
     hub.give(a_tunnel_link(5, "gre2"), an_address(5, ip("10.255.254.1"), 32))
     client = ip("10.1.0.1")
-    registration = a_registration(9, source_protocol=client, destination_protocol=client)
+    registration = a_registration_request(9, source_protocol=client, destination_protocol=client)
     hub.receive(registration, nbma(9), ifindex=5)
     answer = the(sent(hub.receive(a_resolution_request(2, ip("10.1.2.3")), nbma(2))))
     assert str(prefix_of(ip("10.1.2.3"), answer.entries[0].prefix_length)) == "10.1.2.0/23"
@@ -158,25 +162,24 @@ def test_requester_is_not_bound_without_its_word_or_a_usable_address(change) -> 
 def test_requester_that_has_an_address_of_ours_is_not_bound() -> None:
     spoke = a_spoke(3)
     request = a_request(source_protocol=host(3, 1))
-    station = spoke.engine._tunnels.open_at(GRE)["ipv4"]  # type: ignore[index]
-    station.responder._learn_requester(request, nbma(2), 0.0)
+    inspect.learn_requester(spoke.engine, request, nbma(2), 0.0)
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
 
 def test_requester_at_the_overlay_address_of_another_is_not_bound() -> None:
     spoke = a_spoke(3)
-    effects = ask(spoke, source_nbma=HUB)
+    effects = ask(spoke, source_nbma=HUB.tunnel)
     assert of(effects, SetNeighbor) == []
 
 
 def test_requester_without_a_usable_nbma_address_is_answered_the_way_it_asked() -> None:
-    assert the_packet(ask(a_spoke(3), source_nbma=ip("0.0.0.0")))[0] == HUB_NBMA
+    assert the_packet(ask(a_spoke(3), source_nbma=ip("0.0.0.0")))[0] == HUB.nbma
 
 
 def test_reply_that_got_lost_goes_along_the_routed_path_the_second_time() -> None:
     spoke = a_spoke(3)
     assert the_packet(ask(spoke))[0] == nbma(2)
-    assert the_packet(ask(spoke, now=1.0))[0] == HUB_NBMA
+    assert the_packet(ask(spoke, now=1.0))[0] == HUB.nbma
     # A new question is not a repeated one, nor is an old one.
     assert the_packet(ask(spoke, now=2.0, request_id=8))[0] == nbma(2)
     spoke.run(32.0)
@@ -211,7 +214,7 @@ def test_nat_extension_about_somebody_else_tells_nothing() -> None:
 def test_our_post_nat_address_is_in_the_answer_and_an_empty_list_where_we_have_none() -> None:
     spoke = a_spoke(3, registered=False)
     seen = nat_extension((tunnel(3), nbma(50)))
-    spoke.receive(a_registration_reply(the(sent(spoke.started)), seen), HUB_NBMA)
+    spoke.receive(a_registration_reply(the(sent(spoke.started)), seen), HUB.nbma)
     asked = (*FORWARDED, nat_extension((tunnel(2), nbma(60))))
     reply = the_packet(ask(spoke, extensions=asked))[1]
     assert reply.extensions[1] == nat_extension((tunnel(3), nbma(50)))
@@ -253,12 +256,12 @@ def refusal(effects: list) -> tuple[bytes, int]:
 
 def test_node_without_shortcuts_refuses() -> None:
     effects = ask(a_spoke(3, shortcut=False))
-    assert refusal(effects) == (HUB_NBMA, CieCode.ADMINISTRATIVELY_PROHIBITED)
+    assert refusal(effects) == (HUB.nbma, CieCode.ADMINISTRATIVELY_PROHIBITED)
 
 
 def test_node_with_a_default_route_only_knows_no_binding() -> None:
     spoke = a_spoke(3, routes=[a_route("0.0.0.0/0", UNDERLAY, nbma(254))])
-    assert refusal(ask(spoke, ip("8.8.8.8"))) == (HUB_NBMA, CieCode.NO_BINDING)
+    assert refusal(ask(spoke, ip("8.8.8.8"))) == (HUB.nbma, CieCode.NO_BINDING)
 
 
 def test_hub_refuses_what_it_has_no_route_to() -> None:
@@ -304,7 +307,7 @@ def test_requester_is_told_when_the_route_behind_the_answer_is_gone() -> None:
 def test_requester_is_told_when_a_part_of_the_answer_leads_elsewhere() -> None:
     spoke = a_spoke(3)
     ask(spoke)
-    effects = spoke.give(RouteAdded(a_route("172.16.3.128/25", GRE, HUB)), now=5.0)
+    effects = spoke.give(RouteAdded(a_route("172.16.3.128/25", GRE, HUB.tunnel)), now=5.0)
     assert purges(effects) == [(nbma(2), tunnel(2), "24")]
 
 
@@ -339,7 +342,7 @@ def test_answers_that_a_route_does_not_touch_are_not_looked_at(monkeypatch) -> N
     looks = []
     monkeypatch.setattr(Locator, "locate", lambda *given: looks.append(given))
     for number in range(100):
-        spoke.give(RouteAdded(a_route(f"172.20.{number}.0/24", GRE, HUB)))
+        spoke.give(RouteAdded(a_route(f"172.20.{number}.0/24", GRE, HUB.tunnel)))
     assert looks == []
 
 
@@ -349,7 +352,7 @@ def test_requesters_are_told_when_our_nbma_address_moves() -> None:
     assert sent(spoke.give(AddressRemoved(UNDERLAY, nbma(3), 24), now=5.0)) == []
     effects = spoke.give(an_address(UNDERLAY, nbma(33), 24), now=6.0)
     assert kinds(effects) == [
-        (HUB_NBMA, PacketType.REGISTRATION_REQUEST),
+        (HUB.nbma, PacketType.REGISTRATION_REQUEST),
         (nbma(2), PacketType.PURGE_REQUEST),  # the LAN
         (nbma(2), PacketType.PURGE_REQUEST),  # our tunnel address: its binding came with the answer
     ]
@@ -374,7 +377,7 @@ def test_shutdown_takes_all_answers_back_without_waiting_for_replies() -> None:
 
 def test_shutdown_does_not_take_back_what_ended_by_itself() -> None:
     spoke = a_spoke(3, nhs=(), registered=False)
-    spoke.receive(a_registration(1), HUB_NBMA)
+    spoke.receive(a_registration_request(1), HUB.nbma)
     ask(spoke)
     assert purges(spoke.give(ShutdownRequested(), now=60.0)) == []
 
@@ -398,6 +401,6 @@ def test_registered_client_is_never_answered_for() -> None:
 
 def test_subaddress_of_the_requester_comes_back() -> None:
     request = replace(a_request(), source_nbma_subaddress=b"\1\2")
-    reply = the_packet(a_spoke(3).receive(request, HUB_NBMA))[1]
+    reply = the_packet(a_spoke(3).receive(request, HUB.nbma))[1]
     assert reply.source_nbma_subaddress == b"\1\2"
     assert reply.flags & RESOLUTION_ROUTER

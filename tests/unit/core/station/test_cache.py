@@ -7,7 +7,6 @@ from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
-    Effect,
     NeighborState,
     SetNeighbor,
     SetRoute,
@@ -15,28 +14,20 @@ from nhrpd_py.core.effects import (
 from nhrpd_py.core.notices import BindingRemoved, TableFull
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station.binding import Binding, BindingType
-from tests.unit.core.stations import (
-    GRE,
-    Parts,
-    an_address,
-    an_interface,
-    nbma,
-    of,
-    the,
-    tunnel,
-)
+from tests.support import inspect
+from tests.support.bench import Bench
+from tests.support.engine import of, the
+from tests.support.sites import GRE, an_address, nbma, tunnel
 
 
-class Bench:
+class CacheBench(Bench):
     """A cache on a bench, with the effects of the last call."""
 
     def __init__(self, *, opened: bool = True, prefix_length: int = 32) -> None:
-        self.parts = Parts()
-        self.interface = self.parts.interface(an_interface())
-        self.interface.ifindex = GRE
+        super().__init__()
+        self.open(tunnel(1), prefix_length)
         self.interface.opened = opened
-        self.interface.addresses = (an_address(GRE, tunnel(1), prefix_length),)
-        self.cache = self.parts.cache(self.interface)
+        self.cache = self.a_cache()
 
     def update(
         self,
@@ -57,23 +48,11 @@ class Bench:
         self.effects()
         return found
 
-    def effects(self) -> list[Effect]:
-        found, self.parts.outbox.effects = self.parts.outbox.effects, []
-        return found
-
-    def due(self, until: float) -> list[tuple[float, TimerKind]]:
-        found = []
-        while (at := self.parts.timers.next_deadline()) is not None and at <= until:
-            key = self.parts.timers.pop_due(at)
-            assert key is not None
-            found.append((at, key.kind))
-        return found
-
 
 @pytest.mark.parametrize("stronger", list(BindingType))
 @pytest.mark.parametrize("weaker", list(BindingType))
 def test_weaker_source_never_overwrites_a_stronger_one(stronger, weaker) -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.binding(kind=stronger)
     updated = bench.update(kind=weaker, to=nbma(9))
     assert (updated is not None) is (weaker >= stronger)
@@ -83,7 +62,7 @@ def test_weaker_source_never_overwrites_a_stronger_one(stronger, weaker) -> None
 
 
 def test_binding_is_a_neighbour_and_a_host_route() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.update()
     assert bench.effects() == [
         SetNeighbor(GRE, tunnel(2), nbma(2)),
@@ -92,7 +71,7 @@ def test_binding_is_a_neighbour_and_a_host_route() -> None:
 
 
 def test_removed_binding_takes_its_route_before_its_neighbour() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.cache.remove(bench.binding(), "why")
     assert bench.effects() == [
         DropRoute(host_prefix(tunnel(2)), GRE),
@@ -102,11 +81,11 @@ def test_removed_binding_takes_its_route_before_its_neighbour() -> None:
         ),
     ]
     assert len(bench.cache) == 0
-    assert len(bench.parts.timers) == 0
+    assert bench.timer_count() == 0
 
 
 def test_closed_interface_asks_nothing_of_the_kernel() -> None:
-    bench = Bench(opened=False)
+    bench = CacheBench(opened=False)
     binding = bench.update()
     assert binding is not None
     assert bench.effects() == []
@@ -121,7 +100,7 @@ def test_closed_interface_asks_nothing_of_the_kernel() -> None:
 
 
 def test_host_routes_come_and_go_with_the_connected_prefix() -> None:
-    bench = Bench(prefix_length=24)
+    bench = CacheBench(prefix_length=24)
     bench.update()
     assert of(bench.effects(), SetRoute) == []
     bench.interface.addresses = (an_address(GRE, tunnel(1), 32),)
@@ -135,21 +114,21 @@ def test_host_routes_come_and_go_with_the_connected_prefix() -> None:
 
 
 def test_binding_for_ever_has_no_timer() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.binding(kind=BindingType.STATIC, holding_time_s=0)
-    assert bench.parts.timers.next_deadline() is None
+    assert bench.next_deadline() is None
 
 
 def test_binding_that_becomes_permanent_loses_its_timer() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.binding()
     bench.binding(kind=BindingType.STATIC, holding_time_s=0)
-    assert bench.parts.timers.next_deadline() is None
+    assert bench.next_deadline() is None
 
 
 def test_cached_binding_is_probed_near_its_end() -> None:
     for holding_time_s, probe_at in ((600, 400.0), (60, 40.0), (15, 7.0), (4, 1.0)):
-        bench = Bench()
+        bench = CacheBench()
         bench.binding(kind=BindingType.CACHED, holding_time_s=holding_time_s)
         assert bench.due(600.0) == [
             (probe_at, TimerKind.BINDING_PROBE),
@@ -158,14 +137,14 @@ def test_cached_binding_is_probed_near_its_end() -> None:
 
 
 def test_cached_binding_that_registers_is_probed_no_more() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.binding(kind=BindingType.CACHED)
     bench.binding(kind=BindingType.DYNAMIC, now=1.0)
     assert bench.due(100.0) == [(61.0, TimerKind.BINDING_EXPIRY)]
 
 
 def test_expiry_of_a_refreshed_binding_sleeps_on() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bench.binding()
     bench.binding(now=20.0)
     assert bench.due(60.0) == [(60.0, TimerKind.BINDING_EXPIRY)]
@@ -176,25 +155,25 @@ def test_expiry_of_a_refreshed_binding_sleeps_on() -> None:
 
 
 def test_what_is_left_of_a_holding_time_counts() -> None:
-    bench = Bench()
+    bench = CacheBench()
     binding = bench.binding(lifetime_s=5.0)
     assert (binding.holding_time_s, binding.expires_at) == (60, 5.0)
 
 
 def test_probe_makes_the_entry_stale_and_use_confirms_it() -> None:
-    bench = Bench(prefix_length=24)
+    bench = CacheBench(prefix_length=24)
     binding = bench.binding(kind=BindingType.CACHED)
     bench.cache.entries.probe(binding)
     assert bench.effects() == [SetNeighbor(GRE, tunnel(2), nbma(2), NeighborState.STALE)]
-    assert [each.used for each in bench.cache] == [False]
+    assert [inspect.is_used(each) for each in bench.cache] == [False]
     assert bench.cache.confirm(binding)
-    assert [each.used for each in bench.cache] == [True]
+    assert [inspect.is_used(each) for each in bench.cache] == [True]
     assert bench.effects() == [SetNeighbor(GRE, tunnel(2), nbma(2))]
     assert not bench.cache.confirm(binding)  # no news
 
 
 def test_refreshed_binding_under_probe_is_permanent_again() -> None:
-    bench = Bench(prefix_length=24)
+    bench = CacheBench(prefix_length=24)
     bench.cache.entries.probe(bench.binding(kind=BindingType.CACHED))
     bench.effects()
     bench.update(kind=BindingType.CACHED, now=1.0)
@@ -203,7 +182,7 @@ def test_refreshed_binding_under_probe_is_permanent_again() -> None:
 
 def test_moved_binding_is_programmed_and_counted_anew(monkeypatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_BINDINGS_PER_NBMA", 1)
-    bench = Bench(prefix_length=24)
+    bench = CacheBench(prefix_length=24)
     bench.binding()
     bench.update(to=nbma(9), now=5.0)
     assert bench.effects() == [SetNeighbor(GRE, tunnel(2), nbma(9))]
@@ -213,14 +192,14 @@ def test_moved_binding_is_programmed_and_counted_anew(monkeypatch) -> None:
 
 
 def test_natted_is_who_claims_another_address() -> None:
-    bench = Bench()
+    bench = CacheBench()
     assert not bench.binding().nat
     assert bench.binding(claimed_nbma=nbma(7)).nat
 
 
 def test_bounds_are_told_once_a_minute_each(monkeypatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_BINDINGS", 1)
-    bench = Bench()
+    bench = CacheBench()
     bench.binding()
     assert bench.update(3) is None
     assert of(bench.effects(), TableFull) == [TableFull(interface="gre1", table="cache", limit=1)]
@@ -233,7 +212,7 @@ def test_bounds_are_told_once_a_minute_each(monkeypatch) -> None:
 def test_cached_bindings_leave_room_for_those_who_register(monkeypatch) -> None:
     """A flood of Resolution Requests in made-up names filled the cache: no client could register any more."""
     monkeypatch.setattr(cache_module, "MAX_CACHED", 2)
-    bench = Bench()
+    bench = CacheBench()
     for number in (2, 3, 4):
         bench.binding(number, BindingType.CACHED)
     assert [each.protocol for each in bench.cache] == [tunnel(3), tunnel(4)]
@@ -249,7 +228,7 @@ def test_cached_bindings_leave_room_for_those_who_register(monkeypatch) -> None:
 
 def test_cached_binding_that_a_shortcut_needs_is_not_evicted(monkeypatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_CACHED", 2)
-    bench = Bench()
+    bench = CacheBench()
     needed = [bench.binding(number, BindingType.CACHED) for number in (2, 3)]
     bench.cache.watch(needed[0], 30.0, 0.0)
     bench.binding(4, BindingType.CACHED)
@@ -262,7 +241,7 @@ def test_cached_binding_that_a_shortcut_needs_is_not_evicted(monkeypatch) -> Non
 
 
 def test_neighbours_of_an_address_are_those_in_order() -> None:
-    bench = Bench()
+    bench = CacheBench()
     bindings = [bench.binding(number) for number in (7, 3, 5)]
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(5)]
     assert bench.cache.around(tunnel(1)) == [tunnel(3)]
@@ -272,7 +251,7 @@ def test_neighbours_of_an_address_are_those_in_order() -> None:
 
 
 def test_two_bindings_of_one_nbma_address_are_counted_apart() -> None:
-    bench = Bench()
+    bench = CacheBench()
     first, second = bench.binding(2, to=nbma(9)), bench.binding(3, to=nbma(9))
     bench.cache.remove(first, "x")
     assert bench.cache.nbma_addresses() == (nbma(9),)

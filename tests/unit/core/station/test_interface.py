@@ -6,11 +6,11 @@ from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.kernel.links import Links
 from nhrpd_py.core.station.interface import Interface
-from tests.unit.core.stations import (
+from tests.support.bench import a_bare_interface
+from tests.support.sites import (
     GRE,
     LAN,
     UNDERLAY,
-    a_bare_interface,
     a_link,
     a_tunnel_link,
     an_address,

@@ -2,32 +2,24 @@
 
 import pytest
 
-from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import LinkGone, RouteAdded
 from nhrpd_py.core.kernel.rib import Rib
 from nhrpd_py.core.station.location import Where
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import Node, a_hub, a_node, a_spoke, sent, the
+from tests.support.messages import a_data_packet, a_resolution_reply, a_traffic_indication
+from tests.support.sites import (
     GRE,
     HUB,
-    HUB_NBMA,
     LAN,
     UNDERLAY,
-    Node,
-    a_data_packet,
-    a_hub,
-    a_node,
-    a_resolution_reply,
     a_route,
-    a_spoke,
     a_tunnel_link,
     an_address,
-    an_indication,
     an_interface,
     host,
     ip,
     nbma,
-    sent,
-    the,
     tunnel,
 )
 
@@ -35,17 +27,11 @@ GRE2 = 5
 
 
 def locate(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE):
-    locator = node.engine._locator
-    station = locator.station(ifindex, Afi.IPV4)
-    assert station is not None
-    return locator.locate(station, address, learnt=learnt)
+    return inspect.locate(node.engine, ifindex, address, learnt=learnt)
 
 
 def prefix_around(node: Node, address: bytes) -> str:
-    locator = node.engine._locator
-    station = locator.station(GRE, Afi.IPV4)
-    assert station is not None
-    return str(locator.prefix_around(station, address))
+    return str(inspect.prefix_around(node.engine, GRE, address))
 
 
 def where(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GRE) -> Where:
@@ -54,9 +40,9 @@ def where(node: Node, address: bytes, *, learnt: bool = False, ifindex: int = GR
 
 def test_our_own_addresses_are_here_on_whatever_link() -> None:
     hub = a_hub()
-    assert where(hub, HUB) is Where.HERE
+    assert where(hub, HUB.tunnel) is Where.HERE
     assert where(hub, host(1, 1)) is Where.HERE
-    assert where(hub, HUB_NBMA) is Where.HERE
+    assert where(hub, HUB.nbma) is Where.HERE
 
 
 def test_address_of_ours_in_a_lan_stands_for_its_network() -> None:
@@ -65,7 +51,7 @@ def test_address_of_ours_in_a_lan_stands_for_its_network() -> None:
 
 def test_address_of_ours_in_the_tunnel_stands_for_itself_whatever_route_covers_it() -> None:
     hub = a_hub(routes=[a_route("10.0.0.0/8", LAN, host(1, 254))])
-    assert prefix_around(hub, HUB) == "10.255.255.1/32"
+    assert prefix_around(hub, HUB.tunnel) == "10.255.255.1/32"
 
 
 def test_address_of_ours_without_a_route_stands_for_itself() -> None:
@@ -121,14 +107,14 @@ def test_default_route_behind_us_says_nothing() -> None:
 
 def test_learnt_binding_is_a_next_hop_only_for_who_asks_for_it() -> None:
     spoke = a_spoke(2)
-    request = the(sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA)))
-    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma)))
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
     direct = locate(spoke, tunnel(3), learnt=True).binding
     routed = locate(spoke, tunnel(3)).binding
     assert direct is not None
     assert direct.nbma == nbma(3)
     assert routed is not None
-    assert routed.nbma == HUB_NBMA
+    assert routed.nbma == HUB.nbma
 
 
 def two_clouds(network_id: int) -> Node:
@@ -165,8 +151,8 @@ def test_looking_an_address_up_does_not_look_at_the_routes_within(monkeypatch) -
 def test_stations_without_a_link_have_no_place() -> None:
     hub = two_clouds(1)
     hub.give(LinkGone(GRE2))
-    assert hub.engine._locator.station(GRE2, Afi.IPV4) is None
-    assert hub.engine._locator.station(0, Afi.IPV4) is None
+    assert not inspect.has_station(hub.engine, GRE2)
+    assert not inspect.has_station(hub.engine, 0)
 
 
 def test_data_packets_of_both_families_have_their_addresses_where_they_belong() -> None:

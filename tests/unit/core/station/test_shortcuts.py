@@ -1,12 +1,14 @@
 """The table of shortcuts."""
 
-from nhrpd_py.core.address import Afi, parse_prefix
+from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetRoute
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
 from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
-from tests.unit.core.stations import GRE, a_spoke, host, nbma, of, the, tunnel
+from tests.support import inspect
+from tests.support.engine import a_spoke, of, the
+from tests.support.sites import GRE, host, nbma, tunnel
 
 
 class Bench:
@@ -14,12 +16,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.spoke = a_spoke(2, prefix_length=24)
-        instance = self.spoke.engine._tunnels["gre1"][Afi.IPV4]
-        self.station = instance.station
-        self.table: ShortcutTable = instance.shortcuts
+        self.table: ShortcutTable = inspect.shortcuts(self.spoke.engine)
         self.bindings: dict[int, Binding] = {}
         for number in (3, 4):
-            binding = self.station.cache.update(
+            binding = inspect.cache(self.spoke.engine).update(
                 tunnel(number), BindingType.CACHED, nbma(number), 0.0, holding_time_s=60
             )
             assert binding is not None
@@ -33,8 +33,7 @@ class Bench:
         return self.table.install(prefix, prefix.address, self.bindings[peer], holding_time_s, now)
 
     def effects(self) -> list[Effect]:
-        found, self.station.outbox.effects = self.station.outbox.effects, []
-        return found
+        return inspect.taken(self.spoke.engine)
 
 
 def test_new_shortcut_is_a_route_by_way_of_the_peer_and_a_notice() -> None:
@@ -111,7 +110,7 @@ def test_binding_goes_after_the_shortcuts_that_lean_on_it() -> None:
     bench.install("172.16.30.0/24")
     bench.install("172.16.4.0/24", peer=4)
     bench.effects()
-    bench.station.cache.remove(bench.bindings[3], "why")
+    inspect.cache(bench.spoke.engine).remove(bench.bindings[3], "why")
     kinds = [type(each) for each in bench.effects() if isinstance(each, DropRoute | DropNeighbor)]
     assert kinds == [DropRoute, DropRoute, DropNeighbor]
     assert [str(each.prefix) for each in bench.table] == ["172.16.4.0/24"]

@@ -9,44 +9,37 @@ from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import ErrorCode, PacketType
 from nhrpd_py.packet.inner import peek
 from nhrpd_py.packet.message import encode
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import a_hub, packets
+from tests.support.messages import (
     AUTHENTICATION,
-    HUB,
-    HUB_NBMA,
-    SECRET,
-    a_hub,
-    a_registration,
     a_registration_reply,
+    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
-    a_tunnel_link,
-    an_error,
-    an_indication,
-    host,
+    a_traffic_indication,
+    an_error_indication,
     nat_extension,
-    nbma,
-    packets,
-    tunnel,
 )
+from tests.support.sites import HUB, SECRET, a_tunnel_link, host, nbma, tunnel
 
 
 def a_station(**settings) -> Station:
-    return a_hub(**settings).engine._tunnels["gre1"][Afi.IPV4].station
+    return inspect.station(a_hub(**settings).engine)
 
 
 def test_message_is_from_us() -> None:
     message = a_station().message(PacketType.PURGE_REQUEST, tunnel(2), request_id=5)
-    assert (message.source_nbma, message.source_protocol) == (HUB_NBMA, HUB)
+    assert (message.source_nbma, message.source_protocol) == (HUB.nbma, HUB.tunnel)
     assert (message.afn, message.protocol_type, message.hop_count) == (1, 0x0800, 255)
 
 
 def test_station_is_ready_with_an_open_interface_and_both_addresses() -> None:
     hub = a_hub()
-    instances = hub.engine._tunnels["gre1"]
-    assert instances[Afi.IPV4].station.ready
-    assert not instances[Afi.IPV6].station.ready
+    assert inspect.station(hub.engine).ready
+    assert not inspect.station(hub.engine, Afi.IPV6).ready
     hub.give(a_tunnel_link(up=False))
-    assert not instances[Afi.IPV4].station.ready
+    assert not inspect.station(hub.engine).ready
 
 
 def test_signature_replaces_that_of_another_and_comes_last() -> None:
@@ -60,7 +53,7 @@ def test_own_nat_list_is_empty_or_has_our_post_nat_address() -> None:
     station = a_station()
     assert station.own_nat_extension() == nat_extension()
     station.nat_nbma = nbma(50)
-    assert station.own_nat_extension() == nat_extension((HUB, nbma(50)))
+    assert station.own_nat_extension() == nat_extension((HUB.tunnel, nbma(50)))
 
 
 @pytest.mark.parametrize(
@@ -75,21 +68,24 @@ def test_own_nat_list_is_empty_or_has_our_post_nat_address() -> None:
     ],
 )
 def test_post_nat_address_is_the_one_of_that_protocol_address(extensions, found) -> None:
-    message = a_registration(2, extensions=extensions)
+    message = a_registration_request(2, extensions=extensions)
     assert a_station().nat_address_in(message, tunnel(2)) == found
 
 
 def test_entries_of_something_else_are_none() -> None:
-    assert entries_in(Extension(9, b"\1"), a_registration(2)) == ()
-    assert entries_in(nat_extension((tunnel(2), nbma(2))), a_registration(2)) != ()
+    assert entries_in(Extension(9, b"\1"), a_registration_request(2)) == ()
+    assert entries_in(nat_extension((tunnel(2), nbma(2))), a_registration_request(2)) != ()
 
 
 def errors(about: bytes, **settings) -> list[bytes]:
     hub = a_hub(**settings)
-    station = hub.engine._tunnels["gre1"][Afi.IPV4].station
-    station.outbox.effects = []
-    station.send_error(nbma(2), peek(about), about, ErrorCode.LOOP_DETECTED, 0.0, offset=17)
-    sent = packets(station.outbox.effects)
+    station, code = inspect.station(hub.engine), ErrorCode.LOOP_DETECTED
+    sent = packets(
+        inspect.said(
+            hub.engine,
+            lambda: station.send_error(nbma(2), peek(about), about, code, 0.0, offset=17),
+        )
+    )
     assert all(message.error_offset == 17 for _, message in sent)
     return [message.destination_protocol for _, message in sent]
 
@@ -98,36 +94,43 @@ def test_error_goes_to_who_made_the_packet() -> None:
     request = a_resolution_request(2, host(3))
     assert errors(encode(request)) == [tunnel(2)]
     assert errors(encode(a_resolution_reply(request))) == [host(3)]
-    assert errors(encode(a_registration_reply(a_registration(2), server=tunnel(9)))) == [tunnel(9)]
-    assert errors(encode(an_indication(2, host(2), host(3)))) == [tunnel(2)]
+    assert errors(encode(a_registration_reply(a_registration_request(2), server=tunnel(9)))) == [
+        tunnel(9)
+    ]
+    assert errors(encode(a_traffic_indication(2, host(2), host(3)))) == [tunnel(2)]
 
 
 def test_nothing_is_said_about_errors_and_what_cannot_be_read() -> None:
-    assert errors(encode(an_error(2, 6, a_registration(1)))) == []
+    assert errors(encode(an_error_indication(2, 6, a_registration_request(1)))) == []
     assert errors(b"") == []
-    assert errors(encode(an_error(2, 6, a_registration(1), source_protocol=b""))) == []
+    assert (
+        errors(encode(an_error_indication(2, 6, a_registration_request(1), source_protocol=b"")))
+        == []
+    )
 
 
 def test_nothing_is_said_to_nobody_or_without_an_address_of_ours() -> None:
-    nobody = bytearray(encode(a_registration(2)))
+    nobody = bytearray(encode(a_registration_request(2)))
     nobody[20] = 0  # no source protocol address
     assert errors(bytes(nobody)) == []
     hub = a_hub()
-    station = hub.engine._tunnels["gre1"][Afi.IPV6].station
-    station.outbox.effects = []
-    data = encode(a_registration(2))
-    station.send_error(nbma(2), peek(data), data, ErrorCode.PROTOCOL_ERROR, 0.0)
-    assert station.outbox.effects == []
+    station, code = inspect.station(hub.engine, Afi.IPV6), ErrorCode.PROTOCOL_ERROR
+    data = encode(a_registration_request(2))
+    effects = inspect.said(
+        hub.engine, lambda: station.send_error(nbma(2), peek(data), data, code, 0.0)
+    )
+    assert effects == []
 
 
 def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
-    station = a_station()
-    station.outbox.effects = []
+    hub = a_hub()
+    station = inspect.station(hub.engine)
     huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(4000))
-    station.send(nbma(2), station.message(PacketType.PURGE_REQUEST, tunnel(2), entries=huge))
-    assert packets(station.outbox.effects) == []
+    message = station.message(PacketType.PURGE_REQUEST, tunnel(2), entries=huge)
+    effects = inspect.said(hub.engine, lambda: station.send(nbma(2), message))
+    assert packets(effects) == []
     assert station.counters.sent[PacketType.PURGE_REQUEST] == 0
-    assert list(station.outbox.drops.values()) == [1]
+    assert list(inspect.drops(hub.engine).values()) == [1]
 
 
 def test_record_says_nothing_about_a_prefix() -> None:

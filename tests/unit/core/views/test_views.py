@@ -7,34 +7,32 @@ import pytest
 from nhrpd_py.core.events import AddressRemoved, NeighborSolicited
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.packet.cie import ClientInformation
-from tests.unit.core.stations import (
-    GRE,
-    HUB_NBMA,
-    SECRET,
-    Node,
-    a_hub,
-    a_map,
-    a_registration,
+from tests.support.engine import Node, a_hub, a_spoke, sent, the
+from tests.support.messages import (
     a_registration_reply,
+    a_registration_request,
     a_resolution_reply,
-    a_spoke,
+    a_traffic_indication,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    SECRET,
+    a_map,
     an_address,
-    an_indication,
     an_interface,
     an_nhs,
     host,
     ip,
     nbma,
-    sent,
-    the,
     tunnel,
 )
 
 
 def a_shortcut_spoke() -> Node:
     spoke = a_spoke(2)
-    request = the(sent(spoke.receive(an_indication(1, host(2), host(3)), HUB_NBMA)))
-    spoke.receive(a_resolution_reply(request), HUB_NBMA)
+    request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma)))
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
     return spoke
 
 
@@ -46,7 +44,7 @@ def row(node: Node, view: View, now: float = 0.0, **match: object) -> dict[str, 
 def test_cache_shows_a_client_with_all_that_is_known_of_it() -> None:
     hub = a_hub()
     entry = ClientInformation(prefix_length=255, holding_time_s=60, mtu=1400)
-    hub.receive(a_registration(2, flags=0x8002, entries=(entry,)), nbma(50), now=1.0)
+    hub.receive(a_registration_request(2, flags=0x8002, entries=(entry,)), nbma(50), now=1.0)
     assert row(hub, View.CACHE, 11.5, type="dynamic") == {
         "interface": "gre1",
         "afi": "ipv4",
@@ -86,7 +84,7 @@ def test_cache_shows_what_the_kernel_waits_for_and_what_was_refused() -> None:
         0.5,
     )
     nak = a_resolution_reply(the(sent(effects)), entries=(ClientInformation(code=12),))
-    spoke.receive(nak, HUB_NBMA, now=2.0)
+    spoke.receive(nak, HUB.nbma, now=2.0)
     assert row(spoke, View.CACHE, 12.0, type="negative")["expires_in_s"] == 170.0
     assert spoke.shortcuts() == []
 
@@ -160,10 +158,10 @@ def test_shortcuts_show_what_is_active_asked_for_and_refused() -> None:
         "holding_time_s": 60,
         "identity": None,
     }
-    request = the(sent(spoke.receive(an_indication(1, host(2), host(4)), HUB_NBMA, now=1.0)))
+    request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(4)), HUB.nbma, now=1.0)))
     assert row(spoke, View.SHORTCUTS, 1.5, state="incomplete")["expires_in_s"] == 0.5
     nak = a_resolution_reply(request, entries=(ClientInformation(code=4),))
-    spoke.receive(nak, HUB_NBMA, now=2.0)
+    spoke.receive(nak, HUB.nbma, now=2.0)
     assert row(spoke, View.SHORTCUTS, 2.0, state="negative")["expires_in_s"] == 180.0
 
 
@@ -193,7 +191,7 @@ def test_peers_show_one_row_for_each_nbma_address() -> None:
     entries = tuple(
         ClientInformation(prefix_length=32, holding_time_s=60, protocol=tunnel(n)) for n in (30, 31)
     )
-    spoke.receive(a_registration(5, entries=entries), nbma(5), now=2.0)
+    spoke.receive(a_registration_request(5, entries=entries), nbma(5), now=2.0)
     assert spoke.table(View.PEERS, "nbma", "protocol", "up_for_s", now=5.0) == [
         ("192.168.100.1", ("10.255.255.1",), 5.0),
         ("192.168.100.3", ("10.255.255.3",), 5.0),
@@ -203,7 +201,7 @@ def test_peers_show_one_row_for_each_nbma_address() -> None:
 
 def test_peers_show_a_server_that_refuses_with_its_error() -> None:
     spoke = a_spoke(2, registered=False)
-    spoke.receive(a_registration_reply(the(sent(spoke.started)), code=4), HUB_NBMA)
+    spoke.receive(a_registration_reply(the(sent(spoke.started)), code=4), HUB.nbma)
     found = row(spoke, View.PEERS)
     assert (found["protocol"], found["up_for_s"]) == ((), None)
     assert found["last_error"] == "registration refused: ADMINISTRATIVELY_PROHIBITED"
@@ -212,7 +210,7 @@ def test_peers_show_a_server_that_refuses_with_its_error() -> None:
 def test_traffic_shows_packets_and_drops() -> None:
     hub = a_hub(2)
     hub.receive(b"", nbma(2))
-    hub.receive(a_registration(2), nbma(2), ifindex=99)
+    hub.receive(a_registration_request(2), nbma(2), ifindex=99)
     columns = ("interface", "afi", "direction", "type", "packets")
     assert hub.table(View.TRAFFIC, *columns) == [
         ("gre1", "ipv4", "sent", "registration-reply", 1),

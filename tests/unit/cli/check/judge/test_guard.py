@@ -7,13 +7,14 @@ import pytest
 from nhrpd_py.cli.check.facts import IpsecFacts
 from nhrpd_py.cli.check.findings import State, Unread
 from nhrpd_py.cli.check.report import findings
-from nhrpd_py.runtime.guard.gre_block import Tunnel
-from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, Selector, Template
+from nhrpd_py.core.effects import ProtectedGre
+from nhrpd_py.runtime.guard.gre_block import block_policies
+from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, PolicyTemplate, Selector
 from tests.unit.cli.check.machines import ETH0, a_kernel, a_machine, complaints, gre1, the_complaint
 
-OURS = Tunnel(input_key=42, output_key=42).policies
+OURS = block_policies(ProtectedGre(42, 42))
 ANYTHING = Policy(Selector(ipv6=False), Direction.OUT, Action.ALLOW, 10)
-ESP = Template(b"", b"", 50, 0, 1)
+ESP = PolicyTemplate(b"", b"", 50, 0, 1)
 
 
 def test_a_missing_policy_is_put_back_by_the_remedy() -> None:

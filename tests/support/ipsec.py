@@ -1,4 +1,6 @@
-"""Protected stations, and charon's words to them."""
+"""Protected routers, what charon tells them, and what they ask of it."""
+
+from typing import Unpack
 
 from nhrpd_py.core.address import Address, Prefix, format_address, parse_prefix
 from nhrpd_py.core.config import AuthorizeConfig, AuthorizeRule, IpsecConfig, Unlisted
@@ -15,19 +17,14 @@ from nhrpd_py.core.effects import (
 from nhrpd_py.core.events import Association, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message
-from tests.unit.core.stations import (
-    HUB_NBMA,
-    Node,
-    a_hub,
-    a_registration,
+from tests.support.engine import Node, NodeSettings, a_hub, a_spoke, sent, the
+from tests.support.messages import (
+    TARGET,
     a_registration_reply,
-    a_spoke,
-    an_indication,
-    host,
-    nbma,
-    sent,
-    the,
+    a_registration_request,
+    a_traffic_indication,
 )
+from tests.support.sites import HUB, host, nbma
 
 IPSEC = IpsecConfig(profile="dmvpn")
 READY = IpsecReady("6.0.1", patched=False)
@@ -41,7 +38,7 @@ def an_association(
     identity: str | None = None,
     blocks: tuple[str, ...] | None = None,
 ) -> Association:
-    """Between two of the numbered stations."""
+    """An SA between two sites, as charon tells of it."""
     return Association(
         id=remote if id is None else id,
         local=nbma(local),
@@ -58,14 +55,23 @@ def installed(
     id: int | None = None,  # noqa: A002
     identity: str | None = None,
 ) -> SaInstalled:
+    """charon has a new SA between two sites."""
     return SaInstalled(an_association(remote, local=local, id=id, identity=identity))
 
 
-def gone(remote: int, *, local: int = 2, id: int | None = None, reason: str = "deleted") -> SaGone:  # noqa: A002
+def gone(
+    remote: int,
+    *,
+    local: int = 2,
+    id: int | None = None,  # noqa: A002
+    reason: str = "deleted",
+) -> SaGone:
+    """charon has lost an SA."""
     return SaGone(nbma(local), nbma(remote), remote if id is None else id, reason)
 
 
 def failed(remote: int, *, local: int = 2, reason: str = "no answer") -> SaFailed:
+    """An attempt of charon failed; it tries again in 2 s."""
     return SaFailed(local=nbma(local), remote=nbma(remote), reason=reason, retry_in_s=2.0)
 
 
@@ -74,6 +80,8 @@ def a_rule(
     protocol: tuple[str, ...] | None = None,
     prefixes: tuple[str, ...] | None = None,
 ) -> AuthorizeRule:
+    """What an identity may have; None: what its certificate says, or anything."""
+
     def parsed(texts: tuple[str, ...] | None) -> tuple[Prefix, ...] | None:
         return None if texts is None else tuple(map(parse_prefix, texts))
 
@@ -83,22 +91,27 @@ def a_rule(
 def a_policy(
     *rules: AuthorizeRule, unlisted: Unlisted = Unlisted.ALLOW, certificate: bool = False
 ) -> AuthorizeConfig:
+    """Rules, and what becomes of identities that none of them names."""
     return AuthorizeConfig(rules=rules, unlisted=unlisted, certificate=certificate)
 
 
-def a_protected_hub(*clients: int, **settings: object) -> Node:
+def a_protected_hub(*clients: int, **settings: Unpack[NodeSettings]) -> Node:
     """The hub; clients have their SA and are registered."""
-    hub = a_hub(ipsec=IPSEC, **settings)
+    settings = {"ipsec": IPSEC, **settings}
+    hub = a_hub(**settings)
     hub.give(READY)
     for number in clients:
         hub.give(installed(number, local=1))
-        hub.receive(a_registration(number), nbma(number))
+        hub.receive(a_registration_request(number), nbma(number))
     return hub
 
 
-def a_protected_spoke(*peers: int, registered: bool = True, **settings: object) -> Node:
+def a_protected_spoke(
+    *peers: int, registered: bool = True, **settings: Unpack[NodeSettings]
+) -> Node:
     """Spoke 2; with SAs to the hub, where it is registered, and to some peers."""
-    spoke = a_spoke(2, registered=False, ipsec=IPSEC, **settings)
+    settings = {"ipsec": IPSEC, **settings}
+    spoke = a_spoke(2, registered=False, **settings)
     spoke.give(READY)
     if registered:
         register(spoke)
@@ -110,12 +123,12 @@ def register(spoke: Node, now: float = 0.0) -> list[Effect]:
     """The SA with the hub comes up, and the hub answers."""
     effects = spoke.give(installed(1), now=now)
     request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
-    return effects + spoke.receive(a_registration_reply(request), HUB_NBMA, now=now)
+    return effects + spoke.receive(a_registration_reply(request), HUB.nbma, now=now)
 
 
-def redirected(spoke: Node, now: float, target: Address = host(3)) -> Message:  # noqa: B008
+def redirected(spoke: Node, now: float, target: Address = TARGET) -> Message:
     """The hub sends an indication; the request that follows."""
-    effects = spoke.receive(an_indication(1, host(2), target), HUB_NBMA, now=now)
+    effects = spoke.receive(a_traffic_indication(1, host(2), target), HUB.nbma, now=now)
     return the(sent(effects, PacketType.RESOLUTION_REQUEST))
 
 

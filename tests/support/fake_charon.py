@@ -21,7 +21,7 @@ from nhrpd_py.core.events import (
 )
 
 if TYPE_CHECKING:
-    from tests.world import Node, World
+    from tests.support.network import Node, World
 
 Pair = tuple[Address, Address]
 

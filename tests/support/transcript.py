@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from nhrpd_py.core.address import (
     Address,
+    Afi,
     Prefix,
     afi_of,
     format_address,
@@ -46,12 +47,12 @@ from nhrpd_py.core.events import (
     RouteRemoved,
     TrafficSeen,
 )
-from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.notices import Notice
-from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.packet import Message, PacketType, decode
-from tests.builders import GRE, Site, a_data_packet, a_gre_link, links_of
-from tests.describe import describe_effect, describe_message, describe_notice
+from tests.support import inspect
+from tests.support.describe import describe_effect, describe_message, describe_notice
+from tests.support.messages import a_data_packet
+from tests.support.sites import GRE, Site, a_tunnel_of, links_of
 
 DELAY_S = 0.01
 FIRST_PROBE_S = 5.0
@@ -88,14 +89,14 @@ class Station:
     sent: Counter[PacketType] = field(default_factory=Counter)
 
     @property
-    def instance(self) -> Instance:
-        return self.engine._tunnels["gre1"][afi_of(self.site.tunnel)]
+    def afi(self) -> Afi:
+        """The family of the overlay."""
+        return afi_of(self.site.tunnel)
 
     @property
     def servers_up(self) -> list[Address]:
         """The NBMA addresses of the next hop servers that it is registered with."""
-        registrations = self.instance.client.servers.registrations()
-        return [each.nbma for each in registrations if each.state is NhsState.UP]
+        return inspect.servers_up(self.engine, self.afi)
 
     def next_hop(self, destination: Address) -> Address | None:
         """Where the kernel sends an overlay packet: the longest prefix, of the engine's routes and the others."""
@@ -119,27 +120,26 @@ class Station:
         assert deadline is None or deadline > now, f"{self.name}: a timer at or before now"
         if self.ifindex not in self.opened:
             return
-        instance = self.instance
-        bindings = {each.protocol: each for each in instance.station.cache}
-        entries = instance.station.cache.entries
+        bindings = inspect.bindings(self.engine, self.afi)
+        interim = inspect.interim_neighbors(self.engine, self.afi)
         for address in self.neighbors.keys() & self.wanted:
-            nbma = self.neighbors[address][0]
             binding = bindings.get(address)
-            direct = binding.nbma if binding else b""
-            assert nbma == (entries.server_of(address) or direct), self.name
-        justified = {host_prefix(each.protocol) for each in bindings.values() if each.routed}
-        justified |= {each.prefix for each in instance.shortcuts}
+            led = binding.leads_to or binding.nbma if binding else interim.get(address)
+            assert self.neighbors[address][0] == led, self.name
+        ways = inspect.ways(self.engine, self.afi)
+        justified = {host_prefix(to) for to, each in bindings.items() if each.routed}
+        justified |= {each.prefix for each in ways}
         assert self.routes.keys() & self.wanted <= justified, f"{self.name}: a route of nobody"
-        for binding in bindings.values():
+        for to, binding in bindings.items():
             assert binding.expires_at > now, f"{self.name}: an expired binding"
-            is_there = binding.protocol in self.neighbors or not binding.installed
+            is_there = to in self.neighbors or not binding.is_direct
             assert is_there, f"{self.name}: a neighbour is missing"
-            assert not binding.routed or host_prefix(binding.protocol) in self.routes
-        for shortcut in instance.shortcuts:
-            assert shortcut.expires_at > now, f"{self.name}: an expired shortcut"
-            assert bindings[shortcut.binding.protocol] is shortcut.binding
-            if shortcut.binding.installed:
-                assert self.routes[shortcut.prefix] == shortcut.binding.protocol
+            assert not binding.routed or host_prefix(to) in self.routes
+        for way in ways:
+            assert way.expires_at > now, f"{self.name}: an expired shortcut"
+            assert way.is_held
+            if way.active:
+                assert self.routes[way.prefix] == way.peer
 
 
 class Dialogue:
@@ -200,7 +200,7 @@ class Dialogue:
         station.opened.clear()
         station.wanted.clear()
         for event in links_of(
-            station.site, gre_ifindex=station.ifindex, tunnel_length=station.tunnel_length
+            station.site, ifindex=station.ifindex, tunnel_length=station.tunnel_length
         ):
             self.give(name, event)
         self._feed_routes(station)
@@ -220,15 +220,13 @@ class Dialogue:
     def tunnel_down(self, name: str) -> None:
         """The kernel flushes the tunnel's neighbours and routes."""
         station = self.stations[name]
-        ipv6 = len(station.site.nbma) == 16
-        self.give(name, a_gre_link(ifindex=station.ifindex, up=False, ipv6=ipv6))
+        self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex, up=False))
         station.neighbors.clear()
         station.routes.clear()
 
     def tunnel_up(self, name: str) -> None:
         station = self.stations[name]
-        ipv6 = len(station.site.nbma) == 16
-        self.give(name, a_gre_link(ifindex=station.ifindex, ipv6=ipv6))
+        self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex))
         self._feed_routes(station)
 
     def replace_tunnel(self, name: str) -> None:
@@ -239,9 +237,9 @@ class Dialogue:
         station.routes.clear()
         station.ifindex += 10
         events = links_of(
-            station.site, gre_ifindex=station.ifindex, tunnel_length=station.tunnel_length
+            station.site, ifindex=station.ifindex, tunnel_length=station.tunnel_length
         )
-        for event in events[4:6]:
+        for event in events[5:7]:
             self.give(name, event)
         self._feed_routes(station)
 
@@ -418,5 +416,4 @@ class Dialogue:
 
 def binding_at(station: Station, protocol: Address) -> Address | None:
     """The NBMA address that a station's engine has for an overlay address."""
-    binding = station.instance.station.cache.get(protocol)
-    return binding.nbma if binding else None
+    return inspect.nbma_of(station.engine, protocol, station.afi)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nhrpd_py.core.address import Address, Afi, Prefix, prefix_of
+from nhrpd_py.core.address import Address, Prefix, prefix_of
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.effects import (
     CloseInterface,
@@ -45,10 +45,9 @@ from nhrpd_py.core.events import (
     RouteAdded,
     TrafficSeen,
 )
-from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.registration.servers import NhsState
-from tests.charon import Charons, Ike
-from tests.invariants import check
+from tests.support import inspect
+from tests.support.fake_charon import Charons, Ike
+from tests.support.invariants import check
 
 ETH, LAN = 2, 3
 HUB_NAME = "hub.example.net"
@@ -90,10 +89,6 @@ class Node:
     @property
     def host(self) -> Address:
         return self.lan.address[:3] + b"\x0a"
-
-    @property
-    def instance(self) -> Instance:
-        return self.engine._tunnels["gre1"][Afi.IPV4]
 
 
 class World:
@@ -388,12 +383,8 @@ class World:
 
     def registered(self) -> int:
         """How many spokes are up, with a binding at the hub that leads to them."""
-        cache = self.hub.instance.station.cache
-        count = 0
-        for spoke in self.spokes:
-            binding = cache.get(spoke.tunnel)
-            up = any(
-                each.state is NhsState.UP for each in spoke.instance.client.servers.registrations()
-            )
-            count += bool(up and binding and binding.nbma == spoke.nbma)
-        return count
+        return sum(
+            bool(inspect.servers_up(each.engine))
+            and inspect.nbma_of(self.hub.engine, each.tunnel) == each.nbma
+            for each in self.spokes
+        )

@@ -1,9 +1,11 @@
-"""What the lab's crashes brought to light."""
+"""A restarted hub: what the state file, the kernel and the clients say of where the clients are."""
 
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.packet.iana import PacketType
-from tests.unit.core.stations import GRE, a_hub, a_registration, nbma, of, sent, tunnel
+from tests.support.engine import a_hub, of, sent
+from tests.support.messages import a_registration_request
+from tests.support.sites import GRE, nbma, tunnel
 
 SAVED = BindingFound(GRE, tunnel(2), nbma(2), 25.0)
 """The client as the state file has it."""
@@ -25,7 +27,7 @@ def test_the_kernel_knows_better_than_the_state_file_where_a_client_is() -> None
 def test_the_kernel_does_not_overrule_a_client_that_spoke_up_in_this_run() -> None:
     hub = a_hub()
     hub.give(SAVED)
-    hub.receive(a_registration(2), nbma(2), now=0.1)
+    hub.receive(a_registration_request(2), nbma(2), now=0.1)
     assert hub.give(IN_KERNEL, now=0.2) == []
     assert hub.cache(0.2) == {"10.255.255.2": ("dynamic", "192.168.100.2")}
 

@@ -1,33 +1,21 @@
-"""What the lab found and the other tests had not asked for."""
+"""Shortcuts in use: each is renewed ahead of its own end, whatever else leans on the peer's binding."""
 
 from nhrpd_py.core.effects import NeighborState, SetNeighbor
 from nhrpd_py.core.events import NeighborSolicited
 from nhrpd_py.core.notices import ShortcutRemoved
 from nhrpd_py.packet.iana import PacketType
-from tests.unit.core.stations import (
-    GRE,
-    HUB_NBMA,
-    Node,
-    a_resolution_reply,
-    a_resolution_request,
-    a_spoke,
-    an_indication,
-    host,
-    nbma,
-    of,
-    sent,
-    the,
-    tunnel,
-)
+from tests.support.engine import Node, a_spoke, of, sent, the
+from tests.support.messages import a_resolution_reply, a_resolution_request, a_traffic_indication
+from tests.support.sites import GRE, HUB, host, nbma, tunnel
 
 REQUEST = PacketType.RESOLUTION_REQUEST
 STALE = SetNeighbor(GRE, tunnel(3), nbma(3), NeighborState.STALE)
 
 
 def a_shortcut(spoke: Node, target: bytes, prefix_length: int, now: float) -> None:
-    effects = spoke.receive(an_indication(1, host(2), target), HUB_NBMA, now=now)
+    effects = spoke.receive(a_traffic_indication(1, host(2), target), HUB.nbma, now=now)
     reply = a_resolution_reply(the(sent(effects, REQUEST)), prefix_length=prefix_length)
-    spoke.receive(reply, HUB_NBMA, now=now)
+    spoke.receive(reply, HUB.nbma, now=now)
 
 
 def the_peer_asks(spoke: Node, now: float) -> None:
@@ -49,7 +37,7 @@ def test_peer_that_renews_first_does_not_cost_us_our_shortcut() -> None:
     assert of(spoke.run(52.0), SetNeighbor) == [STALE]
     renewal = the(sent(used(spoke, now=57.0), REQUEST))
     assert renewal.destination_protocol == host(3)
-    spoke.receive(a_resolution_reply(renewal), HUB_NBMA, now=57.1)
+    spoke.receive(a_resolution_reply(renewal), HUB.nbma, now=57.1)
     assert of(spoke.run(90.0), ShortcutRemoved) == []
 
 
