@@ -24,7 +24,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from tools.lab.capture import Capture
 from tools.lab.guest import REPOSITORY
 from tools.lab.kernel import Neighbor, Route, iptables_restore, read_neighbors, read_routes
-from tools.lab.namespace import Namespace, PingResult
+from tools.lab.namespace import Namespace
+from tools.lab.ping import PingResult
 from tools.lab.resolver import RESOLVER_ADDRESS, Resolver
 from tools.lab.wiring import (
     GRE_KEY,
@@ -291,8 +292,12 @@ class Lab:
         node.lab = self
         node.directory = self.directory / node.name
         node.directory.mkdir()
-        node.namespace = self._stack.enter_context(Namespace(node.name, self.private_run))
-        node.lan = self._stack.enter_context(Namespace(f"lan{node.number}"))
+        node.namespace = self._stack.enter_context(
+            Namespace(node.name, self.private_run, directory=node.directory)
+        )
+        node.lan = self._stack.enter_context(
+            Namespace(f"lan{node.number}", directory=node.directory)
+        )
         node.namespace.sysctl(
             net__ipv4__ip_forward=1,
             net__ipv4__conf__all__rp_filter=0,
