@@ -77,7 +77,7 @@ def leads_to_hub(spoke: ClassicNode, other: ClassicNode, hub: ClassicNode) -> bo
 
 
 def server_state(spoke: ClassicNode) -> object:
-    servers = spoke.ctl("show", "nhs")
+    servers = spoke.show("nhs")
     return servers[0]["state"] if servers else None
 
 

@@ -96,7 +96,7 @@ def our_entries(node: Node) -> list[str]:
 
 def row(node: NhrpdNode, view: str, **wanted: object) -> dict[str, object] | None:
     """The first row of a view with these values."""
-    for each in node.ctl("show", view):
+    for each in node.show(view):
         if all(each[key] == value for key, value in wanted.items()):
             return dict(each)
     return None

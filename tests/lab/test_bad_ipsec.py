@@ -105,7 +105,7 @@ def test_charon_that_comes_late() -> None:
         spoke.charon.stop()
         NhrpdNode.start(spoke)
         wait_until(
-            lambda: "charon" in str(spoke.ctl("show", "interfaces")[0]["problem"]),
+            lambda: "charon" in str(spoke.show("interfaces")[0]["problem"]),
             20.0,
             "show interfaces says that charon is away",
         )

@@ -115,7 +115,7 @@ def test_both_spokes_asking_at_once_find_each_other(nodes: Nodes) -> None:
 
 
 def server_rows(node: ClassicNode) -> list[Any]:
-    return [each["state"] for each in node.ctl("show", "nhs")]
+    return [each["state"] for each in node.show("nhs")]
 
 
 def bgp_ups(hub: ClassicNode) -> dict[str, int]:

@@ -154,7 +154,7 @@ def test_a_setting_that_skips_all_policies_closes_the_tunnel(nodes: Nodes) -> No
 
     hub.namespace.run("sysctl", "-qw", f"{setting}=1")
     wait_until(lambda: not leads_somewhere(), 15.0, "the hub's kernel knows no way to the spoke")
-    (shown,) = hub.ctl("show", "interfaces")
+    (shown,) = hub.show("interfaces")
     assert f"sysctl -w {setting.replace('.', '/')}=0" in shown["problem"]
 
     def ping() -> None:

@@ -204,11 +204,11 @@ def test_indications_about_everything_fill_bounded_tables(scene: Scene) -> None:
         one, [(scene.hub.nbma, indication(scene, target)) for target in targets], per_s=1000.0
     )
     wait_until(lambda: settled(one), 20.0, "all is handled")
-    pending = [each for each in one.ctl("show", "shortcuts") if each["state"] != "active"]
+    pending = [each for each in one.show("shortcuts") if each["state"] != "active"]
     print(f"hostile: {len(pending)} of {FLOOD} targets in the table of {one.name}")
     assert 0 < len(pending) <= RESOLUTIONS
     assert one.run_ctl("flush", "shortcuts").returncode == 0
-    assert one.ctl("show", "shortcuts") == []
+    assert one.show("shortcuts") == []
     scene.hub.run_ctl("flush", "shortcuts", check=False)
     wait_direct(one, scene.two)
 
@@ -231,7 +231,7 @@ def test_requests_for_everything_leave_nothing_at_the_hub(scene: Scene) -> None:
     scene.stranger.send(hub, [(scene.stranger.nbma, each) for each in asked], per_s=1000.0)
     wait_until(lambda: settled(hub), 20.0, "all is handled")
     assert len(hub.cache()) <= before + BINDINGS_PER_NBMA
-    assert len(hub.ctl("show", "shortcuts")) == 0
+    assert len(hub.show("shortcuts")) == 0
 
 
 def test_the_log_of_an_attack_stays_small(scene: Scene) -> None:
@@ -370,12 +370,12 @@ def status(node: NhrpdNode) -> dict[str, Any]:
 
 
 def drops(node: NhrpdNode) -> dict[str, int]:
-    rows = node.ctl("show", "traffic")
+    rows = node.show("traffic")
     return {each["type"]: each["packets"] for each in rows if each["direction"] == "dropped"}
 
 
 def traffic(node: NhrpdNode, direction: str, kind: str) -> int:
-    rows = node.ctl("show", "traffic")
+    rows = node.show("traffic")
     return sum(
         each["packets"] for each in rows if (each["direction"], each["type"]) == (direction, kind)
     )
@@ -396,4 +396,4 @@ def settled(node: NhrpdNode) -> int:
 
 
 def of_nbma(node: NhrpdNode, nbma: str) -> list[dict[str, Any]]:
-    return [each for each in node.ctl("show", "cache") if each["nbma"] == nbma]
+    return [each for each in node.show("cache") if each["nbma"] == nbma]

@@ -151,7 +151,7 @@ def test_every_address_of_a_name_is_a_hub_and_a_name_may_come_late() -> None:
             20.0,
         )
         wait_registered(lab)
-        rows = [each for each in spoke.ctl("show", "nhs") if each["name"] == NAME]
+        rows = [each for each in spoke.show("nhs") if each["name"] == NAME]
         assert {each["nbma"] for each in rows} == {hub.nbma for hub in hubs}
         assert {each["protocol"] for each in rows} == {hub.tunnel for hub in hubs}
         assert [each["last_error"] for each in rows] == [None, None]

@@ -39,7 +39,7 @@ def cast(lab: Lab) -> tuple[NhrpdNode, NhrpdNode, NhrpdNode]:
 
 def test_flushing_a_spoke_sends_traffic_to_the_hub_until_the_next_redirect(cast: tuple) -> None:
     hub, one, two = cast
-    before = one.ctl("show", "shortcuts")
+    before = one.show("shortcuts")
     assert [each["state"] for each in before] == ["active"]
     assert (
         one.run_ctl("flush", "shortcuts", "--protocol", "172.16.99.0/24", check=False).returncode
@@ -81,7 +81,7 @@ def test_an_address_that_nobody_has_is_negative_with_a_reason_in_the_log(cast: t
     state = wait_until(
         lambda: [
             each["state"]
-            for each in one.ctl("show", "shortcuts")
+            for each in one.show("shortcuts")
             if each["prefix"] == "172.16.200.1/32" and each["state"] != "incomplete"
         ],
         5.0,
@@ -145,7 +145,7 @@ def test_a_second_daemon_is_refused(cast: tuple) -> None:
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert str(one.socket_path) in done.stderr
-    assert one.ctl("show", "interfaces")[0]["up"]
+    assert one.show("interfaces")[0]["up"]
 
 
 def test_without_rights_one_line_names_the_capability(cast: tuple, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_spoke_that_registers_anothers_address_is_refused(nodes: Nodes) -> Non
         words = f"{thief.identity} is not authorized for {one.tunnel}"
         wait_until(lambda: says(hub, words), 30.0, "the hub says what it refused")
         told = wait_until(
-            lambda: [each for each in thief.ctl("show", "nhs") if each["last_error"]],
+            lambda: [each for each in thief.show("nhs") if each["last_error"]],
             30.0,
             "the thief is told",
         )

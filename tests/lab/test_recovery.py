@@ -154,7 +154,7 @@ def test_a_tunnel_that_was_down_works_when_it_is_up(trio: Trio, who: str) -> Non
     wait_until(lambda: problem(node) == "the netdev is down", 5.0, "show interfaces says so")
     node.tunnel_up()
     said(f"tunnel of {node.name} down and up: registered", wait_registered(trio.lab))
-    assert node.ctl("show", "interfaces")[0]["problem"] is None
+    assert node.show("interfaces")[0]["problem"] is None
 
 
 def test_a_new_tunnel_address_replaces_the_old_one_at_the_hub(trio: Trio) -> None:
@@ -197,12 +197,12 @@ def test_an_underlay_without_address_says_so_and_recovers(trio: Trio) -> None:
 @pytest.mark.parametrize("who", ["hub", "one"])
 def test_a_netdev_that_is_made_anew_works_again(trio: Trio, who: str) -> None:
     node: NhrpdNode = getattr(trio, who)
-    old = node.ctl("show", "interfaces")[0]["ifindex"]
+    old = node.show("interfaces")[0]["ifindex"]
     node.delete_tunnel()
     wait_until(lambda: "no such netdev" in str(problem(node)), 5.0, "show interfaces says so")
     node.make_tunnel()
     wait_until(lambda: problem(node) is None, 5.0, "the daemon found the new netdev")
-    assert node.ctl("show", "interfaces")[0]["ifindex"] != old
+    assert node.show("interfaces")[0]["ifindex"] != old
     said(f"netdev of {node.name} made anew: registered", wait_registered(trio.lab))
 
 
@@ -211,7 +211,7 @@ def test_a_daemon_waits_for_its_netdev(trio: Trio) -> None:
     spoke.delete_tunnel()
     spoke.start()
     assert "no such netdev" in str(problem(spoke))
-    assert "no such netdev" in str(spoke.ctl("show", "nhs")[0]["last_error"])
+    assert "no such netdev" in str(spoke.show("nhs")[0]["last_error"])
     spoke.make_tunnel()
     wait_one_registered(trio.hub, spoke)
     spoke.stop()
@@ -219,7 +219,7 @@ def test_a_daemon_waits_for_its_netdev(trio: Trio) -> None:
 
 
 def problem(node: NhrpdNode) -> object:
-    return node.ctl("show", "interfaces")[0]["problem"]
+    return node.show("interfaces")[0]["problem"]
 
 
 def nbma_at(hub: NhrpdNode, tunnel: str) -> str | None:

@@ -69,7 +69,7 @@ def test_1500_spokes_are_in_daemon_and_kernel_and_survive_a_crash(
 
 
 def clients(hub: NhrpdNode) -> set[str]:
-    return {each["protocol"] for each in hub.ctl("show", "cache") if each["type"] == "dynamic"}
+    return {each["protocol"] for each in hub.show("cache") if each["type"] == "dynamic"}
 
 
 def in_kernel(hub: NhrpdNode, everyone: set[str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nhrpd_py.cli.client import Client, NoDaemonError
 from tools.lab import frr
 from tools.lab.frr import FrrDaemons
 from tools.lab.guest import REPOSITORY
@@ -250,26 +251,26 @@ class NhrpdNode(Node):
             raise CommandFailedError(f"nhrpctl {arguments}: status {done.returncode}\n{said}")
         return done
 
-    def ctl(self, *arguments: str) -> Any:
-        """Returns the parsed answer of `nhrpctl --json ARGUMENTS`; for `show VIEW`, its rows."""
-        answer = json.loads(self.run_ctl("--json", *arguments).stdout or "{}")
-        if arguments[0] == "show":
-            return answer[arguments[1]]
-        return answer
+    def show(self, view: str) -> Any:
+        """Returns the rows of `nhrpctl show VIEW`, asked for on the daemon's socket."""
+        try:
+            return Client(str(self.socket_path)).get(f"/v1/{view}")[view]
+        except NoDaemonError as error:
+            raise CommandFailedError(f"{self.name}: {error}") from error
 
     def cache(self, *, ipv6: bool = False) -> list[Binding]:
         """See `Node.cache`."""
         afi = "ipv6" if ipv6 else "ipv4"
         return [
             Binding(row["type"], row["protocol"], row["nbma"], row["claimed_nbma"])
-            for row in self.ctl("show", "cache")
+            for row in self.show("cache")
             if row["afi"] == afi
         ]
 
     def shortcuts(self, *, ipv6: bool = False) -> dict[str, str | None]:
         """See `Node.shortcuts`."""
         afi = "ipv6" if ipv6 else "ipv4"
-        rows = self.ctl("show", "shortcuts")
+        rows = self.show("shortcuts")
         return {row["prefix"]: row["via"] for row in rows if row["afi"] == afi}
 
     def resident_bytes(self) -> int:
