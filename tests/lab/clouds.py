@@ -8,9 +8,10 @@ from typing import Any
 from tests.lab.expect import row
 from tools.lab.capture import Packet
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 GRE_AND_ESP = "ip proto 47 or ip proto 50 or udp port 4500"
 HOLDING_TIME_S = 60

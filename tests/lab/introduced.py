@@ -8,7 +8,8 @@ import pytest
 
 from tools.lab.charon import Charon
 from tools.lab.classic import ClassicNode
-from tools.lab.topology import Lab, Node, Role
+from tools.lab.machine import Role
+from tools.lab.topology import Lab, Node
 
 NHRPD_PROTOCOL = 208
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.lab.expect import row, wait_direct, wait_one_registered
 from tools.lab.capture import Capture
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.wiring import LAN
 
 SECRET, WRONG = "sesame", "pumpkin"

@@ -13,8 +13,9 @@ import pytest
 from tests.lab.checks import breaks, mended, obey, own_iproute2
 from tools.lab.classic import ClassicNode
 from tools.lab.guest import REPOSITORY
+from tools.lab.machine import Role
 from tools.lab.pki import Authority
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 pytestmark = pytest.mark.lab
 

@@ -7,9 +7,10 @@ import pytest
 
 from tests.lab.checks import breaks, check, mended, obey
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 pytestmark = pytest.mark.lab
 

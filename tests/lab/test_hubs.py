@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.expect import row, wait_direct, wait_registered
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 24

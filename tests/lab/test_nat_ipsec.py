@@ -18,8 +18,8 @@ from tests.lab.clouds import (
 )
 from tests.lab.expect import row
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Nat
 from tools.lab.namespace import wait_until
-from tools.lab.wiring import Nat
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.expect import our_entries, row, wait_direct, wait_one_registered, wait_registered
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 120

@@ -12,9 +12,10 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import AFN_IPV4, NAT, PROTOCOL_IPV4, PacketType
 from nhrpd_py.packet.message import Message, encode
 from tests.lab.expect import OUR_PROTOCOL
+from tools.lab.machine import Role
 from tools.lab.namespace import Namespace, wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 SPOKES = 1500
 GC_THRESH3 = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")

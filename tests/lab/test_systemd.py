@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from tools.lab.charon import SAMPLES, load_modules
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.units import Unit, UnitNode, as_user, install, run
 
 pytestmark = pytest.mark.systemd

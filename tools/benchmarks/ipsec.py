@@ -19,10 +19,11 @@ from typing import Any
 from tools.lab.capture import Packet
 from tools.lab.charon import Ipsec
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Role
 from tools.lab.namespace import CommandFailedError, RunningPing, stop, wait_until
 from tools.lab.nodes import cpu_seconds, registered
 from tools.lab.ping import first_answer_at
-from tools.lab.topology import Lab, Node, Role
+from tools.lab.topology import Lab, Node
 from tools.lab.wiring import UNDERLAY
 
 Say = Callable[[str], None]

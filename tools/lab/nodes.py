@@ -17,8 +17,9 @@ from nhrpd_py.cli.client import Client, NoDaemonError
 from tools.lab import frr
 from tools.lab.frr import FrrDaemons
 from tools.lab.guest import REPOSITORY
+from tools.lab.machine import Role
 from tools.lab.namespace import CommandFailedError, stop, wait_until
-from tools.lab.topology import Binding, Lab, Node, Role
+from tools.lab.topology import Binding, Lab, Node
 from tools.lab.wiring import REDIRECT_GROUP, TUNNEL
 
 START_LIMIT_S = 30.0
