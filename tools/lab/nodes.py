@@ -127,7 +127,7 @@ class FrrNode(Node):
 
     def resident_bytes(self, daemon: str = "nhrpd") -> int:
         """Returns the resident memory of a daemon."""
-        return resident_bytes(self.daemons.pid(daemon))
+        return resident_bytes(self.daemons.processes[daemon].pid)
 
     @property
     def _holdtime(self) -> int:
