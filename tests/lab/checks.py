@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,44 @@ def check(node: ClassicNode, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
-def seen(node: ClassicNode, words: str) -> dict[str, Any] | None:
+def found(rows: list[dict[str, Any]], words: str) -> dict[str, Any] | None:
     """The finding with these words, unless all is well."""
-    found = [row for row in check(node) if row["state"] != "ok" and words in row["finding"]]
+    wrong = [row for row in rows if row["state"] != "ok" and words in row["finding"]]
     # what the daemon complains of comes last: its own log is all that it can point to
-    return min(found, key=lambda row: row["area"] == "daemon", default=None)
+    return min(wrong, key=lambda row: row["area"] == "daemon", default=None)
+
+
+def all_break(node: ClassicNode, states: Mapping[str, str]) -> dict[str, str]:
+    """Waits for the findings with these words and returns their remedies; checks their states."""
+
+    def all_found() -> dict[str, dict[str, Any]] | None:
+        rows = check(node)
+        seen = {words: row for words in states if (row := found(rows, words))}
+        return seen if seen.keys() == states.keys() else None
+
+    seen = wait_until(all_found, WAIT_S, f"the findings {list(states)}")
+    assert {words: row["state"] for words, row in seen.items()} == states, seen
+    return {words: str(row["remedy"]) for words, row in seen.items()}
+
+
+def all_mended(node: ClassicNode, every: Iterable[str], limit_s: float = WAIT_S) -> None:
+    """Waits until no finding has any of these words."""
+
+    def left() -> list[str]:
+        rows = check(node)
+        return [words for words in every if found(rows, words)]
+
+    wait_until(lambda: left() == [], limit_s, f"no findings {list(every)}")
 
 
 def breaks(node: ClassicNode, words: str, state: str) -> str:
     """Waits for the finding and returns its remedy."""
-    row = wait_until(lambda: seen(node, words), WAIT_S, f"the finding {words!r}")
-    assert row["state"] == state, row
-    return str(row["remedy"])
+    return all_break(node, {words: state})[words]
 
 
 def mended(node: ClassicNode, words: str, limit_s: float = WAIT_S) -> None:
-    wait_until(lambda: seen(node, words) is None, limit_s, f"no finding {words!r}")
+    """Waits until there is no such finding."""
+    all_mended(node, [words], limit_s)
 
 
 def obey(node: ClassicNode, remedy: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,9 @@ class FrrDaemons:
     namespace: Namespace
     name: str
     directory: Path
+    log_level: str = "debugging"
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further options of single daemons, by daemon."""
     _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
 
     @property
@@ -34,9 +40,9 @@ class FrrDaemons:
         return Path("/etc/frr") / self.name
 
     @property
-    def running(self) -> bool:
-        """Whether some were started, and neither stopped nor killed."""
-        return bool(self._processes)
+    def processes(self) -> Mapping[str, subprocess.Popen[Any]]:
+        """Returns those that were started, and neither stopped nor killed, by name."""
+        return self._processes
 
     def make_directories(self) -> None:
         """Makes the directories of the path space; `own` follows once they have their files."""
@@ -51,16 +57,14 @@ class FrrDaemons:
         """Starts one; returns when it answers."""
         self._processes[daemon] = self.namespace.popen(
             *(FRR_DAEMONS / daemon, "-N", self.name, "-f", config),
-            *("--log", "stdout", "--log-level", "debugging"),
+            *self.options.get(daemon, ()),
+            *("--log", "stdout", "--log-level", self.log_level),
             log=self.directory / f"{daemon}.log",
         )
-        socket_path = self.run_directory / f"{daemon}.vty"
+        # As the namespace sees it: its /run may be its own.
+        socket_path = Path(f"/proc/{self.namespace.pid}/root{self.run_directory}/{daemon}.vty")
         what = f"{self.name}: {daemon} answers"
-        wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what)
-
-    def pid(self, daemon: str) -> int:
-        """Returns the process of one that runs."""
-        return self._processes[daemon].pid
+        wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what, interval_s=0.05)
 
     def end(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends one; returns its status."""
@@ -76,12 +80,19 @@ class FrrDaemons:
         """Runs vtysh and returns its output."""
         return self.namespace.run("vtysh", "-N", self.name, *arguments, check=check)
 
-    def _answers(self, path: Path) -> bool:
+    def check(self) -> None:
+        """Raises when one has ended by itself."""
         for daemon, process in self._processes.items():
             if process.poll() is not None:
                 log = (self.directory / f"{daemon}.log").read_text(errors="replace")
                 raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
-        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
+
+    def _answers(self, path: Path) -> bool:
+        self.check()
+        with socket.socket(socket.AF_UNIX) as vty, contextlib.suppress(OSError):
+            vty.connect(str(path))
+            return True
+        return False
 
 
 def commands(*lines: str) -> list[str]:

@@ -63,7 +63,7 @@ class Routing:
     @property
     def running(self) -> bool:
         """Whether the daemons were started, and neither stopped nor killed."""
-        return self._daemons.running
+        return bool(self._daemons.processes)
 
     def vtysh(self, *commands: str) -> str:
         """Runs commands in vtysh and returns their output."""
