@@ -208,7 +208,8 @@ def check(context: click.Context, file: str | None, everything: bool) -> None:
     Says what is wrong and what mends it: a command, or a line for a file. Works without a running
     daemon, and without being root as far as the kernel lets. Exits with 1 when something is wrong.
     """
-    from nhrpd_py.cli.check import reader, report  # noqa: PLC0415 (other commands need none of it)
+    from nhrpd_py.cli.check import report  # noqa: PLC0415 (other commands need none of it)
+    from nhrpd_py.cli.check.read import reader  # noqa: PLC0415
     from nhrpd_py.core.config import ConfigError  # noqa: PLC0415
 
     try:

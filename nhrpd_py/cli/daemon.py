@@ -92,7 +92,7 @@ def _run(
     import trio  # noqa: PLC0415
 
     from nhrpd_py.runtime import app, logs  # noqa: PLC0415
-    from nhrpd_py.runtime.control import ControlSocket, ControlSocketError  # noqa: PLC0415
+    from nhrpd_py.runtime.control.socket import ControlSocket, ControlSocketError  # noqa: PLC0415
 
     faulthandler.enable(2)  # the watchdog's SIGABRT shows where we hang
     logs.configure(log_level or config.daemon.log_level, log_format)

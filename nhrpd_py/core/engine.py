@@ -2,21 +2,22 @@
 
 It knows no clock, socket or randomness of its own: `now` is an argument (seconds of one monotonic clock), randomness a
 seeded generator. `handle` runs the timers that are due, then the event, and returns what the world has to do, in order.
-Calling `advance` too early or twice does nothing. Everything else lives in the modules it wires together: `interfaces`,
-`instance` for each interface and family, `routing`, `receive`, `indication`, `views`.
+Calling `advance` too early or twice does nothing. What an event means is in `handlers`, one file a family of events.
 """
 
 import random
-from typing import assert_never
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
 
-from nhrpd_py.core.address import Afi, Prefix, afi_of
-from nhrpd_py.core.associations import Associations
-from nhrpd_py.core.commands import Commands
+from nhrpd_py.core.address import Afi, Prefix
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.requests import Requests
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.config import Config
-from nhrpd_py.core.context import Context
 from nhrpd_py.core.effects import (
     AnswerCommand,
-    DropNeighbor,
     Effect,
     Halt,
 )
@@ -45,55 +46,111 @@ from nhrpd_py.core.events import (
     ShutdownRequested,
     TrafficSeen,
 )
-from nhrpd_py.core.indication import Redirector
-from nhrpd_py.core.interfaces import Interfaces
+from nhrpd_py.core.handlers.associations import AssociationHandler
+from nhrpd_py.core.handlers.commands import CommandHandler
+from nhrpd_py.core.handlers.links import LinkHandler
+from nhrpd_py.core.handlers.neighbors import NeighborHandler
+from nhrpd_py.core.handlers.packets import PacketHandler
+from nhrpd_py.core.handlers.redirects import RedirectHandler
+from nhrpd_py.core.handlers.reload import ReloadHandler
+from nhrpd_py.core.handlers.routes import RouteHandler
+from nhrpd_py.core.instance.saved import peer_count, saved_state
+from nhrpd_py.core.instance.tunnels import Tunnels
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import KernelRefusal
-from nhrpd_py.core.protection import Protection
 from nhrpd_py.core.queries import Query
-from nhrpd_py.core.receive import Receiver
-from nhrpd_py.core.reload import Reload
-from nhrpd_py.core.routes import Routes
-from nhrpd_py.core.routing import Routing
 from nhrpd_py.core.rows import Row
 from nhrpd_py.core.state import SavedState
-from nhrpd_py.core.timers import TimerKey, TimerKind
-from nhrpd_py.core.views import Views, peer_count, saved_state
+from nhrpd_py.core.station.location import Locator
+from nhrpd_py.core.views.views import Views
 from nhrpd_py.packet.wire import DropReason
 
 
+class Machine(Protocol):
+    """What `turn` needs of an engine."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]: ...
+    def released(self) -> Sequence[PacketReceived]: ...
+
+
+Packet = PacketReceived | TrafficSeen
+
+
+def turn(
+    engine: Machine,
+    event: Event,
+    now: float,
+    *,
+    contain: Callable[[Packet, Exception], None] | None = None,
+) -> list[Effect]:
+    """Handles an event, then the packets that waited for it, as if they came in only now; returns all effects.
+
+    Whoever drives an engine calls this. With `contain`, a packet that trips a bug costs that packet alone: its effects
+    are lost and `contain` is told, inside the `except` clause. Without it, and for any other event, the exception is
+    the caller's.
+    """
+    effects = _handle(engine, event, now, contain)
+    if not isinstance(event, Packet):
+        for packet in engine.released():
+            effects += _handle(engine, packet, now, contain)
+    return effects
+
+
+def _handle(
+    engine: Machine,
+    event: Event,
+    now: float,
+    contain: Callable[[Packet, Exception], None] | None,
+) -> list[Effect]:
+    if contain is None or not isinstance(event, Packet):
+        return engine.handle(event, now)
+    try:
+        return engine.handle(event, now)
+    except Exception as bug:  # noqa: BLE001 - see the docstring of `turn`
+        contain(event, bug)
+        return []
+
+
 class Engine:
-    """See the module. Not thread-safe: one task calls it."""
+    """The whole protocol of one node. Not thread-safe: one task calls it, by way of `turn`."""
 
     def __init__(
         self, config: Config, *, rng: random.Random, now: float, first_request_id: int = 1
     ) -> None:
-        self._context = Context(rng=rng, now=now, first_request_id=first_request_id)
-        self._routing = Routing(self._context)
-        self._routes = Routes(self._context, self._routing)
-        self._receiver = Receiver(self._context, self._routing)
-        self._redirector = Redirector(self._context, self._routing)
-        self._interfaces = Interfaces(self._context, self._routing, self._routes)
-        by_name, instances = self._interfaces.by_name, self._interfaces.instances
+        self._outbox = Outbox()
+        self._timers = TimerQueue()
+        self._requests = Requests(first_request_id)
+        limits = Limits(now)
+        tables = KernelTables()
+        self._locator = Locator(tables)
         associations = Associations()
-        self._reload = Reload(
-            self._context,
-            self._routing,
-            associations,
-            by_name,
-            instances,
-            close=self._interfaces.close,
+        self._tunnels = Tunnels(
+            associations=associations,
+            jitter=Jitter(rng),
+            limits=limits,
+            locator=self._locator,
+            outbox=self._outbox,
+            requests=self._requests,
+            tables=tables,
+            timers=self._timers,
         )
-        for _, each in sorted(config.interfaces.items()):
-            self._reload.add(each)
-        self._protection = Protection(self._context, associations, by_name, instances)
-        self._commands = Commands(self._context, instances, self._routing)
-        self._views = Views(config, self._context, by_name, instances)
+        for each in config.interfaces.values():
+            self._tunnels.add(each)
+        self._routes = RouteHandler(self._tunnels, tables, self._locator)
+        self._links = LinkHandler(self._tunnels, tables, self._routes, self._outbox, self._timers)
+        self._neighbors = NeighborHandler(self._tunnels, self._outbox)
+        self._packets = PacketHandler(self._locator, self._requests, limits, self._outbox)
+        self._redirects = RedirectHandler(self._locator, limits, self._outbox)
+        self._associations = AssociationHandler(self._tunnels, associations, self._outbox)
+        self._commands = CommandHandler(self._tunnels, self._locator, limits)
+        self._reload = ReloadHandler(self._tunnels, self._links, self._timers, limits)
+        self._views = Views(config, self._tunnels, self._outbox)
         self._halted = False
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Takes an event in; gives the effects of due timers and of the event."""
-        effects: list[Effect] = []
-        self._context.effects = effects
+        effects = self._outbox.begin()
         if self._halted:
             return effects
         self._run_timers(now)
@@ -104,23 +161,19 @@ class Engine:
         return effects
 
     def released(self) -> list[PacketReceived]:
-        """The packets that waited for the event just handled; to be handled now, as if they came in only now.
-
-        They are given back so that whoever contains what a packet breaks can do so with these too.
-        """
-        return self._protection.released()
+        """Hands out the packets that waited for the event just handled; for `turn`."""
+        return self._associations.released()
 
     def advance(self, now: float) -> list[Effect]:
         """Runs the timers that are due; early or twice is harmless."""
-        effects: list[Effect] = []
-        self._context.effects = effects
+        effects = self._outbox.begin()
         if not self._halted:
             self._run_timers(now)
         return effects
 
     def next_deadline(self) -> float | None:
         """When `advance` has something to do; None: not before another event."""
-        return None if self._halted else self._context.timers.next_deadline()
+        return None if self._halted else self._timers.next_deadline()
 
     def view(self, query: Query, now: float) -> list[Row]:
         """A snapshot for people; changes nothing."""
@@ -128,11 +181,11 @@ class Engine:
 
     def peer_count(self) -> int:
         """How many outer addresses we have bindings for; much cheaper than their view."""
-        return peer_count(self._interfaces.instances)
+        return peer_count(self._tunnels)
 
     def saved_state(self, now: float) -> SavedState:
         """What the next start should know of this run."""
-        return saved_state(self._context, self._interfaces.instances, now)
+        return saved_state(self._tunnels, self._requests.last_id, now)
 
     def _dispatch(self, event: Event, now: float) -> None:  # noqa: PLR0915 - one arm an event
         match event:
@@ -141,127 +194,119 @@ class Engine:
             case TrafficSeen():
                 self._traffic_seen(event, now)
             case LinkChanged():
-                self._interfaces.link_changed(event, now)
+                self._links.link_changed(event, now)
             case LinkGone(ifindex):
-                self._interfaces.link_gone(ifindex, now)
+                self._links.link_gone(ifindex, now)
             case AddressAdded():
-                self._interfaces.address_added(event, now)
+                self._links.address_added(event, now)
             case AddressRemoved():
-                self._interfaces.address_removed(event, now)
+                self._links.address_removed(event, now)
             case RouteAdded(route):
                 self._routes.added(route, now)
             case RouteRemoved(route):
                 self._routes.removed(route, now)
-            case NeighborSolicited(ifindex, address, nbma):
-                instance = self._interfaces.instance(ifindex, afi_of(address))
-                if instance is not None and instance.station.ready:
-                    if nbma:
-                        instance.resolver.binding_in_use(address, now)
-                    else:
-                        instance.resolver.solicited(address, now)
+            case NeighborSolicited():
+                self._neighbors.solicited(event, now)
             case BindingFound():
-                instance = self._interfaces.instance(event.ifindex, afi_of(event.protocol))
-                if instance is None or instance.adopt(event, now) is None:
-                    self._context.emit(DropNeighbor(event.ifindex, event.protocol))
+                self._neighbors.found(event, now)
             case SaInstalled():
-                self._protection.installed(event, now)
+                self._associations.installed(event, now)
             case SaGone():
-                self._protection.gone(event, now)
+                self._associations.gone(event, now)
             case SaFailed():
-                self._protection.failed(event, now)
+                self._associations.failed(event, now)
             case IpsecReady():
-                self._protection.ready(now)
-                self._interfaces.follow(now)
+                self._associations.ready(now)
+                self._links.follow(now)
             case IpsecLost(reason):
-                self._protection.lost(reason)
-                self._interfaces.follow(now)
+                self._associations.lost(reason)
+                self._links.follow(now)
             case KernelRefused():
                 self._kernel_refused(event, now)
             case NameResolved(name, addresses, error):
-                for instance in self._interfaces.all_instances():
+                for instance in self._tunnels.instances():
                     instance.client.name_resolved(name, addresses, error, now)
             case InterfaceRefused():
-                self._interfaces.refused(event, now)
+                self._links.refused(event, now)
             case InterfaceMended(ifindex):
-                self._interfaces.mended(ifindex, now)
+                self._links.mended(ifindex, now)
             case CommandGiven(token, command):
                 answer = self._commands.carry_out(command, now)
-                self._context.emit(
+                self._outbox.emit(
                     AnswerCommand(token, answer.matched, answer.refused, answer.detail)
                 )
             case ConfigChanged():
                 self._config_changed(event, now)
             case ShutdownRequested():
-                for instance in self._interfaces.all_instances():
+                for instance in self._tunnels.instances():
                     instance.shut_down(now)
-                self._context.emit(Halt())
+                self._outbox.emit(Halt())
                 self._halted = True
             case _:
                 assert_never(event)
 
     def _packet_received(self, event: PacketReceived, now: float) -> None:
-        instances = self._interfaces.by_ifindex.get(event.ifindex)
-        if instances is None:
-            self._context.count_drop(None, DropReason.UNKNOWN_INTERFACE)
+        tunnel = self._tunnels.open_at(event.ifindex)
+        if tunnel is None:
+            self._outbox.count_drop(None, DropReason.UNKNOWN_INTERFACE)
             return
-        interface = next(iter(instances.values())).station.interface
-        if interface.circuits.protected and not self._protection.admit(interface, event, now):
+        protected = tunnel.interface.circuits.protected
+        if protected and not self._associations.admit(tunnel, event, now):
             return
-        self._receiver.packet_received(instances, event, now)
+        self._packets.packet_received(tunnel, event, now)
 
     def _traffic_seen(self, event: TrafficSeen, now: float) -> None:
         version = event.data[0] >> 4 if event.data else 0
         afi = Afi.IPV6 if version == 6 else Afi.IPV4  # noqa: PLR2004 (the IP version)
-        station = self._routing.station(event.in_ifindex, afi)
+        station = self._locator.station(event.in_ifindex, afi)
         if station is not None:
-            self._redirector.traffic_seen(station, event, now)
+            self._redirects.traffic_seen(station, event, now)
 
     def _config_changed(self, event: ConfigChanged, now: float) -> None:
         before, self._views.config = self._views.config, event.config
         self._reload.apply(before.interfaces, event.config.interfaces, now)
-        self._interfaces.follow(now)
+        self._links.follow(now)
         if event.token is not None:
-            self._context.emit(AnswerCommand(event.token, 0))
+            self._outbox.emit(AnswerCommand(event.token, 0))
 
     def _kernel_refused(self, event: KernelRefused, now: float) -> None:
-        name = self._interfaces.link_name(event.ifindex)
-        if self._context.reminders.allows((name, event.what), now):
-            self._context.emit(KernelRefusal(interface=name, what=event.what, error=event.error))
+        name = self._links.link_name(event.ifindex)
+        refusal = KernelRefusal(interface=name, what=event.what, error=event.error)
+        self._outbox.remind((name, event.what), refusal, now)
 
     def _run_timers(self, now: float) -> None:
-        timers = self._context.timers
+        timers = self._timers
         while (key := timers.pop_due(now)) is not None:
             self._timer_due(key, now)
 
     def _timer_due(self, key: TimerKey, now: float) -> None:
-        instances = self._interfaces.instances.get(key.interface)
-        if instances is None:
+        tunnel = self._tunnels.get(key.interface)
+        if tunnel is None:
             return
-        interface = self._interfaces.by_name[key.interface]
         subject = key.subject
         match key.kind, subject:
             case TimerKind.BINDING_EXPIRY, bytes():
-                instances[afi_of(subject)].binding_expiry_due(subject, now)
+                tunnel.of(subject).station.cache.expiry_due(subject, now)
             case TimerKind.BINDING_PROBE, bytes():
-                instances[afi_of(subject)].resolver.binding_probe_due(subject)
+                tunnel.of(subject).station.cache.probe_due(subject)
             case TimerKind.RESOLUTION, bytes():
-                instances[afi_of(subject)].resolver.timer_due(subject, now)
-            case TimerKind.ADOPTED, bytes():
-                instances[afi_of(subject)].adopted_due(subject)
+                tunnel.of(subject).requester.timer_due(subject, now)
+            case TimerKind.ASK_TO_REGISTER, bytes():
+                tunnel.of(subject).adoption.ask_due(subject)
             case TimerKind.SHORTCUT_EXPIRY, Prefix():
-                instances[afi_of(subject.address)].shortcuts.expire(subject)
+                tunnel.of(subject.address).shortcuts.expire(subject)
             case TimerKind.NHS_SEND, (Afi() as afi, int() as index, bytes() as nbma):
-                instances[afi].client.send_due(index, nbma, now)
+                tunnel[afi].client.send_due(index, nbma, now)
             case TimerKind.NHS_RESOLVE, (Afi() as afi, int() as index):
-                instances[afi].client.resolve_due(index)
+                tunnel[afi].client.resolve_due(index)
             case TimerKind.PURGE, int():
-                for instance in instances.values():
+                for instance in tunnel:
                     instance.purges.timer_due(subject, now)
-            case TimerKind.SETTLING, bytes():
-                self._protection.settled(interface, subject, now)
-            case TimerKind.PARKED, bytes():
-                self._protection.parked_due(interface, subject)
+            case TimerKind.PEER_READY, bytes():
+                self._associations.peer_ready(tunnel, subject, now)
+            case TimerKind.HELD_PACKETS, bytes():
+                self._associations.held_due(tunnel, subject)
             case TimerKind.INTERFACE, None:
-                self._interfaces.timer_due(key.interface, now)
+                self._links.timer_due(tunnel.interface, now)
             case _:
                 raise AssertionError(f"timer of an unknown form: {key}")

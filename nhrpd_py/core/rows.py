@@ -39,7 +39,7 @@ class NhsRow:
     priority: int
     cluster: int
     state: str
-    """down | probe | registering | up"""
+    """down | standby | probe | registering | refused | up"""
     registered_for_s: float | None
     next_attempt_in_s: float | None
     last_error: str | None

@@ -29,16 +29,16 @@ from nhrpd_py.core.queries import Query, View
 from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.runtime import logs
-from nhrpd_py.runtime.control import Commands, ControlSocket, load_http
+from nhrpd_py.runtime.control.notices import NoticeHub
+from nhrpd_py.runtime.control.socket import Commands, ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
-from nhrpd_py.runtime.guard import Guard
+from nhrpd_py.runtime.guard.guard import Guard
+from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel import Kernel
+from nhrpd_py.runtime.kernel.store import Kernel
 from nhrpd_py.runtime.logs import Format, NoticeLog
-from nhrpd_py.runtime.netlink.guard_policies import GuardError
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
-from nhrpd_py.runtime.notices import NoticeHub
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
 from nhrpd_py.runtime.reload import Outcome, Reloader
@@ -320,7 +320,7 @@ class App:
 
     async def _run_control(self, task_status: trio.TaskStatus[None]) -> None:
         await load_http()
-        from nhrpd_py.runtime.control_http import ControlServer, Sources  # noqa: PLC0415
+        from nhrpd_py.runtime.control.http import ControlServer, Sources  # noqa: PLC0415
 
         sources = Sources(
             ask=self._ask,

@@ -27,8 +27,8 @@ from nhrpd_py.core.effects import (
 )
 from nhrpd_py.core.events import Event, InterfaceRefused
 from nhrpd_py.core.notices import Notice
-from nhrpd_py.runtime.netlink.gre_block import Tunnel
-from nhrpd_py.runtime.netlink.guard_policies import GuardError
+from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.runtime.guard.policies import GuardError
 
 
 class PacketVerbs(Protocol):

@@ -21,13 +21,15 @@ import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
 import trio
 
 from nhrpd_py.core.effects import Effect
-from nhrpd_py.core.events import Event, PacketReceived, TrafficSeen
+from nhrpd_py.core.engine import Machine, Packet, turn
+from nhrpd_py.core.events import Event, PacketReceived
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import FloodGate
 
@@ -40,11 +42,9 @@ GC_THRESHOLDS = (20_000, 10, 10_000)
 before a full one."""
 
 
-class Machine(Protocol):
+class Driven(Machine, Protocol):
     """What the pump needs of the engine."""
 
-    def handle(self, event: Event, now: float) -> list[Effect]: ...
-    def released(self) -> Sequence[PacketReceived]: ...
     def advance(self, now: float) -> list[Effect]: ...
     def next_deadline(self) -> float | None: ...
 
@@ -54,7 +54,7 @@ class Pump:
 
     def __init__(
         self,
-        engine: Machine,
+        engine: Driven,
         inbox: Inbox,
         execute: Callable[[Sequence[Effect]], bool],
         *,
@@ -101,26 +101,15 @@ class Pump:
             counters["events"] += len(events)
         else:
             counters["wakeups"] += 1
+        contain = partial(self._contain, now)
         for event in events:
-            if type(event) is PacketReceived or type(event) is TrafficSeen:
-                effects += self._handle_packet(event, now)
-            else:
-                effects += engine.handle(event, now)
-                for packet in engine.released():
-                    effects += self._handle_packet(packet, now)
+            effects += turn(engine, event, now, contain=contain)
         halted = self._execute(effects)
         if self._beat is not None:
             self._beat(now)
         return halted
 
-    def _handle_packet(self, event: PacketReceived | TrafficSeen, now: float) -> list[Effect]:
-        try:
-            return self._engine.handle(event, now)
-        except Exception:  # noqa: BLE001 (one of the two places; see the module's docstring)
-            self._contain(event, now)
-            return []
-
-    def _contain(self, event: PacketReceived | TrafficSeen, now: float) -> None:
+    def _contain(self, now: float, event: Packet, _bug: Exception) -> None:
         self.counters["internal-error"] += 1
         for _, count in self._bugs.roll(now):
             self._log.error("packet.failed.repeatedly", count=count)

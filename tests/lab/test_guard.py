@@ -14,9 +14,9 @@ import trio
 
 from nhrpd_py.core.address import parse_address
 from nhrpd_py.core.notices import GuardRestored, Notice
-from nhrpd_py.runtime.guard import Guard
-from nhrpd_py.runtime.netlink.gre_block import Tunnel
-from nhrpd_py.runtime.netlink.guard_policies import GuardError
+from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.runtime.guard.guard import Guard
+from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_ESP, Mode
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
 from tools.lab.capture import Capture

@@ -39,9 +39,9 @@ from nhrpd_py.core.events import (
     RouteRemoved,
     TrafficSeen,
 )
-from nhrpd_py.runtime import kernel as kernel_module
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel import Kernel
+from nhrpd_py.runtime.kernel import store as kernel_module
+from nhrpd_py.runtime.kernel.store import Kernel
 from nhrpd_py.runtime.netlink import rtnl
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.packets import PacketSockets

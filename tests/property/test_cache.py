@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
-from nhrpd_py.core.binding import BindingType
+from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
-from tests.builders import HUB, a_config, an_engine
+from nhrpd_py.core.station.binding import BindingType
+from tests.support import inspect
+from tests.support.engine import a_hub
+from tests.support.sites import nbma, tunnel
 
-PROTOCOLS = [bytes([10, 255, 255, number]) for number in (20, 21, 22)]
-NBMAS = [bytes([192, 0, 2, number]) for number in (20, 21)]
+PROTOCOLS = [tunnel(20), tunnel(21), tunnel(22)]
+NBMAS = [nbma(20), nbma(21)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,13 @@ class Kernel:
 
 @given(st.lists(updates | removals | waits, max_size=30))
 def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remove | Wait]) -> None:
-    engine, _ = an_engine(HUB, a_config())
-    instance = engine._interfaces.instances["gre1"][Afi.IPV4]
-    cache = instance.station.cache
+    engine = a_hub().engine
+    cache = inspect.cache(engine)
     kernel = Kernel()
     model: dict[Address, tuple[BindingType, Address, float]] = {}
     now = 0.0
     for step in script:
-        effects: list[Effect] = []
-        engine._context.effects = effects
+        inspect.taken(engine)
         match step:
             case Update(protocol, kind, nbma, holding_time_s):
                 binding = cache.update(protocol, kind, nbma, now, holding_time_s=holding_time_s)
@@ -88,13 +88,13 @@ def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remov
                 found = cache.get(protocol)
                 assert (found is not None) == (protocol in model)
                 if found is not None:
-                    instance.shortcuts.forget_binding(found, "the test says so")
+                    cache.remove(found, "the test says so")
                     del model[protocol]
             case Wait(seconds):
                 now += seconds
-                effects = engine.advance(now)
+                engine.advance(now)
                 model = {key: each for key, each in model.items() if each[2] > now}
-        kernel.apply(effects)
+        kernel.apply(inspect.taken(engine))
         assert {each.protocol: (each.type, each.nbma, each.expires_at) for each in cache} == model
         assert kernel.neighbors == {key: nbma for key, (_, nbma, _) in model.items()}
         assert kernel.routes == {host_prefix(key) for key in model}

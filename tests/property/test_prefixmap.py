@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nhrpd_py.core.address import Address, Prefix, prefix_of
-from nhrpd_py.core.prefixmap import PrefixMap
+from nhrpd_py.core.base.prefixmap import PrefixMap
 
 # Few distinct bits, so that prefixes meet.
 _OCTETS = st.sampled_from((0, 1, 0x80, 0xFF))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nhrpd_py.core.address import Address, Afi, Prefix, prefix_of
 from nhrpd_py.core.events import Route
-from nhrpd_py.core.rib import Rib, stretch
+from nhrpd_py.core.kernel.rib import Rib, stretch
 
 addresses = st.lists(st.sampled_from((0, 1, 0x80, 0xFF)), min_size=4, max_size=4).map(bytes)
 prefixes = st.builds(prefix_of, addresses, st.integers(0, 32))

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhrpd_py.core.timers import TimerKey, TimerKind, TimerQueue
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
+from tests.support.inspect import heap_size
 
 keys = st.builds(TimerKey, st.sampled_from(TimerKind), st.just("gre1"), st.integers(0, 5))
 instants = st.integers(0, 50).map(float)
@@ -62,4 +63,4 @@ def test_moving_timers_for_ever_does_not_grow_the_heap(timers: int, moves: int) 
     for move in range(moves):
         queue.set(TimerKey(TimerKind.NHS_SEND, "gre1", move % timers), float(move))
     assert len(queue) == timers
-    assert len(queue._heap) <= 1025
+    assert heap_size(queue) <= 1025

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from nhrpd_py.core.events import CommandGiven
 from nhrpd_py.core.queries import Flush, FlushWhat
-from tests.builders import HUB, SPOKE_1, SPOKE_2, a_config, a_route, an_nhs
-from tests.dialogue import Dialogue, binding_at
+from tests.support.sites import HUB, SPOKE_1, SPOKE_2, a_config, a_route, an_nhs
+from tests.support.transcript import Dialogue, binding_at
 
 HOLDING_TIME_S = 60
 MAX_RETRY_S = 64.0

@@ -2,10 +2,10 @@
 
 import pytest
 
-from nhrpd_py.core.circuit import MAX_REST_S
-from tests.charon import Charons
+from nhrpd_py.core.ipsec.circuits import MAX_HOLD_DOWN_S
 from tests.simulation.test_world import HOUR_S, STORM, clear_up, goes_direct
-from tests.world import Weather, World
+from tests.support.fake_charon import Charons
+from tests.support.network import Weather, World
 
 
 def a_world(spokes: int, seed: int, *, holding_time_s: int = 120) -> World:
@@ -82,7 +82,7 @@ def test_whatever_happens_nothing_goes_without_an_sa_and_all_is_well_afterwards(
     world.run(world.now + 1.0)
     # 120 s of holding time, 64 s of back-off of registrations and 60 s of attempts.
     clear(world, bound_s=120 / 3 + 64 + 60 + 10)
-    world.run(world.now + MAX_REST_S + 130.0)
+    world.run(world.now + MAX_HOLD_DOWN_S + 130.0)
     one, two = world.spokes[:2]
     goes_direct(world, one, two)
 
@@ -109,7 +109,7 @@ def test_peer_that_ike_cannot_reach_is_left_alone_and_found_again() -> None:
         world.run(world.now + 1.0)
     assert 3 <= one.ike.attempts - attempts <= 15  # 30, 60 … 900 s apart
     charons_of(world).unreachable.clear()
-    world.run(world.now + MAX_REST_S)
+    world.run(world.now + MAX_HOLD_DOWN_S)
     goes_direct(world, one, two)
 
 

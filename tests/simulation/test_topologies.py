@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core.address import Prefix, prefix_of
+from nhrpd_py.core.config import Secret
 from nhrpd_py.core.events import Route, RouteAdded
 from nhrpd_py.packet import PacketType
-from tests.builders import (
+from tests.support.sites import (
     HUB,
     HUB_2,
     SPOKE_1,
@@ -24,7 +25,7 @@ from tests.builders import (
     a_site,
     an_nhs,
 )
-from tests.dialogue import Dialogue, binding_at
+from tests.support.transcript import Dialogue, binding_at
 
 HOLDING_TIME_S = 60
 MAX_RETRY_S = 64.0
@@ -45,13 +46,13 @@ def star(
     *spokes: Site,
     overlay: str = OVERLAY,
     tunnels: str = TUNNELS,
-    secret: bytes | None = None,
+    secret: Secret | None = None,
     unique: bool = False,
 ) -> None:
     dialogue.add(
         "hub",
         hub,
-        a_config(redirect=True, holding_time_s=HOLDING_TIME_S, secret=secret),
+        a_config(redirect=True, holding_time_s=HOLDING_TIME_S, authentication=secret),
         routes=[a_route(each.lan, via=each.tunnel) for each in spokes],
     )
     for number, site in enumerate(spokes, 1):
@@ -59,7 +60,10 @@ def star(
             f"spoke-{number}",
             site,
             a_config(
-                nhs=(an_nhs(hub),), holding_time_s=HOLDING_TIME_S, secret=secret, unique=unique
+                nhs=(an_nhs(hub),),
+                holding_time_s=HOLDING_TIME_S,
+                authentication=secret,
+                unique=unique,
             ),
             routes=[a_route(each, via=hub.tunnel) for each in (overlay, tunnels)],
         )
@@ -70,7 +74,7 @@ def one_hub(dialogue: Dialogue) -> None:
 
 
 def with_a_secret(dialogue: Dialogue) -> None:
-    star(dialogue, HUB, SPOKE_1, SPOKE_2, SPOKE_3, secret=b"cisco123", unique=True)
+    star(dialogue, HUB, SPOKE_1, SPOKE_2, SPOKE_3, secret=Secret(b"cisco123"), unique=True)
 
 
 def ipv6_overlay(dialogue: Dialogue) -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.world import RTT_S, Node, Weather, World
+from tests.support.network import RTT_S, Node, Weather, World
 
 STORM = Weather(loss=0.2, duplication=0.1, delay_s=0.02, jitter_s=0.5)
 MAX_RETRY_S = 64.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.firewall import Rule
+from nhrpd_py.cli.check.parse.firewall import Rule
 from nhrpd_py.core.config import Config, DaemonConfig
 from nhrpd_py.runtime.netlink.xfrm import Policy
 

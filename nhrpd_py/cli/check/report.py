@@ -5,9 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from nhrpd_py.cli.check import daemon, guard, ipsec, kernel, redirect, routing
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Finding, State
+from nhrpd_py.cli.check.judge import daemon, guard, ipsec, kernel, redirect, routing
 
 CHECKS = (daemon.check, kernel.check, redirect.check, guard.check, ipsec.check, routing.check)
 MARKS = {State.PROBLEM: "PROBLEM", State.WARNING: "warning", State.UNKNOWN: "unknown"}

@@ -6,12 +6,12 @@ Whoever runs `swanctl --load-all` takes all of them out, for they are in no file
 import trio
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.runtime.vici.associations import AssociationTable
-from nhrpd_py.runtime.vici.attempt import unload
-from nhrpd_py.runtime.vici.connection import Commands, Section, ViciRefusedError, text
-from nhrpd_py.runtime.vici.profile import PEERS, PREFIX, responder_connection
-from nhrpd_py.runtime.vici.profiles import Profiles
-from nhrpd_py.runtime.vici.wish import Wishes
+from nhrpd_py.runtime.vici.attempts.attempt import unload
+from nhrpd_py.runtime.vici.attempts.wanted import Wishes
+from nhrpd_py.runtime.vici.profiles.profile import PEERS, PREFIX, responder_connection
+from nhrpd_py.runtime.vici.profiles.profiles import Profiles
+from nhrpd_py.runtime.vici.sas.table import AssociationTable
+from nhrpd_py.runtime.vici.wire.connection import Commands, Section, ViciRefusedError, text
 
 ROUND_S = 5.0
 IDLE_S = 300.0

@@ -11,9 +11,9 @@ from functools import partial
 import trio
 
 from nhrpd_py.core.events import Event
-from nhrpd_py.runtime.vici.associations import AssociationTable
-from nhrpd_py.runtime.vici.children import Child, Pair
-from nhrpd_py.runtime.vici.wish import Wishes
+from nhrpd_py.runtime.vici.attempts.wanted import Wishes
+from nhrpd_py.runtime.vici.sas.children import Child, Pair
+from nhrpd_py.runtime.vici.sas.table import AssociationTable
 
 FIRST_LOOK_S = 0.2
 """After charon went: one that is stopped takes its SAs out of the kernel within milliseconds."""

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import format_address
-from nhrpd_py.runtime.vici.associations import (
+from nhrpd_py.runtime.vici.attempts.wanted import Wish
+from nhrpd_py.runtime.vici.sas.children import Pair
+from nhrpd_py.runtime.vici.sas.table import (
     LIVE_STATES,
     AssociationTable,
     children_of,
     pair_of,
 )
-from nhrpd_py.runtime.vici.children import Pair
-from nhrpd_py.runtime.vici.connection import Section, number, text
-from nhrpd_py.runtime.vici.wish import Wish
+from nhrpd_py.runtime.vici.wire.connection import Section, number, text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,12 +19,21 @@ from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.vici import attempt
-from nhrpd_py.runtime.vici.associations import AssociationTable, children_of
-from nhrpd_py.runtime.vici.attempts import Attempts
-from nhrpd_py.runtime.vici.certificates import Certificates, peers_of
-from nhrpd_py.runtime.vici.children import Child, Pair
-from nhrpd_py.runtime.vici.connection import (
+from nhrpd_py.runtime.vici.attempts import attempt
+from nhrpd_py.runtime.vici.attempts.log_tail import LogTail
+from nhrpd_py.runtime.vici.attempts.scheduler import Attempts
+from nhrpd_py.runtime.vici.attempts.wanted import Wishes
+from nhrpd_py.runtime.vici.housekeeping import Housekeeping
+from nhrpd_py.runtime.vici.orphans import KernelPairs, Orphans
+from nhrpd_py.runtime.vici.profiles.identity import fits
+from nhrpd_py.runtime.vici.profiles.profiles import Profiles
+from nhrpd_py.runtime.vici.profiles.swanctl import SWANCTL, Templates
+from nhrpd_py.runtime.vici.sas.certificates import Certificates, peers_of
+from nhrpd_py.runtime.vici.sas.children import Child, Pair
+from nhrpd_py.runtime.vici.sas.table import AssociationTable, children_of
+from nhrpd_py.runtime.vici.snapshot import SaRow, rows
+from nhrpd_py.runtime.vici.status import Status
+from nhrpd_py.runtime.vici.wire.connection import (
     Commands,
     Connection,
     Section,
@@ -33,15 +42,6 @@ from nhrpd_py.runtime.vici.connection import (
     sections,
     text,
 )
-from nhrpd_py.runtime.vici.housekeeping import Housekeeping
-from nhrpd_py.runtime.vici.identity import fits
-from nhrpd_py.runtime.vici.log_tail import LogTail
-from nhrpd_py.runtime.vici.orphans import KernelPairs, Orphans
-from nhrpd_py.runtime.vici.profiles import Profiles
-from nhrpd_py.runtime.vici.snapshot import SaRow, rows
-from nhrpd_py.runtime.vici.status import Status
-from nhrpd_py.runtime.vici.tap import SWANCTL, Templates
-from nhrpd_py.runtime.vici.wish import Wishes
 
 FIRST_CONNECT_S = 0.1
 LAST_CONNECT_S = 2.0

@@ -78,7 +78,7 @@ def test_without_privileges_it_is_one_line_naming_them_and_exit_1(
 
 
 def test_a_second_daemon_is_exit_1_with_the_reason(file, capfd, monkeypatch) -> None:
-    from nhrpd_py.runtime.control import ControlSocket  # noqa: PLC0415
+    from nhrpd_py.runtime.control.socket import ControlSocket  # noqa: PLC0415
 
     monkeypatch.setattr(daemon, "missing_capabilities", list)
     first = ControlSocket(f"{file.parent}/run/s")

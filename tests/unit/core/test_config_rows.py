@@ -2,7 +2,7 @@
 
 from nhrpd_py.core.config import Config, DaemonConfig, Secret
 from nhrpd_py.core.config_rows import config_rows
-from tests.unit.core.stations import SECRET, a_map, an_interface, an_nhs, nbma, tunnel
+from tests.support.sites import SECRET, a_map, an_interface, an_nhs, nbma, tunnel
 
 
 def a_config() -> Config:

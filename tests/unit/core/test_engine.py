@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import AnswerCommand, CloseInterface, Halt, OpenInterface, SetNeighbor
 from nhrpd_py.core.engine import Engine
@@ -20,38 +21,30 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
 from nhrpd_py.core.queries import Flush, FlushWhat, View
-from nhrpd_py.core.timers import TimerKey, TimerKind
 from nhrpd_py.packet.iana import PacketType
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import Node, a_hub, a_node, a_spoke, of, sent, the
+from tests.support.messages import a_registration_reply, a_registration_request
+from tests.support.sites import (
     GRE,
-    HUB_NBMA,
+    HUB,
     LAN,
     UNDERLAY,
-    Node,
-    a_hub,
     a_link,
-    a_node,
-    a_registration,
-    a_registration_reply,
     a_route,
-    a_spoke,
     a_tunnel_link,
     an_address,
     an_interface,
     an_nhs,
     host,
     nbma,
-    of,
-    sent,
-    the,
     tunnel,
 )
 
 
 def test_same_events_and_seed_give_the_same_effects() -> None:
     def run() -> list[object]:
-        spoke = a_node(2, nhs=(an_nhs(),))
-        spoke.engine._context.rng = random.Random(42)
+        spoke = a_node(2, nhs=(an_nhs(),), rng=random.Random(42))
         return [spoke.advance(float(at)) for at in range(100)]
 
     assert run() == run()
@@ -59,7 +52,7 @@ def test_same_events_and_seed_give_the_same_effects() -> None:
 
 def test_due_timers_run_before_the_event() -> None:
     hub = a_hub(2)
-    effects = hub.receive(a_registration(2), nbma(2), now=60.0)
+    effects = hub.receive(a_registration_request(2), nbma(2), now=60.0)
     # It expired, and registered anew: two different things.
     assert [type(each).__name__ for each in effects][:3] == [
         "DropRoute",
@@ -101,13 +94,12 @@ def test_lost_interface_says_why_and_comes_back() -> None:
 
 def test_address_counts_as_ours_until_the_last_link_that_has_it_loses_it() -> None:
     hub = a_hub()
-    local = hub.engine._context.local_addresses
     hub.give(an_address(LAN, nbma(1), 32), an_address(LAN, nbma(1), 32))
-    assert local[nbma(1)] == 2
+    assert inspect.link_count(hub.engine, nbma(1)) == 2
     hub.give(AddressRemoved(LAN, nbma(1), 32), AddressRemoved(LAN, nbma(1), 32))
-    assert local[nbma(1)] == 1
+    assert inspect.link_count(hub.engine, nbma(1)) == 1
     hub.give(LinkGone(UNDERLAY))
-    assert nbma(1) not in local
+    assert not inspect.is_local(hub.engine, nbma(1))
 
 
 def test_events_about_unknown_links_are_harmless() -> None:
@@ -117,7 +109,7 @@ def test_events_about_unknown_links_are_harmless() -> None:
     assert hub.give(LinkGone(99)) == []
     assert hub.give(InterfaceRefused(99, "no")) == []
     assert hub.give(RouteRemoved(a_route("1.0.0.0/8", 99))) == []
-    assert nbma(9) not in hub.engine._context.local_addresses
+    assert not inspect.is_local(hub.engine, nbma(9))
 
 
 def test_route_that_is_no_news_is_not_looked_at() -> None:
@@ -129,7 +121,7 @@ def test_route_that_is_no_news_is_not_looked_at() -> None:
 def test_routes_of_a_lost_link_are_gone_in_silence() -> None:
     hub = a_hub()
     hub.give(a_link(LAN, "lan0", up=False))
-    assert hub.engine._context.ribs["ipv4"].lookup(host(1)) is None  # type: ignore[index]
+    assert inspect.route_to(hub.engine, host(1)) is None
 
 
 def test_refused_interface_is_closed_and_tried_again_after_30_s() -> None:
@@ -191,31 +183,30 @@ def test_halted_engine_does_nothing_any_more() -> None:
     assert spoke.give(ShutdownRequested())[-1] == Halt()
     assert spoke.engine.next_deadline() is None
     assert spoke.advance(100.0) == []
-    assert spoke.receive(a_registration(3), nbma(3), now=101.0) == []
+    assert spoke.receive(a_registration_request(3), nbma(3), now=101.0) == []
 
 
 def test_timers_of_interfaces_that_nobody_knows_are_skipped() -> None:
     hub = a_hub()
-    hub.engine._context.timers.set(TimerKey(TimerKind.PURGE, "gre9", 1), 1.0)
+    inspect.set_timer(hub.engine, TimerKey(TimerKind.PURGE, "gre9", 1), 1.0)
     assert hub.advance(1.0) == []
 
 
 def test_timer_of_an_unknown_form_is_a_bug() -> None:
     hub = a_hub()
-    hub.engine._context.timers.set(TimerKey(TimerKind.PURGE, "gre1", "x"), 1.0)
+    inspect.set_timer(hub.engine, TimerKey(TimerKind.PURGE, "gre1", "x"), 1.0)
     with pytest.raises(AssertionError, match="unknown form"):
         hub.advance(1.0)
 
 
 def test_binding_timer_that_comes_too_late_is_harmless() -> None:
     hub = a_hub()
-    hub.engine._context.timers.set(TimerKey(TimerKind.BINDING_EXPIRY, "gre1", tunnel(9)), 1.0)
-    assert hub.advance(1.0) == []
+    assert inspect.timer_due(hub.engine, TimerKind.BINDING_EXPIRY, tunnel(9), 1.0) == []
 
 
 def test_request_ids_and_clients_are_what_the_next_start_should_know() -> None:
     hub = a_hub(2)
-    hub.receive(a_registration(3, source_nbma=nbma(33)), nbma(3), now=10.0)
+    hub.receive(a_registration_request(3, source_nbma=nbma(33)), nbma(3), now=10.0)
     state = hub.engine.saved_state(20.0)
     assert state.request_id == 0
     assert [(each.protocol, each.remaining_s) for each in state.bindings] == [
@@ -231,19 +222,19 @@ def test_request_ids_and_clients_are_what_the_next_start_should_know() -> None:
 def test_two_interfaces_do_not_mix() -> None:
     node = a_node(2, an_interface("gre1", nhs=(an_nhs(),)), an_interface("gre2", network_id=2))
     node.give(a_tunnel_link(5, "gre2"), an_address(5, tunnel(77), 32))
-    node.receive(a_registration(3), nbma(3), ifindex=5)
+    node.receive(a_registration_request(3), nbma(3), ifindex=5)
     assert node.table(View.CACHE, "interface", "type") == [
         ("gre1", "local"),
         ("gre2", "local"),
         ("gre2", "dynamic"),
     ]
     request = the(sent(node.started, PacketType.REGISTRATION_REQUEST))
-    node.receive(a_registration_reply(request), HUB_NBMA)
+    node.receive(a_registration_reply(request), HUB.nbma)
     assert len(node.rows(View.NHS)) == 1
 
 
 def test_answer_to_a_name_reaches_both_families() -> None:
     spoke = a_node(2, nhs=(an_nhs("hub.example.net"),))
     spoke.give(an_address(GRE, bytes.fromhex("fd00" + "0" * 27 + "2"), 128))
-    effects = spoke.give(NameResolved("hub.example.net", (HUB_NBMA,)))
+    effects = spoke.give(NameResolved("hub.example.net", (HUB.nbma,)))
     assert len(sent(effects, PacketType.REGISTRATION_REQUEST)) == 2

@@ -5,6 +5,7 @@ by octet with FRR's; it may differ in the hop count (ours is 255), and so in the
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,36 +16,40 @@ from nhrpd_py.core.notices import ErrorReceived, RegistrationAccepted, ShortcutI
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
 from nhrpd_py.packet.message import decode, encode
-from tests.unit.core.stations import (
-    AUTHENTICATION,
-    GRE,
-    HUB,
-    HUB_NBMA,
-    LAN,
-    SECRET,
+from tests.support import inspect
+from tests.support.engine import (
     Node,
     a_hub,
-    a_link,
     a_node,
-    a_registration_reply,
-    a_resolution_request,
-    a_route,
     a_spoke,
-    a_tunnel_link,
-    an_address,
-    an_error,
-    an_interface,
-    an_nhs,
     drops,
-    host,
-    ip,
     kinds,
-    nbma,
     of,
     packets,
     sent,
     the,
     the_packet,
+)
+from tests.support.messages import (
+    AUTHENTICATION,
+    a_registration_reply,
+    a_resolution_request,
+    an_error_indication,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    LAN,
+    SECRET,
+    a_link,
+    a_route,
+    a_tunnel_link,
+    an_address,
+    an_interface,
+    an_nhs,
+    host,
+    ip,
+    nbma,
     tunnel,
 )
 from tests.unit.packet.vectors import OBSERVED
@@ -106,9 +111,9 @@ def test_ipv6_registration_of_frr_is_answered_with_our_ipv6_address_as_responder
     assert replace(reply, hop_count=64, extensions=ours) == replace(frr, extensions=theirs)
 
 
-def a_twin_of_frrs_spoke(number: int, request_id: int = 1, **settings: object) -> Node:
+def a_twin_of_frrs_spoke(number: int, request_id: int = 1, **settings: Any) -> Node:
     """One of our spokes where FRR's was, whose last request id is such that FRR's reply fits."""
-    return a_spoke(number, registered=False, first_request_id=request_id, **settings)
+    return a_spoke(number, registered=False, **{"first_request_id": request_id, **settings})
 
 
 def test_registration_is_frrs_registration_octet_by_octet() -> None:
@@ -141,17 +146,17 @@ def test_ipv6_registration_is_frrs_registration_octet_by_octet() -> None:
 )
 def test_registration_reply_of_frr_makes_the_nhs_known(number, reply_name, secret) -> None:
     spoke = a_twin_of_frrs_spoke(number, authentication=secret)
-    effects = spoke.receive(OBSERVED[reply_name], HUB_NBMA)
-    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, HUB, HUB_NBMA)]
+    effects = spoke.receive(OBSERVED[reply_name], HUB.nbma)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, HUB.tunnel, HUB.nbma)]
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
 
 def test_second_nat_entry_of_frrs_reply_tells_us_our_outer_address() -> None:
     spoke = a_natted_spoke()
-    effects = spoke.receive(OBSERVED["registration_reply_with_two_nat_entries"], HUB_NBMA)
+    effects = spoke.receive(OBSERVED["registration_reply_with_two_nat_entries"], HUB.nbma)
     assert not drops(effects)
     # It goes into our own requests from now on, as it does in FRR's.
-    spoke.engine._context._request_id = 1
+    inspect.set_last_request_id(spoke.engine, 1)
     effects = spoke.see_indication(ip("172.16.2.1"))
     request = the(sent(effects))
     ours = encode(replace(request, hop_count=64, extensions=request.extensions))
@@ -167,7 +172,7 @@ class NattedSpoke(Node):
         payload = bytearray(indication.payload)
         payload[12:20] = ip("172.16.4.1") + target
         changed = replace(indication, destination_protocol=ip("172.16.4.1"), payload=bytes(payload))
-        return self.receive(changed, HUB_NBMA)
+        return self.receive(changed, HUB.nbma)
 
 
 def a_natted_spoke() -> NattedSpoke:
@@ -181,8 +186,8 @@ def a_natted_spoke() -> NattedSpoke:
             RouteAdded(a_route("172.16.4.0/24", LAN)),
             a_tunnel_link(),
             an_address(GRE, tunnel(4), 32),
-            RouteAdded(a_route("10.255.255.0/24", GRE, HUB)),
-            RouteAdded(a_route("172.16.0.0/16", GRE, HUB)),
+            RouteAdded(a_route("10.255.255.0/24", GRE, HUB.tunnel)),
+            RouteAdded(a_route("172.16.0.0/16", GRE, HUB.tunnel)),
         ],
     )
 
@@ -193,14 +198,14 @@ def test_ipv6_reply_of_frr_with_its_ipv4_responder_is_accepted() -> None:
     reply = replace(
         decode(OBSERVED["registration_reply_ipv6_responder_ipv4"]), request_id=request.request_id
     )
-    spoke.receive(reply, HUB_NBMA)
+    spoke.receive(reply, HUB.nbma)
     assert spoke.cache()["fd00::1"] == ("nhs", "192.168.100.1")
 
 
 def test_redirect_of_frr_makes_us_ask_the_hub_as_frr_would() -> None:
     spoke = a_spoke(2)
-    to, request = the_packet(spoke.receive(OBSERVED["traffic_indication"], HUB_NBMA))
-    assert to == HUB_NBMA
+    to, request = the_packet(spoke.receive(OBSERVED["traffic_indication"], HUB.nbma))
+    assert to == HUB.nbma
     observed = decode(OBSERVED["resolution_request"])
     expected = replace(observed, entries=(replace(observed.entries[0], prefix_length=32),))
     assert encode(replace(request, hop_count=64)) == encode(expected)
@@ -210,10 +215,10 @@ def test_signed_redirect_of_frr_is_accepted_with_the_pass_phrase_only() -> None:
     signed = OBSERVED["traffic_indication_with_password"]
     spoke = a_spoke(2, authentication=SECRET, registered=False)
     request = the(sent(spoke.started))
-    spoke.receive(a_registration_reply(request, AUTHENTICATION), HUB_NBMA)
-    assert kinds(spoke.receive(signed, HUB_NBMA)) == [(HUB_NBMA, PacketType.RESOLUTION_REQUEST)]
+    spoke.receive(a_registration_reply(request, AUTHENTICATION), HUB.nbma)
+    assert kinds(spoke.receive(signed, HUB.nbma)) == [(HUB.nbma, PacketType.RESOLUTION_REQUEST)]
     unsigned = OBSERVED["traffic_indication"]
-    assert drops(spoke.receive(unsigned, HUB_NBMA)) == ["authentication-failed"]
+    assert drops(spoke.receive(unsigned, HUB.nbma)) == ["authentication-failed"]
 
 
 def test_resolution_request_of_frr_is_forwarded_as_frr_does() -> None:
@@ -242,7 +247,7 @@ def test_reply_of_a_natted_frr_is_forwarded_as_frr_does() -> None:
 def test_forwarded_request_of_frr_is_answered_with_all_that_frr_reads() -> None:
     spoke = a_spoke(4)
     request = OBSERVED["resolution_request_forwarded"]
-    to, reply = the_packet(spoke.receive(request, HUB_NBMA))
+    to, reply = the_packet(spoke.receive(request, HUB.nbma))
     # Straight to the requester: its address is in the request, which did not come from it.
     assert to == nbma(2)
     observed = decode(OBSERVED["resolution_reply_behind_nat"])
@@ -265,7 +270,7 @@ def test_natted_frr_is_answered_at_the_outer_address_that_it_names() -> None:
     spoke = a_spoke(2)
     request = OBSERVED["resolution_request_behind_nat"]
     forwarded = the_packet(forwarding_hub().receive(request, NAT_OUTSIDE))[1]
-    effects = spoke.receive(forwarded, HUB_NBMA)
+    effects = spoke.receive(forwarded, HUB.nbma)
     assert the_packet(effects)[0] == NAT_OUTSIDE
     assert spoke.cache()["10.255.255.4"] == ("cached", "192.168.100.50")
 
@@ -291,8 +296,8 @@ def test_natted_frr_that_does_not_know_is_told_by_our_hub() -> None:
 
 def test_reply_of_a_natted_frr_becomes_a_shortcut_to_its_outer_address() -> None:
     spoke = a_spoke(2)
-    spoke.receive(OBSERVED["traffic_indication"], HUB_NBMA)
-    effects = spoke.receive(OBSERVED["resolution_reply_forwarded"], HUB_NBMA)
+    spoke.receive(OBSERVED["traffic_indication"], HUB.nbma)
+    effects = spoke.receive(OBSERVED["resolution_reply_forwarded"], HUB.nbma)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(4), NAT_OUTSIDE)]
     routes = [(str(each.prefix), each.gateway) for each in of(effects, SetRoute)]
     assert routes == [("10.255.255.4/32", b""), ("172.16.4.0/24", tunnel(4))]
@@ -301,7 +306,7 @@ def test_reply_of_a_natted_frr_becomes_a_shortcut_to_its_outer_address() -> None
 
 def test_direct_reply_of_frr_is_taken_as_well() -> None:
     spoke = a_spoke(2)
-    spoke.receive(OBSERVED["traffic_indication"], HUB_NBMA)
+    spoke.receive(OBSERVED["traffic_indication"], HUB.nbma)
     spoke.receive(OBSERVED["resolution_reply_behind_nat"], NAT_OUTSIDE)
     assert spoke.shortcuts() == [("172.16.4.0/24", "10.255.255.4", "active")]
     assert spoke.cache()["10.255.255.4"] == ("cached", "192.168.100.50")
@@ -309,14 +314,14 @@ def test_direct_reply_of_frr_is_taken_as_well() -> None:
 
 def test_error_of_frr_about_nothing_of_ours_is_told_and_not_answered() -> None:
     spoke = a_spoke(20)
-    effects = spoke.receive(OBSERVED["error_indication_hop_count"], HUB_NBMA)
+    effects = spoke.receive(OBSERVED["error_indication_hop_count"], HUB.nbma)
     assert packets(effects) == []
     assert the(of(effects, ErrorReceived)).error == "HOP_COUNT_EXCEEDED"
 
 
 def test_authentication_error_of_frr_shows_up_at_the_registration() -> None:
     spoke = a_spoke(20, registered=False, first_request_id=9)
-    effects = spoke.receive(OBSERVED["error_indication_authentication"], HUB_NBMA)
+    effects = spoke.receive(OBSERVED["error_indication_authentication"], HUB.nbma)
     assert packets(effects) == []
     notice = the(of(effects, ErrorReceived))
     assert notice.error == "error indication: AUTHENTICATION_FAILURE"
@@ -324,7 +329,7 @@ def test_authentication_error_of_frr_shows_up_at_the_registration() -> None:
 
 def test_unsigned_error_of_frr_is_heard_with_a_pass_phrase_too() -> None:
     spoke = a_spoke(20, registered=False, first_request_id=9, authentication=SECRET)
-    effects = spoke.receive(OBSERVED["error_indication_authentication"], HUB_NBMA)
+    effects = spoke.receive(OBSERVED["error_indication_authentication"], HUB.nbma)
     assert of(effects, ErrorReceived)
 
 
@@ -344,8 +349,8 @@ def test_exhausted_request_of_frr_gets_the_error_that_frr_would_send() -> None:
 @pytest.mark.parametrize("code", [2, 3, 11, 15, 99])
 def test_error_about_our_resolution_ends_it_whatever_its_number(code) -> None:
     spoke = a_spoke(2)
-    request = the(sent(spoke.receive(OBSERVED["traffic_indication"], HUB_NBMA)))
-    spoke.receive(an_error(1, code, request), HUB_NBMA)
+    request = the(sent(spoke.receive(OBSERVED["traffic_indication"], HUB.nbma)))
+    spoke.receive(an_error_indication(1, code, request), HUB.nbma)
     assert spoke.shortcuts() == [("172.16.4.1/32", None, "negative")]
 
 

@@ -10,13 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core import cache as cache_module
-from nhrpd_py.core import context as context_module
-from nhrpd_py.core import egress as egress_module
-from nhrpd_py.core import purge as purge_module
-from nhrpd_py.core import resolution as resolution_module
-from nhrpd_py.core import shortcut as shortcut_module
 from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
@@ -42,41 +37,47 @@ from nhrpd_py.core.events import (
     ShutdownRequested,
     TrafficSeen,
 )
+from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
+from nhrpd_py.core.resolution import requester as resolution_module
+from nhrpd_py.core.resolution import responder as responder_module
+from nhrpd_py.core.station import cache as cache_module
+from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import ExtensionType, PacketType
 from nhrpd_py.packet.message import decode, encode
 from nhrpd_py.packet.wire import internet_checksum
-from tests.unit.core.stations import (
+from tests.support import inspect
+from tests.support.engine import Node, a_hub, a_spoke, packets
+from tests.support.messages import (
     AUTHENTICATION,
+    MessageFields,
+    a_data_packet,
+    a_purge_request,
+    a_record,
+    a_registration_reply,
+    a_registration_request,
+    a_resolution_reply,
+    a_resolution_request,
+    a_traffic_indication,
+    an_error_indication,
+    nat_extension,
+)
+from tests.support.sites import (
     GRE,
     HUB,
     LAN,
     SECRET,
     UNDERLAY,
-    Node,
-    a_data_packet,
-    a_hub,
     a_link,
     a_map,
-    a_purge,
-    a_record,
-    a_registration,
-    a_registration_reply,
-    a_resolution_reply,
-    a_resolution_request,
     a_route,
-    a_spoke,
     a_tunnel_link,
     an_address,
-    an_error,
-    an_indication,
     host,
     ip,
-    nat_extension,
     nbma,
-    packets,
     tunnel,
 )
 from tests.unit.packet.vectors import OBSERVED
@@ -97,14 +98,14 @@ def seeds(*, signed: bool) -> list[bytes]:
         Extension(8, b"\0\0\x0cgroup", compulsory=False),
         Extension(0x123, b"unknown"),
     )
-    foreign = {"afn": 2, "source_nbma": ip("2001:db8::2"), "extensions": ()}
+    foreign: MessageFields = {"afn": 2, "source_nbma": ip("2001:db8::2"), "extensions": ()}
     odd = [
-        a_registration(2, **foreign),
+        a_registration_request(2, **foreign),
         a_resolution_request(2, host(2, 77), **foreign),
         # Behind a transit NHS, where all there is are claims.
         *(
             make(source_nbma=claimed, extensions=everything[:1])
-            for make in (a_registration, a_resolution_request)
+            for make in (a_registration_request, a_resolution_request)
             for claimed in (bytes(4), nbma(1), nbma(2), ip("224.0.0.1"))
         ),
         a_resolution_request(3, host(1, 77), extensions=(of_entries(4, (a_record(7),)),)),
@@ -115,21 +116,23 @@ def seeds(*, signed: bool) -> list[bytes]:
         ),
     ]
     base = [
-        a_registration(2),
-        a_registration(2, flags=0x8002, entries=(ClientInformation(prefix_length=255),) * 3),
-        a_registration_reply(a_registration(2)),
+        a_registration_request(2),
+        a_registration_request(
+            2, flags=0x8002, entries=(ClientInformation(prefix_length=255),) * 3
+        ),
+        a_registration_reply(a_registration_request(2)),
         request,
         a_resolution_request(2, tunnel(3)),
-        a_resolution_request(2, HUB),
+        a_resolution_request(2, HUB.tunnel),
         a_resolution_reply(request),
         a_resolution_reply(request, request_id=2),
         a_resolution_reply(request, entries=(ClientInformation(code=12),)),
-        a_purge(3, "172.16.3.0/24", tunnel(2)),
-        a_purge(3, "10.255.255.2/32", tunnel(2)),
-        replace(a_purge(3, "172.16.3.0/24", tunnel(3)), type=PacketType.PURGE_REPLY),
-        an_error(1, 6, request),
-        an_error(1, 11, a_registration(2)),
-        an_indication(1, host(2), host(3)),
+        a_purge_request(3, "172.16.3.0/24", tunnel(2)),
+        a_purge_request(3, "10.255.255.2/32", tunnel(2)),
+        replace(a_purge_request(3, "172.16.3.0/24", tunnel(3)), type=PacketType.PURGE_REPLY),
+        an_error_indication(1, 6, request),
+        an_error_indication(1, 11, a_registration_request(2)),
+        a_traffic_indication(1, host(2), host(3)),
     ]
     full = [replace(each, extensions=everything) for each in base]
     ours = [replace(each, extensions=(*each.extensions, *signature)) for each in (*base, *full)]
@@ -154,7 +157,9 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             case 3:
                 changed[at:at] = rng.randbytes(rng.randrange(1, 9))
             case 4:
-                changed[at : at + 4] = rng.choice((bytes(4), nbma(1), nbma(2), tunnel(2), HUB))
+                changed[at : at + 4] = rng.choice(
+                    (bytes(4), nbma(1), nbma(2), tunnel(2), HUB.tunnel)
+                )
             case _:
                 # Another request id: one that is waited for, perhaps.
                 changed[24:28] = rng.randrange(12).to_bytes(4)
@@ -177,7 +182,7 @@ def other_event(rng: random.Random, own: int) -> Event:
             NeighborSolicited(GRE, tunnel(number), nbma(number)),
             RouteAdded(a_route("172.16.3.0/24", rng.choice((GRE, LAN, 0)), tunnel(number))),
             RouteRemoved(a_route("172.16.3.0/24", GRE, tunnel(number))),
-            RouteAdded(a_route("172.16.0.0/16", GRE, HUB)),
+            RouteAdded(a_route("172.16.0.0/16", GRE, HUB.tunnel)),
             BindingFound(GRE, tunnel(number), nbma(number), rng.choice((None, 5.0))),
             AddressRemoved(LAN, host(2, 1), 24),
             an_address(LAN, host(2, 1), 24),
@@ -224,13 +229,13 @@ def answers(node: Node, effects: list[Effect], rng: random.Random, now: float) -
 def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (cache_module, "MAX_BINDINGS"),
-        (egress_module, "MAX_ANSWERS"),
+        (responder_module, "MAX_ANSWERS"),
         (purge_module, "MAX_PURGES"),
         (resolution_module, "MAX_RESOLUTIONS"),
         (shortcut_module, "MAX_SHORTCUTS"),
     ):
         monkeypatch.setattr(module, name, BOUND)
-    monkeypatch.setattr(context_module, "MAX_OUTSTANDING", 4 * BOUND)
+    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 4 * BOUND)
 
 
 NODES = {
@@ -282,45 +287,38 @@ class Kernel:
         """It is as the engine has it."""
         neighbors: dict[bytes, bytes] = {}
         routes: dict[Prefix, bytes] = {}
-        for instance in node.engine._interfaces.instances["gre1"].values():
-            for pending in instance.resolver.resolutions.values():
-                neighbors[pending.target] = pending.interim_nbma
-            for binding in instance.station.cache:
+        for afi in Afi:
+            neighbors |= inspect.interim_neighbors(node.engine, afi)
+            for binding in inspect.bindings(node.engine, afi).values():
                 neighbors[binding.protocol] = binding.nbma
                 if binding.routed:
                     routes[host_prefix(binding.protocol)] = binding.protocol
-            for shortcut in instance.shortcuts:
-                routes[shortcut.prefix] = shortcut.binding.protocol
-                assert shortcut.prefix != host_prefix(shortcut.binding.protocol)
+            for way in inspect.ways(node.engine, afi):
+                routes[way.prefix] = way.peer
+                assert way.prefix != host_prefix(way.peer)
         if self.opened:
             assert self.routes == routes
             assert self.neighbors.items() <= neighbors.items()
 
 
 def check(node: Node, now: float) -> None:
-    context = node.engine._context
-    for instances in node.engine._interfaces.instances.values():
-        for instance in instances.values():
-            station = instance.station
-            bindings = list(station.cache)
-            assert len(bindings) <= BOUND
-            assert len(instance.shortcuts) <= BOUND
-            assert len(instance.resolver.resolutions) <= BOUND
-            assert len(instance.egress._answers) <= BOUND
-            assert len(instance.purges._purges) <= BOUND
-            assert sum(map(len, station.cache._by_nbma.values())) == len(bindings)
-            for binding in bindings:
-                assert binding.expires_at > now
-                assert binding.protocol not in context.local_addresses
-                assert is_unicast(binding.nbma)
-                assert len(binding.nbma) == 4
-                assert len(binding.protocol) * 8 == station.host_length
-            for shortcut in instance.shortcuts:
-                assert station.cache.get(shortcut.binding.protocol) is shortcut.binding
-                assert shortcut.expires_at > now
-    assert len(context.outstanding) <= 4 * BOUND
-    assert len(context.timers) <= 20 * BOUND
-    deadline = node.engine.next_deadline()
+    engine = node.engine
+    for afi in Afi:
+        bindings = inspect.bindings(engine, afi).values()
+        assert all(size <= BOUND for size in inspect.table_sizes(engine, afi).values())
+        assert inspect.indexed_bindings(engine, afi) == len(bindings)
+        for binding in bindings:
+            assert binding.expires_at > now
+            assert not inspect.is_local(engine, binding.protocol)
+            assert is_unicast(binding.nbma)
+            assert len(binding.nbma) == 4
+            assert len(binding.protocol) == (4 if afi is Afi.IPV4 else 16)
+        for way in inspect.ways(engine, afi):
+            assert way.is_held
+            assert way.expires_at > now
+    assert len(inspect.outstanding(engine)) <= 4 * BOUND
+    assert inspect.timer_count(engine) <= 20 * BOUND
+    deadline = engine.next_deadline()
     assert deadline is None or deadline > now
 
 
@@ -368,7 +366,6 @@ def test_nothing_that_comes_in_breaks_the_engine(name: str) -> None:
     kernel.carry_out(node.give(*repair, now=now))
     kernel.carry_out(node.run(now + 100000.0))
     assert not [each for each in node.cache(now + 100000.0).values() if each[0] == "dynamic"]
-    instance = node.engine._interfaces.instances["gre1"][Afi.IPV4]
-    assert instance.resolver.resolutions == {}
+    assert inspect.asked(node.engine) == set()
     kernel.carry_out(node.give(ShutdownRequested(), now=now + 100000.0))
     assert (kernel.neighbors, kernel.routes) == ({}, {})

@@ -18,20 +18,8 @@ from nhrpd_py.core.events import (
     ShutdownRequested,
 )
 from nhrpd_py.packet.iana import PacketType
-from tests.unit.core.stations import (
-    GRE,
-    LAN,
-    UNDERLAY,
-    Node,
-    a_link,
-    a_tunnel_link,
-    an_interface,
-    an_nhs,
-    ip,
-    of,
-    packets,
-    sent,
-)
+from tests.support.engine import Node, of, packets, sent
+from tests.support.sites import GRE, LAN, UNDERLAY, a_link, a_tunnel_link, an_interface, an_nhs, ip
 
 Text = Callable[[int], str]
 
@@ -46,7 +34,7 @@ class Cloud:
         self.nodes: dict[Address, Node] = {}
         self.log: list[PacketType] = []
         for number in (1, 2, 3):
-            node = self._node(number)
+            node = self.a_router(number)
             self.nodes[ip(underlay(number))] = node
             self.carry(number, node.started)
 
@@ -69,7 +57,7 @@ class Cloud:
             found += self.carry(index, other.receive(message, ip(self.underlay(number))))
         return found
 
-    def _node(self, number: int) -> Node:
+    def a_router(self, number: int) -> Node:
         underlay, overlay, lan = (
             ip(each(number)) for each in (self.underlay, self.overlay, self.lan)
         )
@@ -146,7 +134,7 @@ def test_departing_spoke_takes_back_what_it_told(cloud: Cloud) -> None:
 
 
 def test_unique_address_is_refused_to_a_second_client(cloud: Cloud) -> None:
-    thief = cloud._node(3)
+    thief = cloud.a_router(3)
     request = sent(thief.started)[0]
     effects = cloud.node(1).receive(request, ip(cloud.underlay(9)))
     (reply,) = sent(effects)

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from nhrpd_py.core import notices
+from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.notices import (
     KernelRefusal,
     Notice,
@@ -13,7 +14,7 @@ from nhrpd_py.core.notices import (
     ShortcutRemoved,
     TableFull,
 )
-from tests.unit.core.stations import nbma, parse_prefix, tunnel
+from tests.support.sites import nbma, tunnel
 
 ALL = [
     each

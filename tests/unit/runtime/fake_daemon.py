@@ -19,11 +19,11 @@ from nhrpd_py.core.rows import (
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.runtime.control import Commands, ControlSocket
-from nhrpd_py.runtime.control_http import ControlServer, Sources
+from nhrpd_py.runtime.control.http import ControlServer, Sources
+from nhrpd_py.runtime.control.notices import NoticeHub
+from nhrpd_py.runtime.control.socket import Commands, ControlSocket
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import NoticeLog
-from nhrpd_py.runtime.notices import NoticeHub
 from nhrpd_py.runtime.reload import Outcome
 from nhrpd_py.runtime.vici.snapshot import SaRow
 

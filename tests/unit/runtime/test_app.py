@@ -17,7 +17,7 @@ from nhrpd_py.cli.client import Client
 from nhrpd_py.config.load import load
 from nhrpd_py.core.events import LinkChanged
 from nhrpd_py.runtime import app
-from nhrpd_py.runtime.control import ControlSocket
+from nhrpd_py.runtime.control.socket import ControlSocket
 
 
 class PlayedKernel:

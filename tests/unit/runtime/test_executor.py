@@ -22,8 +22,8 @@ from nhrpd_py.core.effects import (
 from nhrpd_py.core.events import BindingFound, InterfaceRefused
 from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.runtime.executor import Executor
-from nhrpd_py.runtime.netlink.gre_block import Tunnel
-from nhrpd_py.runtime.netlink.guard_policies import GuardError
+from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.runtime.guard.policies import GuardError
 
 PEER = bytes([10, 0, 0, 1])
 NBMA = bytes([192, 0, 2, 1])

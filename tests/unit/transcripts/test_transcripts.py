@@ -7,10 +7,12 @@ Each function plays one theme; its record must be the text file of its name. Aft
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nhrpd_py.core.address import Address
+from nhrpd_py.core.config import Secret
 from nhrpd_py.core.events import (
     AddressAdded,
     AddressRemoved,
@@ -21,31 +23,39 @@ from nhrpd_py.core.events import (
 from nhrpd_py.core.queries import Flush, FlushWhat
 from nhrpd_py.packet import ClientInformation, Extension, Message, PacketType
 from nhrpd_py.packet.extension import of_entries
-from tests.builders import (
-    ETH,
+from tests.support.messages import (
+    a_registration_reply,
+    a_registration_request,
+    a_resolution_request,
+    a_traffic_indication,
+    nat_extension,
+    received,
+    std_extensions,
+)
+from tests.support.sites import (
     GRE,
     HUB,
     HUB_2,
     LAN,
+    SECRET,
     SPOKE_1,
     SPOKE_2,
     SPOKE_3,
+    UNDERLAY,
     Site,
     a_config,
-    a_registration_reply,
-    a_registration_request,
-    a_resolution_request,
     a_route,
-    a_traffic_indication,
     an_nhs,
-    empty_records,
-    received,
+    nbma,
 )
-from tests.dialogue import Dialogue, binding_at
+from tests.support.transcript import Dialogue, binding_at
 
 OVERLAY = "172.16.0.0/12"
 TUNNELS = "10.255.255.0/24"
 RENEWALS = {PacketType.REGISTRATION_REQUEST, PacketType.REGISTRATION_REPLY}
+
+EMPTY_RECORDS = std_extensions(nat_extension())
+OWN_ENTRY = ClientInformation(prefix_length=32, holding_time_s=600)
 
 Theme = Callable[[Dialogue], None]
 THEMES: list[Theme] = []
@@ -56,9 +66,9 @@ def theme(play: Theme) -> Theme:
     return play
 
 
-def a_hub(dialogue: Dialogue, *, holding_time_s: int = 60, secret: bytes | None = None) -> None:
+def a_hub(dialogue: Dialogue, *, holding_time_s: int = 60, secret: Secret | None = None) -> None:
     routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
-    config = a_config(redirect=True, holding_time_s=holding_time_s, secret=secret)
+    config = a_config(redirect=True, holding_time_s=holding_time_s, authentication=secret)
     dialogue.add("hub", HUB, config, routes=routes)
 
 
@@ -69,11 +79,13 @@ def a_spoke(
     *,
     holding_time_s: int = 60,
     unique: bool = False,
-    secret: bytes | None = None,
+    secret: Secret | None = None,
     outside: Address = b"",
 ) -> None:
     routes = [a_route(each, via=HUB.tunnel) for each in (OVERLAY, TUNNELS)]
-    config = a_config(nhs=(an_nhs(),), holding_time_s=holding_time_s, unique=unique, secret=secret)
+    config = a_config(
+        nhs=(an_nhs(),), holding_time_s=holding_time_s, unique=unique, authentication=secret
+    )
     dialogue.add(name, site, config, routes=routes, outside=outside)
 
 
@@ -92,6 +104,18 @@ def talk(dialogue: Dialogue, one: str = "spoke-1", other: str = "spoke-2") -> li
     path = dialogue.talk(one, other)
     dialogue.lines.insert(begin, f"{dialogue.now:9.3f} data     {' > '.join(path)}")
     return path
+
+
+def a_registration(client: Site = SPOKE_1, **fields: Any) -> Message:
+    """A Registration Request as our own stations send it."""
+    own = {"hop_count": 255, "entries": (OWN_ENTRY,), "extensions": EMPTY_RECORDS}
+    return a_registration_request(client, **{**own, **fields})
+
+
+def a_request(request_id: int, target: Address = SPOKE_2.host, **fields: Any) -> Message:
+    """A Resolution Request as our own stations send it."""
+    own = {"hop_count": 255, "entries": (OWN_ENTRY,)}
+    return a_resolution_request(SPOKE_1, target, request_id=request_id, **{**own, **fields})
 
 
 @theme
@@ -139,15 +163,15 @@ def refused_registration(dialogue: Dialogue) -> None:
 
 @theme
 def unique_address_taken_back(dialogue: Dialogue) -> None:
-    a_hub(dialogue, secret=b"secret")
-    a_spoke(dialogue, "spoke-1", SPOKE_1, unique=True, secret=b"secret")
+    a_hub(dialogue, secret=SECRET)
+    a_spoke(dialogue, "spoke-1", SPOKE_1, unique=True, secret=SECRET)
     dialogue.run(1.0)
     dialogue.lines.clear()
     dialogue.say("spoke-1 has another NBMA address; the hub holds the old one for unique")
     spoke = dialogue.stations["spoke-1"]
     spoke.outside = SPOKE_3.nbma
-    dialogue.give("spoke-1", AddressRemoved(ETH, SPOKE_1.nbma, 24))
-    dialogue.give("spoke-1", AddressAdded(ifindex=ETH, address=SPOKE_3.nbma, prefix_length=24))
+    dialogue.give("spoke-1", AddressRemoved(UNDERLAY, SPOKE_1.nbma, 24))
+    dialogue.give("spoke-1", AddressAdded(ifindex=UNDERLAY, address=SPOKE_3.nbma, prefix_length=24))
     dialogue.run(3.0)
     assert spoke.servers_up == [HUB.nbma]
     assert binding_at(dialogue.stations["hub"], SPOKE_1.tunnel) == SPOKE_3.nbma
@@ -231,13 +255,22 @@ def negative_result(dialogue: Dialogue) -> None:
     dialogue.hidden |= RENEWALS
     dialogue.say("the hub has no route to where spoke-1 is sent")
     target = bytes([172, 17, 0, 1])
-    dialogue.give("spoke-1", received(a_traffic_indication(SPOKE_1.host, target), HUB.nbma))
+    dialogue.give(
+        "spoke-1",
+        received(a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255), HUB.nbma),
+    )
     dialogue.run(1.0)
     dialogue.say("another redirect within three minutes changes nothing; one after them does")
     dialogue.run(60.0)
-    dialogue.give("spoke-1", received(a_traffic_indication(SPOKE_1.host, target), HUB.nbma))
+    dialogue.give(
+        "spoke-1",
+        received(a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255), HUB.nbma),
+    )
     dialogue.run(130.0)
-    dialogue.give("spoke-1", received(a_traffic_indication(SPOKE_1.host, target), HUB.nbma))
+    dialogue.give(
+        "spoke-1",
+        received(a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255), HUB.nbma),
+    )
     dialogue.run(1.0)
 
 
@@ -247,7 +280,7 @@ def phase_2_refusal(dialogue: Dialogue) -> None:
     routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
     dialogue.add("hub", HUB, a_config(holding_time_s=600), routes=routes, tunnel_length=24)
     for name, site, other in (("spoke-1", SPOKE_1, SPOKE_2), ("spoke-2", SPOKE_2, SPOKE_1)):
-        config = a_config(nhs=(an_nhs(),), shortcut=name == "spoke-1")
+        config = a_config(nhs=(an_nhs(),), shortcut=name == "spoke-1", holding_time_s=600)
         routes = [a_route(other.lan, via=other.tunnel)]
         dialogue.add(name, site, config, routes=routes, tunnel_length=24)
     dialogue.run(1.0)
@@ -320,11 +353,11 @@ def underlay_address_changed(dialogue: Dialogue) -> None:
     dialogue.run(1.0)
     dialogue.lines.clear()
     dialogue.say("spoke-1 gets another NBMA address: the hub and who asked for it are told")
-    new = bytes([192, 0, 2, 99])
+    new = nbma(99)
     station = dialogue.stations["spoke-1"]
-    dialogue.give("spoke-1", AddressAdded(ifindex=ETH, address=new, prefix_length=24))
+    dialogue.give("spoke-1", AddressAdded(ifindex=UNDERLAY, address=new, prefix_length=24))
     station.site, station.outside = replace(SPOKE_1, nbma=new), new
-    dialogue.give("spoke-1", AddressRemoved(ETH, SPOKE_1.nbma, 24))
+    dialogue.give("spoke-1", AddressRemoved(UNDERLAY, SPOKE_1.nbma, 24))
     dialogue.run(1.0)
     talk(dialogue, "spoke-2", "spoke-1")
     dialogue.run(1.0)
@@ -358,15 +391,15 @@ def restarted_hub_without_memory(dialogue: Dialogue) -> None:
 def hop_count_and_loops(dialogue: Dialogue) -> None:
     a_cloud(dialogue)
     dialogue.say("a request whose hops are used up is not handed on, and its sender is told")
-    request = a_resolution_request(request_id=1001, hop_count=0)
+    request = a_request(1001, hop_count=0)
     dialogue.give("hub", received(request, SPOKE_1.nbma))
     dialogue.run(1.0)
     dialogue.say("a request that has been here before goes round in circles")
-    records = list(empty_records())
+    records = list(EMPTY_RECORDS)
     records[0] = of_entries(
         records[0].type, (ClientInformation(nbma=HUB.nbma, protocol=HUB.tunnel),)
     )
-    request = a_resolution_request(request_id=1002, extensions=tuple(records))
+    request = a_request(1002, extensions=tuple(records))
     dialogue.give("hub", received(request, SPOKE_1.nbma))
     dialogue.run(1.0)
 
@@ -376,16 +409,14 @@ def unknown_compulsory_extension(dialogue: Dialogue) -> None:
     a_cloud(dialogue)
     stranger = Extension(0x0123, b"\xca\xfe")
     dialogue.say("a transit hub hands it on unread, and leaves no record of its own")
-    request = a_resolution_request(
-        target=SPOKE_2.tunnel, request_id=1001, extensions=(*empty_records(), stranger)
-    )
+    request = a_request(1001, target=SPOKE_2.tunnel, extensions=(*EMPTY_RECORDS, stranger))
     dialogue.give("hub", received(request, SPOKE_1.nbma))
     dialogue.run(0.005)
     dialogue.say("whom it is for must refuse it")
     dialogue.run(1.0)
     dialogue.say("one that is not compulsory comes back as it went")
     mild = replace(stranger, compulsory=False)
-    request = a_registration_request(request_id=1003, extensions=(*empty_records(), mild))
+    request = a_registration(request_id=1003, extensions=(*EMPTY_RECORDS, mild))
     dialogue.give("hub", received(request, SPOKE_1.nbma))
     dialogue.run(1.0)
 
@@ -393,18 +424,18 @@ def unknown_compulsory_extension(dialogue: Dialogue) -> None:
 @theme
 def authentication(dialogue: Dialogue) -> None:
     dialogue.say("the same secret on both sides")
-    a_hub(dialogue, secret=b"cisco123")
+    a_hub(dialogue, secret=Secret(b"cisco123"))
     dialogue.lines[1:] = []
-    a_spoke(dialogue, "spoke-1", SPOKE_1, secret=b"cisco123")
+    a_spoke(dialogue, "spoke-1", SPOKE_1, secret=Secret(b"cisco123"))
     dialogue.run(1.0)
     dialogue.say("another secret: the hub refuses, and the spoke says why it is not registered")
-    a_spoke(dialogue, "spoke-2", SPOKE_2, secret=b"wrong")
+    a_spoke(dialogue, "spoke-2", SPOKE_2, secret=Secret(b"wrong"))
     dialogue.run(4.0)
     dialogue.say("no secret at all")
-    dialogue.give("hub", received(a_registration_request(SPOKE_2), SPOKE_2.nbma))
+    dialogue.give("hub", received(a_registration(SPOKE_2), SPOKE_2.nbma))
     dialogue.run(0.5)
     dialogue.say("a reply without the secret is not believed")
-    reply = a_registration_reply(request_id=1002)
+    reply = a_registration_reply(a_registration(request_id=1002))
     dialogue.give("spoke-1", received(reply, HUB.nbma))
     dialogue.run(0.5)
 
@@ -420,7 +451,7 @@ def spoke_behind_nat(dialogue: Dialogue) -> None:
         dialogue,
         "spoke-1",
         replace(SPOKE_1, nbma=bytes([192, 168, 1, 2])),
-        outside=bytes([192, 0, 2, 200]),
+        outside=nbma(200),
     )
     dialogue.run(1.0)
     dialogue.say("shortcuts to it and from it")

@@ -15,11 +15,11 @@ from nhrpd_py.cli.check.facts import (
     Process,
 )
 from nhrpd_py.cli.check.findings import Finding, State
-from nhrpd_py.cli.check.firewall import Rule
+from nhrpd_py.cli.check.parse.firewall import Rule
 from nhrpd_py.cli.check.report import findings
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.config_rows import config_rows
-from nhrpd_py.runtime.netlink.gre_block import Tunnel
+from nhrpd_py.runtime.guard.gre_block import Tunnel
 
 NOW = 1_800_000_000.0
 ETH0 = Link(name="eth0", up=True, mtu=1500, addresses=(("192.0.2.1", 24, "global"),))

@@ -26,8 +26,8 @@ from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Event, IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.vici.housekeeping import ROUND_S
+from nhrpd_py.runtime.vici.profiles.swanctl import Template
 from nhrpd_py.runtime.vici.supervisor import Supervisor
-from nhrpd_py.runtime.vici.tap import Template
 from tests.unit.runtime.vici.certificates import certificate, needs_pki, prefix
 from tests.unit.runtime.vici.fake_charon import LOCAL, FakeCharon
 

@@ -17,22 +17,22 @@ from nhrpd_py.core.events import (
     SaGone,
     SaInstalled,
 )
-from tests.builders import (
-    ETH,
+from tests.support.ipsec import IPSEC
+from tests.support.messages import received
+from tests.support.sites import (
     HUB,
     HUB_2,
     SPOKE_1,
     SPOKE_2,
     SPOKE_3,
+    UNDERLAY,
     Site,
     a_config,
-    a_registration_request,
     a_route,
     an_nhs,
-    received,
 )
-from tests.dialogue import Dialogue
-from tests.unit.transcripts.test_transcripts import OVERLAY, RENEWALS, TUNNELS, talk
+from tests.support.transcript import Dialogue
+from tests.unit.transcripts.test_transcripts import OVERLAY, RENEWALS, TUNNELS, a_registration, talk
 
 Theme = Callable[[Dialogue], None]
 THEMES: list[Theme] = []
@@ -54,7 +54,7 @@ def theme(play: Theme) -> Theme:
 
 def a_hub(dialogue: Dialogue, name: str = "hub", site: Site = HUB) -> None:
     routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
-    config = a_config(redirect=True, holding_time_s=60, profile="dmvpn", authorize=POLICY)
+    config = a_config(redirect=True, holding_time_s=60, ipsec=IPSEC, authorize=POLICY)
     dialogue.add(name, site, config, routes=routes)
     dialogue.give(name, READY)
 
@@ -62,7 +62,7 @@ def a_hub(dialogue: Dialogue, name: str = "hub", site: Site = HUB) -> None:
 def a_spoke(dialogue: Dialogue, name: str, site: Site, *more: NhsConfig) -> None:
     routes = [a_route(each, via=HUB.tunnel) for each in (OVERLAY, TUNNELS)]
     servers = (an_nhs(), *more)
-    config = a_config(nhs=servers, holding_time_s=60, profile="dmvpn", authorize=POLICY)
+    config = a_config(nhs=servers, holding_time_s=60, ipsec=IPSEC, authorize=POLICY)
     dialogue.add(name, site, config, routes=routes)
     dialogue.give(name, READY)
 
@@ -163,7 +163,7 @@ def claims_refused(dialogue: Dialogue) -> None:
     a_cloud(dialogue)
     dialogue.say("spoke-1 registers the address of spoke-2")
     thief = replace(SPOKE_1, tunnel=SPOKE_2.tunnel)
-    theft = a_registration_request(thief)
+    theft = a_registration(thief)
     dialogue.give("hub", received(theft, SPOKE_1.nbma))
     dialogue.run(1.0)
 
@@ -185,8 +185,8 @@ def restart_with_charon_up(dialogue: Dialogue) -> None:
 @theme
 def underlay_address_changed_with_ipsec(dialogue: Dialogue) -> None:
     a_cloud(dialogue)
-    dialogue.give("spoke-1", AddressAdded(ifindex=ETH, address=SPOKE_3.nbma, prefix_length=24))
-    dialogue.give("spoke-1", AddressRemoved(ETH, SPOKE_1.nbma, 24))
+    dialogue.give("spoke-1", AddressAdded(ifindex=UNDERLAY, address=SPOKE_3.nbma, prefix_length=24))
+    dialogue.give("spoke-1", AddressRemoved(UNDERLAY, SPOKE_1.nbma, 24))
     dialogue.run(1.0)
 
 

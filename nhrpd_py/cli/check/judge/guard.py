@@ -1,0 +1,98 @@
+"""Checks of what keeps protected tunnels from clear text. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from nhrpd_py.cli.check.facts import Facts
+from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.judge.kernel import GRE_KINDS, setting, tunnel_of
+from nhrpd_py.runtime.guard.gre_block import PRIORITY, Tunnel, switches
+from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
+
+AREA = "guard"
+BLOCKED = {"XfrmOutPolBlock": "sent", "XfrmInPolBlock": "received"}
+
+
+def check(facts: Facts) -> Iterator[Finding]:
+    """All findings of the area `guard`."""
+    links = facts.kernel.links
+    protected = [each for each in facts.config.interfaces.values() if each.ipsec is not None]
+    if not protected or isinstance(links, Unread):
+        return
+    policies = facts.ipsec.policies
+    families = set()
+    for config in protected:
+        link = links.get(config.name)
+        if link is None or link.kind not in GRE_KINDS:
+            continue
+        tunnel = tunnel_of(facts, config, link)
+        families.add(tunnel.ipv6)
+        area = Area(AREA, config.name)
+        yield from _bypasses(facts, area, tunnel)
+        if isinstance(policies, Unread):
+            yield area.unread(policies)
+        else:
+            yield from _standing(area, tunnel, policies)
+    if not isinstance(policies, Unread):
+        yield from _holes(policies, families)
+    yield from _counters(facts)
+
+
+def _standing(area: Area, tunnel: Tunnel, policies: Sequence[Policy]) -> Iterator[Finding]:
+    missing = [policy for policy in tunnel.policies if policy not in policies]
+    if missing:
+        directions = " and ".join(Direction(policy.direction).label for policy in missing)
+        yield area.problem(
+            f"nothing keeps GRE from going in clear text ({directions})",
+            " && ".join(_command(policy) for policy in missing),
+        )
+    else:
+        yield area.ok("policies block GRE in clear text, in and out")
+
+
+def _command(policy: Policy) -> str:
+    return (
+        f"ip xfrm policy update {policy.selector} dir {Direction(policy.direction).label} "
+        f"action block priority {policy.priority}"
+    )
+
+
+def _bypasses(facts: Facts, area: Area, tunnel: Tunnel) -> Iterator[Finding]:
+    on = [path for path in switches(tunnel) if setting(facts.kernel, path)]
+    if on:
+        yield area.problem(
+            "the kernel skips all IPsec policies: the tunnel is clear text",
+            f"sysctl -w {' '.join(f'{path}=0' for path in on)}",
+        )
+    else:
+        yield area.ok("the kernel obeys IPsec policies")
+
+
+def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]:
+    """Policies of others that win over ours and let GRE pass as it is."""
+    for policy in policies:
+        selector = policy.selector
+        if (
+            policy.action == Action.ALLOW
+            and not policy.templates
+            and policy.direction in (Direction.IN, Direction.OUT)
+            and selector.protocol in (0, IPPROTO_GRE)
+            and selector.ipv6 in families
+            and policy.priority <= PRIORITY
+        ):
+            direction = Direction(policy.direction).label
+            yield Area(AREA, f"policy {direction}").problem(
+                f"lets GRE pass in clear text: {selector} priority {policy.priority}",
+                f"ip xfrm policy delete {selector} dir {direction}",
+            )
+
+
+def _counters(facts: Facts) -> Iterator[Finding]:
+    found = [
+        f"{facts.ipsec.statistics[name]} {verb}"
+        for name, verb in BLOCKED.items()
+        if facts.ipsec.statistics.get(name)
+    ]
+    if found:
+        yield Area(AREA, "kernel").ok(
+            f"packets that would have gone in clear text and were blocked: {', '.join(found)}"
+        )

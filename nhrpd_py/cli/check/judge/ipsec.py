@@ -1,0 +1,307 @@
+"""Checks of strongSwan and of the profiles that nhrpd takes from it. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nhrpd_py.cli.check.facts import Certificate, Charon, Facts
+from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate
+from nhrpd_py.core.config import InterfaceConfig
+
+AREA = "ipsec"
+SOON_S = 30 * 86400
+"""How long before its end a certificate is worth a word."""
+IKE_PORTS = (500, 4500)
+GRE_SELECTORS = frozenset({"dynamic[gre]", "dynamic[47]"})
+ANYBODY = ("", "%any")
+
+Section = Mapping[str, Any]
+
+
+def check(facts: Facts) -> Iterator[Finding]:
+    """All findings of the area `ipsec`."""
+    charon = facts.charon
+    if charon is None:
+        return
+    yield from _charon(facts, charon)
+    yield from _template(facts, charon)
+    seen: dict[str, None] = {}
+    for config in facts.config.interfaces.values():
+        if config.ipsec is None:
+            continue
+        for name in (config.ipsec.profile, config.ipsec.fallback_profile):
+            if name is not None and name not in seen:
+                seen[name] = None
+                yield from _profile(facts, charon, config, name)
+    yield from _authorities(facts, charon)
+
+
+def _charon(facts: Facts, charon: Charon) -> Iterator[Finding]:
+    area = Area(AREA, "charon")
+    if isinstance(charon.version, Unread):
+        missing = charon.version
+        if missing.remedy is None:
+            yield area.unread(missing)
+        else:
+            yield area.problem(missing.why, missing.remedy)
+        return
+    kind = "patched for DMVPN" if charon.patched else "a stock one"
+    yield area.ok(f"strongSwan {charon.version} answers ({kind})")
+    if charon.closed_to_daemon is not None:
+        path = facts.config.vici.socket
+        yield area.problem(
+            f"nhrpd may not use {path}: {charon.closed_to_daemon}",
+            f"chown nhrpd {path}   # at each start: systemd/install, then "
+            "systemctl restart strongswan",
+        )
+    ports = facts.kernel.udp_ports
+    if isinstance(ports, Unread):
+        yield area.unread(ports)
+        return
+    closed = [port for port in IKE_PORTS if port not in ports]
+    if closed:
+        yield area.problem(
+            f"nobody has bound UDP {' and '.join(map(str, closed))}: peers cannot reach charon",
+            "charon { port = 500  port_nat_t = 4500 } in /etc/strongswan.conf, "
+            "then systemctl restart strongswan",
+        )
+    else:
+        yield area.ok("UDP 500 and 4500 are bound")
+
+
+# --- profiles -------------------------------------------------------------------------------------
+
+
+def _template(facts: Facts, charon: Charon) -> Iterator[Finding]:
+    file = facts.config.vici.swanctl_config
+    area = Area(AREA, Path(file).name)
+    if isinstance(charon.template, Unread):
+        if charon.template.remedy is None:
+            yield area.unread(charon.template)
+        else:
+            yield area.problem(charon.template.why, charon.template.remedy)
+        return
+    wanted = {each.ipsec.profile for each in facts.config.interfaces.values() if each.ipsec}
+    there = wanted <= charon.template.keys() | charon.own.keys()
+    tell = area.warning if there else area.problem
+    for line in charon.template_problems:
+        yield tell(line, f"mend it in {file}, then: swanctl --load-all")
+
+
+def _profile(facts: Facts, charon: Charon, config: InterfaceConfig, name: str) -> Iterator[Finding]:
+    area = Area(AREA, f"profile {name}")
+    file = facts.config.vici.swanctl_config
+    ours = charon.own.get(name)
+    if isinstance(ours, Unread):
+        yield area.problem(ours.why, f"mend [profile.{name}] in {facts.file}")
+        return
+    if ours is not None:
+        connection: Section = ours
+        file = facts.file
+    elif isinstance(charon.template, Unread):
+        return
+    else:
+        connection = charon.template.get(name, {})
+        if not connection:
+            others = ", ".join(sorted(charon.template)) or "none"
+            yield area.problem(
+                f"{file} has no usable connection of this name (it has: {others})",
+                f'profile = "{next(iter(charon.template), "NAME")}" under '
+                f"[interface.{config.name}.ipsec] in {facts.file}",
+            )
+            return
+    children = _section(connection, "children")
+    child = children.get(name)
+    if child is None and len(children) == 1:
+        (child,) = children.values()
+    if not isinstance(child, Mapping):
+        has = ", ".join(children) or "none"
+        yield area.problem(
+            f"it needs a child named {name}, or one alone (it has: {has})",
+            f"children {{ {name} {{ … }} }} in the connection {name} in {file}",
+        )
+        return
+    yield from _child(area, child, file)
+    if ours is None:
+        yield from _loaded(area, charon, name)
+    yield from _local(facts, charon, area, connection)
+    yield _remote(area, config, connection, file)
+
+
+def _child(area: Area, child: Section, file: str) -> Iterator[Finding]:
+    load = f"in the child in {file}, then: swanctl --load-conns"
+    mode = _text(child, "mode") or "tunnel"
+    if mode != "transport":
+        yield area.problem(f"its child has the mode {mode}", f"mode = transport   # {load}")
+    else:
+        yield area.ok("its child has the mode transport")
+    for key in ("local_ts", "remote_ts"):
+        found = _texts(child, key)
+        if not found or any(each not in GRE_SELECTORS for each in found):
+            yield area.problem(
+                f"its child's {key} is {', '.join(found) or 'not there'}: not GRE alone",
+                f"{key} = dynamic[gre]   # {load}",
+            )
+
+
+def _loaded(area: Area, charon: Charon, name: str) -> Iterator[Finding]:
+    if isinstance(charon.version, Unread):
+        return
+    if name in charon.loaded:
+        yield area.ok("charon has it loaded, and answers peers")
+    else:
+        yield area.problem(
+            "charon does not have it loaded: peers that call get no answer", "swanctl --load-all"
+        )
+
+
+def _remote(area: Area, config: InterfaceConfig, connection: Section, file: str) -> Finding:
+    """Whom it talks to. An exact name suits no spoke, which meets other spokes."""
+    remote = _part(connection, "remote")
+    identity = _text(remote, "id")
+    if identity in ANYBODY:
+        who = "anybody whom the authorities vouch for"
+        if _text(remote, "auth") == "psk":
+            who = "anybody who knows the secret"
+        return area.ok(f"it accepts {who}; narrower: remote {{ id = *.DOMAIN }} in {file}")
+    if "*" not in identity and config.shortcut and config.nhs:
+        return area.ok(f"it accepts {identity} alone; nhrpd meets other spokes without that demand")
+    return area.ok(f"it accepts {identity}")
+
+
+# --- certificates ---------------------------------------------------------------------------------
+
+
+def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Iterator[Finding]:
+    local = _part(connection, "local")
+    if _text(local, "auth") == "psk":
+        return
+    certificates = [each for each in _raw(local, "certs") if isinstance(each, bytes)]
+    if not certificates:
+        yield area.problem(
+            "it has no certificate of ours",
+            f"certs = FILE   # under local in {facts.config.vici.swanctl_config}; "
+            "FILE in /etc/swanctl/x509",
+        )
+    for data in certificates:
+        try:
+            found = read_certificate(data)
+        except NotX509Error as error:
+            yield area.problem(f"its certificate cannot be read: {error}", "pki --print --in FILE")
+            continue
+        file = charon.files.get(found.der)
+        subject = Area(AREA, Path(file).name if file else "certificate")
+        whole = Certificate(
+            name=file or "certificate", not_before=found.not_before, not_after=found.not_after
+        )
+        yield from _dates(
+            facts,
+            subject,
+            whole,
+            "pki --issue … (same key, same --san), put it in place of "
+            f"{file or 'the old one'}, then: swanctl --load-all",
+        )
+        if isinstance(charon.version, Unread):
+            continue
+        if not charon.private_keys or (
+            charon.own_with_key and found.der not in charon.own_with_key
+        ):
+            yield subject.problem(
+                "charon does not have its private key",
+                "put it in /etc/swanctl/private (or ecdsa, rsa), then: swanctl --load-creds",
+            )
+        else:
+            yield subject.ok("charon has its private key")
+
+
+def _authorities(facts: Facts, charon: Charon) -> Iterator[Finding]:
+    if isinstance(charon.version, Unread):
+        return
+    if not charon.authorities and _certificates_used(facts, charon):
+        yield Area(AREA, "authorities").problem(
+            "charon has no certificate of an authority: it can believe no peer",
+            "put it in /etc/swanctl/x509ca, then: swanctl --load-creds",
+        )
+    for each in charon.authorities:
+        remedy = "a new CA certificate to /etc/swanctl/x509ca on all nodes, swanctl --load-creds"
+        yield from _dates(facts, Area(AREA, f"CA {each.name}"), each, remedy)
+    for each in charon.revocations:
+        area = Area(AREA, f"CRL of {each.name}")
+        if each.not_after is not None and each.not_after <= facts.now:
+            yield area.warning(
+                f"a newer one was due on {_day(each.not_after)}: revocations since are unknown here",
+                "pki --signcrl --lastcrl OLD … > /etc/swanctl/x509crl/crl.pem, "
+                "then: swanctl --load-creds",
+            )
+        else:
+            yield area.ok("it is current")
+
+
+def _certificates_used(facts: Facts, charon: Charon) -> bool:
+    template = {} if isinstance(charon.template, Unread) else charon.template
+    for config in facts.config.interfaces.values():
+        if config.ipsec is not None:
+            name = config.ipsec.profile
+            own = charon.own.get(name)
+            connection = template.get(name, {}) if own is None else own
+            if (
+                not isinstance(connection, Unread)
+                and connection
+                and _text(_part(connection, "remote"), "auth") != "psk"
+            ):
+                return True
+    return False
+
+
+def _dates(facts: Facts, area: Area, certificate: Certificate, remedy: str) -> Iterator[Finding]:
+    if facts.now < certificate.not_before:
+        yield area.problem(
+            f"it is not valid before {_day(certificate.not_before)}, and the clock says "
+            f"{_day(facts.now)}",
+            "date   # is it right? else: timedatectl set-ntp true",
+        )
+    elif certificate.not_after is not None and facts.now >= certificate.not_after:
+        yield area.problem(f"it expired on {_day(certificate.not_after)}", remedy)
+    elif certificate.not_after is not None and facts.now >= certificate.not_after - SOON_S:
+        yield area.warning(f"it expires on {_day(certificate.not_after)}", remedy)
+    elif certificate.not_after is not None:
+        yield area.ok(f"it is valid until {_day(certificate.not_after)}")
+
+
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+# --- reading sections -----------------------------------------------------------------------------
+
+
+def _section(section: Section, key: str) -> Section:
+    found = section.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _part(connection: Section, kind: str) -> Section:
+    """The section `local` or `remote`, of which there may be several: `local-1`…"""
+    for key, value in connection.items():
+        if key.startswith(kind) and isinstance(value, Mapping):
+            return value
+    return {}
+
+
+def _raw(section: Section, key: str) -> Sequence[Any]:
+    found = section.get(key, ())
+    return found if isinstance(found, list | tuple) else (found,)
+
+
+def _text(section: Section, key: str) -> str:
+    return next(iter(_texts(section, key)), "")
+
+
+def _texts(section: Section, key: str) -> list[str]:
+    """Values as text; what swanctl sends is octets."""
+    return [
+        each.decode(errors="replace") if isinstance(each, bytes) else str(each)
+        for each in _raw(section, key)
+    ]

@@ -1,0 +1,177 @@
+"""Checks of what makes redirects: a firewall rule that samples, and we as its listener. Pure."""
+
+from collections.abc import Iterator
+
+from nhrpd_py.cli.check.facts import Daemon, Facts, Link, Process
+from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.parse.firewall import Rule
+
+AREA = "redirect"
+SAMPLES = (
+    "-m hashlimit --hashlimit-upto 4/minute --hashlimit-burst 1 --hashlimit-mode srcip,dstip "
+    "--hashlimit-srcmask {mask} --hashlimit-dstmask {mask} --hashlimit-name loglimit-{group} "
+    "-j NFLOG --nflog-group {group} --nflog-size 128"
+)
+FAMILIES = {
+    "ipv4": ("iptables", ("ip", "inet"), 16),
+    "ipv6": ("ip6tables", ("ip6", "inet"), 48),
+}
+"""Family → the command, whose rules it sees, and the masks of a site."""
+
+
+def check(facts: Facts) -> Iterator[Finding]:
+    """All findings of the area `redirect`."""
+    names = [each.name for each in facts.config.interfaces.values() if each.redirect]
+    if not names:
+        return
+    for name in names:
+        yield from _rules(facts, name)
+    yield from _listener(facts)
+
+
+def _rules(facts: Facts, name: str) -> Iterator[Finding]:
+    area = Area(AREA, name)
+    rules = facts.firewall.rules
+    group = facts.config.nflog.redirect_group
+    if isinstance(rules, Unread):
+        yield area.unread(rules)
+        return
+    links = facts.kernel.links
+    link = None if isinstance(links, Unread) else links.get(name)
+    for family in _families(link):
+        _command, seen_by, _mask = FAMILIES[family]
+        fitting = [
+            rule
+            for rule in rules
+            if rule.group == group and rule.family in seen_by and rule.samples(name)
+        ]
+        if fitting:
+            yield _counting(area, family, fitting)
+        else:
+            yield _missing(facts, area, family, rules)
+
+
+def _families(link: Link | None) -> list[str]:
+    """The families inside the tunnel, by its addresses; IPv4 where nothing is known."""
+    if link is None:
+        return ["ipv4"]
+    found = {
+        "ipv6" if ":" in address else "ipv4"
+        for address, _length, scope in link.addresses
+        if scope == "global"
+    }
+    return sorted(found) or ["ipv4"]
+
+
+def _counting(area: Area, family: str, fitting: list[Rule]) -> Finding:
+    counts = [rule.packets for rule in fitting if rule.packets is not None]
+    counted = f"{sum(counts)} packets so far" if counts else "it has no counter"
+    text = f"{fitting[0].tool} samples {family} for group {fitting[0].group} ({counted})"
+    if all(rule.range_only for rule in fitting):
+        text += "; its --nflog-range never had an effect, --nflog-size has; nhrpd takes 128 octets"
+    return area.ok(text)
+
+
+def _missing(facts: Facts, area: Area, family: str, rules: object) -> Finding:
+    group = facts.config.nflog.redirect_group
+    found = rules if isinstance(rules, list | tuple) else ()
+    others = sorted({rule.group for rule in found if rule.samples(area.subject)} - {group})
+    text = f"no rule samples {family} that goes from {area.subject} back into it for group {group}"
+    if others:
+        text += f" (but for {', '.join(map(str, others))})"
+    return area.problem(
+        f"{text}: no redirects, so no shortcuts", _rule(facts, area.subject, family)
+    )
+
+
+def _rule(facts: Facts, name: str, family: str) -> str:
+    """The command that adds the rule, by what there is."""
+    group = facts.config.nflog.redirect_group
+    command, (own, _inet), mask = FAMILIES[family]
+    tools = facts.firewall.tools
+    usable = [each for each in (command, f"{command}-legacy") if each in tools]
+    if usable or "nft" not in tools:
+        command = next(iter(usable), command)
+        options = SAMPLES.format(mask=mask, group=group)
+        return f"{command} -A FORWARD -i {name} -o {name} {options}"
+    site = "255.255.0.0" if family == "ipv4" else "ffff:ffff:ffff::"
+    chain = "{ type filter hook forward priority filter; }"
+    kept = (
+        f"{{ type {family}_addr . {family}_addr; size 65535; flags dynamic, timeout; timeout 2m; }}"
+    )
+    rule = (
+        f"iifname {name} oifname {name} update @sampled {{ {own} saddr & {site} . "
+        f"{own} daddr & {site} limit rate 4/minute burst 1 packets }} "
+        f"counter log group {group} snaplen 128"
+    )
+    commands = (
+        f"add table {own} nhrpd",
+        f"add set {own} nhrpd sampled {kept}",
+        f"add chain {own} nhrpd forward {chain}",
+        f"add rule {own} nhrpd forward {rule}",
+    )
+    return " && ".join(f"nft '{command}'" for command in commands)
+
+
+def _listener(facts: Facts) -> Iterator[Finding]:
+    group = facts.config.nflog.redirect_group
+    area = Area(AREA, f"group {group}")
+    listeners = facts.firewall.listeners
+    daemon = facts.daemon
+    if isinstance(listeners, Unread):
+        yield area.unread(listeners)
+    else:
+        found = listeners.get(group)
+        ours = daemon.process if isinstance(daemon, Daemon) else None
+        if found is not None and _stranger(found.pid, found.command, ours):
+            who = found.command or "another program"
+            end = f"kill {found.pid}" if found.pid else "stop it"
+            yield area.problem(
+                f"{who} (process {found.pid or '?'}) has bound it: nhrpd gets no samples",
+                f"{end}   # or another redirect-group under [nflog] in {facts.file}, and in the rule",
+            )
+        elif found is None and ours is not None and "redirects" not in _said(daemon):
+            yield area.problem("nobody listens, not even nhrpd", f"systemctl restart {facts.unit}")
+        elif found is not None:
+            yield area.ok("nhrpd listens")
+    if isinstance(daemon, Daemon):
+        yield from _samples(area, facts, daemon)
+
+
+def _stranger(pid: int | None, command: str, ours: Process | None) -> bool:
+    if pid is None:
+        return False
+    if ours is not None:
+        return pid != ours.pid
+    return "nhrpd" not in command
+
+
+def _said(daemon: object) -> str:
+    problems = daemon.status.get("problems") or {} if isinstance(daemon, Daemon) else {}
+    return " ".join(map(str, problems.values()))
+
+
+def _samples(area: Area, facts: Facts, daemon: Daemon) -> Iterator[Finding]:
+    counters = daemon.counters.get("nflog", {})
+    got = counters.get("packets", 0)
+    if counters.get("overruns"):
+        yield area.warning(
+            f"nhrpd lost samples {counters['overruns']} times: the rule sends too many",
+            f"limit it: {_rule(facts, 'IFACE', 'ipv4')}",
+        )
+    rules = facts.firewall.rules
+    counted = 0
+    if not isinstance(rules, Unread):
+        counted = sum(rule.packets or 0 for rule in rules if rule.group == area_group(facts))
+    if not got and counted:
+        yield area.warning(
+            f"the rule counted {counted} packets, and nhrpd got none since it started",
+            "nhrpctl check again after some traffic between spokes; if it stays so: "
+            f"systemctl restart {facts.unit}",
+        )
+    else:
+        yield area.ok(f"nhrpd got {got} samples")
+
+
+def area_group(facts: Facts) -> int:
+    return facts.config.nflog.redirect_group

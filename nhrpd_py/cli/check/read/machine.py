@@ -1,0 +1,305 @@
+"""Reads the kernel's side of a machine: links, routes, settings, modules, firewall, IPsec.
+
+Everything works without privileges, as far as the kernel lets; what it keeps for root is an Unread.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from nhrpd_py.cli.check.facts import Firewall, Ipsec, Kernel, Link, Listener, Row
+from nhrpd_py.cli.check.findings import Unread
+from nhrpd_py.cli.check.parse.firewall import Rule, iptables_rules, nft_rules
+from nhrpd_py.cli.check.read.commands import is_there, json_of, output_of
+from nhrpd_py.runtime.netlink.socket import NetlinkError
+from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
+
+PROC = Path("/proc")
+MODULES = ("ip_gre", "ip6_gre", "nfnetlink_log", "esp4", "xfrm_user")
+PROTOCOL_FILES = (
+    *("/usr/share/iproute2/rt_protos", "/usr/lib/iproute2/rt_protos", "/etc/iproute2/rt_protos"),
+)
+UNCOUNTED = {"PERMANENT", "NOARP"}
+NETLINK_NETFILTER = 12
+STA_UNSYNC = 0x40
+ADJTIMEX_SIZE = 256
+STATUS_OFFSET = 40
+"""Of `status` in struct timex where a long has 64 bits (linux/timex.h)."""
+NEEDS_ROOT = "for root alone"
+AS_ROOT = "sudo nhrpctl check"
+
+
+def needs_root(what: str) -> Unread:
+    return Unread(f"{what}: {NEEDS_ROOT}", AS_ROOT)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+# --- links, routes, settings ----------------------------------------------------------------------
+
+
+def read_kernel(interfaces: Iterable[str]) -> Kernel:
+    links = _links()
+    names = list(interfaces)
+    devices = ["all", "default", *names]
+    if not isinstance(links, Unread):
+        devices += [str(links[name].data.get("link")) for name in names if name in links]
+    return Kernel(
+        links=links,
+        routes=_routes(),
+        counted_neighbors=_counted_neighbors(),
+        sysctls=_sysctls(devices),
+        modules=_modules(platform.release()),
+        release=platform.release(),
+        protocols=_protocols(),
+        udp_ports=_udp_ports(),
+    )
+
+
+def _links() -> Mapping[str, Link] | Unread:
+    links = json_of("ip", "-json", "-details", "link", "show")
+    addresses = json_of("ip", "-json", "address", "show")
+    for found in (links, addresses):
+        if isinstance(found, Unread):
+            return Unread(found.why, "apt install iproute2")
+    held: dict[str, tuple[tuple[str, int, str], ...]] = {
+        row["ifname"]: tuple(
+            (each["local"], each["prefixlen"], each["scope"])
+            for each in row.get("addr_info", ())
+            if "local" in each
+        )
+        for row in addresses
+        if "ifname" in row
+    }
+    return {row["ifname"]: _link(row, held.get(row["ifname"], ())) for row in links if row}
+
+
+def _link(row: Row, addresses: tuple[tuple[str, int, str], ...]) -> Link:
+    info = row.get("linkinfo") or {}
+    return Link(
+        name=row["ifname"],
+        up="UP" in row.get("flags", ()),
+        mtu=int(row.get("mtu", 0)),
+        flags=frozenset(row.get("flags", ())),
+        kind=str(info.get("info_kind", "")),
+        data=info.get("info_data") or {},
+        addrgenmode=str(row.get("inet6_addr_gen_mode", "")),
+        addresses=addresses,
+    )
+
+
+def _routes() -> list[Row] | Unread:
+    found: list[Row] = []
+    for family in ("-4", "-6"):
+        rows = json_of("ip", "-json", family, "route", "show", "table", "all")
+        if isinstance(rows, Unread):
+            return rows
+        found += rows
+    return found
+
+
+def _counted_neighbors() -> int:
+    rows = json_of("ip", "-json", "-4", "neighbor", "show", "nud", "all")
+    if isinstance(rows, Unread):
+        return 0
+    return sum(not UNCOUNTED & set(row.get("state", ())) for row in rows)
+
+
+def _sysctls(devices: Iterable[str]) -> dict[str, str]:
+    paths = [
+        *("net/ipv4/ip_forward", "net/ipv4/ip_forward_use_pmtu"),
+        *("net/ipv6/conf/all/forwarding", "net/ipv4/neigh/default/gc_thresh3"),
+    ]
+    for device in devices:
+        paths += [f"net/ipv4/conf/{device}/{name}" for name in ("send_redirects", "rp_filter")]
+        for family in ("ipv4", "ipv6"):
+            conf, neigh = f"net/{family}/conf/{device}", f"net/{family}/neigh/{device}"
+            paths += [f"{conf}/disable_xfrm", f"{conf}/disable_policy"]
+            paths += [f"{neigh}/{name}_solicit" for name in ("app", "mcast", "ucast")]
+    found = {}
+    for path in paths:
+        text = text_of(PROC / "sys" / path)
+        if text is not None:
+            found[path] = text.strip()
+    return found
+
+
+def text_of(path: Path) -> str | None:
+    """The text of a file, None where it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _modules(release: str) -> Mapping[str, bool] | Unread:
+    there = {name for name in MODULES if Path("/sys/module", name).exists()}
+    directory = Path("/lib/modules") / release
+    known = 0
+    for file_name in ("modules.dep", "modules.builtin"):
+        text = text_of(directory / file_name)
+        known += text is not None
+        for line in (text or "").splitlines():
+            name = Path(line.partition(":")[0]).name.partition(".")[0].replace("-", "_")
+            there.add(name)
+    if not known and not there.issuperset(MODULES):
+        return Unread(f"{directory} has no list of modules, and not all are loaded")
+    return {name: name in there for name in MODULES}
+
+
+def _protocols() -> dict[int, str]:
+    found: dict[int, str] = {}
+    files = [Path(name) for name in PROTOCOL_FILES]
+    for name in PROTOCOL_FILES:
+        directory = Path(f"{name}.d")
+        if directory.is_dir():
+            files += sorted(directory.glob("*.conf"))
+    for file in files:
+        for line in (text_of(file) or "").splitlines():
+            words = line.partition("#")[0].split()
+            if len(words) == 2 and words[0].isdigit():  # noqa: PLR2004 (number and name)
+                found[int(words[0])] = words[1]
+    return found
+
+
+def _udp_ports() -> frozenset[int] | Unread:
+    texts = [text_of(PROC / "net" / name) for name in ("udp", "udp6")]
+    if texts[0] is None:
+        return Unread("/proc/net/udp cannot be read")
+    lines = [line.split() for text in texts for line in (text or "").splitlines()[1:]]
+    return frozenset(int(words[1].rpartition(":")[2], 16) for words in lines if len(words) > 1)
+
+
+def clock_synchronised() -> bool | None:
+    """What the kernel was told of its clock (adjtimex(2)); None where it cannot be asked."""
+    if ctypes.sizeof(ctypes.c_long) != 8:  # noqa: PLR2004 (see STATUS_OFFSET)
+        return None
+    timex = ctypes.create_string_buffer(ADJTIMEX_SIZE)
+    try:
+        failed = ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0
+    except (OSError, AttributeError):
+        return None
+    if failed:
+        return None
+    status = int.from_bytes(timex.raw[STATUS_OFFSET : STATUS_OFFSET + 4], "little")
+    return not status & STA_UNSYNC
+
+
+# --- firewall -------------------------------------------------------------------------------------
+
+
+FIREWALL_TOOLS = ("iptables", "ip6tables", "nft")
+
+
+def read_firewall() -> Firewall:
+    tools = frozenset(map(_in_use, filter(is_there, FIREWALL_TOOLS)))
+    if not is_root():
+        hidden = needs_root("firewall rules")
+        return Firewall(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
+    return Firewall(rules=_rules(), tools=tools, listeners=_listeners())
+
+
+def _in_use(command: str) -> str:
+    """The name of a command that works on the tables which the kernel has: those of the old kind
+    are not for an iptables that is made of nftables."""
+    legacy = f"{command}-legacy"
+    names = {"iptables": "ip_tables_names", "ip6tables": "ip6_tables_names"}.get(command)
+    if names is None or not is_there(legacy) or not text_of(PROC / "net" / names):
+        return command
+    return legacy
+
+
+def _rules() -> list[Rule] | Unread:
+    found: list[Rule] = []
+    answered = False
+    for command, family in (("iptables", "ip"), ("ip6tables", "ip6")):
+        for variant in ("legacy", "nft"):
+            text = output_of(f"{command}-{variant}-save", "-c")
+            if isinstance(text, Unread):
+                continue
+            answered = True
+            found += iptables_rules(text, tool=f"{command}-{variant}", family=family)
+    document: Any = json_of("nft", "-j", "list", "ruleset")
+    if isinstance(document, dict):
+        answered = True
+        found += nft_rules(document)
+    if not answered:
+        return Unread("neither iptables nor nft tell rules", "apt install nftables")
+    return found
+
+
+def _listeners() -> Mapping[int, Listener] | Unread:
+    text = text_of(PROC / "net/netfilter/nfnetlink_log")
+    if text is None:
+        return {}  # the module comes with the first listener
+    ports = {int(words[0]): int(words[1]) for words in map(str.split, text.splitlines())}
+    inodes = _netfilter_sockets()
+    owners = _owners({inodes[port] for port in ports.values() if port in inodes})
+    return {
+        group: owners.get(inodes.get(port, ""), Listener(None, "")) for group, port in ports.items()
+    }
+
+
+def _netfilter_sockets() -> dict[int, str]:
+    """Port → inode of netfilter's netlink sockets in this network namespace."""
+    found = {}
+    for line in (text_of(PROC / "net/netlink") or "").splitlines()[1:]:
+        words = line.split()
+        if int(words[1]) == NETLINK_NETFILTER:
+            found[int(words[2])] = words[-1]
+    return found
+
+
+def _owners(inodes: set[str]) -> dict[str, Listener]:
+    found = {}
+    for descriptor, target in _descriptors():
+        inode = target.removeprefix("socket:[").removesuffix("]")
+        if inode in inodes:
+            process = descriptor.parents[1]
+            words = (text_of(process / "cmdline") or "").split("\0")
+            found[inode] = Listener(int(process.name), " ".join(words).strip())
+    return found
+
+
+def _descriptors() -> Iterator[tuple[Path, str]]:
+    for process in PROC.iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            for descriptor in (process / "fd").iterdir():
+                yield descriptor, str(descriptor.readlink())
+        except OSError:  # it ended, or is none of our business
+            continue
+
+
+# --- IPsec ----------------------------------------------------------------------------------------
+
+
+def read_ipsec() -> Ipsec:
+    return trio.run(_ipsec)
+
+
+async def _ipsec() -> Ipsec:
+    """Nothing in here waits; the socket wants to be closed within trio."""
+    statistics = read_statistics()
+    try:
+        xfrm = open_xfrm()
+    except OSError as error:
+        why = error.strerror or str(error)
+        return Ipsec(policies=Unread(f"IPsec policies: {why}"), statistics=statistics)
+    try:
+        return Ipsec(policies=xfrm.policies(), statistics=statistics)
+    except NetlinkError as error:
+        hidden = error.errno in (errno.EPERM, errno.EACCES)
+        what = needs_root("IPsec policies") if hidden else Unread(f"IPsec policies: {error}")
+        return Ipsec(policies=what, statistics=statistics)
+    finally:
+        xfrm.close()

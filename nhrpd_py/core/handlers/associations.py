@@ -1,0 +1,159 @@
+"""Events of security associations: they reach every protected tunnel whose own NBMA address is their local one.
+
+While charon is away nothing is believed to be lost, for the kernel's SAs live on; what really went is reported one by
+one.
+"""
+
+from collections.abc import Iterator
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
+from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.notices import AssociationFailed, AssociationLost, AssociationReady, NbmaShared
+from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.packet.wire import DropReason
+
+
+class AssociationHandler:
+    """Applies charon's SA events to the protected tunnels. Called by the engine."""
+
+    __slots__ = ("_associations", "_outbox", "_released", "_tunnels")
+
+    def __init__(self, tunnels: Tunnels, associations: Associations, outbox: Outbox) -> None:
+        self._tunnels = tunnels
+        self._associations = associations
+        self._outbox = outbox
+        self._released: list[PacketReceived] = []
+
+    def installed(self, event: SaInstalled, now: float) -> None:
+        """A CHILD_SA is there: its peer's circuit is up, and packets that came ahead of this report are released."""
+        association = event.association
+        pair = association.local, association.remote
+        before = {each.identity for each in self._associations.of(pair)}
+        if not self._associations.add(association, now):
+            return
+        for tunnel in self._protected(association.local):
+            circuits = tunnel.interface.circuits
+            circuits.clear_failure(association.remote)
+            if association.answered and not before:
+                circuits.wait_for_peer(association.remote, now)
+            if association.identity not in before:
+                self._notify_installed(tunnel.interface, event, shares=bool(before))
+            if not circuits.waits_for_peer(association.remote):
+                for instance in tunnel:
+                    instance.dependents.circuit_up(association.remote, now)
+            self._released += circuits.release_held(association.remote)
+
+    def released(self) -> list[PacketReceived]:
+        """Takes the packets that waited for nothing but `installed`."""
+        if not self._released:
+            return []
+        packets, self._released = self._released, []
+        return packets
+
+    def admit(self, tunnel: Tunnel, event: PacketReceived, now: float) -> bool:
+        """Tells whether a packet may be handled now: its SA is known."""
+        circuits = tunnel.interface.circuits
+        remote = event.nbma_source
+        if circuits.is_up(remote):
+            if circuits.waits_for_peer(remote):
+                self.peer_ready(tunnel, remote, now)
+            return True
+        # The guard lets nothing through in clear, so there is an SA that we have not heard of yet.
+        if not circuits.hold(event, now):
+            self._outbox.count_drop(tunnel.interface.name, DropReason.NO_ASSOCIATION)
+        return False
+
+    def gone(self, event: SaGone, now: float) -> None:
+        pair = event.local, event.remote
+        identity = ", ".join(dict.fromkeys(each.identity for each in self._associations.of(pair)))
+        if not self._associations.remove(pair, event.id):
+            return
+        for tunnel in self._protected(event.local):
+            interface = tunnel.interface
+            interface.circuits.peer_ready(event.remote)
+            self._outbox.emit(
+                AssociationLost(
+                    interface=interface.name,
+                    nbma=event.remote,
+                    identity=identity,
+                    reason=event.reason,
+                )
+            )
+            reason = f"the security association is gone: {event.reason}"
+            for instance in tunnel:
+                instance.dependents.circuit_down(event.remote, reason, now)
+
+    def failed(self, event: SaFailed, now: float) -> None:
+        """An attempt failed, ours or the peer's; beside an SA that is up that is only a notice."""
+        is_up = (event.local, event.remote) in self._associations
+        for tunnel in self._protected(event.local):
+            interface = tunnel.interface
+            if not is_up:
+                interface.circuits.failed(event.remote, event.reason)
+            self._outbox.remind(
+                (interface.name, event.remote, event.reason),
+                AssociationFailed(
+                    interface=interface.name,
+                    nbma=event.remote,
+                    reason=event.reason,
+                    retry_in_s=event.retry_in_s,
+                ),
+                now,
+            )
+            if not is_up:
+                for instance in tunnel:
+                    instance.dependents.circuit_failed(event.remote, event.reason, now)
+
+    def ready(self, now: float) -> None:
+        """charon has reported all there is: what we took over without knowing is looked at."""
+        first = not self._associations.known
+        self._associations.known = True
+        self._associations.problem = None
+        if first:
+            for tunnel in self._protected():
+                for instance in tunnel:
+                    instance.dependents.review(now)
+
+    def lost(self, reason: str) -> None:
+        self._associations.problem = reason
+
+    def peer_ready(self, tunnel: Tunnel, remote: Address, now: float) -> None:
+        """A peer that began an SA can receive through it by now: data goes that way too."""
+        interface = tunnel.interface
+        interface.circuits.peer_ready(remote)
+        if interface.opened and interface.circuits.is_up(remote):
+            for instance in tunnel:
+                instance.dependents.circuit_up(remote, now)
+
+    def held_due(self, tunnel: Tunnel, remote: Address) -> None:
+        """Packets waited in vain: there is no SA that they can have come through."""
+        for _ in tunnel.interface.circuits.release_held(remote):
+            self._outbox.count_drop(tunnel.interface.name, DropReason.NO_ASSOCIATION)
+
+    def _protected(self, local: Address | None = None) -> Iterator[Tunnel]:
+        """Yields the protected tunnels, or those of one local NBMA address."""
+        for tunnel in self._tunnels:
+            circuits = tunnel.interface.circuits
+            if circuits.protected and local in (None, circuits.local):
+                yield tunnel
+
+    def _notify_installed(self, interface: Interface, event: SaInstalled, *, shares: bool) -> None:
+        association = event.association
+        self._outbox.emit(
+            AssociationReady(
+                interface=interface.name,
+                nbma=association.remote,
+                identity=association.identity,
+            )
+        )
+        if shares:
+            self._outbox.emit(
+                NbmaShared(
+                    interface=interface.name,
+                    nbma=association.remote,
+                    identities=interface.circuits.identity(association.remote) or "",
+                )
+            )

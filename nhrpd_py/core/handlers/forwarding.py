@@ -1,0 +1,140 @@
+"""What a transit NHS does with a packet that is for somebody else: one hop less, one record more, signed anew.
+
+Loops are found by our own overlay address in the transit record, as responder of a reply that passes, or by a next hop
+that the packet just came from. Extensions
+keep their order; a compulsory one that we do not know makes us a mere forwarder that leaves no record.
+RFC 2332 §5.1 (hop count), §5.3.1–§5.3.3 (records), §5.3 (unknown extensions); Cisco NAT extension.
+"""
+
+from dataclasses import replace
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.station.location import Location, usable
+from nhrpd_py.core.station.station import Station, entries_in
+from nhrpd_py.packet.cie import encode_entries
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
+from nhrpd_py.packet.inner import peek
+from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
+
+KNOWN_EXTENSIONS = frozenset(
+    {
+        ExtensionType.RESPONDER_ADDRESS,
+        ExtensionType.FORWARD_TRANSIT_NHS,
+        ExtensionType.REVERSE_TRANSIT_NHS,
+        ExtensionType.AUTHENTICATION,
+        ExtensionType.VENDOR_PRIVATE,
+        ExtensionType.NAT_ADDRESS,
+    }
+)
+
+
+def unknown_compulsory(message: Message) -> Extension | None:
+    """The first extension that we must understand and do not."""
+    for extension in message.extensions:
+        if extension.compulsory and extension.type not in KNOWN_EXTENSIONS:
+            return extension
+    return None
+
+
+def forward(
+    station: Station,
+    message: Message,
+    data: bytes,
+    location: Location,
+    nbma_source: Address,
+    now: float,
+) -> None:
+    """Hands a message on to the next hop, or drops it and says why.
+
+    Never back to where it came from: two stations whose routes lead to each other would play ping-pong with a packet
+    that keeps no record until its hops are used up.
+    """
+    egress = location.station
+    peer = location.binding
+    if peer is None:
+        station.drop(DropReason.NO_ROUTE, nbma_source)
+        return
+    if message.hop_count == 0:
+        _refuse(station, data, nbma_source, ErrorCode.HOP_COUNT_EXCEEDED, now)
+        station.drop(DropReason.HOP_COUNT_EXCEEDED, nbma_source)
+        return
+    if _loops(station, message) or (egress is station and peer.nbma == nbma_source):
+        if message.type is not PacketType.ERROR_INDICATION:
+            _refuse(station, data, nbma_source, ErrorCode.LOOP_DETECTED, now)
+        station.drop(DropReason.LOOP_DETECTED, nbma_source)
+        return
+    records = unknown_compulsory(message) is None and bool(egress.address)
+    extensions = tuple(
+        _handed_on(station, egress, message, each) if records else each
+        for each in message.extensions
+    )
+    egress.send(
+        peer.nbma,
+        replace(
+            message,
+            hop_count=message.hop_count - 1,
+            extensions=egress.signed(extensions),
+        ),
+        forwarded=True,
+    )
+
+
+def _handed_on(
+    station: Station, egress: Station, message: Message, extension: Extension
+) -> Extension:
+    """An extension as the next hop gets it."""
+    if extension.type == _transit_record(message):
+        return replace(extension, value=extension.value + encode_entries((egress.record(),)))
+    if extension.type == ExtensionType.NAT_ADDRESS and not extension.value:
+        return _translated(station, message, extension)
+    return extension
+
+
+def _transit_record(message: Message) -> ExtensionType:
+    """Where transit NHSs write themselves: replies have a record of their own (§5.3.2, §5.3.3)."""
+    if message.is_reply:
+        return ExtensionType.REVERSE_TRANSIT_NHS
+    return ExtensionType.FORWARD_TRANSIT_NHS
+
+
+def _translated(station: Station, message: Message, extension: Extension) -> Extension:
+    """Fills in the post-NAT address of the sender, when we know it and the sender does not."""
+    if message.is_reply:
+        protocol = message.entries[0].protocol if message.entries else b""
+    else:
+        protocol = message.source_protocol
+    binding = usable(station, protocol, learnt=False)
+    if binding is None or not binding.nat:
+        return extension
+    return replace(extension, value=station.nat_extension((protocol, binding.nbma)).value)
+
+
+def _loops(station: Station, message: Message) -> bool:
+    """Tells whether the packet has been here before."""
+    if message.type is PacketType.ERROR_INDICATION:
+        # §5.2.7: an error of our own that comes by again.
+        return (message.source_protocol, message.source_nbma) == (
+            station.address,
+            station.interface.nbma,
+        )
+    suspects = [_transit_record(message)]
+    if message.type is PacketType.RESOLUTION_REPLY:
+        suspects.append(ExtensionType.RESPONDER_ADDRESS)
+    for kind in suspects:
+        extension = message.extension(kind)
+        if extension is None:
+            continue
+        if any(
+            entry.protocol and station.tables.is_local(entry.protocol)
+            for entry in entries_in(extension, message)
+        ):
+            return True
+    return False
+
+
+def _refuse(
+    station: Station, data: bytes, nbma_source: Address, code: ErrorCode, now: float
+) -> None:
+    station.send_error(nbma_source, peek(data), data, code, now)

@@ -1,0 +1,202 @@
+"""Link and address events: which tunnels are open, and who must know.
+
+A tunnel is open while the kernel was asked to prepare its netdev and packets can come and go. One that the kernel
+refuses is closed; it is tried again after a while, and at once when what was wrong is mended.
+"""
+
+from typing import NamedTuple, Self
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
+from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
+from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
+from nhrpd_py.core.handlers.routes import RouteHandler
+from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
+from nhrpd_py.core.kernel.links import Links
+from nhrpd_py.core.kernel.tables import KernelTables
+from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
+from nhrpd_py.core.station.interface import Interface
+
+REOPEN_S = 30.0
+"""How long a tunnel that the kernel refused is left alone."""
+TRIAL_S = 1.0
+"""How long one that was refused before must stay open until it is said to work."""
+
+
+class _Seen(NamedTuple):
+    """What of an interface matters when its link changes."""
+
+    ifindex: int
+    guard: Guard | None
+    nbma: Address
+    addresses: tuple[AddressAdded, ...]
+
+    @classmethod
+    def of(cls, interface: Interface) -> Self:
+        return cls(interface.ifindex, interface.guard, interface.nbma, interface.addresses)
+
+
+class LinkHandler:
+    """Keeps the tunnels in line with their links. Called by the engine, and by `ReloadHandler` to close one."""
+
+    __slots__ = ("_links", "_outbox", "_routes", "_tables", "_timers", "_tunnels")
+
+    def __init__(
+        self,
+        tunnels: Tunnels,
+        tables: KernelTables,
+        routes: RouteHandler,
+        outbox: Outbox,
+        timers: TimerQueue,
+    ) -> None:
+        self._tunnels = tunnels
+        self._tables = tables
+        self._routes = routes
+        self._outbox = outbox
+        self._timers = timers
+        self._links = Links()
+
+    def link_name(self, ifindex: int) -> str:
+        """The name of a link, for people."""
+        link = self._links.by_ifindex.get(ifindex)
+        return link.state.name if link else f"ifindex {ifindex}"
+
+    # What the kernel tells.
+
+    def link_changed(self, event: LinkChanged, now: float) -> None:
+        self._links.change(event)
+        self.follow(now)
+        if not event.up:  # after a tunnel is closed: it tells its peers nothing any more
+            self._routes.link_lost(event.ifindex, now)
+
+    def link_gone(self, ifindex: int, now: float) -> None:
+        link = self._links.remove(ifindex)
+        for address, _ in link.addresses if link else ():
+            self._tables.remove_local(address)
+        self.follow(now)
+        self._routes.link_lost(ifindex, now)
+
+    def address_added(self, event: AddressAdded, now: float) -> None:
+        link = self._links.by_ifindex.get(event.ifindex)
+        if link is None:
+            return
+        key = (event.address, event.prefix_length)
+        if key not in link.addresses:
+            self._tables.add_local(event.address)
+        link.addresses[key] = event
+        self.follow(now)
+
+    def address_removed(self, event: AddressRemoved, now: float) -> None:
+        link = self._links.by_ifindex.get(event.ifindex)
+        if link is None or link.addresses.pop((event.address, event.prefix_length), None) is None:
+            return
+        self._tables.remove_local(event.address)
+        self.follow(now)
+
+    def refused(self, event: InterfaceRefused, now: float) -> None:
+        """The kernel would not open it, or its guard is gone: it is closed until it is tried again."""
+        tunnel = self._tunnels.open_at(event.ifindex)
+        if tunnel is None:
+            return
+        interface = tunnel.interface
+        interface.refusal = interface.link_problem = event.error
+        if interface.trial not in (None, event.error):
+            self._notify_lost(interface)
+        self.close(tunnel, event.ifindex, withdrawn=event.exposed)
+        self._set_timer(interface, now + REOPEN_S)
+        self.follow(now)
+
+    def mended(self, ifindex: int, now: float) -> None:
+        """What a tunnel was refused for is over."""
+        for tunnel in self._tunnels:
+            if tunnel.interface.ifindex == ifindex:
+                self._retry(tunnel.interface, now)
+
+    def timer_due(self, interface: Interface, now: float) -> None:
+        """A refused tunnel was left alone long enough, or one on trial has stayed open."""
+        if interface.refusal is not None:
+            self._retry(interface, now)
+        else:
+            interface.trial = None
+            self._notify(interface)
+
+    def _retry(self, interface: Interface, now: float) -> None:
+        """Opens a tunnel again that was refused; it is said to work once it stays open."""
+        if interface.refusal is not None:
+            interface.trial, interface.refusal = interface.refusal, None
+            self._set_timer(interface, now + TRIAL_S)
+            self.follow(now)
+
+    def _set_timer(self, interface: Interface, at: float) -> None:
+        self._timers.set(TimerKey(TimerKind.INTERFACE, interface.name, None), at)
+
+    # What becomes of the tunnels.
+
+    def follow(self, now: float) -> None:
+        """Brings every tunnel in line with its link."""
+        for tunnel in self._tunnels:
+            interface = tunnel.interface
+            before = _Seen.of(interface)
+            interface.follow(self._links)
+            seen = _Seen.of(interface)
+            is_replaced = (seen.ifindex, seen.guard) != (before.ifindex, before.guard)
+            if interface.opened and (not interface.can_open or is_replaced):
+                self.close(tunnel, before.ifindex)
+            elif seen == before and interface.opened == interface.can_open:
+                self._notify(interface)
+                continue
+            nbma_moved = seen.nbma != before.nbma
+            if nbma_moved:
+                interface.circuits.moved(interface.nbma)
+            is_new = interface.can_open and not interface.opened
+            if is_new:
+                self._open(tunnel, now)
+            if interface.opened and (is_new or nbma_moved) and interface.circuits.protected:
+                for instance in tunnel:
+                    instance.dependents.review(now)
+            for instance in tunnel:
+                instance.follow(now, nbma_moved=nbma_moved)
+                if seen.addresses != before.addresses:
+                    instance.station.cache.entries.refit_routes()
+            self._notify(interface)
+
+    def _open(self, tunnel: Tunnel, now: float) -> None:
+        interface = tunnel.interface
+        interface.opened = True
+        self._outbox.emit(OpenInterface(interface.ifindex, interface.name, interface.guard))
+        self._tunnels.index()
+        for instance in tunnel:
+            instance.opened(now)
+
+    def close(self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False) -> None:
+        """Closes an open tunnel; `withdrawn`: with all that we put on its netdev."""
+        interface = tunnel.interface
+        interface.opened = False
+        self._outbox.emit(CloseInterface(ifindex, withdrawn))
+        self._tunnels.index()
+        for instance in tunnel:
+            instance.closed(interface.link_problem or "the netdev was replaced")
+        interface.circuits.release_all()
+
+    def _notify(self, interface: Interface) -> None:
+        """Says when a tunnel begins to work, and when it ceases to."""
+        works = interface.works
+        if works == interface.announced or (works and interface.trial is not None):
+            return
+        interface.announced = works
+        if works:
+            self._outbox.emit(
+                InterfaceReady(
+                    interface=interface.name,
+                    nbma=interface.nbma,
+                    addresses=", ".join(interface.address_texts()),
+                )
+            )
+        else:
+            self._notify_lost(interface)
+
+    def _notify_lost(self, interface: Interface) -> None:
+        self._outbox.emit(
+            InterfaceLost(interface=interface.name, reason=interface.problem or "closed")
+        )

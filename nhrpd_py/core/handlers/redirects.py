@@ -1,0 +1,73 @@
+"""Traffic Indications: telling a spoke that there is a better way, when the hub sees its traffic turn round.
+
+The firewall samples what the kernel relays within the cloud (NFLOG); each sample may become one indication to the
+previous hop. The data packet's beginning goes along, for its destination is what the spoke has to ask for. Beside the
+firewall's own limit, each pair of addresses is told once in two seconds. draft-detienne-dmvpn §4.
+"""
+
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.events import TrafficSeen
+from nhrpd_py.core.notices import RedirectSent
+from nhrpd_py.core.station.location import Locator, Where
+from nhrpd_py.core.station.station import Station
+from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.inner import data_addresses
+from nhrpd_py.packet.wire import BadPacket, DropReason
+
+SAMPLE_BYTES = 128
+"""How much of the data packet goes along: its header is what counts."""
+
+
+class RedirectHandler:
+    """Sends Traffic Indications for sampled packets. Called by the engine."""
+
+    __slots__ = ("_limits", "_locator", "_outbox")
+
+    def __init__(self, locator: Locator, limits: Limits, outbox: Outbox) -> None:
+        self._locator = locator
+        self._limits = limits
+        self._outbox = outbox
+
+    def traffic_seen(self, station: Station, event: TrafficSeen, now: float) -> None:
+        """A packet that came in through `station` is being relayed."""
+        if not station.config.redirect or not station.ready:
+            return
+        if event.out_ifindex:
+            out = self._locator.station(event.out_ifindex, station.afi)
+            if out is None or not self._locator.same_cloud(station, out):
+                return  # it leaves the cloud: nobody can do that for us
+        try:
+            source, destination = data_addresses(event.data, station.protocol_type)
+        except BadPacket as bad:
+            station.drop(bad.reason)
+            return
+        previous = self._locator.locate(station, source, learnt=True)
+        onward = self._locator.locate(station, destination, learnt=True)
+        if previous.where is not Where.NEXT_HOP or onward.where in (Where.HERE, Where.BEHIND_US):
+            return
+        peer = previous.binding
+        if peer is None or previous.station is not station:
+            return
+        if onward.binding is not None and onward.binding.nbma == peer.nbma:
+            return  # in and out through one peer: a shortcut to itself
+        if not self._limits.redirects.allows((station.interface.name, source, destination), now):
+            station.drop(DropReason.RATE_LIMITED, peer.nbma)
+            return
+        indication = station.message(
+            PacketType.TRAFFIC_INDICATION,
+            # Not its destination: the draft says so, but the wire has always had the source.
+            source,
+            extensions=station.signed(()),
+            payload=event.data[:SAMPLE_BYTES],
+        )
+        station.send(peer.nbma, indication)
+        self._outbox.emit(
+            RedirectSent(
+                interface=station.interface.name,
+                protocol=peer.protocol,
+                nbma=peer.nbma,
+                source=source,
+                destination=destination,
+            )
+        )

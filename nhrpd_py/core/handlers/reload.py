@@ -1,0 +1,72 @@
+"""A changed configuration, applied to what runs: what did not change does not notice.
+
+A tunnel that the file no longer names takes back all that it told others and the kernel; a new one starts as at the
+daemon's start; one that changed keeps what its new settings allow. `interface.config` is the one place where all read
+the settings; only what was derived from them is brought in line here. The links are looked at afterwards.
+"""
+
+from collections.abc import Mapping
+
+from nhrpd_py.core.address import SIZE_OF_AFI, Afi, Prefix
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.timers import TimerQueue
+from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.handlers.links import LinkHandler
+from nhrpd_py.core.instance.tunnels import Tunnels
+
+Configs = Mapping[str, InterfaceConfig]
+
+
+class ReloadHandler:
+    """Goes from one configuration of the tunnels to another. Called by the engine."""
+
+    __slots__ = ("_limits", "_links", "_timers", "_tunnels")
+
+    def __init__(
+        self, tunnels: Tunnels, links: LinkHandler, timers: TimerQueue, limits: Limits
+    ) -> None:
+        self._tunnels = tunnels
+        self._links = links
+        self._timers = timers
+        self._limits = limits
+
+    def apply(self, before: Configs, after: Configs, now: float) -> None:
+        """Takes over what the file says now; `before` is what it said."""
+        for name in sorted(before.keys() - after.keys()):
+            self._remove(name, now)
+        for name in sorted(before.keys() & after.keys()):
+            if before[name] != after[name]:
+                self._change(name, after[name], now)
+        for name in sorted(after.keys() - before.keys()):
+            self._tunnels.add(after[name])
+        networks = {name: each.network_id for name, each in before.items()}
+        if networks != {name: each.network_id for name, each in after.items()}:
+            self._clouds_changed(now)
+
+    def _remove(self, name: str, now: float) -> None:
+        tunnel = self._tunnels[name]
+        interface = tunnel.interface
+        for instance in tunnel:
+            instance.shut_down(now)
+        if interface.opened:
+            self._links.close(tunnel, interface.ifindex, withdrawn=True)
+        interface.circuits.release_all()
+        self._timers.stop_all(name)
+        self._tunnels.remove(name)
+
+    def _change(self, name: str, config: InterfaceConfig, now: float) -> None:
+        tunnel = self._tunnels[name]
+        interface = tunnel.interface
+        before = interface.config
+        if interface.opened and (before.ipsec is None) != (config.ipsec is None):
+            self._links.close(tunnel, interface.ifindex)  # opens again, with the guard or without
+        interface.configure(config)
+        for instance in tunnel:
+            instance.configure(before, now)
+
+    def _clouds_changed(self, now: float) -> None:
+        """What is one cloud with what decides where targets are: answers that are no longer true are taken back."""
+        self._limits.redirects.forget()
+        for tunnel in self._tunnels:
+            for afi in Afi:
+                tunnel[afi].responder.routes_moved(Prefix(bytes(SIZE_OF_AFI[afi]), 0), now)

@@ -1,0 +1,99 @@
+"""Bindings of an earlier run, taken over at the start from the state file and from the kernel's neighbour table.
+
+One from the state file is as good as then. Of one that only the kernel remembers neither age nor type is known: it gets
+a holding time of ours, and its client is asked to register. Where the two differ the kernel is right: it was written
+when the client moved, the file once a minute.
+"""
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.effects import DropNeighbor
+from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.notices import BindingAdopted
+from nhrpd_py.core.purge.sender import PurgeSender
+from nhrpd_py.core.station.binding import Binding, BindingType, Origin
+from nhrpd_py.core.station.station import Station
+
+ASKED_PER_S = 100
+"""How many clients are asked to register in one second."""
+FIRST_ASK_S = 0.2
+"""How long a client has to come by itself."""
+
+
+class Adoption:
+    """Takes bindings of an earlier run over. Owned by the instance."""
+
+    __slots__ = ("_purges", "_station", "_to_ask")
+
+    def __init__(self, station: Station, purges: PurgeSender) -> None:
+        self._station = station
+        self._purges = purges
+        self._to_ask = 0
+        """How many clients wait to be asked."""
+
+    def adopt(self, event: BindingFound, now: float) -> Binding | None:
+        """Takes a binding over and returns it when it is new; what the kernel has in vain is taken back."""
+        station = self._station
+        known = station.cache.get(event.protocol)
+        from_kernel = event.remaining_s is None
+        if known is not None:
+            outdated = known.origin is Origin.STATE_FILE and from_kernel
+            if not outdated or known.nbma == event.nbma:
+                self._inherit(known, event)
+                return None
+        binding = None if self._is_useless(event) else self._take_over(event, now)
+        if binding is None:
+            station.outbox.emit(DropNeighbor(event.ifindex, event.protocol))
+            return None
+        station.outbox.emit(
+            BindingAdopted(
+                interface=station.interface.name, protocol=event.protocol, nbma=event.nbma
+            )
+        )
+        if from_kernel:
+            self.ask_later(binding, now)
+        self._inherit(binding, event)
+        return binding
+
+    def ask_later(self, binding: Binding, now: float) -> None:
+        """Has a client asked to register, a moment from now, and not all clients at once."""
+        key = TimerKey(TimerKind.ASK_TO_REGISTER, self._station.interface.name, binding.protocol)
+        self._station.timers.set(key, now + FIRST_ASK_S + self._to_ask / ASKED_PER_S)
+        self._to_ask += 1
+
+    def ask_due(self, protocol: Address) -> None:
+        """A client had time to come by itself: asks it, if it did not."""
+        self._to_ask = max(0, self._to_ask - 1)
+        binding = self._station.cache.get(protocol)
+        if (
+            binding is not None
+            and binding.origin is Origin.KERNEL
+            and self._station.circuits.is_up(binding.nbma)
+        ):
+            self._purges.ask_to_register(binding)
+
+    def _is_useless(self, event: BindingFound) -> bool:
+        has_ended = event.remaining_s is not None and event.remaining_s <= 0
+        return has_ended or self._station.tables.is_local(event.protocol)
+
+    def _take_over(self, event: BindingFound, now: float) -> Binding | None:
+        return self._station.cache.update(
+            event.protocol,
+            BindingType.DYNAMIC,
+            event.nbma,
+            now,
+            claimed_nbma=event.claimed_nbma,
+            holding_time_s=self._station.config.holding_time_s,
+            lifetime_s=event.remaining_s,
+            unique=event.unique,
+            origin=Origin.KERNEL if event.remaining_s is None else Origin.STATE_FILE,
+        )
+
+    def _inherit(self, binding: Binding, event: BindingFound) -> None:
+        """What the kernel has from an earlier run stays there until charon tells whether its SA lives."""
+        if binding.installed:
+            return
+        if event.remaining_s is None and binding.nbma == event.nbma:
+            self._station.cache.entries.inherit(binding)
+        else:
+            self._station.outbox.emit(DropNeighbor(event.ifindex, event.protocol))

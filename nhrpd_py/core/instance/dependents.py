@@ -1,0 +1,167 @@
+"""What an instance does when a circuit comes up, goes down, or cannot be had: for protected interfaces only.
+
+Bindings and shortcuts are known to the cache before their circuit is up and go into the kernel with it. With the
+circuit go all that was learnt over it: clients and peers come again, over a new SA. A peer that IKE cannot reach is
+held down for a while, and traffic stays on the hub. Owned by the instance, called by the handlers.
+"""
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.instance.adoption import Adoption
+from nhrpd_py.core.notices import ClaimRefused
+from nhrpd_py.core.registration.client import NhsClient
+from nhrpd_py.core.registration.servers import NhsState
+from nhrpd_py.core.resolution.failure import Failure, FailureKind
+from nhrpd_py.core.resolution.requester import Requester
+from nhrpd_py.core.station.binding import Binding, BindingType, Origin
+from nhrpd_py.core.station.shortcuts import Shortcut
+from nhrpd_py.core.station.station import Station
+
+
+class Dependents:
+    """What of an instance comes and goes with its circuits: servers, bindings, shortcuts, resolutions."""
+
+    __slots__ = ("_adoption", "_client", "_requester", "_station")
+
+    def __init__(
+        self, station: Station, client: NhsClient, requester: Requester, adoption: Adoption
+    ) -> None:
+        self._station = station
+        self._client = client
+        self._requester = requester
+        self._adoption = adoption
+
+    def circuit_up(self, remote: Address, now: float) -> None:
+        """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
+        station = self._station
+        for binding in station.cache.of_nbma(remote):
+            if self._may_stay(binding, now):
+                station.cache.entries.circuit_up(binding)
+            if binding.origin is Origin.KERNEL:
+                self._adoption.ask_later(binding, now)
+        self._client.circuit_up(remote, now)
+
+    def reauthorize(self, now: float) -> None:
+        """Who may claim what is another matter now: looks at all that was claimed, and lets refused servers try."""
+        circuits = self._station.circuits
+        for remote in self._station.cache.nbma_addresses():
+            if circuits.is_up(remote):
+                for binding in self._station.cache.of_nbma(remote):
+                    if self._may_stay(binding, now):
+                        self._station.cache.entries.circuit_up(binding)
+        for registration in list(self._client.servers.registrations()):
+            idle = registration.state is NhsState.PROBE and registration.next_at is None
+            if idle and circuits.is_up(registration.nbma):
+                self._client.register_now(now, registration.nbma)
+
+    def _may_stay(self, binding: Binding, now: float) -> bool:
+        """Drops what the peer behind a binding may not claim; tells whether the binding itself stays."""
+        circuits = self._station.circuits
+        denial = circuits.address_denial(binding.nbma, binding.protocol)
+        if denial is not None:
+            self._refuse(binding, denial, now)
+            return False
+        for shortcut in self._station.shortcuts.of_peer(binding.protocol):
+            denial = circuits.prefix_denial(binding.nbma, shortcut.prefix)
+            if denial is not None:
+                self._refuse_shortcut(shortcut, denial, now)
+        return True
+
+    def circuit_down(self, remote: Address, reason: str, now: float) -> None:
+        """The last SA with the peer is gone."""
+        self._client.circuit_down(remote, reason, now)
+        self._server_lost(remote)
+        for binding in self._station.cache.of_nbma(remote):
+            if binding.type is BindingType.STATIC:
+                self._withdraw(binding, reason)
+            else:
+                self._station.cache.remove(binding, reason)
+
+    def circuit_failed(self, remote: Address, reason: str, now: float) -> None:
+        """An attempt to get an SA failed: who waited for it looks elsewhere, for a while."""
+        station = self._station
+        self._client.circuit_failed(remote, reason, now)
+        waiting = [
+            each
+            for each in station.cache.of_nbma(remote)
+            if not each.installed and each.type in (BindingType.CACHED, BindingType.DYNAMIC)
+        ]
+        if not waiting:
+            return
+        failure = Failure(FailureKind.HELD_DOWN, reason, station.circuits.hold_down(remote, now))
+        for binding in waiting:
+            self._remove(binding, failure, now)
+
+    def review(self, now: float) -> None:
+        """Our own address is another one, or charon has reported all there is: looks at every circuit anew."""
+        circuits = self._station.circuits
+        if not circuits.unsure:
+            for remote in [each.nbma for each in self._client.servers.registrations()]:
+                if not circuits.is_up(remote):
+                    self._client.circuit_down(remote, "no security association", now)
+                    self._server_lost(remote)
+        for remote in self._station.cache.nbma_addresses():
+            if circuits.is_up(remote):
+                self.circuit_up(remote, now)
+                continue
+            for binding in self._station.cache.of_nbma(remote):
+                self.await_circuit(binding)
+
+    def await_circuit(self, binding: Binding) -> None:
+        """A binding without a circuit. One of an earlier run is worth to be called back: its client may believe in an
+        SA that died with this machine, and would find out only by IKE's dead peer detection."""
+        circuits = self._station.circuits
+        if circuits.is_up(binding.nbma) or circuits.unsure:
+            return
+        self._station.cache.entries.withdraw(binding)
+        if binding.type is BindingType.DYNAMIC and binding.nat:
+            reason = "no security association, and the client behind NAT must come by itself"
+            self._station.cache.remove(binding, reason)
+        elif binding.type is not BindingType.NHS:  # those are the registration's business
+            circuits.need(binding.nbma, binding.protocol)
+
+    def _server_lost(self, nbma: Address) -> None:
+        """Nothing can be sent to an NHS any more: what it relayed for us takes another one."""
+        self._station.cache.entries.server_lost(nbma, self._client.servers.best_nbma())
+
+    def _remove(self, binding: Binding, failure: Failure, now: float) -> None:
+        """Takes a binding back that cannot be used; what was asked for and led to it is left alone for a while."""
+        targets: set[Address] = set()
+        if binding.type is BindingType.CACHED:
+            shortcuts = self._station.shortcuts.of_peer(binding.protocol)
+            targets = {each.target for each in shortcuts} or {binding.protocol}
+        self._station.cache.remove(binding, failure.reason)
+        for target in sorted(targets):
+            self._requester.leave_alone(target, failure, now)
+
+    def _refuse(self, binding: Binding, denial: str, now: float) -> None:
+        self._notify(binding, host_prefix(binding.protocol), denial)
+        if binding.type is BindingType.NHS:
+            self._client.circuit_down(binding.nbma, denial, now)
+        if self._station.cache.get(binding.protocol) is not binding:
+            return
+        if binding.type is BindingType.STATIC:  # the operator's: it waits for who may have it
+            self._withdraw(binding, denial)
+            return
+        self._remove(binding, Failure.denied(denial), now)
+
+    def _withdraw(self, binding: Binding, reason: str) -> None:
+        """Takes a configured binding out of the kernel, but not out of the cache."""
+        for shortcut in self._station.shortcuts.of_peer(binding.protocol):
+            self._station.shortcuts.remove(shortcut, reason)
+        self._station.cache.entries.withdraw(binding)
+
+    def _refuse_shortcut(self, shortcut: Shortcut, denial: str, now: float) -> None:
+        self._notify(shortcut.binding, shortcut.prefix, denial)
+        self._station.shortcuts.remove(shortcut, denial)
+        self._requester.leave_alone(shortcut.target, Failure.denied(denial), now)
+
+    def _notify(self, binding: Binding, prefix: Prefix, denial: str) -> None:
+        self._station.outbox.emit(
+            ClaimRefused(
+                interface=self._station.interface.name,
+                protocol=binding.protocol,
+                nbma=binding.nbma,
+                prefix=prefix,
+                reason=denial,
+            )
+        )

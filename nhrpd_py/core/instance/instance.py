@@ -1,0 +1,151 @@
+"""NHRP for one interface and address family: the machines that share a station, wired to each other.
+
+Created with the interface's configuration and kept through everything that happens to its link.
+"""
+
+from nhrpd_py.core.config import InterfaceConfig, MapConfig
+from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.instance.adoption import Adoption
+from nhrpd_py.core.instance.dependents import Dependents
+from nhrpd_py.core.purge.receiver import PurgeReceiver
+from nhrpd_py.core.purge.sender import PurgeSender
+from nhrpd_py.core.registration.client import NhsClient
+from nhrpd_py.core.registration.server import RegistrationServer
+from nhrpd_py.core.resolution.requester import Requester
+from nhrpd_py.core.resolution.responder import Responder
+from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.location import Locator
+from nhrpd_py.core.station.shortcuts import ShortcutTable
+from nhrpd_py.core.station.station import Station
+
+
+class Instance:
+    """One interface and family. Called by the engine and the handlers."""
+
+    __slots__ = (
+        "adoption",
+        "client",
+        "dependents",
+        "purges",
+        "purging",
+        "requester",
+        "responder",
+        "server",
+        "station",
+    )
+
+    def __init__(self, station: Station, locator: Locator) -> None:
+        self.station = station
+        self.client = NhsClient(station)
+        self.purges = PurgeSender(station)
+        self.responder = Responder(station, locator, self.purges)
+        self.requester = Requester(station, locator, self.client.servers)
+        self.adoption = Adoption(station, self.purges)
+        self.dependents = Dependents(station, self.client, self.requester, self.adoption)
+        self.server = RegistrationServer(station)
+        self.purging = PurgeReceiver(station, self.client)
+
+    @property
+    def shortcuts(self) -> ShortcutTable:
+        return self.station.shortcuts
+
+    def follow(self, now: float, *, nbma_moved: bool) -> None:
+        """Takes over what the interface has become: starts, stops, or registers anew where it must."""
+        station = self.station
+        address = station.interface.own_address(station.afi)
+        moved = address != station.address
+        if moved and station.address and address:
+            self.client.deregister()  # the old address, while we still know it
+        station.address = address
+        if moved and address:
+            own = station.cache.get(address)
+            if own is not None:
+                self.station.cache.remove(own, "it is our own address now")
+        if not station.ready:
+            if self.client.active:
+                self.client.stop()
+        elif not self.client.active or moved or nbma_moved:
+            station.nat_nbma = b"" if nbma_moved else station.nat_nbma
+            self.client.start(now)
+            if nbma_moved:
+                self.responder.withdraw_all(now, final=False)
+
+    def opened(self, now: float) -> None:
+        """The netdev is ready for us: configured bindings, and what survived its absence."""
+        for each in self._maps(self.station.config):
+            self._map(each, now)
+        self.station.cache.install_all()  # no shortcuts: they did not outlive `closed`
+
+    def configure(self, before: InterfaceConfig, now: float) -> None:
+        """Brings what is in line with `station.config`, which was `before`; touches nothing that stays the same."""
+        config = self.station.config
+        if before.shortcut and not config.shortcut:
+            self._end_shortcuts(now)
+        if before.maps != config.maps:
+            self._remap(before, now)
+        if before.nhs != config.nhs:
+            self.client.configure(now)
+        if before.holding_time_s != config.holding_time_s:
+            self.client.renew_sooner(now)
+        if before.authorize != config.authorize and self.station.circuits.protected:
+            self.dependents.reauthorize(now)
+
+    def _end_shortcuts(self, now: float) -> None:
+        self.requester.forget_all()
+        for shortcut in list(self.shortcuts):
+            self.shortcuts.remove(shortcut, "shortcuts are switched off")
+        self.responder.withdraw_all(now, final=False)
+
+    def _remap(self, before: InterfaceConfig, now: float) -> None:
+        station = self.station
+        old, new = self._maps(before), self._maps(station.config)
+        kept = {each.protocol for each in new}
+        for each in old:
+            binding = station.cache.get(each.protocol)
+            if binding is None or each.protocol in kept:
+                continue
+            self.station.cache.remove(binding, "it is no longer configured")
+            for registration in list(self.client.servers.registrations()):
+                if registration.protocol == each.protocol:
+                    # Its binding comes from the reply from now on.
+                    self.client.register_now(now, registration.nbma)
+        if station.interface.opened:  # else `opened` does it
+            for each in new:
+                if each not in old:
+                    self._map(each, now)
+
+    def _maps(self, config: InterfaceConfig) -> list[MapConfig]:
+        length = self.station.host_length
+        return [each for each in config.maps if len(each.protocol) * 8 == length]
+
+    def _map(self, each: MapConfig, now: float) -> None:
+        self.station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
+        self.station.circuits.need(each.nbma, each.protocol)
+
+    def closed(self, reason: str) -> None:
+        """The netdev is down or gone. What peers registered keeps until its time is over; shortcuts do not."""
+        self.client.stop()
+        self.requester.forget_all()
+        self.purges.finish_all()
+        for shortcut in list(self.shortcuts):
+            self.shortcuts.remove(shortcut, reason)
+        for binding in list(self.station.cache):
+            if binding.type is BindingType.CACHED:
+                self.station.cache.remove(binding, reason)
+        self.station.cache.entries.detach()
+
+    def adopt(self, event: BindingFound, now: float) -> None:
+        """Takes over a binding of an earlier run."""
+        binding = self.adoption.adopt(event, now)
+        if binding is not None:
+            self.dependents.await_circuit(binding)
+
+    def shut_down(self, now: float) -> None:
+        """Tells others what is no longer true, and withdraws everything from the kernel."""
+        self.responder.withdraw_all(now, final=True)
+        self.client.deregister()
+        self.client.stop()
+        self.requester.forget_all()
+        self.purges.finish_all()
+        for binding in list(self.station.cache):
+            self.station.cache.remove(binding, "shutting down")

@@ -1,0 +1,34 @@
+"""What the next start should know of this run, and how many peers there are."""
+
+from nhrpd_py.core.instance.tunnels import Tunnels
+from nhrpd_py.core.state import SavedBinding, SavedState
+from nhrpd_py.core.station.binding import BindingType, Origin
+
+
+def saved_state(tunnels: Tunnels, request_id: int, now: float) -> SavedState:
+    """Returns the last request id given out, and what clients registered with us."""
+    bindings = tuple(
+        SavedBinding(
+            interface=instance.station.interface.name,
+            protocol=binding.protocol,
+            nbma=binding.nbma,
+            claimed_nbma=binding.claimed_nbma,
+            unique=binding.unique,
+            remaining_s=binding.expires_at - now,
+        )
+        for instance in tunnels.instances()
+        for binding in instance.station.cache
+        if binding.type is BindingType.DYNAMIC and binding.origin is not Origin.KERNEL
+    )
+    return SavedState(request_id=request_id, bindings=bindings)
+
+
+def peer_count(tunnels: Tunnels) -> int:
+    """Returns how many rows the view of peers has at least: NBMA addresses of each tunnel's bindings."""
+    return len(
+        {
+            (instance.station.interface.name, binding.nbma)
+            for instance in tunnels.instances()
+            for binding in instance.station.cache
+        }
+    )

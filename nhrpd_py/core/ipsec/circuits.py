@@ -1,0 +1,388 @@
+"""Circuits: whether packets can go between us and an NBMA address, and what is done so that they can.
+
+On an interface without IPsec every circuit is up, and nothing here does anything. With it, a circuit is up while its
+pair of addresses has a CHILD_SA; neighbours, routes and packets exist only then:
+
+    IDLE ──(somebody needs it)──► WANTED ──(the attempt failed)──► FAILED ──(charon tries again)──► …
+                                    │
+         (a CHILD_SA is installed) ─┤ from any state
+                                    ├─ that we began, or beside another ──► UP
+                                    └─ that the peer began ──► ANSWERED ──(the peer can receive by now)──► UP
+    (the last CHILD_SA is gone): from ANSWERED and UP back to WANTED, or to IDLE where nobody needs it
+
+Which CHILD_SAs there are is in `associations`, one table for all interfaces: that is why a circuit's state is derived
+from it (`Circuits.state`) and not kept a second time.
+
+Whoever needs a circuit says so (`need`), as often as wanted, and `release`s it; the first need and the last release
+become effects. A peer whose attempts fail can be held down: left alone for a while. A packet that comes in ahead of
+charon's report of its SA is held for a moment rather than lost.
+
+Owned by the interface, shared by its address families.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
+from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.effects import DropSa, EndSa, WantSa
+from nhrpd_py.core.events import Association, PacketReceived
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.policy import Policy
+
+HELD_S = 2.0
+"""How long a packet waits for charon's report of the SA that it came through."""
+PEER_READY_S = 0.5
+"""How long a peer that began an SA may take until it can receive: half a round trip, and charon's time. A packet
+from it tells that sooner."""
+MAX_HOLDING_PEERS = 256
+MAX_HELD_EACH = 4
+FIRST_HOLD_DOWN_S = 30.0
+"""How long a peer that IKE cannot reach is left alone; doubles with each failure in a row."""
+MAX_HOLD_DOWN_S = 900.0
+MAX_FAILURES = 4096
+_MAX_DOUBLINGS = 16
+
+
+class CircuitState(Enum):
+    IDLE = "idle"
+    WANTED = "wanted"
+    FAILED = "failed"
+    ANSWERED = "answered"
+    UP = "up"
+
+
+@dataclass(slots=True, eq=False)
+class AttemptFailure:
+    """What kept the last attempt for an SA from success."""
+
+    reason: str
+    count: int = 0
+    """How often in a row the peer was held down."""
+    held_down_until: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Circuit:
+    """What is known of the way to one NBMA address, beside its CHILD_SAs."""
+
+    needed_by: dict[Hashable, bool] = field(default_factory=dict)
+    """Whoever needs it, and whether as one to a server."""
+    failure: AttemptFailure | None = None
+    waits_for_peer: bool = False
+    """The peer began the SA, and may not be able to receive through it yet."""
+    held_packets: list[PacketReceived] = field(default_factory=list)
+    """Came in ahead of charon's report of their SA."""
+
+    @property
+    def to_server(self) -> bool:
+        return any(self.needed_by.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.needed_by or self.failure or self.waits_for_peer or self.held_packets)
+
+
+class Circuits:
+    """The circuits of one interface, by NBMA address. `local` is our own NBMA address, empty while we have none."""
+
+    __slots__ = (
+        "_associations",
+        "_circuits",
+        "_failed",
+        "_holding",
+        "_ipsec",
+        "_jitter",
+        "_outbox",
+        "_timers",
+        "local",
+        "name",
+        "policy",
+    )
+
+    def __init__(
+        self,
+        config: InterfaceConfig,
+        associations: Associations,
+        outbox: Outbox,
+        timers: TimerQueue,
+        jitter: Jitter,
+    ) -> None:
+        self._associations = associations
+        self._outbox = outbox
+        self._timers = timers
+        self._jitter = jitter
+        self.name = config.name
+        self._ipsec = config.ipsec
+        self.policy = Policy(config.authorize)
+        self.local: Address = b""
+        self._circuits: dict[Address, Circuit] = {}
+        self._failed: dict[Address, None] = {}
+        """Those with a failure, the oldest first: their number has a limit."""
+        self._holding = 0
+        """How many hold packets."""
+
+    @property
+    def protected(self) -> bool:
+        """Tells whether IPsec has to carry what goes here."""
+        return self._ipsec is not None
+
+    def configure(self, config: InterfaceConfig) -> None:
+        """Takes another configuration over; charon is asked anew where that makes a difference to it."""
+        self.policy = Policy(config.authorize)
+        before, self._ipsec = self._ipsec, config.ipsec
+        if before == config.ipsec:
+            return
+        self.clear_failures()
+        if not self.local:
+            return
+        for remote, circuit in self.needed():
+            if before is not None and (
+                config.ipsec is None or config.ipsec.profile != before.profile
+            ):
+                self._outbox.emit(DropSa(before.profile, self.local, remote, self.name))
+            self._request(remote, circuit)
+
+    # What is.
+
+    def state(self, remote: Address) -> CircuitState:
+        """Returns the state of the circuit to a peer; see the module's diagram."""
+        circuit = self._circuits.get(remote)
+        if self.is_up(remote):
+            waits = circuit is not None and circuit.waits_for_peer
+            return CircuitState.ANSWERED if waits else CircuitState.UP
+        if circuit is None:
+            return CircuitState.IDLE
+        if circuit.failure is not None:
+            return CircuitState.FAILED
+        return CircuitState.WANTED if circuit.needed_by else CircuitState.IDLE
+
+    def is_up(self, remote: Address) -> bool:
+        """Tells whether packets can come from a peer, and NHRP can go to it."""
+        return not self.protected or (self.local, remote) in self._associations
+
+    def carries(self, remote: Address) -> bool:
+        """Tells whether the kernel may send data to a peer, which can receive it by now."""
+        return self.is_up(remote) and not self.waits_for_peer(remote)
+
+    def waits_for_peer(self, remote: Address) -> bool:
+        """Tells whether the peer that began the SA may not be able to receive through it yet."""
+        circuit = self._circuits.get(remote)
+        return circuit is not None and circuit.waits_for_peer
+
+    def wait_for_peer(self, remote: Address, now: float) -> None:
+        """The peer has begun an SA with us: data waits until it must know that the SA is there."""
+        self._circuit(remote).waits_for_peer = True
+        self._timers.set(self._key(TimerKind.PEER_READY, remote), now + PEER_READY_S)
+
+    def peer_ready(self, remote: Address) -> None:
+        """A packet came through the SA, the peer's time is over, or the SA is gone."""
+        circuit = self._circuits.get(remote)
+        if circuit is not None and circuit.waits_for_peer:
+            circuit.waits_for_peer = False
+            self._timers.stop(self._key(TimerKind.PEER_READY, remote))
+            self._tidy(remote, circuit)
+
+    @property
+    def unsure(self) -> bool:
+        """Tells whether charon has not said yet what there is: it may be away since before we started."""
+        return not self._associations.known
+
+    @property
+    def charon_problem(self) -> str | None:
+        """Why no new SA can be had here just now, for people."""
+        problem = self._associations.problem
+        return f"IPsec: {problem}" if problem and self.protected else None
+
+    def associations(self, remote: Address) -> tuple[Association, ...]:
+        """The SAs with a peer, the newest last."""
+        return self._associations.of((self.local, remote))
+
+    def up_since(self, remote: Address) -> float | None:
+        return self._associations.since((self.local, remote))
+
+    def identity(self, remote: Address) -> str | None:
+        """Who the peer has proved to be; several names where several peers share its address."""
+        names = dict.fromkeys(each.identity for each in self.associations(remote))
+        return ", ".join(names) or None
+
+    def problem(self, remote: Address) -> str | None:
+        """Why a circuit is not up, for people; None when it is up, or nothing is known yet."""
+        circuit = self._circuits.get(remote)
+        if circuit is None or circuit.failure is None or self.is_up(remote):
+            return None
+        return circuit.failure.reason
+
+    def address_denial(self, remote: Address, protocol: Address) -> str | None:
+        """Why the peer at `remote` may not have a tunnel address."""
+        return self.policy.address_denial(self.associations(remote), protocol)
+
+    def prefix_denial(self, remote: Address, prefix: Prefix) -> str | None:
+        """Why a network may not lie behind the peer at `remote`."""
+        return self.policy.prefix_denial(self.associations(remote), prefix)
+
+    # What is needed.
+
+    def need(
+        self, remote: Address, who: Hashable, *, server: bool = False, delay_s: float = 0.0
+    ) -> None:
+        """Somebody needs the circuit; charon is asked when it is the first, or makes the peer a server."""
+        if not self.protected:
+            return
+        circuit = self._circuit(remote)
+        before = circuit.to_server if circuit.needed_by else None
+        circuit.needed_by[who] = server
+        if circuit.to_server != before:
+            self._request(remote, circuit, delay_s)
+
+    def release(self, remote: Address, who: Hashable) -> None:
+        """Somebody needs the circuit no more; harmless where it was not needed."""
+        circuit = self._circuits.get(remote)
+        if circuit is None or who not in circuit.needed_by:
+            return
+        before = circuit.to_server
+        del circuit.needed_by[who]
+        if not circuit.needed_by:
+            self._withdraw(remote)
+            self._tidy(remote, circuit)
+        elif circuit.to_server != before:
+            self._request(remote, circuit)
+
+    def release_all(self) -> None:
+        """The netdev is down or gone."""
+        for remote, circuit in self.needed():
+            self._withdraw(remote)
+            circuit.needed_by.clear()
+            self._tidy(remote, circuit)
+
+    def renew(self, remote: Address) -> None:
+        """Nothing comes through the circuit any more: the peer may have lost its end. Has it made anew."""
+        if self.protected and self.is_up(remote):
+            self._outbox.emit(EndSa(self.local, remote))
+
+    def moved(self, local: Address) -> None:
+        """Our own NBMA address is another one: charon is asked for all circuits from there."""
+        if self.local:
+            for remote, _ in self.needed():
+                self._withdraw(remote)
+        self.local = local
+        self.clear_failures()
+        if local:
+            for remote, circuit in self.needed():
+                self._request(remote, circuit)
+
+    def needed(self) -> list[tuple[Address, Circuit]]:
+        """The circuits that somebody here needs, by NBMA address."""
+        return [(remote, each) for remote, each in self._circuits.items() if each.needed_by]
+
+    def _request(self, remote: Address, circuit: Circuit, delay_s: float = 0.0) -> None:
+        ipsec = self._ipsec
+        if ipsec is None or not self.local:
+            return  # `moved` asks as soon as we have an address
+        self._outbox.emit(
+            WantSa(
+                ipsec=ipsec,
+                local=self.local,
+                remote=remote,
+                server=circuit.to_server,
+                interface=self.name,
+                delay_s=delay_s,
+            )
+        )
+
+    def _withdraw(self, remote: Address) -> None:
+        ipsec = self._ipsec
+        if ipsec is not None and self.local:
+            self._outbox.emit(DropSa(ipsec.profile, self.local, remote, self.name))
+
+    # What did not work.
+
+    def failed(self, remote: Address, reason: str) -> None:
+        """An attempt failed; more follow while the circuit is needed."""
+        circuit = self._circuit(remote)
+        if circuit.failure is not None:
+            circuit.failure.reason = reason
+            return
+        if len(self._failed) >= MAX_FAILURES:
+            self.clear_failure(next(iter(self._failed)))
+        circuit.failure = AttemptFailure(reason)
+        self._failed[remote] = None
+
+    def hold_down(self, remote: Address, now: float) -> float:
+        """Leaves a peer alone whose circuit cannot be had; returns for how many seconds."""
+        circuit = self._circuits.get(remote)
+        failure = circuit.failure if circuit is not None else None
+        if failure is None:
+            return FIRST_HOLD_DOWN_S
+        if failure.held_down_until > now:
+            return failure.held_down_until - now  # the other address family did it just now
+        seconds = self._jitter(min(FIRST_HOLD_DOWN_S * 2**failure.count, MAX_HOLD_DOWN_S))
+        failure.count = min(failure.count + 1, _MAX_DOUBLINGS)
+        failure.held_down_until = now + seconds
+        return seconds
+
+    def held_down(self, remote: Address, now: float) -> tuple[str, float] | None:
+        """Returns the reason and the seconds left while a peer is held down, else None."""
+        circuit = self._circuits.get(remote)
+        failure = circuit.failure if circuit is not None else None
+        if failure is None or failure.held_down_until <= now or self.is_up(remote):
+            return None
+        return failure.reason, failure.held_down_until - now
+
+    def clear_failure(self, remote: Address) -> None:
+        """The circuit is up, or an operator wants a fresh start."""
+        circuit = self._circuits.get(remote)
+        if circuit is not None and circuit.failure is not None:
+            circuit.failure = None
+            del self._failed[remote]
+            self._tidy(remote, circuit)
+
+    def clear_failures(self) -> None:
+        for remote in list(self._failed):
+            self.clear_failure(remote)
+
+    # Packets that are ahead of charon's report.
+
+    def hold(self, packet: PacketReceived, now: float) -> bool:
+        """Keeps a packet until its SA is reported; False when there is no room."""
+        remote = packet.nbma_source
+        held = self._circuits[remote].held_packets if remote in self._circuits else []
+        if len(held) >= MAX_HELD_EACH:
+            return False
+        if not held:
+            if self._holding >= MAX_HOLDING_PEERS:
+                return False
+            self._holding += 1
+            self._timers.set(self._key(TimerKind.HELD_PACKETS, remote), now + HELD_S)
+            held = self._circuit(remote).held_packets
+        held.append(packet)
+        return True
+
+    def release_held(self, remote: Address) -> list[PacketReceived]:
+        """Hands out what waited for a peer: its SA is there, or its time is over."""
+        circuit = self._circuits.get(remote)
+        if circuit is None or not circuit.held_packets:
+            return []
+        self._timers.stop(self._key(TimerKind.HELD_PACKETS, remote))
+        self._holding -= 1
+        packets, circuit.held_packets = circuit.held_packets, []
+        self._tidy(remote, circuit)
+        return packets
+
+    def _circuit(self, remote: Address) -> Circuit:
+        circuit = self._circuits.get(remote)
+        if circuit is None:
+            circuit = self._circuits[remote] = Circuit()
+        return circuit
+
+    def _tidy(self, remote: Address, circuit: Circuit) -> None:
+        """Forgets a circuit of which nothing is left to know."""
+        if circuit.is_empty:
+            del self._circuits[remote]
+
+    def _key(self, kind: TimerKind, remote: Address) -> TimerKey:
+        return TimerKey(kind, self.name, remote)

@@ -1,0 +1,79 @@
+"""Who may claim what: the policy that binds authenticated IKE identities to tunnel addresses and networks.
+
+Rules name identities by pattern; all rules that match add up. Instead of rules, the address blocks of the peer's
+certificate (RFC 3779) can be the policy. Where several peers share one pair of outer addresses, IPsec cannot tell whose
+packet it was: then all of them must be allowed what one claims.
+"""
+
+import re
+from collections.abc import Iterable
+
+from nhrpd_py.core.address import Address, Prefix, format_address, host_prefix
+from nhrpd_py.core.config import AuthorizeConfig, AuthorizeRule, Unlisted
+from nhrpd_py.core.events import Association
+
+
+class Policy:
+    """The rules of one interface; owned by its circuits."""
+
+    __slots__ = ("_config", "_patterns")
+
+    def __init__(self, config: AuthorizeConfig) -> None:
+        self._config = config
+        self._patterns = [(_compiled(rule.identity), rule) for rule in config.rules]
+
+    @property
+    def restricts(self) -> bool:
+        """Tells whether anything is ever refused."""
+        config = self._config
+        return bool(config.rules) or config.certificate or config.unlisted is Unlisted.DENY
+
+    def address_denial(self, associations: Iterable[Association], protocol: Address) -> str | None:
+        """Why a peer may not have a tunnel address; None when it may."""
+        return self._denial(associations, host_prefix(protocol), is_station=True)
+
+    def prefix_denial(self, associations: Iterable[Association], prefix: Prefix) -> str | None:
+        """Why a network may not lie behind a peer; None when it may."""
+        return self._denial(associations, prefix, is_station=False)
+
+    def _denial(
+        self, associations: Iterable[Association], prefix: Prefix, *, is_station: bool
+    ) -> str | None:
+        if not self.restricts:
+            return None
+        for each in associations:
+            allowed = self._allowed(each, is_station=is_station)
+            if allowed is None or any(one.covers(prefix) for one in allowed):
+                continue
+            what = format_address(prefix.address) if prefix.is_host else str(prefix)
+            if self._config.certificate and each.address_blocks is None:
+                return f"the certificate of {each.identity} has no address blocks"
+            return f"{each.identity} is not authorized for {what}"
+        return None
+
+    def _allowed(self, peer: Association, *, is_station: bool) -> tuple[Prefix, ...] | None:
+        """What a peer may claim; None: everything."""
+        if self._config.certificate:
+            return peer.address_blocks or ()
+        rules = [rule for pattern, rule in self._patterns if pattern.fullmatch(peer.identity)]
+        if not rules:
+            return None if self._config.unlisted is Unlisted.ALLOW else ()
+        allowed: list[Prefix] = []
+        for rule in rules:
+            part = rule.protocol if is_station else _networks(rule)
+            if part is None:
+                return None
+            allowed += part
+        return tuple(allowed)
+
+
+def _networks(rule: AuthorizeRule) -> tuple[Prefix, ...] | None:
+    if rule.prefixes is None:
+        return None
+    return (*rule.prefixes, *(rule.protocol or ()))
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Names are compared without regard to case, as DNS and IKE do."""
+    text = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.compile(text, re.IGNORECASE | re.DOTALL)

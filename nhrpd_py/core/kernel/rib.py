@@ -1,0 +1,118 @@
+"""The kernel's main routing table as the engine knows it, without our own routes and without local ones.
+
+Resolution follows real routing, never the shortcuts that came of it: that is why our own routes stay out. One `Rib`
+for each address family; a prefix may have several routes, of which the lowest metric counts.
+
+FRR's zebra takes any route of ours for a better one (distance 0) and withdraws its own of the very same prefix from
+the kernel while ours stands. Such a route is `shadowed`: gone from the kernel, but still the routed path.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Afi, Prefix, cut
+from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.events import Route
+
+
+class Rib:
+    """The routes of one address family."""
+
+    __slots__ = ("_routes", "_shadowed", "address_size")
+
+    def __init__(self, afi: Afi) -> None:
+        self.address_size = SIZE_OF_AFI[afi]
+        """Octets of an address."""
+        self._routes: PrefixMap[tuple[Route, ...]] = PrefixMap(SIZE_OF_AFI[afi])
+        self._shadowed: dict[Prefix, tuple[Route, ...]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(routes) for routes in self._routes.values())
+
+    def add(self, route: Route) -> bool:
+        """Adds or replaces a route; tells whether the prefix leads elsewhere now."""
+        before = self._routes.get(route.prefix) or ()
+        # Same prefix and metric: a replacement, for which the kernel announces no removal.
+        shadowed = self._shadowed.pop(route.prefix, ())
+        kept = tuple(
+            other for other in before if other.metric != route.metric and other not in shadowed
+        )
+        after = tuple(sorted((*kept, route), key=lambda each: each.metric))
+        self._routes[route.prefix] = after
+        return not before or not _same_path(before[0], after[0])
+
+    def shadow(self, route: Route) -> None:
+        """A route gave way to one of ours: it counts until ours goes (`unshadow`), or another one comes."""
+        for known in self._routes.get(route.prefix) or ():
+            if _same_route(known, route):
+                shadowed = self._shadowed.get(route.prefix, ())
+                if known not in shadowed:
+                    self._shadowed[route.prefix] = (*shadowed, known)
+
+    def unshadow(self, prefix: Prefix) -> None:
+        """Ours goes; those that gave way will be announced anew, if there are still any."""
+        for route in self._shadowed.pop(prefix, ()):
+            self.remove(route)
+
+    def remove(self, route: Route) -> bool:
+        """Removes a route, as far as it is known; tells whether the prefix leads elsewhere now."""
+        before = self._routes.get(route.prefix)
+        if before is None:
+            return False
+        after = tuple(other for other in before if not _same_route(other, route))
+        return self._replace(route.prefix, before, after)
+
+    def drop_link(self, ifindex: int) -> list[Prefix]:
+        """Removes what leads through a link: the kernel does so in silence. Gives the prefixes that changed."""
+        for prefix, shadowed in list(self._shadowed.items()):
+            left = tuple(each for each in shadowed if each.ifindex != ifindex)
+            if left:
+                self._shadowed[prefix] = left
+            else:
+                del self._shadowed[prefix]
+        affected = [
+            routes
+            for routes in self._routes.values()
+            if any(each.ifindex == ifindex for each in routes)
+        ]
+        changed = []
+        for routes in affected:
+            after = tuple(each for each in routes if each.ifindex != ifindex)
+            if self._replace(routes[0].prefix, routes, after):
+                changed.append(routes[0].prefix)
+        return changed
+
+    def lookup(self, address: Address) -> Route | None:
+        """The best route of the longest prefix that contains the address."""
+        routes = self._routes.longest(address)
+        return routes[0] if routes else None
+
+    def inside(self, prefix: Prefix) -> Iterator[Route]:
+        """The best route of each prefix within the given one, itself included."""
+        for routes in self._routes.inside(prefix):
+            yield routes[0]
+
+    def _replace(self, prefix: Prefix, before: tuple[Route, ...], after: tuple[Route, ...]) -> bool:
+        if not after:
+            self._routes.pop(prefix)
+            return True
+        self._routes[prefix] = after
+        return not _same_path(before[0], after[0])
+
+
+def stretch(prefix: Prefix, target: Address, exceptions: Iterable[Prefix]) -> Prefix:
+    """Lengthens a prefix around `target` until it holds none of the exceptions (RFC 2332 §6.3)."""
+    length = prefix.length
+    for other in exceptions:
+        while length < other.length and cut(target, length) == cut(other.address, length):
+            length += 1
+    return Prefix(cut(target, length), length)
+
+
+def _same_route(one: Route, other: Route) -> bool:
+    return (
+        one.metric == other.metric and one.ifindex == other.ifindex and one.gateway == other.gateway
+    )
+
+
+def _same_path(one: Route, other: Route) -> bool:
+    return (one.ifindex, one.gateway) == (other.ifindex, other.gateway)

@@ -1,0 +1,30 @@
+"""What the kernel told of routing: its routes by address family, and the addresses of this machine."""
+
+from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.kernel.rib import Rib
+
+
+class KernelTables:
+    """One routing domain of the kernel as the engine knows it. Fed by `handlers.links` and `handlers.routes`."""
+
+    __slots__ = ("_local_addresses", "ribs")
+
+    def __init__(self) -> None:
+        self.ribs = {afi: Rib(afi) for afi in Afi}
+        self._local_addresses: dict[Address, int] = {}
+        """With the number of links that have each."""
+
+    def is_local(self, address: Address) -> bool:
+        """Tells whether some link of this machine has an address."""
+        return address in self._local_addresses
+
+    def add_local(self, address: Address) -> None:
+        self._local_addresses[address] = self._local_addresses.get(address, 0) + 1
+
+    def remove_local(self, address: Address) -> None:
+        """Takes an address from one link; others may have it still."""
+        count = self._local_addresses.get(address, 0) - 1
+        if count > 0:
+            self._local_addresses[address] = count
+        else:
+            self._local_addresses.pop(address, None)

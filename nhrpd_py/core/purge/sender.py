@@ -1,0 +1,121 @@
+"""Purge Requests of ours: sent again after 1, 2 and 4 s until they are confirmed. RFC 2332 §5.2.5."""
+
+from dataclasses import dataclass
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.station.binding import Binding
+from nhrpd_py.core.station.station import Station
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
+from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
+
+FIRST_RETRY_S = 1.0
+MAX_SENDS = 4
+MAX_PURGES = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Purge:
+    """A Purge Request of ours that is not confirmed yet."""
+
+    destination: Address
+    nbma: Address
+    prefix: Prefix
+    request_id: int = 0
+    sends: int = 0
+
+
+class PurgeSender:
+    """The Purge Requests of one station. Owned by its instance."""
+
+    __slots__ = ("_purges", "_station")
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._purges: dict[int, Purge] = {}
+
+    def send(
+        self,
+        destination: Address,
+        nbma: Address,
+        prefix: Prefix,
+        now: float,
+        *,
+        final: bool = False,
+    ) -> None:
+        """Asks a station to forget a prefix. `final`: once, and without a reply, for we are going."""
+        if not self._station.ready or len(self._purges) >= MAX_PURGES:
+            return
+        purge = Purge(destination, nbma, prefix)
+        if final:
+            self._send_once(purge)
+            return
+        purge.request_id = self._station.requests.new(self, purge)
+        self._purges[purge.request_id] = purge
+        self._transmit(purge, now)
+
+    def ask_to_register(self, binding: Binding) -> None:
+        """Tells an adopted client that we lost its registration: it names itself, so nobody else is affected."""
+        if not self._station.ready:
+            return
+        self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
+
+    def reply_received(
+        self, subject: Purge, message: Message, nbma_source: Address, now: float
+    ) -> None:
+        """Ends a purge that a reply with its id confirms."""
+        if message.type is PacketType.PURGE_REPLY:
+            self.finish(subject)
+        else:
+            self._station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
+
+    def error_received(self, subject: Purge, code: int, now: float) -> None:
+        """Ends a purge that somebody on the way complains about."""
+        self.finish(subject)
+
+    def timer_due(self, request_id: int, now: float) -> None:
+        purge = self._purges.get(request_id)
+        if purge is None:
+            return
+        if purge.sends < MAX_SENDS:
+            self._transmit(purge, now)
+        else:
+            self.finish(purge)
+
+    def finish(self, purge: Purge) -> None:
+        self._purges.pop(purge.request_id, None)
+        self._station.timers.stop(self._key(purge))
+        self._station.requests.release(purge.request_id)
+
+    def finish_all(self) -> None:
+        for purge in list(self._purges.values()):
+            self.finish(purge)
+
+    def _send_once(self, purge: Purge) -> None:
+        purge.request_id = self._station.requests.next_id()
+        self._station.send(purge.nbma, self._message(purge, PURGE_NO_REPLY))
+
+    def _transmit(self, purge: Purge, now: float) -> None:
+        retry_s = FIRST_RETRY_S * 2**purge.sends
+        purge.sends += 1
+        self._station.timers.set(self._key(purge), now + retry_s)
+        if self._station.ready:
+            self._station.send(purge.nbma, self._message(purge, 0))
+
+    def _message(self, purge: Purge, flags: int) -> Message:
+        station = self._station
+        return station.message(
+            PacketType.PURGE_REQUEST,
+            purge.destination,
+            flags=flags,
+            request_id=purge.request_id,
+            entries=(
+                ClientInformation(prefix_length=purge.prefix.length, protocol=purge.prefix.address),
+            ),
+            extensions=station.signed(()),
+        )
+
+    def _key(self, purge: Purge) -> TimerKey:
+        return TimerKey(TimerKind.PURGE, self._station.interface.name, purge.request_id)

@@ -1,0 +1,242 @@
+"""Which next hop servers we register with, by name, address, cluster and priority.
+
+Each configured NHS is a `Server`; each NBMA address that its name has is a `Registration` of its own, which the
+`exchange` moves from state to state. Within a cluster a worse priority is wanted only while no better one is up or on
+its first tries. Owned by the instance.
+"""
+
+from nhrpd_py.core.address import Address, is_unicast, parse_address
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.config import NhsConfig
+from nhrpd_py.core.effects import ResolveName
+from nhrpd_py.core.notices import NameUnresolved
+from nhrpd_py.core.registration.exchange import RegistrationExchange
+from nhrpd_py.core.registration.servers import NAME_RETRY_S, NhsState, Registration, Server, Servers
+from nhrpd_py.core.station.station import Station
+
+NAME_MAX_RETRY_S = 60.0
+NAME_REFRESH_S = 300.0
+"""getaddrinfo tells no TTL; a hub that moves is found within this time, or at once when it is lost."""
+MAX_ADDRESSES_PER_NAME = 16
+
+
+class NhsClient:
+    """All NHSs of one station. `active` while the station can register at all. Owned by the instance."""
+
+    __slots__ = ("_exchange", "_last_index", "_station", "active", "servers")
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self.servers = Servers()
+        self._exchange = RegistrationExchange(station, self.servers, listener=self)
+        self.active = False
+        self._last_index = -1
+        self.servers.replace([self._server(config) for config in self._configured()])
+
+    def start(self, now: float) -> None:
+        """The station became able to speak, or its addresses changed: registers with all that is wanted, at once."""
+        self.active = True
+        for registration in self.servers.registrations():
+            if not registration.is_idle:
+                self._exchange.restart(registration, now)
+        for server in self.servers:
+            if server.literal:
+                self._set_addresses(server, (server.literal,), now)
+            else:
+                self._resolve(server)  # also where addresses are known: they may be old by now
+        self._choose(now)
+
+    def configure(self, now: float) -> None:
+        """The file names other servers, or prefers others: those that stay keep all they have."""
+        old = {(each.config.protocol, each.config.nbma): each for each in self.servers}
+        servers: list[Server] = []
+        for config in self._configured():
+            server = old.pop((config.protocol, config.nbma), None)
+            if server is None:
+                server = self._server(config)
+            server.config = config
+            servers.append(server)
+        for gone in old.values():
+            self._leave(gone, now)
+        self.servers.replace(servers)
+        if not self.active:
+            return
+        for server in servers:
+            if server.registrations:
+                continue
+            if server.literal:
+                self._set_addresses(server, (server.literal,), now)
+            elif self._station.timers.deadline(self._resolve_key(server)) is None:
+                self._resolve(server)
+        self._choose(now)
+
+    def renew_sooner(self, now: float) -> None:
+        """The holding time is another one: what we registered for longer is said anew in time."""
+        for registration in self.servers.registrations():
+            self._exchange.renew_sooner(registration, now)
+
+    def _leave(self, server: Server, now: float) -> None:
+        for registration in list(server.registrations.values()):
+            self._exchange.end(registration, NhsState.DOWN, "it is no longer configured", now)
+        self._station.timers.stop(self._resolve_key(server))
+
+    def _configured(self) -> list[NhsConfig]:
+        """The servers of our address family; one whose address is to be learnt is of both."""
+        return [
+            each
+            for each in self._station.config.nhs
+            if each.protocol is None or len(each.protocol) * 8 == self._station.host_length
+        ]
+
+    def _server(self, config: NhsConfig) -> Server:
+        self._last_index += 1
+        return Server(self._last_index, config, _literal(config.nbma))
+
+    def stop(self) -> None:
+        """The station cannot speak any more. Bindings stay: the kernel may go on forwarding."""
+        self.active = False
+        for server in self.servers:
+            self._station.timers.stop(self._resolve_key(server))
+            server.resolving = False  # an answer that comes meanwhile is not heard
+            for registration in server.registrations.values():
+                self._exchange.release(registration)
+
+    def register_now(self, now: float, nbma: Address) -> None:
+        """Registers anew at once with the NHS at an NBMA address, if there is one: it may have lost us."""
+        for registration in self.servers.at(nbma):
+            # A first request is on its way already; a flood of Purges must not displace its id for ever.
+            is_asking = bool(registration.request_id) and not registration.lost
+            if not registration.is_idle and not is_asking:
+                self._exchange.restart(registration, now)
+
+    def circuit_up(self, nbma: Address, now: float) -> None:
+        """There is an SA, or a new one: whoever made it may have forgotten us, so registers at once."""
+        self.register_now(now, nbma)
+
+    def circuit_down(self, nbma: Address, reason: str, now: float) -> None:
+        """The last SA with an NBMA address is gone."""
+        for registration in self.servers.at(nbma):
+            self._exchange.circuit_down(registration, reason, now)
+
+    def circuit_failed(self, nbma: Address, reason: str, now: float) -> None:
+        """No SA with an NBMA address can be had now."""
+        for registration in self.servers.at(nbma):
+            self._exchange.circuit_failed(registration, reason, now)
+
+    def name_resolved(
+        self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
+    ) -> None:
+        for server in self.servers:
+            if server.literal or server.config.nbma != name or not self.active:
+                continue
+            server.resolving = False
+            own = self._station.interface.nbma
+            usable = [
+                each
+                for each in addresses
+                if len(each) == len(own) and each != own and is_unicast(each)
+            ]
+            if usable:
+                server.name_error = None
+                server.name_retry_s = NAME_RETRY_S
+                self._set_addresses(server, tuple(usable[:MAX_ADDRESSES_PER_NAME]), now)
+                again_s = self._station.jitter(NAME_REFRESH_S)
+            else:
+                # A name that fails after it worked leaves us what we had.
+                nobody = (
+                    "the name leads to this machine alone"
+                    if own in addresses
+                    else "the name has no usable address of the underlay's family"
+                )
+                server.name_error = error or nobody
+                self._station.outbox.emit(
+                    NameUnresolved(
+                        interface=self._station.interface.name, name=name, reason=server.name_error
+                    )
+                )
+                again_s = server.name_retry_s
+                server.name_retry_s = min(server.name_retry_s * 2, NAME_MAX_RETRY_S)
+            self._station.timers.set(self._resolve_key(server), now + again_s)
+        self._choose(now)
+
+    def resolve_due(self, index: int) -> None:
+        for server in self.servers:
+            if server.index == index:
+                self._resolve(server)
+
+    def send_due(self, index: int, nbma: Address, now: float) -> None:
+        """The renewal is due, or the reply is overdue."""
+        registration = next(
+            (
+                each
+                for each in self.servers.registrations()
+                if (each.server.index, each.nbma) == (index, nbma)
+            ),
+            None,
+        )
+        if registration is not None:
+            self._exchange.send_due(registration, now)
+
+    def deregister(self) -> None:
+        """Takes our registrations back wherever they stand: we are going, or our address is."""
+        for registration in self.servers.registrations():
+            if registration.state is NhsState.UP:
+                self._exchange.deregister(registration)
+
+    def server_up(self, now: float) -> None:
+        """A server is up that was not: worse ones may go."""
+        self._choose(now)
+
+    def server_lost(self, server: Server, now: float) -> None:
+        """A server does not answer any more: it may have moved, and worse ones may be wanted."""
+        self._resolve(server)
+        self._choose(now)
+
+    def _choose(self, now: float) -> None:
+        """Starts what is wanted and stops what is not: priorities within each cluster."""
+        if not self.active:
+            return
+        for server in self.servers:
+            wanted = not any(
+                other.config.cluster == server.config.cluster
+                and other.config.priority < server.config.priority
+                and other.is_hopeful
+                for other in self.servers
+            )
+            for registration in server.registrations.values():
+                if wanted and registration.is_idle:
+                    self._exchange.begin(registration, now)
+                elif not wanted and registration.state is not NhsState.STANDBY:
+                    self._exchange.end(
+                        registration, NhsState.STANDBY, "a better next hop server is up", now
+                    )
+        best = self.servers.best_nbma()
+        if best:
+            self._station.cache.entries.best_server_changed(best)
+
+    def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
+        for nbma in [each for each in server.registrations if each not in addresses]:
+            registration = server.registrations[nbma]
+            reason = f"{server.config.nbma} no longer has this address"
+            self._exchange.end(registration, NhsState.DOWN, reason, now)
+            del server.registrations[nbma]
+        for nbma in addresses:
+            if nbma not in server.registrations:
+                server.registrations[nbma] = Registration(server, nbma)
+        self._choose(now)
+
+    def _resolve(self, server: Server) -> None:
+        if self.active and not server.resolving and not server.literal:
+            server.resolving = True
+            self._station.outbox.emit(ResolveName(server.config.nbma))
+
+    def _resolve_key(self, server: Server) -> TimerKey:
+        subject = (self._station.afi, server.index)
+        return TimerKey(TimerKind.NHS_RESOLVE, self._station.interface.name, subject)
+
+
+def _literal(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError:
+        return b""

@@ -1,0 +1,301 @@
+"""The exchange with one next hop server: Registration Requests, their renewal and their answers.
+
+Each NBMA address of an NHS has a `Registration`, a small state machine:
+
+    DOWN, STANDBY ──(begin)──► REGISTERING ──(accepted)──► UP ──(a third of the holding time)──► asks again, stays UP
+                                 │     ▲                    │
+                  (refused) ─────┤     │ (restart)          │ three requests in a row not accepted, or the SA is gone
+                                 ▼     │                    ▼
+                              REFUSED ◄──(refused)─────── PROBE ──(accepted, from REFUSED too)──► UP
+                                 └──(three in a row unanswered, or no SA can be had; from REGISTERING too)──► PROBE
+    any ──(end)──► STANDBY or DOWN, taken back at the server; ──(release)──► DOWN, without a message
+
+A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s; so is one that was refused,
+for policy may change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
+"""
+
+from typing import Protocol
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
+from nhrpd_py.core.registration.messages import deregistration, registration_request, server_address
+from nhrpd_py.core.registration.servers import (
+    FIRST_RETRY_S,
+    LOST_AFTER,
+    NhsState,
+    Registration,
+    Server,
+    Servers,
+)
+from nhrpd_py.core.registration.ways import ServerWays
+from nhrpd_py.core.station.station import Station
+from nhrpd_py.packet.iana import CieCode, PacketType, describe_cie, describe_error
+from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
+
+MAX_RETRY_S = 64.0
+RENEWAL_SHARE = 3
+"""A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
+TAKE_BACK_S = 2.0
+"""After our address was taken back at an NHS that has it from elsewhere, until we register again; as OpenNHRP does."""
+TAKE_BACK_INTERVAL_S = 600.0
+"""Two stations with one address must not take it from each other all the time."""
+
+
+class ServerListener(Protocol):
+    """Decides which servers are wanted."""
+
+    def server_up(self, now: float) -> None:
+        """A server is up that was not: worse ones may go."""
+
+    def server_lost(self, server: Server, now: float) -> None:
+        """A server does not accept us any more, or never did: worse ones may be wanted."""
+
+
+class RegistrationExchange:
+    """Moves registrations from state to state; `_enter` is the one place where a state changes."""
+
+    __slots__ = ("_listener", "_servers", "_station", "_ways")
+
+    def __init__(self, station: Station, servers: Servers, listener: ServerListener) -> None:
+        self._station = station
+        self._servers = servers
+        self._listener = listener
+        self._ways = ServerWays(station, servers)
+
+    # What `client` decides.
+
+    def begin(self, registration: Registration, now: float) -> None:
+        """Starts to register with an NHS that is idle."""
+        if registration.nbma == self._station.interface.nbma:
+            registration.last_error = "this is our own NBMA address"
+            self._enter(registration, NhsState.DOWN)
+            return
+        registration.lost = 0
+        registration.retry_s = FIRST_RETRY_S
+        self._enter(registration, NhsState.REGISTERING)
+        self._station.circuits.need(registration.nbma, registration, server=True)
+        self._send(registration, now)
+
+    def restart(self, registration: Registration, now: float) -> None:
+        """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
+        self._station.requests.release(registration.request_id)
+        registration.request_id = 0
+        registration.retry_s = FIRST_RETRY_S
+        registration.lost = 0
+        if registration.state is not NhsState.UP:
+            self._enter(registration, NhsState.REGISTERING)
+        self._send(registration, now)
+
+    def end(self, registration: Registration, state: NhsState, reason: str, now: float) -> None:
+        """Leaves an NHS that is not wanted any more, and takes the registration back; `state` is DOWN or STANDBY."""
+        if registration.state is NhsState.UP:
+            if self._servers.other_way(registration) is None:  # else it would forget that one too
+                self.deregister(registration)
+            self._notify_down(registration, reason)
+        self._ways.unbind(registration, reason, now)
+        self.release(registration)
+        self._enter(registration, state)
+
+    def release(self, registration: Registration) -> None:
+        """Lets go of an NHS without a message; its binding stays."""
+        self._station.circuits.release(registration.nbma, registration)
+        self._wait(registration)
+        registration.lost = 0
+        self._enter(registration, NhsState.DOWN)
+
+    def renew_sooner(self, registration: Registration, now: float) -> None:
+        """Moves the next renewal ahead where the holding time of now asks for that."""
+        if registration.state is not NhsState.UP or registration.request_id:
+            return
+        at = now + self._renewal_s()
+        if registration.next_at is not None and at < registration.next_at:
+            self._arm(registration, at)
+
+    def deregister(self, registration: Registration) -> None:
+        """Takes our registration back at an NHS (§5.2.5), without waiting for its reply."""
+        if self._station.ready:
+            self._station.send(registration.nbma, deregistration(self._station, registration))
+
+    # What happens to the circuit.
+
+    def circuit_down(self, registration: Registration, reason: str, now: float) -> None:
+        """The SA with an NHS is gone: it counts as lost until it answers over a new one."""
+        if registration.state is NhsState.UP:
+            registration.last_error = reason
+            self._enter(registration, NhsState.PROBE)
+            self._notify_down(registration, reason)
+            self._ways.unbind(registration, reason, now)
+            self._listener.server_lost(registration.server, now)
+        if not registration.is_idle:
+            self._wait(registration)
+
+    def circuit_failed(self, registration: Registration, reason: str, now: float) -> None:
+        """No SA with an NHS can be had now; it is tried again without us."""
+        registration.last_error = reason
+        if registration.state in (NhsState.REGISTERING, NhsState.REFUSED):
+            self._enter(registration, NhsState.PROBE)
+            self._listener.server_lost(registration.server, now)
+
+    # What time and the server say.
+
+    def send_due(self, registration: Registration, now: float) -> None:
+        """The renewal is due, or the reply is overdue."""
+        if registration.is_idle:
+            return
+        if registration.request_id:
+            self._not_accepted(registration, now)
+        self._send(registration, now)
+
+    def reply_received(
+        self, subject: Registration, message: Message, nbma_source: Address, now: float
+    ) -> None:
+        """Takes the reply to our outstanding request: accepted or refused (§5.2.4)."""
+        station = self._station
+        if (
+            message.type is not PacketType.REGISTRATION_REPLY
+            or message.source_protocol != station.address  # about one that we had before
+        ):
+            station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
+            return
+        subject.replies_received += 1
+        bad = next((each.code for each in message.entries if each.code != CieCode.SUCCESS), None)
+        if bad is not None:
+            self._refused(subject, bad, now)
+            return
+        protocol = server_address(station, message)
+        claimed = protocol or subject.server.config.protocol
+        denial = claimed and station.circuits.address_denial(subject.nbma, claimed)
+        if denial:
+            self._complain(subject, f"this is not our server: {denial}")
+            return
+        self._accepted(subject, protocol, message, now)
+
+    def error_received(self, subject: Registration, code: int, now: float) -> None:
+        """Somebody on the path complains about our request; it is sent again at its pace."""
+        self._complain(subject, f"error indication: {describe_error(code)}")
+
+    def _accepted(
+        self, registration: Registration, protocol: Address, message: Message, now: float
+    ) -> None:
+        station = self._station
+        station.requests.release(registration.request_id)
+        registration.request_id = 0
+        registration.retry_s = FIRST_RETRY_S
+        registration.lost = 0
+        registration.last_error = None
+        station.learn_nat_nbma(message)
+        if protocol:
+            mtu = message.entries[-1].mtu if message.entries else 0
+            self._ways.bind(registration, protocol, mtu, now)
+        else:
+            registration.last_error = "the reply does not tell the server's overlay address"
+        if registration.state is not NhsState.UP:
+            self._enter(registration, NhsState.UP)
+            registration.up_since = now
+            station.outbox.emit(
+                NhsUp(
+                    interface=station.interface.name,
+                    protocol=registration.protocol,
+                    nbma=registration.nbma,
+                    name=registration.server.config.nbma,
+                )
+            )
+            self._listener.server_up(now)
+        self._arm(registration, now + self._renewal_s())
+
+    def _refused(self, registration: Registration, code: int, now: float) -> None:
+        registration.refused = True
+        if registration.state is not NhsState.UP:
+            self._enter(registration, NhsState.REFUSED)
+        error = f"registration refused: {describe_cie(code)}"
+        if code != CieCode.UNIQUE_ADDRESS_REGISTERED:
+            self._complain(registration, error)
+        elif now - registration.taken_back_at < TAKE_BACK_INTERVAL_S:
+            self._complain(registration, f"{error}; another station has our address")
+        else:
+            # Most likely it was us, before our NBMA address changed.
+            registration.taken_back_at = now
+            self._complain(registration, f"{error}; taking it back")
+            self.deregister(registration)
+            self._station.requests.release(registration.request_id)
+            registration.request_id = 0
+            self._arm(registration, now + TAKE_BACK_S)
+
+    def _not_accepted(self, registration: Registration, now: float) -> None:
+        """A request was not accepted in its time: unanswered, or refused."""
+        registration.lost += 1
+        registration.retry_s = min(registration.retry_s * 2, MAX_RETRY_S)
+        if registration.lost < LOST_AFTER:
+            return
+        state = NhsState.REFUSED if registration.refused else NhsState.PROBE
+        if registration.lost > LOST_AFTER:
+            self._enter(registration, state)
+            return
+        reason = registration.last_error or f"no answer to {LOST_AFTER} registration requests"
+        registration.last_error = reason
+        if registration.state is NhsState.UP:
+            # Else this very SA never carried an answer, and the next will not either.
+            self._station.circuits.renew(registration.nbma)
+        self._enter(registration, state)
+        self._notify_down(registration, reason)
+        self._ways.hand_over(registration, now)
+        self._listener.server_lost(registration.server, now)
+
+    def _enter(self, registration: Registration, state: NhsState) -> None:
+        registration.state = state
+
+    def _complain(self, registration: Registration, error: str) -> None:
+        is_new = registration.last_error != error
+        registration.last_error = error
+        if is_new:
+            self._station.outbox.emit(
+                ErrorReceived(
+                    interface=self._station.interface.name,
+                    protocol=registration.protocol,
+                    nbma=registration.nbma,
+                    error=error,
+                )
+            )
+
+    def _notify_down(self, registration: Registration, reason: str) -> None:
+        self._station.outbox.emit(
+            NhsDown(
+                interface=self._station.interface.name,
+                protocol=registration.protocol,
+                nbma=registration.nbma,
+                name=registration.server.config.nbma,
+                reason=reason,
+            )
+        )
+
+    def _wait(self, registration: Registration) -> None:
+        """Nothing is sent, and nothing is due."""
+        self._station.timers.stop(self._send_key(registration))
+        self._station.requests.release(registration.request_id)
+        registration.request_id = 0
+        registration.next_at = None
+
+    def _send(self, registration: Registration, now: float) -> None:
+        station = self._station
+        if not station.circuits.is_up(registration.nbma):
+            self._wait(registration)  # until `circuit_up` restarts it
+            return
+        if registration.request_id not in station.requests.outstanding:  # none, or displaced
+            registration.request_id = station.requests.new(self, registration)
+        registration.requests_sent += 1
+        registration.refused = False
+        self._arm(registration, now + station.jitter(registration.retry_s))
+        station.send(registration.nbma, registration_request(station, registration))
+
+    def _renewal_s(self) -> float:
+        return self._station.jitter(self._station.config.holding_time_s / RENEWAL_SHARE)
+
+    def _arm(self, registration: Registration, at: float) -> None:
+        registration.next_at = at
+        self._station.timers.set(self._send_key(registration), at)
+
+    def _send_key(self, registration: Registration) -> TimerKey:
+        subject = (self._station.afi, registration.server.index, registration.nbma)
+        return TimerKey(TimerKind.NHS_SEND, self._station.interface.name, subject)

@@ -1,0 +1,173 @@
+"""The server's side of registration: what a next hop server does with a Registration Request.
+
+Every instance serves. The binding's NBMA address is the outer source of a packet that came straight from the client,
+whatever it claims; the reply tells a client behind NAT what we see. RFC 2332 §5.2.3, §5.2.4; Cisco NAT extension.
+"""
+
+from dataclasses import replace
+
+from nhrpd_py.core.address import Address, is_unicast
+from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
+from nhrpd_py.core.station.binding import Binding, BindingType, Origin
+from nhrpd_py.core.station.station import Station, entries_in
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import (
+    NAT,
+    REGISTRATION_UNIQUE,
+    CieCode,
+    ExtensionType,
+    PacketType,
+    describe_cie,
+)
+from nhrpd_py.packet.message import Message
+
+_HOST_LENGTHS = (0, 255)
+"""Prefix lengths that mean one host, beside the host length itself; Cisco and FRR use all three."""
+
+
+class RegistrationServer:
+    """Answers Registration Requests. Owned by the instance."""
+
+    __slots__ = ("_station",)
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
+        """Takes a Registration Request that is for us, and answers it."""
+        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
+        is_direct = record is None or not record.value
+        # Behind a transit NHS the outer source is not the client's; then its claim is all there is.
+        nbma = nbma_source if is_direct else message.source_nbma
+        entries = tuple(
+            self._register(message, entry, nbma, nbma_source, now) for entry in message.entries
+        )
+        self._reply(message, entries, nbma if self._is_usable(nbma) else nbma_source)
+
+    def _register(
+        self,
+        message: Message,
+        entry: ClientInformation,
+        nbma: Address,
+        nbma_source: Address,
+        now: float,
+    ) -> ClientInformation:
+        """Registers one entry; gives it back with its code, as the reply lists it.
+
+        Who may register what is decided by the identity behind `nbma_source`: the client's own, or its transit NHS's.
+        """
+        protocol = entry.protocol or message.source_protocol
+        unique = bool(message.flags & REGISTRATION_UNIQUE)
+        holding_time_s = entry.holding_time_s or self._station.config.holding_time_s
+        before = self._station.cache.get(protocol)
+        previous_nbma = before.nbma if before is not None else b""
+        was_known = (
+            before is not None
+            and before.type is BindingType.DYNAMIC
+            and before.origin is not Origin.KERNEL
+        )
+        code = self._verdict(entry, protocol, before, nbma)
+        denial = self._station.circuits.address_denial(nbma_source, protocol)
+        if denial is not None:
+            code = CieCode.ADMINISTRATIVELY_PROHIBITED
+        # What we know better already (a server of ours, an operator's map) is confirmed, not overwritten.
+        if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
+            binding = self._station.cache.update(
+                protocol,
+                BindingType.DYNAMIC,
+                nbma,
+                now,
+                claimed_nbma=entry.nbma or message.source_nbma,
+                holding_time_s=holding_time_s,
+                mtu=entry.mtu,
+                unique=unique,
+            )
+            self._station.circuits.release(nbma, protocol)  # from now on it comes by itself
+            if binding is None:
+                code = CieCode.INSUFFICIENT_RESOURCES
+        if code is not CieCode.SUCCESS:
+            self._notify_refused(protocol, nbma, denial or describe_cie(code), now)
+            return replace(entry, code=code, holding_time_s=0)
+        if not was_known or previous_nbma != nbma:
+            self._station.outbox.emit(
+                RegistrationAccepted(
+                    interface=self._station.interface.name,
+                    protocol=protocol,
+                    nbma=nbma,
+                    holding_time_s=holding_time_s,
+                    previous_nbma=previous_nbma if previous_nbma != nbma else b"",
+                )
+            )
+        return entry if entry.code == CieCode.SUCCESS else replace(entry, code=CieCode.SUCCESS)
+
+    def _verdict(
+        self,
+        entry: ClientInformation,
+        protocol: Address,
+        before: Binding | None,
+        nbma: Address,
+    ) -> CieCode:
+        station = self._station
+        length = entry.prefix_length
+        if length not in _HOST_LENGTHS and length < station.host_length:
+            return (
+                CieCode.ADMINISTRATIVELY_PROHIBITED
+            )  # a client speaks for itself, not for a network
+        if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
+            return CieCode.ADMINISTRATIVELY_PROHIBITED
+        if station.tables.is_local(protocol):
+            return CieCode.ADMINISTRATIVELY_PROHIBITED
+        if not self._is_usable(nbma):
+            return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed, from behind a transit NHS
+        if station.recurses(protocol, nbma):
+            return CieCode.ADMINISTRATIVELY_PROHIBITED
+        if before is None or before.nbma == nbma:
+            return CieCode.SUCCESS
+        if before.type > BindingType.DYNAMIC:
+            return CieCode.ADMINISTRATIVELY_PROHIBITED
+        if before.type is BindingType.DYNAMIC and before.unique:
+            # §5.2.3: whoever was first keeps it, be the newcomer unique or not.
+            return CieCode.UNIQUE_ADDRESS_REGISTERED
+        return CieCode.SUCCESS
+
+    def _is_usable(self, nbma: Address) -> bool:
+        """Tells whether a client can be there: a claim may be any number."""
+        return is_unicast(nbma) and nbma != self._station.interface.nbma
+
+    def _reply(
+        self,
+        message: Message,
+        entries: tuple[ClientInformation, ...],
+        nbma: Address,
+    ) -> None:
+        station = self._station
+        asked = message.extension(ExtensionType.NAT_ADDRESS)
+        reply = station.reply(
+            PacketType.REGISTRATION_REPLY,
+            message,
+            # Our address, not the destination asked: how an anonymous client gets to know it.
+            station.address,
+            flags=message.flags & (REGISTRATION_UNIQUE | NAT),
+            entries=entries,
+            nat=self._nat_reply(message, asked, nbma) if asked is not None else None,
+        )
+        station.send(nbma, reply)
+
+    def _nat_reply(self, message: Message, asked: Extension, nbma: Address) -> Extension:
+        """Adds the address that we see to the client's list, when it is another one than it claims."""
+        if message.source_nbma == nbma:
+            return asked
+        seen = self._station.nat_extension((message.source_protocol, nbma))
+        listed = entries_in(asked, message)
+        return Extension(
+            asked.type, (asked.value if listed else b"") + seen.value, asked.compulsory
+        )
+
+    def _notify_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
+        name = self._station.interface.name
+        self._station.outbox.remind(
+            (name, protocol, nbma, reason),
+            RegistrationRefused(interface=name, protocol=protocol, nbma=nbma, reason=reason),
+            now,
+        )

@@ -1,0 +1,141 @@
+"""Next hop servers and our registrations with them: the entities of `client` and `exchange`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.config import NhsConfig
+
+FIRST_RETRY_S = 1.0
+"""Until a registration request is sent again for the first time; doubles from there."""
+NAME_RETRY_S = 5.0
+"""Until a name that did not resolve is looked up again for the first time; doubles from there."""
+LOST_AFTER = 3
+"""Requests that were not accepted in a row until an NHS counts as lost."""
+
+
+class NhsState(StrEnum):
+    """The state of a registration, as `show nhs` has it; `exchange` has the transitions."""
+
+    DOWN = "down"
+    """We do not register: there is no NBMA address to register with, or the tunnel does not work."""
+    STANDBY = "standby"
+    """We do not register, for a better server of its cluster is up or on its first tries."""
+    REGISTERING = "registering"
+    """Asked lately; no answer yet."""
+    REFUSED = "refused"
+    """The last answer was a refusal; asked again at its pace."""
+    PROBE = "probe"
+    """Lost, or cannot be reached; asked again at its pace, at most every 64 s."""
+    UP = "up"
+    """Registered."""
+
+
+@dataclass(slots=True, eq=False)
+class Registration:
+    """Our registration with one NBMA address of an NHS."""
+
+    server: "Server"
+    nbma: Address
+    state: NhsState = NhsState.DOWN
+    protocol: Address = b""
+    """The NHS's overlay address, as its last reply told."""
+    request_id: int = 0
+    """Of the request that is unanswered, or 0."""
+    retry_s: float = FIRST_RETRY_S
+    lost: int = 0
+    """Requests that were not accepted in a row."""
+    refused: bool = False
+    """The last request was refused."""
+    up_since: float = 0.0
+    taken_back_at: float = float("-inf")
+    """When we last had our address taken back there, for it was registered from elsewhere."""
+    next_at: float | None = None
+    """When the next request is due; None: not before something happens."""
+    last_error: str | None = None
+    requests_sent: int = 0
+    replies_received: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Tells whether we do not register there."""
+        return self.state in (NhsState.DOWN, NhsState.STANDBY)
+
+    @property
+    def is_hopeful(self) -> bool:
+        """Tells whether worse priorities should wait for it: it is up, or on its first tries."""
+        first_tries = self.state in (NhsState.REGISTERING, NhsState.REFUSED)
+        return self.state is NhsState.UP or (first_tries and self.lost < LOST_AFTER)
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """One configured NHS."""
+
+    index: int
+    """Its name in timers; no other server of the instance ever had it."""
+    config: NhsConfig
+    literal: Address
+    """The address when `nbma` is one, else empty."""
+    registrations: dict[Address, Registration] = field(default_factory=dict)
+    resolving: bool = False
+    name_error: str | None = None
+    name_retry_s: float = NAME_RETRY_S
+
+    @property
+    def is_hopeful(self) -> bool:
+        """Tells whether worse priorities should wait: its name may resolve, or an address of it is hopeful."""
+        if not self.registrations:
+            return self.name_error is None
+        return any(each.is_hopeful for each in self.registrations.values())
+
+
+class Servers:
+    """The configured servers of one station, in the order of the configuration. Changed by `client` alone."""
+
+    __slots__ = ("_servers",)
+
+    def __init__(self) -> None:
+        self._servers: list[Server] = []
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._servers)
+
+    def replace(self, servers: list[Server]) -> None:
+        self._servers = servers
+
+    def registrations(self) -> Iterator[Registration]:
+        for server in self._servers:
+            yield from server.registrations.values()
+
+    def at(self, nbma: Address) -> list[Registration]:
+        """Returns the registrations with an NBMA address; several servers may have it."""
+        return [each for each in self.registrations() if each.nbma == nbma]
+
+    def best(self) -> Registration | None:
+        """Returns the NHS to ask: up, by priority, the longest up first."""
+        up = [each for each in self.registrations() if each.state is NhsState.UP]
+        return min(up, key=lambda each: (each.server.config.priority, each.up_since), default=None)
+
+    def best_nbma(self) -> Address:
+        """Returns the NBMA address of the NHS to ask; empty where none is up."""
+        best = self.best()
+        return best.nbma if best is not None else b""
+
+    def is_server(self, nbma: Address) -> bool:
+        """Tells whether an NBMA address is one of our NHSs."""
+        return any(nbma in server.registrations for server in self._servers)
+
+    def other_way(self, registration: Registration) -> Registration | None:
+        """Returns another registration that is up, with the same server: it has several NBMA addresses."""
+        return next(
+            (
+                each
+                for each in self.registrations()
+                if each is not registration
+                and each.state is NhsState.UP
+                and each.protocol == registration.protocol != b""
+            ),
+            None,
+        )

@@ -1,0 +1,69 @@
+"""The bindings of our next hop servers: which NBMA address of a server traffic takes.
+
+A server's binding is permanent as far as we know: it lives as long as our registration. Where a server has several NBMA
+addresses that we are registered with, one of them is the way as long as it works, so that traffic does not change over
+with each renewal.
+"""
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.registration.servers import Registration, Servers
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.station import Station
+
+
+class ServerWays:
+    """Keeps the bindings of type `nhs`. Owned by the exchange."""
+
+    __slots__ = ("_servers", "_station")
+
+    def __init__(self, station: Station, servers: Servers) -> None:
+        self._station = station
+        self._servers = servers
+
+    def bind(self, registration: Registration, protocol: Address, mtu: int, now: float) -> None:
+        """A server has accepted: it has the overlay address `protocol`."""
+        if registration.protocol not in (b"", protocol):
+            self.unbind(registration, "the server has another overlay address now", now)
+        registration.protocol = protocol
+        other = self._servers.other_way(registration)
+        way = other if other is not None and self._binding(other) is not None else registration
+        self._station.cache.update(
+            protocol,
+            BindingType.NHS,
+            way.nbma,
+            now,
+            holding_time_s=self._station.config.holding_time_s,
+            mtu=mtu,
+        )
+
+    def unbind(self, registration: Registration, reason: str, now: float) -> None:
+        """A registration has ended: traffic takes another way to the server, or its binding goes."""
+        if self.hand_over(registration, now):
+            return
+        binding = self._binding(registration)
+        if binding is not None:
+            self._station.cache.remove(binding, reason)
+
+    def hand_over(self, registration: Registration, now: float) -> bool:
+        """Has traffic take another way to the same server; returns whether there is one."""
+        other = self._servers.other_way(registration)
+        if other is None:
+            return False
+        binding = self._binding(registration)
+        if binding is not None:
+            self._station.cache.update(
+                binding.protocol,
+                BindingType.NHS,
+                other.nbma,
+                now,
+                holding_time_s=binding.holding_time_s,
+                mtu=binding.mtu,
+            )
+        return True
+
+    def _binding(self, registration: Registration) -> Binding | None:
+        """The binding of a server, if it is this registration's address that it leads to."""
+        binding = self._station.cache.get(registration.protocol)
+        if binding is None or binding.type is not BindingType.NHS:
+            return None
+        return binding if binding.nbma == registration.nbma else None

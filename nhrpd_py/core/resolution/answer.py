@@ -1,0 +1,84 @@
+"""What a Resolution Reply answers: which peer a prefix is behind, and where that is; and why not to believe it.
+
+RFC 2332 §5.2.2; Cisco NAT extension.
+"""
+
+from dataclasses import dataclass
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
+from nhrpd_py.core.registration.servers import Servers
+from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
+from nhrpd_py.core.station.station import Station
+from nhrpd_py.packet.iana import ExtensionType
+from nhrpd_py.packet.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`prefix` lies behind the peer `gateway`, which is at `nbma`."""
+
+    gateway: Address
+    nbma: Address
+    prefix: Prefix
+
+
+def read_answer(
+    station: Station, servers: Servers, message: Message, nbma_source: Address
+) -> Answer:
+    """The first entry of a positive reply, which is the best."""
+    entry = message.entries[0]
+    gateway = entry.protocol or message.destination_protocol
+    return Answer(
+        gateway,
+        _nbma_of(station, servers, message, gateway, nbma_source),
+        _prefix_of(station, message.destination_protocol, entry.prefix_length),
+    )
+
+
+def problem_with(station: Station, answer: Answer) -> str | None:
+    """Returns why an answer is not believed; None when it is.
+
+    Of a peer without an SA nobody knows yet who it is: what its identity may claim is told when that is up.
+    """
+    gateway, nbma = answer.gateway, answer.nbma
+    if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
+        return "the reply names no usable overlay address"
+    if station.tables.is_local(gateway):
+        return "the reply leads back to us"
+    if nbma in (station.interface.nbma, station.nat_nbma):
+        return "the peer has our own NBMA address"
+    if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
+        return "the reply names no usable NBMA address"
+    if station.recurses(gateway, nbma):
+        return "the reply leads the tunnel into itself"
+    denial = station.circuits.address_denial(nbma, gateway)
+    if denial is None and answer.prefix != host_prefix(gateway):
+        denial = station.circuits.prefix_denial(nbma, answer.prefix)
+    return denial
+
+
+def _nbma_of(
+    station: Station, servers: Servers, message: Message, gateway: Address, nbma_source: Address
+) -> Address:
+    """Where the peer is: what we see of it beats its post-NAT address, and that what it claims."""
+    record = message.extension(ExtensionType.REVERSE_TRANSIT_NHS)
+    is_direct = record is not None and not record.value
+    if is_direct and not servers.is_server(nbma_source):
+        return nbma_source
+    translated = station.nat_address_in(message, gateway)
+    if translated:
+        return translated
+    claimed = message.entries[0].nbma or nbma_source
+    if claimed != nbma_source and not servers.is_server(nbma_source):
+        return nbma_source
+    return claimed
+
+
+def _prefix_of(station: Station, target: Address, length: int) -> Prefix:
+    """The prefix to shortcut: what the reply says, but never more than our own route covers."""
+    if length < MIN_EGRESS_LENGTH or length >= station.host_length:
+        return host_prefix(target)
+    route = station.tables.ribs[station.afi].lookup(target)
+    if route is not None and route.prefix.length > length:
+        length = route.prefix.length
+    return prefix_of(target, length)

@@ -1,0 +1,84 @@
+"""A binding: which NBMA address stands behind an overlay address, and how we know. RFC 2332 §6.2, §5.2.3."""
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from nhrpd_py.core.address import Address
+
+NEVER = float("inf")
+
+
+class BindingType(IntEnum):
+    """Who vouches for a binding; a higher one is not overwritten by a lower one."""
+
+    CACHED = 3
+    """Learnt from a Resolution Reply, or from a Resolution Request that was for us."""
+    DYNAMIC = 4
+    """A client registered it with us."""
+    NHS = 5
+    """A next hop server that accepted our registration."""
+    STATIC = 6
+    """Configured."""
+
+
+class Origin(Enum):
+    """Where the present content of a binding is from."""
+
+    PEER = "peer"
+    """A message of this run, or the configuration."""
+    STATE_FILE = "state file"
+    """The registrations that the last run saved; as good as then."""
+    KERNEL = "kernel"
+    """A neighbour entry of an earlier run; any message of a peer is worth more."""
+
+
+class Entry(Enum):
+    """What the kernel's neighbour table has for a binding; `entries` moves it from one to the other."""
+
+    NONE = "none"
+    """Nothing: the circuit to its NBMA address is not up, or the tunnel is closed."""
+    VIA_SERVER = "via server"
+    """The NBMA address of a next hop server, for a kernel that has traffic already."""
+    INHERITED = "inherited"
+    """Its own NBMA address, from an earlier run; kept until charon tells whether its SA lives."""
+    DIRECT = "direct"
+    """Its own NBMA address."""
+    STALE = "stale"
+    """Its own NBMA address, in a state in which the kernel tells whether traffic uses it."""
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    protocol: Address
+    type: BindingType
+    nbma: Address
+    """Where packets for it go: the outer address that we saw, or were told to use."""
+    claimed_nbma: Address
+    """The NBMA address that the peer believes it has; differs behind NAT."""
+    holding_time_s: int
+    """0: for ever."""
+    expires_at: float
+    created_at: float
+    mtu: int
+    unique: bool
+    origin: Origin = Origin.PEER
+    entry: Entry = Entry.NONE
+    routed: bool = False
+    """It has a host route."""
+    used: bool = False
+    """The kernel sent traffic to it lately; only known of those that are watched."""
+    shortcuts_end_at: float = NEVER
+    """When the first of the shortcuts that lean on it ends; they are renewed ahead of that."""
+
+    @property
+    def installed(self) -> bool:
+        """Tells whether the kernel sends to its own NBMA address: then shortcuts may lead over it."""
+        return self.entry in _INSTALLED
+
+    @property
+    def nat(self) -> bool:
+        """Tells whether the peer is behind NAT."""
+        return self.claimed_nbma != self.nbma
+
+
+_INSTALLED = frozenset((Entry.INHERITED, Entry.DIRECT, Entry.STALE))

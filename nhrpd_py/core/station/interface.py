@@ -1,0 +1,210 @@
+"""An mGRE netdev of the configuration, whether it exists or not: what the kernel says of it, and whether it can work.
+
+The entity lives as long as the file names it; links come and go under it. `problem` is the sentence that operators
+see when it cannot work. Who calls: the engine, on link and address events.
+"""
+
+from nhrpd_py.core.address import (
+    Address,
+    Afi,
+    Prefix,
+    afi_of,
+    format_address,
+    is_link_local,
+    is_unicast,
+    prefix_of,
+)
+from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.effects import Guard
+from nhrpd_py.core.events import AddressAdded, GreParameters
+from nhrpd_py.core.ipsec.circuits import Circuits
+from nhrpd_py.core.kernel.links import Link, Links
+
+NO_SUCH_LINK = "no such netdev; waiting for it"
+
+
+class Interface:
+    """The netdev of one configured tunnel. `ifindex` is 0 while there is no such link."""
+
+    __slots__ = (
+        "addresses",
+        "announced",
+        "circuits",
+        "config",
+        "gre",
+        "ifindex",
+        "link_problem",
+        "mtu",
+        "nbma",
+        "nbma_problem",
+        "opened",
+        "refusal",
+        "trial",
+        "underlay",
+    )
+
+    def __init__(self, config: InterfaceConfig, circuits: Circuits) -> None:
+        self.config = config
+        self.circuits = circuits
+        self.ifindex = 0
+        self.mtu = 0
+        self.gre: GreParameters | None = None
+        self.nbma: Address = b""
+        """Our own NBMA address; empty when unknown."""
+        self.underlay: str | None = None
+        """The link that `nbma` was taken from."""
+        self.addresses: tuple[AddressAdded, ...] = ()
+        """The tunnel's usable addresses, the one of each family that NHRP speaks for first."""
+        self.opened = False
+        """The kernel was asked to prepare it, and the link is up since."""
+        self.announced = False
+        """A notice said that it works, and none since that it does not."""
+        self.refusal: str | None = None
+        """Why the kernel would not open it."""
+        self.trial: str | None = None
+        """What it was refused for, until it has been open again for a while."""
+        self.link_problem: str | None = NO_SUCH_LINK
+        """Why packets can neither come nor go."""
+        self.nbma_problem: str | None = None
+
+    def configure(self, config: InterfaceConfig) -> None:
+        """The file says something else of it now: everybody reads that here."""
+        self.config = config
+        self.circuits.configure(config)
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def can_open(self) -> bool:
+        """Tells whether packets could come and go; an address is not needed for that."""
+        return self.link_problem is None
+
+    @property
+    def works(self) -> bool:
+        return self.opened and self.problem is None
+
+    @property
+    def guard(self) -> Guard | None:
+        """What must never pass in clear; None where the tunnel is not protected, or there is none."""
+        if self.gre is None or not self.circuits.protected:
+            return None
+        gre = self.gre
+        return Guard(gre.key, gre.output_key, gre.ipv6, self.underlay or "")
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the interface from working, for people."""
+        if self.link_problem or self.nbma_problem:
+            return self.link_problem or self.nbma_problem
+        return self.circuits.charon_problem if self.addresses else "the tunnel has no address"
+
+    def follow(self, links: Links) -> None:
+        """Takes over what the links say now."""
+        link = links.named(self.name)
+        if link is None:
+            self.ifindex = self.mtu = 0
+            self.addresses = ()
+            self.gre = None
+            self.nbma = b""
+            self.underlay = None
+            self.refusal = None
+            self.link_problem = NO_SUCH_LINK
+            self.nbma_problem = None
+            return
+        if link.state.ifindex != self.ifindex:
+            self.refusal = None
+        self.ifindex = link.state.ifindex
+        self.mtu = link.state.mtu
+        self.gre = link.state.gre
+        self.addresses = _usable_addresses(link)
+        self.nbma, self.underlay, self.nbma_problem = self._find_nbma(links)
+        self.link_problem = self._find_problem(link)
+
+    def address_texts(self) -> tuple[str, ...]:
+        """The tunnel's addresses with their prefix lengths, for people."""
+        return tuple(
+            f"{format_address(each.address)}/{each.prefix_length}" for each in self.addresses
+        )
+
+    def own_address(self, afi: Afi) -> Address:
+        """The protocol address that we register and answer with; empty when there is none."""
+        for each in self.addresses:
+            if afi_of(each.address) is afi:
+                return each.address
+        return b""
+
+    def on_link(self, address: Address) -> bool:
+        """Tells whether a connected prefix of the tunnel covers the address, so that it needs no host route."""
+        return any(prefix.contains(address) and not prefix.is_host for prefix in self._connected())
+
+    def is_broadcast(self, address: Address) -> bool:
+        """Tells whether this is the broadcast address of the tunnel's subnet (OpenNHRP registers to it)."""
+        for prefix in self._connected():
+            host_bits = len(prefix.address) * 8 - prefix.length
+            if host_bits > 1 and prefix.contains(address):
+                return int.from_bytes(address) & ((1 << host_bits) - 1) == (1 << host_bits) - 1
+        return False
+
+    def _connected(self) -> list[Prefix]:
+        return [prefix_of(each.address, each.prefix_length) for each in self.addresses]
+
+    def _find_problem(self, link: Link) -> str | None:
+        if link.state.gre is None:
+            return "not a GRE netdev"
+        if any(link.state.gre.remote):
+            return "the tunnel has a remote address: it is not multipoint"
+        if link.state.gre.defect:
+            return link.state.gre.defect
+        if link.state.vrf:
+            return "the tunnel is in a VRF: only the main routing table is supported"
+        if not link.state.up:
+            return "the netdev is down"
+        return self.refusal
+
+    def _find_nbma(self, links: Links) -> tuple[Address, str | None, str | None]:
+        """Our NBMA address, the link it is from, and what is wrong where there is none.
+
+        The tunnel's own local address is what the kernel sends with, so it beats everything. Without one, the
+        kernel picks a source by routing; the underlay's first address is what we can know of that.
+        """
+        gre = self.gre
+        if gre is None:
+            return b"", None, None
+        bound = links.by_ifindex.get(gre.link)
+        source = self.config.tunnel_source or (bound.state.name if bound else None)
+        if any(gre.local):
+            return gre.local, source or links.holder(gre.local), None
+        if source is None and gre.link:
+            return b"", None, "no NBMA address: the netdev that the tunnel is bound to is gone"
+        if source is None:
+            return (
+                b"",
+                None,
+                "no NBMA address: give the tunnel `dev` or `local`, or set tunnel-source",
+            )
+        underlay = links.named(source)
+        if underlay is None:
+            return b"", source, f"no NBMA address: there is no netdev {source}"
+        family = Afi.IPV6 if gre.ipv6 else Afi.IPV4
+        candidates = [
+            each
+            for each in underlay.addresses.values()
+            if afi_of(each.address) is family
+            and is_unicast(each.address)
+            and not (gre.ipv6 and is_link_local(each.address))
+        ]
+        if not candidates:
+            return b"", source, f"no NBMA address: {source} has no {family} address"
+        return min(candidates, key=lambda each: each.secondary).address, source, None
+
+
+def _usable_addresses(link: Link) -> tuple[AddressAdded, ...]:
+    """Addresses that NHRP can speak for: the primary ones first, then the wider prefix, then the first that came."""
+    usable = [
+        each
+        for each in link.addresses.values()
+        if is_unicast(each.address) and not is_link_local(each.address)
+    ]
+    return tuple(sorted(usable, key=lambda each: (each.secondary, each.prefix_length)))

@@ -1,0 +1,144 @@
+"""Where an overlay address is, seen from one of our stations: here, behind us, behind a peer, or nowhere.
+
+One question with one answer, asked by forwarding, resolution and redirects alike. It follows the kernel's routes
+without our own, so that shortcuts never feed on themselves, and of the cache it uses what peers registered or operators
+configured; what resolution taught is used only where the caller says so.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
+from nhrpd_py.core.events import Route
+from nhrpd_py.core.kernel.rib import stretch
+from nhrpd_py.core.kernel.tables import KernelTables
+from nhrpd_py.core.station.binding import Binding, BindingType
+from nhrpd_py.core.station.station import Station
+
+MIN_EGRESS_LENGTH = 8
+"""A shorter prefix (a default route) is no statement about what lies behind us; FRR draws the line here too."""
+
+
+class Where(Enum):
+    HERE = "here"
+    """An address of this machine."""
+    BEHIND_US = "behind us"
+    """Routed out of the cloud: we are the outgoing."""
+    NEXT_HOP = "next hop"
+    """Through a peer whose NBMA address we know."""
+    UNRESOLVED = "unresolved"
+    """In the cloud, but the NBMA address of the next hop is not known."""
+    NOWHERE = "nowhere"
+    """No route, or one that drops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    where: Where
+    station: Station
+    """The station to speak through."""
+    binding: Binding | None = None
+    """NEXT_HOP: the peer."""
+
+
+class Locator:
+    """Knows all stations. `locate` is a pure look-up."""
+
+    __slots__ = ("_stations", "_tables")
+
+    def __init__(self, tables: KernelTables) -> None:
+        self._tables = tables
+        self._stations: dict[tuple[int, Afi], Station] = {}
+
+    def station(self, ifindex: int, afi: Afi) -> Station | None:
+        return self._stations.get((ifindex, afi))
+
+    def replace(self, stations: list[Station]) -> None:
+        """Takes over the present stations; those without a link have no place here."""
+        self._stations = {
+            (each.interface.ifindex, each.afi): each for each in stations if each.interface.ifindex
+        }
+
+    def same_cloud(self, one: Station, other: Station) -> bool:
+        return one.config.network_id == other.config.network_id
+
+    def locate(self, station: Station, address: Address, *, learnt: bool = False) -> Location:
+        """Tells where an address is. `learnt`: bindings out of resolution count as next hops too."""
+        if self._tables.is_local(address):
+            return Location(Where.HERE, station)
+        binding = usable(station, address, learnt=learnt)
+        if binding is not None:
+            return Location(Where.NEXT_HOP, station, binding)
+        route = self._tables.ribs[station.afi].lookup(address)
+        if route is None or route.ifindex == 0:
+            return Location(Where.NOWHERE, station)
+        outgoing = self._stations.get((route.ifindex, station.afi))
+        if outgoing is None or not self.same_cloud(station, outgoing):
+            return Location(Where.BEHIND_US, station)
+        hop = route.gateway or address
+        binding = usable(outgoing, hop, learnt=learnt)
+        if binding is None:
+            return Location(Where.UNRESOLVED, outgoing)
+        return Location(Where.NEXT_HOP, outgoing, binding)
+
+    def prefix_around(self, station: Station, address: Address) -> Prefix | None:
+        """What may be said to be behind us around an address that is here or behind us; None when nothing may.
+
+        Looks at each route within the one that leads to the address: not for every packet.
+        """
+        if self._tables.is_local(address):
+            return self._own_prefix(station, address)
+        route = self._tables.ribs[station.afi].lookup(address)
+        return None if route is None else self._egress_prefix(station, route.prefix, address)
+
+    def _own_prefix(self, station: Station, address: Address) -> Prefix:
+        """What to say about an address of ours: its connected network where that is behind us, else itself."""
+        if self._is_tunnel_address(address):
+            return host_prefix(address)  # in the cloud, whatever route may cover it
+        route = self._tables.ribs[station.afi].lookup(address)
+        if route is None or not self._leaves_cloud(station, route):
+            return host_prefix(address)
+        return self._egress_prefix(station, route.prefix, address) or host_prefix(address)
+
+    def _is_tunnel_address(self, address: Address) -> bool:
+        return any(
+            each.address == address
+            for station in self._stations.values()
+            for each in station.interface.addresses
+        )
+
+    def _egress_prefix(self, station: Station, prefix: Prefix, address: Address) -> Prefix | None:
+        """The widest prefix around an address that wholly leads out of the cloud by one route (r2r constraints).
+
+        It holds no address of the cloud either, registered or our own: those have routes of ours only, or none.
+        """
+        if prefix.length < MIN_EGRESS_LENGTH:
+            return None
+        rib = self._tables.ribs[station.afi]
+        exceptions = [
+            route.prefix
+            for route in rib.inside(prefix)
+            if route.prefix != prefix and not self._leaves_cloud(station, route)
+        ]
+        for each in self._stations.values():
+            if each.afi is station.afi and self.same_cloud(station, each):
+                members = each.cache.around(address)
+                members += (own.address for own in each.interface.addresses)
+                exceptions += (host_prefix(it) for it in members if len(it) == len(address))
+        return stretch(prefix, address, exceptions)
+
+    def _leaves_cloud(self, station: Station, route: Route) -> bool:
+        if route.ifindex == 0:
+            return False
+        outgoing = self._stations.get((route.ifindex, station.afi))
+        return outgoing is None or not self.same_cloud(station, outgoing)
+
+
+def usable(station: Station, address: Address, *, learnt: bool) -> Binding | None:
+    """The binding of an address, as far as it may carry protocol messages to others."""
+    binding = station.cache.get(address)
+    if binding is None or (binding.type is BindingType.CACHED and not learnt):
+        return None
+    if not station.circuits.is_up(binding.nbma):
+        return None
+    return binding

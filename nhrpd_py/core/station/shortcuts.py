@@ -1,0 +1,183 @@
+"""The shortcuts of one interface and address family: prefixes that lead straight to another spoke.
+
+A shortcut is a route `prefix via PEER onlink`, and leans on the peer's binding: when that goes, so does the shortcut,
+routes before neighbours. What is still being asked for, or was refused, is in `resolution`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
+from nhrpd_py.core.effects import DropRoute, SetRoute
+from nhrpd_py.core.kernel.rib import Rib
+from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
+from nhrpd_py.core.station.binding import NEVER, Binding
+from nhrpd_py.core.station.interface import Interface
+
+MAX_SHORTCUTS = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Shortcut:
+    prefix: Prefix
+    target: Address
+    """The address that was asked for, and will be again to renew it."""
+    binding: Binding
+    holding_time_s: int
+    expires_at: float
+    created_at: float
+
+
+class Peers(Protocol):
+    """The cache that holds the bindings that shortcuts lean on."""
+
+    def watch(self, binding: Binding, shortcuts_end_at: float, now: float) -> None:
+        """A shortcut over a peer is new or renewed; the first of its shortcuts ends at that instant."""
+
+    def unwatch(self, binding: Binding, shortcuts_end_at: float) -> None:
+        """A shortcut over a peer is gone; the first that is left ends at that instant, or NEVER."""
+
+
+class ShortcutTable:
+    """The shortcuts of one interface and family. Made and told of its bindings by the cache."""
+
+    __slots__ = ("_by_peer", "_interface", "_outbox", "_peers", "_rib", "_shortcuts", "_timers")
+
+    def __init__(
+        self, interface: Interface, rib: Rib, *, outbox: Outbox, timers: TimerQueue, peers: Peers
+    ) -> None:
+        self._interface = interface
+        self._rib = rib
+        self._outbox = outbox
+        self._timers = timers
+        self._peers = peers
+        self._shortcuts: PrefixMap[Shortcut] = PrefixMap(rib.address_size)
+        self._by_peer: dict[Address, dict[Prefix, Shortcut]] = {}
+
+    def __len__(self) -> int:
+        return len(self._shortcuts)
+
+    def __iter__(self) -> Iterator[Shortcut]:
+        return self._shortcuts.values()
+
+    def longest(self, address: Address) -> Shortcut | None:
+        """The shortcut that an address would take."""
+        return self._shortcuts.longest(address)
+
+    def shadows(self, prefix: Prefix) -> bool:
+        """Tells whether a route of ours stands for exactly this prefix."""
+        shortcut = self._shortcuts.get(prefix)
+        return shortcut is not None and shortcut.binding.installed
+
+    def of_peer(self, protocol: Address) -> list[Shortcut]:
+        return list(self._by_peer.get(protocol, {}).values())
+
+    def touching(self, prefix: Prefix) -> list[Shortcut]:
+        """The shortcuts within a prefix, and those that contain it."""
+        inside = list(self._shortcuts.inside(prefix))
+        around = (
+            each
+            for each in self._shortcuts.matches(prefix.address)
+            if each.prefix.length < prefix.length
+        )
+        return [*inside, *around]
+
+    def install(
+        self,
+        prefix: Prefix,
+        target: Address,
+        binding: Binding,
+        holding_time_s: int,
+        now: float,
+    ) -> Shortcut | None:
+        """Creates, moves or refreshes a shortcut; None when the table is full."""
+        old = self._shortcuts.get(prefix)
+        if old is not None and old.binding is not binding:
+            self._detach(old)
+            old = None
+        if old is None:
+            if len(self._shortcuts) >= MAX_SHORTCUTS:
+                self._notify_full(now)
+                return None
+            old = Shortcut(prefix, target, binding, holding_time_s, now, now)
+            self._shortcuts[prefix] = old
+            self._by_peer.setdefault(binding.protocol, {})[prefix] = old
+            self._outbox.emit(
+                ShortcutInstalled(
+                    interface=self._interface.name,
+                    prefix=prefix,
+                    protocol=binding.protocol,
+                    nbma=binding.nbma,
+                )
+            )
+        old.holding_time_s = holding_time_s
+        old.expires_at = now + holding_time_s
+        self._timers.set(self._key(prefix), old.expires_at)
+        self._peers.watch(binding, self._first_end(binding), now)
+        self.reassert(old)
+        return old
+
+    def reassert(self, shortcut: Shortcut) -> None:
+        """Asks for its route anew; traffic stays on the routed path while the peer's circuit is not up."""
+        if shortcut.binding.installed:
+            ifindex = self._interface.ifindex
+            self._outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
+
+    def remove(self, shortcut: Shortcut, reason: str) -> None:
+        """Withdraws a shortcut; traffic falls back to the routed path."""
+        self._detach(shortcut)
+        self._timers.stop(self._key(shortcut.prefix))
+        self._rib.unshadow(shortcut.prefix)
+        if self._interface.opened and shortcut.binding.installed:
+            self._outbox.emit(DropRoute(shortcut.prefix, self._interface.ifindex))
+        self._outbox.emit(
+            ShortcutRemoved(interface=self._interface.name, prefix=shortcut.prefix, reason=reason)
+        )
+
+    def peer_added(self, protocol: Address) -> None:
+        """An address gets a binding of its own: a shortcut to it over another peer would fight for its host route."""
+        shortcut = self._shortcuts.get(host_prefix(protocol))
+        if shortcut is not None:
+            self.remove(shortcut, "its address is known itself")
+
+    def peer_installed(self, protocol: Address) -> None:
+        """A peer's neighbour entry is in the kernel: its shortcuts get their routes."""
+        for shortcut in self.of_peer(protocol):
+            self.reassert(shortcut)
+
+    def peer_withdrawn(self, protocol: Address) -> None:
+        """A peer's neighbour entry goes: so do the routes over it, which would lead into nothing."""
+        for shortcut in self.of_peer(protocol):
+            ifindex = self._interface.ifindex
+            self._outbox.emit(DropRoute(shortcut.prefix, ifindex))
+
+    def expire(self, prefix: Prefix) -> None:
+        """Its timer fired: nobody renewed it."""
+        shortcut = self._shortcuts.get(prefix)
+        if shortcut is not None:
+            self.remove(shortcut, "expired")
+
+    def _detach(self, shortcut: Shortcut) -> None:
+        self._shortcuts.pop(shortcut.prefix)
+        of_peer = self._by_peer[shortcut.binding.protocol]
+        del of_peer[shortcut.prefix]
+        if not of_peer:
+            del self._by_peer[shortcut.binding.protocol]
+        self._peers.unwatch(shortcut.binding, self._first_end(shortcut.binding))
+
+    def _first_end(self, binding: Binding) -> float:
+        """When the first shortcut over a peer ends."""
+        over_it = self._by_peer.get(binding.protocol, {})
+        return min((each.expires_at for each in over_it.values()), default=NEVER)
+
+    def _key(self, prefix: Prefix) -> TimerKey:
+        return TimerKey(TimerKind.SHORTCUT_EXPIRY, self._interface.name, prefix)
+
+    def _notify_full(self, now: float) -> None:
+        name = self._interface.name
+        full = TableFull(interface=name, table="shortcuts", limit=MAX_SHORTCUTS)
+        self._outbox.remind((name, "shortcuts"), full, now)

@@ -1,0 +1,319 @@
+"""Our own end of one interface and address family: who we are there, what we know, and how we speak.
+
+Everything else of an instance (registration, resolution, forwarding…) builds on a station: it stamps messages with our
+addresses, signs them, counts and sends them. RFC 2332 §5.2.0.1 (common header), §5.3.4 (authentication).
+"""
+
+from nhrpd_py.core.address import (
+    AFN_OF_SIZE,
+    PROTOCOL_OF_AFI,
+    SIZE_OF_AFI,
+    Address,
+    Afi,
+)
+from nhrpd_py.core.base.jitter import Jitter
+from nhrpd_py.core.base.limits import Limits
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.requests import Requests
+from nhrpd_py.core.base.timers import TimerQueue
+from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.effects import SendPacket
+from nhrpd_py.core.ipsec.circuits import Circuits
+from nhrpd_py.core.kernel.tables import KernelTables
+from nhrpd_py.core.notices import PacketDropped
+from nhrpd_py.core.station.cache import Cache
+from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.shortcuts import ShortcutTable
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import (
+    Extension,
+    authentication_matches,
+    cisco_authentication,
+    of_entries,
+)
+from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
+from nhrpd_py.packet.inner import OffendingHeader
+from nhrpd_py.packet.message import REPLIES, Message, encode
+from nhrpd_py.packet.wire import BadPacket, DropReason
+
+HOP_COUNT = 255
+"""What Cisco sends; FRR's 1 would not survive a hub on the way, and some IOS refuses small ones."""
+OFFENDING_BYTES = 256
+"""How much of a packet an Error Indication gives back: all of most, and the header of any."""
+RECORD_PREFIX_LENGTH = 0
+"""Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
+
+_PACKET_TYPES = len(PacketType) + 1
+
+
+class Counters:
+    """Packets by type; index 0 is unused."""
+
+    __slots__ = ("forwarded", "received", "sent")
+
+    def __init__(self) -> None:
+        self.sent = [0] * _PACKET_TYPES
+        self.received = [0] * _PACKET_TYPES
+        self.forwarded = [0] * _PACKET_TYPES
+
+
+class Station:
+    """Our end of an interface and family. `address` is empty while the tunnel has none of this family."""
+
+    __slots__ = (
+        "address",
+        "afi",
+        "cache",
+        "counters",
+        "interface",
+        "jitter",
+        "limits",
+        "nat_nbma",
+        "outbox",
+        "protocol_type",
+        "requests",
+        "tables",
+        "timers",
+    )
+
+    def __init__(
+        self,
+        interface: Interface,
+        afi: Afi,
+        *,
+        jitter: Jitter,
+        limits: Limits,
+        outbox: Outbox,
+        requests: Requests,
+        tables: KernelTables,
+        timers: TimerQueue,
+    ) -> None:
+        self.interface = interface
+        self.afi = afi
+        self.jitter = jitter
+        self.limits = limits
+        self.outbox = outbox
+        self.requests = requests
+        self.tables = tables
+        self.timers = timers
+        self.protocol_type = PROTOCOL_OF_AFI[afi]
+        self.address: Address = b""
+        self.nat_nbma: Address = b""
+        """Our NBMA address as an NHS sees it, when that is another one than ours."""
+        self.cache = Cache(interface, afi, outbox=outbox, tables=tables, timers=timers)
+        self.counters = Counters()
+
+    @property
+    def shortcuts(self) -> ShortcutTable:
+        return self.cache.shortcuts
+
+    @property
+    def config(self) -> InterfaceConfig:
+        return self.interface.config
+
+    @property
+    def circuits(self) -> Circuits:
+        return self.interface.circuits
+
+    @property
+    def ready(self) -> bool:
+        """Tells whether we can speak for ourselves."""
+        return self.interface.opened and bool(self.address) and bool(self.interface.nbma)
+
+    @property
+    def host_length(self) -> int:
+        return SIZE_OF_AFI[self.afi] * 8
+
+    def message(
+        self,
+        kind: PacketType,
+        destination: Address,
+        *,
+        flags: int = 0,
+        request_id: int = 0,
+        entries: tuple[ClientInformation, ...] = (),
+        extensions: tuple[Extension, ...] = (),
+        payload: bytes = b"",
+        error_code: int = 0,
+        error_offset: int = 0,
+    ) -> Message:
+        """A message from us."""
+        nbma = self.interface.nbma
+        return Message(
+            type=kind,
+            afn=AFN_OF_SIZE[len(nbma)],
+            protocol_type=self.protocol_type,
+            hop_count=HOP_COUNT,
+            flags=flags,
+            request_id=request_id,
+            source_nbma=nbma,
+            source_protocol=self.address,
+            destination_protocol=destination,
+            entries=entries,
+            extensions=extensions,
+            payload=payload,
+            error_code=error_code,
+            error_offset=error_offset,
+        )
+
+    def reply(
+        self,
+        kind: PacketType,
+        request: Message,
+        destination: Address,
+        *,
+        flags: int,
+        entries: tuple[ClientInformation, ...],
+        nat: Extension | None,
+    ) -> Message:
+        """Our reply: the request's source and id stay, so that the requester knows it (§5.2.0.1).
+
+        Every extension of the request comes back in its place, known or not (§5.3); we fill in the responder
+        address, and `nat` takes the place of the NAT address extension.
+        """
+        extensions = []
+        for extension in request.extensions:
+            if extension.type == ExtensionType.RESPONDER_ADDRESS:
+                extensions.append(of_entries(extension.type, (self.record(),)))
+            elif extension.type == ExtensionType.NAT_ADDRESS and nat is not None:
+                extensions.append(nat)
+            else:
+                extensions.append(extension)
+        return Message(
+            type=kind,
+            afn=request.afn,
+            protocol_type=self.protocol_type,
+            hop_count=HOP_COUNT,
+            flags=flags,
+            request_id=request.request_id,
+            source_nbma=request.source_nbma,
+            source_nbma_subaddress=request.source_nbma_subaddress,
+            source_protocol=request.source_protocol,
+            destination_protocol=destination,
+            entries=entries,
+            extensions=self.signed(tuple(extensions)),
+        )
+
+    def signed(self, extensions: tuple[Extension, ...]) -> tuple[Extension, ...]:
+        """Authentication is pairwise (§5.3.4.3): another's goes, ours comes last where we have one."""
+        rest = tuple(each for each in extensions if each.type != ExtensionType.AUTHENTICATION)
+        secret = self.config.authentication
+        return rest if secret is None else (*rest, cisco_authentication(secret.value))
+
+    def authenticates(self, message: Message) -> bool:
+        """Tells whether a received message carries our pass phrase, or needs none.
+
+        An Error Indication without one is let through: it is only ever a hint about a request that we know, and
+        a neighbour that complains about our pass phrase cannot know it.
+        """
+        secret = self.config.authentication
+        if secret is None:
+            return True
+        extension = message.extension(ExtensionType.AUTHENTICATION)
+        if extension is None:
+            return message.type is PacketType.ERROR_INDICATION
+        return authentication_matches(extension, secret.value)
+
+    def send(self, nbma: Address, message: Message, *, forwarded: bool = False) -> None:
+        """Sends a message to an outer destination; the extensions are the caller's, signature included."""
+        if not self.circuits.is_up(nbma):
+            self.drop(DropReason.NO_ASSOCIATION, nbma)  # the guard would not let it out
+            return
+        try:
+            data = encode(message)
+        except ValueError:
+            # As long as a packet can be when it came, and we had to add to it.
+            self.drop(DropReason.BAD_PACKET_SIZE, nbma)
+            return
+        counter = self.counters.forwarded if forwarded else self.counters.sent
+        counter[message.type] += 1
+        self.outbox.emit(SendPacket(self.interface.ifindex, nbma, data))
+
+    def record(self, code: int = 0) -> ClientInformation:
+        """Our entry in a responder address, forward or reverse transit record."""
+        return ClientInformation(
+            code=code,
+            prefix_length=RECORD_PREFIX_LENGTH,
+            holding_time_s=self.config.holding_time_s,
+            nbma=self.interface.nbma,
+            protocol=self.address,
+        )
+
+    def nat_extension(self, *entries: tuple[Address, Address]) -> Extension:
+        """A NAT address extension with an entry for each (protocol, NBMA) pair; Cisco gives them host length."""
+        return of_entries(
+            ExtensionType.NAT_ADDRESS,
+            tuple(
+                ClientInformation(prefix_length=self.host_length, nbma=nbma, protocol=protocol)
+                for protocol, nbma in entries
+            ),
+            compulsory=False,
+        )
+
+    def own_nat_extension(self) -> Extension:
+        """Tells peers our post-NAT address when we are behind NAT, and that we understand the matter when not."""
+        if self.nat_nbma:
+            return self.nat_extension((self.address, self.nat_nbma))
+        return self.nat_extension()
+
+    def nat_address_in(self, message: Message, protocol: Address) -> Address:
+        """The post-NAT address that a message gives for a protocol address, or an empty one."""
+        extension = message.extension(ExtensionType.NAT_ADDRESS)
+        if extension is None:
+            return b""
+        for entry in entries_in(extension, message):
+            if entry.protocol == protocol and entry.nbma:
+                return entry.nbma
+        return b""
+
+    def learn_nat_nbma(self, message: Message) -> None:
+        """An NHS lists us once more in its reply, with the address that it sees, when that is not the one we claim."""
+        seen = self.nat_address_in(message, self.address)
+        self.nat_nbma = seen if seen != self.interface.nbma else b""
+
+    def recurses(self, protocol: Address, nbma: Address) -> bool:
+        """Tells whether such a binding would lead the tunnel into itself: one's overlay address is another's NBMA one.
+
+        Its host route would draw the tunnel's own packets in, and cut off whoever is at that address.
+        """
+        return protocol == nbma or self.cache.leads_to(protocol) or self.cache.get(nbma) is not None
+
+    def drop(self, reason: DropReason, nbma: Address = b"") -> None:
+        """Counts a packet that goes no further."""
+        name = self.interface.name
+        self.outbox.count_drop(name, reason)
+        self.outbox.emit(PacketDropped(interface=name, reason=reason, nbma=nbma))
+
+    def send_error(
+        self,
+        nbma: Address,
+        offender: OffendingHeader | None,
+        data: bytes,
+        code: ErrorCode,
+        now: float,
+        offset: int = 0,
+    ) -> None:
+        """Complains about a packet to where it came from (§5.2.7): rate-limited, and never about a complaint."""
+        if offender is None or offender.type == PacketType.ERROR_INDICATION or not self.ready:
+            return
+        # The sender of a reply is the station that the request was for.
+        is_reply = offender.type in REPLIES
+        to = offender.destination_protocol if is_reply else offender.source_protocol
+        if not to or not self.limits.errors.take(now):
+            return
+        error = self.message(
+            PacketType.ERROR_INDICATION,
+            to,
+            error_code=code,
+            error_offset=offset,
+            payload=data[:OFFENDING_BYTES],
+        )
+        self.send(nbma, error)
+
+
+def entries_in(extension: Extension, message: Message) -> tuple[ClientInformation, ...]:
+    """The entries of an extension; none where it is not a list of them (type 9 has other users)."""
+    try:
+        return extension.entries(message.nbma_size, message.protocol_size)
+    except BadPacket:
+        return ()

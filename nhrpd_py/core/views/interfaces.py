@@ -1,0 +1,26 @@
+"""The view of the configured interfaces."""
+
+from nhrpd_py.core.address import format_address
+from nhrpd_py.core.rows import (
+    InterfaceRow,
+)
+from nhrpd_py.core.station.interface import Interface
+
+
+def interface_row(interface: Interface) -> InterfaceRow:
+    config = interface.config
+    return InterfaceRow(
+        interface=interface.name,
+        ifindex=interface.ifindex or None,
+        up=interface.opened,
+        nbma=format_address(interface.nbma) or None,
+        underlay=interface.underlay,
+        key=interface.gre.key if interface.gre else None,
+        mtu=interface.mtu or None,
+        network_id=config.network_id,
+        addresses=interface.address_texts(),
+        redirect=config.redirect,
+        shortcut=config.shortcut,
+        holding_time_s=config.holding_time_s,
+        problem=interface.problem,
+    )

@@ -1,0 +1,45 @@
+"""The view of peers: a row for each NBMA address that we exchange packets with, or want to."""
+
+from collections.abc import Iterator
+
+from nhrpd_py.core.address import Address, format_address
+from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.ipsec.circuits import Circuits, CircuitState
+from nhrpd_py.core.rows import (
+    PeerRow,
+)
+
+
+def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
+    """One row for each NBMA address that we exchange packets with, or want to."""
+    station = instance.station
+    circuits = station.circuits
+    errors = {each.nbma: each.last_error for each in instance.client.servers.registrations()}
+    for nbma in dict.fromkeys([*errors, *station.cache.nbma_addresses()]):
+        bindings = station.cache.of_nbma(nbma)
+        since = circuits.up_since(nbma)
+        if not circuits.protected:
+            since = min((each.created_at for each in bindings), default=None)
+        yield PeerRow(
+            interface=station.interface.name,
+            nbma=format_address(nbma),
+            local_nbma=format_address(station.interface.nbma) or None,
+            protocol=tuple(format_address(each.protocol) for each in bindings),
+            ipsec=_ipsec_state(circuits, nbma),
+            identity=circuits.identity(nbma),
+            up_for_s=None if since is None else round(now - since, 3),
+            last_error=circuits.problem(nbma) or errors.get(nbma),
+        )
+
+
+def _ipsec_state(circuits: Circuits, nbma: Address) -> str:
+    """none | wanted | up | failed, as `show peers` has it."""
+    if not circuits.protected:
+        return "none"
+    match circuits.state(nbma):
+        case CircuitState.ANSWERED | CircuitState.UP:
+            return "up"
+        case CircuitState.FAILED:
+            return "failed"
+        case CircuitState.IDLE | CircuitState.WANTED:
+            return "wanted"

@@ -1,0 +1,116 @@
+"""The XFRM policies of the clear-text guard, as the kernel has them: read, put there, taken out."""
+
+import errno
+from collections.abc import Callable
+
+from nhrpd_py.runtime.guard.gre_block import Slot, is_guard, slot_of
+from nhrpd_py.runtime.netlink.socket import NetlinkError
+from nhrpd_py.runtime.netlink.xfrm import (
+    XFRM_MSG_DELPOLICY,
+    XFRM_MSG_NEWPOLICY,
+    XFRM_MSG_UPDPOLICY,
+    Direction,
+    Policy,
+    drop_policy,
+    set_policy,
+)
+from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm
+
+
+class GuardError(Exception):
+    """The tunnel is not protected and must stay closed; a sentence for people."""
+
+
+class GuardPolicies:
+    """See the module. Nothing waits; all raises GuardError."""
+
+    def __init__(self, open_requests: Callable[[], Xfrm]) -> None:
+        self._open = open_requests
+        self._xfrm: Xfrm | None = None
+
+    def close(self) -> None:
+        """Forgets the socket; the policies stay."""
+        if self._xfrm is not None:
+            self._xfrm.close()
+            self._xfrm = None
+
+    def present(self) -> list[Policy]:
+        """Those of the guard, of this run and others."""
+        return [policy for policy in self._read() if is_guard(policy)]
+
+    def standing(self) -> dict[Slot, Policy]:
+        """What the kernel has where policies of ours could be."""
+        return {
+            slot_of(policy): policy
+            for policy in self._read()
+            if policy.mark == (0, 0) and not policy.if_id
+        }
+
+    def install(self, policy: Policy) -> None:
+        """Has one stand, and nothing else in its place."""
+        if self.add(policy):
+            return
+        found = self.standing().get(slot_of(policy))
+        if found is None and self.add(policy):  # what was there went just now
+            return
+        if found is None:
+            raise GuardError(f"the kernel says it has, and does not show: {policy}")
+        if found != policy:
+            raise GuardError(
+                f"the place of the clear-text guard is taken by: {found}; remove it: "
+                f"ip xfrm policy delete {policy.selector} dir {Direction(policy.direction).label}"
+            )
+
+    def add(self, policy: Policy) -> bool:
+        """Tells whether its place was free."""
+        try:
+            self._link.ask(XFRM_MSG_NEWPOLICY, set_policy(policy), f"add {policy}")
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise refusal(error) from error
+            return False
+        return True
+
+    def replace(self, policy: Policy) -> None:
+        """Puts one in the place of whatever is there."""
+        try:
+            self._link.ask(XFRM_MSG_UPDPOLICY, set_policy(policy), f"restore {policy}")
+        except NetlinkError as error:
+            raise refusal(error) from error
+
+    def remove(self, policy: Policy) -> bool:
+        """Tells whether it was there."""
+        try:
+            self._link.ask(XFRM_MSG_DELPOLICY, drop_policy(policy), f"delete {policy}")
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise refusal(error) from error
+            return False
+        return True
+
+    @property
+    def _link(self) -> Xfrm:
+        if self._xfrm is None:
+            try:
+                self._xfrm = self._open()
+            except OSError as error:
+                raise refusal(error) from error
+        return self._xfrm
+
+    def _read(self) -> list[Policy]:
+        try:
+            return self._link.policies()
+        except NetlinkError as error:
+            raise refusal(error) from error
+
+
+def refusal(error: OSError) -> GuardError:
+    """What an error of the kernel's means for the guard."""
+    reasons = {
+        errno.EPERM: "CAP_NET_ADMIN is missing",
+        errno.EPROTONOSUPPORT: "the kernel has no xfrm_user",
+        errno.ENOPROTOOPT: "the kernel has no XFRM policies",
+        errno.EAFNOSUPPORT: "the kernel has no XFRM policies of this family",
+    }
+    reason = reasons.get(error.errno or 0, error.strerror or str(error))
+    return GuardError(f"no clear-text guard: {reason}")

@@ -1,0 +1,78 @@
+"""The kernel's entries that carry our protocol number: read, compared with what is wanted, cleared."""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+
+from nhrpd_py.core.address import Prefix
+from nhrpd_py.core.events import Route
+from nhrpd_py.runtime.kernel.wanted import Wanted
+from nhrpd_py.runtime.netlink import neighbor, rtnl
+from nhrpd_py.runtime.netlink.requests import Requests
+
+CLEAR_BATCH = 400
+"""Deletions in one datagram."""
+
+
+class OwnEntries:
+    """See the module. All that waits raises NetlinkError."""
+
+    def __init__(self, requests: Requests, protocol: int, metric: int, drift: Counter[str]) -> None:
+        """`drift` takes by kind what the kernel had otherwise than it was wanted."""
+        self._requests = requests
+        self._protocol = protocol
+        self._metric = metric
+        self._drift = drift
+
+    async def neighbors(self, ifindex: int) -> list[neighbor.Neighbor]:
+        """Those of one netdev that have an NBMA address."""
+        read = functools.partial(neighbor.read_own_neighbor, self._protocol, ifindex)
+        request = neighbor.dump_neighbors(ifindex)
+        return await self._requests.dump(neighbor.RTM_GETNEIGH, request, "neighbours", read)
+
+    async def routes(self) -> list[Route]:
+        """Those of all netdevs."""
+        read = functools.partial(rtnl.read_own_route, self._protocol)
+        return await self._requests.dump(rtnl.RTM_GETROUTE, rtnl.DUMP_ROUTES, "routes", read)
+
+    async def clear(self, ifindex: int, wanted: Mapping[int, Wanted]) -> None:
+        """Deletes all that leads into a netdev, unless it is among the wanted by then."""
+        neighbors = await self.neighbors(ifindex)
+        routes = await self.routes()
+        if ifindex in wanted:
+            return
+        deletions = [neighbor.drop_neighbor(ifindex, entry.address) for entry in neighbors]
+        deletions += [self._drop(route) for route in routes if route.ifindex == ifindex]
+        for start in range(0, len(deletions), CLEAR_BATCH):
+            await self._requests.post(b"".join(deletions[start : start + CLEAR_BATCH]))
+
+    async def audit(self, wanted: Mapping[int, Wanted]) -> None:
+        """Marks what differs from the wants of ready interfaces, and deletes what nobody wants."""
+        neighbors = {each.ifindex: set(each.neighbors) for each in wanted.values()}
+        routes = {each.ifindex: set(each.routes) for each in wanted.values()}
+        entries: dict[int, list[neighbor.Neighbor]] = {ifindex: [] for ifindex in neighbors}
+        for entry in await self._requests.dump(
+            neighbor.RTM_GETNEIGH, neighbor.dump_neighbors(), "neighbours", neighbor.read_neighbor
+        ):
+            if entry.ifindex in entries:
+                entries[entry.ifindex].append(entry)
+        own = await self.routes()
+        for ifindex, expected in neighbors.items():
+            each = wanted.get(ifindex)
+            if each is None or not each.ready:
+                continue
+            self._drift["neighbors"] += each.audit_neighbors(
+                entries[ifindex], expected, self._protocol
+            )
+            found = [route for route in own if route.ifindex == ifindex]
+            await self._audit_routes(each, found, routes[ifindex])
+
+    async def _audit_routes(self, wanted: Wanted, own: list[Route], expected: set[Prefix]) -> None:
+        before = len(wanted.dirty_routes)
+        unwanted = wanted.audit_routes(own, expected, self._metric)
+        self._drift["routes"] += len(wanted.dirty_routes) - before + len(unwanted)
+        for route in unwanted:
+            await self._requests.post(self._drop(route))
+
+    def _drop(self, route: Route) -> bytes:
+        return rtnl.drop_route(route.prefix, route.ifindex, route.metric, self._protocol)

@@ -1,0 +1,244 @@
+"""From a profile to the connections that charon is given: one for each peer, and one for all that
+call us.
+
+A profile is a connection of swanctl.conf, or one of our own file in the same words. charon takes
+many a mistake without a word (a bad address is a host name to it, an empty list is "any"); what
+matters here is checked before.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nhrpd_py.core.address import Address, format_address
+from nhrpd_py.core.config import ProfileValue
+from nhrpd_py.runtime.vici.profiles.identity import ANY, ANYBODY, is_exact
+from nhrpd_py.runtime.vici.profiles.swanctl import Template
+from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, text
+
+PREFIX = "nhrp-"
+PEERS = "nhrp-peers-"
+FILE_LIMIT = 60000
+"""Octets of a certificate; a value of VICI ends at 65535."""
+NAME_LIMIT = 255
+LISTS = frozenset(
+    (
+        *("local_addrs", "remote_addrs", "local_ts", "remote_ts", "vips", "pools"),
+        *("proposals", "esp_proposals", "ah_proposals", "groups", "cert_policy"),
+    )
+)
+FILES = {"certs": "x509", "cacerts": "x509ca", "pubkeys": "pubkey"}
+PINNED = ("certs", "pubkeys")
+GRE_SELECTORS = ("[gre", "[47")
+
+
+class ProfileError(ViciError):
+    """The profile cannot be used; a sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A connection to clone."""
+
+    name: str
+    message: Mapping[str, Any]
+    child: str
+    own: bool
+    """Of our own file: nobody else loads it."""
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def identity(self) -> str | None:
+        """The remote identity that it demands, with its wildcards; None for any."""
+        for _, section in remotes(self.message):
+            identity = _plain(section.get("id"))
+            return None if identity in ANYBODY else identity
+        return None
+
+    @property
+    def exact_identity(self) -> str | None:
+        """The one remote identity that it demands, if it demands one."""
+        for _, section in remotes(self.message):
+            identity = _plain(section.get("id"))
+            if is_exact(identity):
+                return identity
+        return None
+
+    @property
+    def demanded(self) -> str | None:
+        """The remote identity that a server must have, with its wildcards; None where it may have any."""
+        return self.exact_identity or self.identity
+
+
+def find_profile(
+    name: str, template: Template, config: str, own: Mapping[str, Mapping[str, ProfileValue]]
+) -> Profile:
+    """Raises ProfileError."""
+    if name in own:
+        directory = Path(config).parent
+        message = _own_section(own[name], f"profile.{name}", directory)
+        return _checked(name, message, f"profile.{name}", own=True)
+    found = template.connections.get(name)
+    if found is None:
+        if template.problem is not None and not template.connections:
+            raise ProfileError(f"profile {name}: {template.problem}")
+        others = ", ".join(sorted(template.connections)[:20]) or "none"
+        reason = f"profile {name}: no such connection in {config} (it has: {others})"
+        if template.problem is not None:  # of another connection, or of this one
+            reason += f"; swanctl says of it: {template.problem}"
+        raise ProfileError(reason)
+    return _checked(name, found, f"connection {name} of {config}", own=False)
+
+
+def _checked(name: str, message: Section, where: str, *, own: bool) -> Profile:
+    children = dict(sections(message.get("children") or {}))
+    if name in children:
+        child = name
+    elif len(children) == 1:
+        (child,) = children
+    else:
+        has = ", ".join(children) or "none"
+        raise ProfileError(f"{where}: needs a child named {name}, or one alone (it has: {has})")
+    if _plain(message.get("version"), "0") not in {"0", "1", "2"}:
+        raise ProfileError(f"{where}: version must be 1 or 2")
+    mode = _plain(children[child].get("mode"), "tunnel").lower()
+    if mode != "transport":
+        raise ProfileError(f"{where}: child {child} needs mode = transport, not {mode}")
+    warnings = []
+    for key in ("local_ts", "remote_ts"):
+        selectors = [_plain(each) for each in children[child].get(key, ())]
+        if not any(mark in each for each in selectors for mark in GRE_SELECTORS):
+            warnings.append(
+                f"{where}: child {child} has no {key} = dynamic[gre], so that more than the tunnel"
+                " is encrypted"
+            )
+    if not dict(remotes(message)):
+        warnings.append(f"{where}: has no remote section: any peer is taken unauthenticated")
+    return Profile(name, message, child, own, tuple(warnings))
+
+
+def _own_section(section: Mapping[str, ProfileValue], where: str, directory: Path) -> Section:
+    """A section of our file as VICI has it."""
+    result: dict[str, Any] = {}
+    for key, value in section.items():
+        place = f"{where}.{key}"
+        if isinstance(value, Mapping):
+            result[key] = _own_section(value, place, directory)
+        elif key in FILES:
+            result[key] = [
+                _read(directory / FILES[key] / name, place) for name in _items(value, place)
+            ]
+        elif key in LISTS:
+            result[key] = _items(value, place)
+        elif isinstance(value, str):
+            result[key] = value
+        else:
+            raise ProfileError(f"{place} takes one value, not a list")
+    return result
+
+
+def _items(value: ProfileValue, where: str) -> list[str]:
+    words = value.split(",") if isinstance(value, str) else list(value)
+    items = [word.strip() for word in words if word.strip()]
+    if not items:
+        raise ProfileError(f"{where} is empty")
+    return items
+
+
+def _read(path: Path, where: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            octets = file.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise ProfileError(f"{where}: {path}: {error.strerror or error}") from error
+    if not 0 < len(octets) <= FILE_LIMIT:
+        raise ProfileError(f"{where}: {path} is no certificate")
+    return octets
+
+
+def peer_connection(
+    profile: Profile, local: Address, remote: Address, *, server: bool, peer_identity: str | None
+) -> tuple[str, Section]:
+    """The connection for one peer, and its name. Raises ProfileError for addresses that are none."""
+    here, there = (_address_text(each) for each in (local, remote))
+    message = _clone(profile, server=server, peer_identity=peer_identity)
+    message["local_addrs"] = [here]
+    message["remote_addrs"] = [there]
+    return connection_name(remote), message
+
+
+def connection_name(remote: Address) -> str:
+    return f"{PREFIX}{format_address(remote)}"
+
+
+def _address_text(address: Address) -> str:
+    """Neither empty nor "any": charon would take those for everybody."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ProfileError(f"{address.hex() or 'nothing'} is no address") from error
+    if parsed.is_unspecified or parsed.is_multicast:
+        raise ProfileError(f"{parsed} is not the address of a peer")
+    return str(parsed)
+
+
+def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[str, Section] | None:
+    """What answers peers that the profile itself would refuse, or None where it answers them all.
+
+    A profile that demands one identity (the hub's) turns every other peer away that calls; and one
+    of our own file is loaded by nobody else.
+    """
+    if not profile.own and identity_fits(profile, server=False, peer_identity=peer_identity):
+        return None
+    if not profile.own and profile.identity is None:
+        return None  # it takes whom we would take, and others
+    message = _clone(profile, server=False, peer_identity=peer_identity)
+    message["remote_addrs"] = [ANY]
+    if profile.own and "local_addrs" not in message:
+        message["local_addrs"] = [ANY]
+    return f"{PEERS}{profile.name}"[:NAME_LIMIT], message
+
+
+def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict[str, Any]:
+    child = {
+        key: value
+        for key, value in profile.message["children"][profile.child].items()
+        if key != "reqid"  # one number for all peers would join their policies
+    }
+    child |= {"start_action": "none", "close_action": "none", "dpd_action": "none"}
+    message = {key: value for key, value in profile.message.items() if key != "children"}
+    message["children"] = {profile.child: child}
+    message["keyingtries"] = "1"  # who tries again is the supervisor
+    if not server:
+        _set_identity(message, peer_identity)
+    return message
+
+
+def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
+    rounds = remotes(message) or [("remote", {})]
+    for number, (key, section) in enumerate(rounds):
+        if is_exact(_plain(section.get("id"))) or not number:
+            # The certificate of the one peer that was meant goes with its identity.
+            others = {name: section[name] for name in section if name not in PINNED}
+            if not number and peer_identity is not None:
+                message[key] = {**others, "id": peer_identity}
+            elif is_exact(_plain(section.get("id"))):
+                message[key] = {**others, "id": ANY}
+
+
+def remotes(message: Section) -> list[tuple[str, Section]]:
+    """The authentication rounds of the peer, in their order."""
+    return [(key, value) for key, value in sections(message) if key.startswith("remote")]
+
+
+def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:
+    """Tells whether the profile itself demands of a peer what a clone for it would."""
+    if server or peer_identity == profile.identity is not None:
+        return True
+    return peer_identity is None and profile.exact_identity is None
+
+
+def _plain(value: object, otherwise: str = "") -> str:
+    return value if isinstance(value, str) else text(value, otherwise)

@@ -1,0 +1,253 @@
+"""The connections of swanctl.conf, exactly as charon would get them.
+
+The real `swanctl --load-conns` is run against a socket of ours that answers as charon does and keeps
+what it is told: no grammar of ours, includes and certificates resolved, the real charon untouched.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+from vici.protocol import FiniteStream, Packet
+
+from nhrpd_py.runtime.vici.wire.connection import (
+    Frames,
+    Section,
+    ViciError,
+    ViciLostError,
+    decode,
+    encode,
+)
+
+NOISE = re.compile(r"^(loaded \d|no connections |plugin ')|\bplugin requires\b")
+DIRECTORY_LIMIT = 80
+"""Octets; the path of a Unix socket has 107."""
+SWANCTL = "swanctl"
+DEADLINE_S = 10.0
+ACCEPT_PAUSE_S = 0.1
+OUTPUT_LIMIT = 16384
+CONNECTION_LIMIT = 4096
+REREAD_S = 2.0
+"""The files are looked at no more often than this, and a faulty template is read again."""
+MAX_AGE_S = 60.0
+"""For what lies outside the watched directory: an `include` may lead anywhere."""
+WATCHED_FILES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What the operator's file has."""
+
+    connections: Mapping[str, Section] = field(default_factory=dict)
+    problem: str | None = None
+    """What swanctl complained of, or why it could not be run, for people."""
+
+
+async def read_template(
+    config: str, swanctl: str = SWANCTL, directory: Path | None = None
+) -> Template:
+    """Runs swanctl; what goes wrong is told in the template's `problem`.
+
+    Our socket is in a new directory below `directory`, or where temporary files are made.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="tap-", dir=directory) as private:  # mode 0700
+            return await _tap(config, swanctl, private)
+    except ViciError as error:
+        return Template(problem=str(error))
+    except FileNotFoundError:
+        return Template(problem=f"no command {swanctl}: install strongswan-swanctl")
+    except OSError as error:
+        return Template(problem=f"{swanctl}: {error.strerror or error}")
+
+
+async def _tap(config: str, swanctl: str, directory: str) -> Template:
+    path = str(Path(directory) / "tap.vici")
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as sock:
+        await sock.bind(path)
+        sock.listen(1)
+        return await _run(config, swanctl, path, _Responder(trio.SocketListener(sock)))
+
+
+async def _run(config: str, swanctl: str, path: str, responder: "_Responder") -> Template:
+    output = bytearray()
+    status: int | None = None
+    command = [swanctl, "--load-conns", "--uri", f"unix://{path}", "--file", config]
+    process = await trio.lowlevel.open_process(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    try:
+        with trio.move_on_after(DEADLINE_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(responder.run)
+                await _collect(process, output)
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+    finally:
+        await _end(process)
+    problem = responder.problem
+    if status is None:
+        problem = problem or f"{swanctl} did not end within {DEADLINE_S:g} s"
+        return Template(problem=problem)
+    complaints = complaints_in(output.decode(errors="replace"))
+    if complaints:
+        problem = f"{config}: {'; '.join(complaints)[:1000]}"
+    elif status != 0 and problem is None:
+        problem = f"{swanctl} failed ({status})"
+    return Template(dict(responder.connections), problem)
+
+
+def complaints_in(output: str) -> list[str]:
+    """What swanctl says of the files, without its sums and what it says of its plugins: some are of
+    no use to another user than root."""
+    lines = dict.fromkeys(line.strip() for line in output.splitlines())
+    return [line for line in lines if line and not NOISE.search(line)]
+
+
+async def _collect(process: trio.Process, output: bytearray) -> None:
+    if process.stderr is None:
+        return
+    async for octets in process.stderr:
+        output += octets[: OUTPUT_LIMIT - len(output)]
+
+
+async def _end(process: trio.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    with trio.CancelScope(shield=True):
+        await process.wait()
+        if process.stderr is not None:
+            await process.stderr.aclose()
+
+
+class _Responder:
+    """As much of charon as `swanctl --load-conns` talks to."""
+
+    def __init__(self, listener: trio.SocketListener) -> None:
+        self._listener = listener
+        self.connections: dict[str, Section] = {}
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        while True:
+            try:
+                frames = Frames(await self._listener.accept())
+            except (
+                OSError
+            ) as error:  # no descriptors left, no memory: swanctl waits, as long as it may
+                self.problem = f"swanctl cannot be heard: {error.strerror or error}"
+                await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self.problem = None
+            try:
+                await self._serve(frames)
+            except ViciLostError:
+                pass
+            finally:
+                await frames.aclose()
+
+    async def _serve(self, frames: Frames) -> None:
+        while True:
+            packet = await frames.receive()
+            if packet[0] != Packet.CMD_REQUEST or len(packet) < 2:  # noqa: PLR2004 (type, length)
+                raise ViciLostError("swanctl sent no request")
+            start = 2 + packet[1]
+            command = packet[2:start].decode(errors="replace")
+            message = decode(FiniteStream(packet[start:]))
+            answer: Section
+            if command == "get-conns":
+                answer = {"conns": []}
+            elif command == "load-conn":
+                self._keep(message)
+                answer = {"success": "yes"}
+            else:
+                await frames.send(bytes([Packet.CMD_UNKNOWN]))
+                continue
+            await frames.send(bytes([Packet.CMD_RESPONSE]) + encode(answer))
+
+    def _keep(self, message: Section) -> None:
+        for name, value in message.items():
+            if not isinstance(value, Mapping):
+                continue
+            if len(self.connections) >= CONNECTION_LIMIT:
+                self.problem = f"more than {CONNECTION_LIMIT} connections"
+                return
+            self.connections[name] = value
+
+
+class Templates:
+    """The template of a file, read again when it changed.
+
+    Which files swanctl reads only swanctl knows. Those next to the main file and below (conf.d, the
+    certificates) are watched by their times and sizes; for others the template is read again when
+    it is asked for and a minute old. A faulty one is read again each time, every two seconds at most.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        swanctl: str = SWANCTL,
+        clock: Callable[[], float] = trio.current_time,
+        *,
+        directory: Path | None = None,
+    ) -> None:
+        """`directory` is where swanctl reaches a socket of ours also when AppArmor confines it."""
+        usable = (
+            directory is not None
+            and len(bytes(directory)) <= DIRECTORY_LIMIT
+            and os.access(directory, os.W_OK | os.X_OK)
+        )
+        self._directory = directory if usable else None
+        self.config = config
+        self._swanctl = swanctl
+        self._clock = clock
+        self._lock = trio.Lock()
+        self._template = Template()
+        self._looked_at = self._read_at = float("-inf")
+        self._fingerprint: object = None
+        self.reads = 0
+
+    async def get(self) -> Template:
+        """The present connections."""
+        async with self._lock:
+            now = self._clock()
+            if now - self._looked_at < REREAD_S:
+                return self._template
+            fingerprint = await trio.to_thread.run_sync(fingerprint_of, self.config)
+            if (
+                fingerprint != self._fingerprint
+                or self._template.problem is not None
+                or now - self._read_at >= MAX_AGE_S
+            ):
+                self._template = await read_template(self.config, self._swanctl, self._directory)
+                self._fingerprint = fingerprint
+                self._read_at = now
+                self.reads += 1
+            self._looked_at = now
+            return self._template
+
+
+def fingerprint_of(config: str) -> tuple[tuple[object, ...], ...]:
+    """Tells one state of the files from another. Blocks."""
+    found: list[tuple[object, ...]] = []
+    pending = [str(Path(config).parent)]
+    while pending and len(found) < WATCHED_FILES:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat()
+                    found.append((entry.path, status.st_ino, status.st_size, status.st_mtime_ns))
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except OSError as error:
+            found.append((error.filename, error.errno))
+    return tuple(sorted(found, key=str))

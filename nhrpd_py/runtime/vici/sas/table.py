@@ -1,0 +1,327 @@
+"""The CHILD_SAs of the daemon's profiles, told from charon's events and lists. No IO.
+
+Names of connections mean nothing: whoever initiates, the other end has the SA under the name of
+another connection. What counts is the name of the child, and the pair of addresses of its IKE_SA.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from nhrpd_py.core.address import Prefix, format_address, parse_address
+from nhrpd_py.core.events import Event, SaGone, SaInstalled
+from nhrpd_py.runtime.vici.sas.children import Child, Children, Pair
+from nhrpd_py.runtime.vici.wire.connection import Section, number, sections, text
+
+LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
+TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
+ROW_LIMIT = 65536
+TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
+
+Objection: TypeAlias = Callable[[Child, bool], str | None]
+"""Why an SA may not be; the flag tells one that comes from one that is there already."""
+Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
+"""Address blocks of a peer, by its identity and what certificate the event had (or none)."""
+
+
+class AssociationTable:
+    """See the module. `names` are the children that count."""
+
+    def __init__(
+        self,
+        blocks: Blocks = lambda _identity, _certificate: None,
+        objection: Objection = lambda _child, _comes: None,
+    ) -> None:
+        """`objection` tells why an SA may not be, whatever charon thinks of it."""
+        self.names: Collection[str] = ()
+        self._objection = objection
+        self._refused: list[tuple[Child, str]] = []
+        self._blocks = blocks
+        self._children = Children()
+        """By charon's uniqueid."""
+        self._orphans = Children()
+        """By our id: charon knows them no more, their kernel states may carry traffic still."""
+        self.ending: dict[int, str] = {}
+        """Why we end an IKE_SA, by its uniqueid: charon's events do not tell whose doing it was."""
+        self.ignored = 0
+        """Events that could not be understood, and children beyond the limit."""
+
+    # What is.
+
+    def children(self, pair: Pair | None = None) -> list[Child]:
+        return list(self._children) if pair is None else self._children.of(pair)
+
+    def is_up(self, pair: Pair) -> bool:
+        """Tells whether charon has a CHILD_SA between two addresses."""
+        return self._children.has(pair)
+
+    def orphans(self) -> list[Child]:
+        return list(self._orphans)
+
+    # What happens.
+
+    def happened(self, event: str, message: Section) -> list[Event]:
+        """Takes in one event of charon's."""
+        try:
+            match event:
+                case "child-updown":
+                    return list(self._child_updown(message))
+                case "child-rekey":
+                    return list(self._child_rekey(message))
+                case "ike-updown":
+                    return list(self._ike_updown(message))
+                case "ike-rekey":
+                    self._ike_rekey(message)
+                case "ike-update":
+                    return list(self._ike_update(message))
+                case _:
+                    pass
+        except ValueError:  # an address that is none
+            self.ignored += 1
+        return []
+
+    def _child_updown(self, message: Section) -> Iterator[Event]:
+        for _, ike in sections(message):
+            for _, child in children_of(ike):
+                if text(message.get("up")) == "yes":
+                    answered = text(ike.get("initiator")) != "yes"
+                    yield from self._add(ike, child, answered=answered)
+                else:
+                    yield from self._remove(number(child.get("uniqueid")), _down_reason(ike, child))
+
+    def _child_rekey(self, message: Section) -> Iterator[Event]:
+        for _, ike in sections(message):
+            for _, both in children_of(ike):
+                old, new = both.get("old"), both.get("new")
+                before = number(old.get("uniqueid")) if isinstance(old, Mapping) else 0
+                if isinstance(new, Mapping):
+                    # The heir of one that may be may be: its peer was looked at then.
+                    yield from self._add(ike, new, judge=before not in self._children)
+                yield from self._remove(before, "rekeyed")
+
+    def _ike_updown(self, message: Section) -> Iterator[Event]:
+        if text(message.get("up")) == "yes":
+            return
+        for _, ike in sections(message):
+            ike_id = number(ike.get("uniqueid"))
+            for each in [each for each in self._children if each.ike_id == ike_id]:
+                yield from self._remove(each.unique_id, _ike_reason(ike))
+            self.ending.pop(ike_id, None)
+
+    def _ike_rekey(self, message: Section) -> None:
+        for _, both in sections(message):
+            old, new = (dict(both).get(key) for key in ("old", "new"))
+            if isinstance(old, Mapping) and isinstance(new, Mapping):
+                before, after = number(old.get("uniqueid")), number(new.get("uniqueid"))
+                for each in self._children:
+                    if each.ike_id == before:
+                        self._children.put(each.unique_id, replace(each, ike_id=after))
+
+    def _ike_update(self, message: Section) -> Iterator[Event]:
+        for _, ike in sections(message):
+            ike_id = number(ike.get("uniqueid"))
+            for each in self._children:
+                if each.ike_id != ike_id:
+                    continue
+                moved = replace(
+                    each,
+                    local=parse_address(text(message.get("local-host"))),
+                    remote=parse_address(text(message.get("remote-host"))),
+                )
+                if moved.pair == each.pair:
+                    continue
+                if (objection := self._objection(moved, True)) is not None:
+                    self._refuse(moved, objection)
+                    yield from self._remove(each.unique_id, objection)
+                    continue
+                self._children.put(each.unique_id, moved)
+                yield SaInstalled(moved.association)
+                yield SaGone(each.local, each.remote, each.id, f"now at {_at(moved)}")
+
+    def _add(
+        self, ike: Section, child: Section, *, answered: bool = False, judge: bool = True
+    ) -> Iterator[Event]:
+        row = self._read(ike, child)
+        if row is None:
+            return
+        if text(child.get("mode")).upper() not in TRANSPORT_MODES:
+            self._refuse(row, f"the SA of {row.identity} {TUNNEL_MODE}")
+            return
+        known = self._children.get(row.unique_id)
+        told_before = known if known is not None and _same(known, row) else None
+        if judge and (objection := self._objection(row, told_before is None)) is not None:
+            self._refuse(row, objection)
+            return
+        if told_before is not None:
+            yield from self._refresh(told_before, row)
+            return
+        if known is None and len(self._children) >= ROW_LIMIT:
+            self.ignored += 1
+            return
+        if known is not None:
+            # An earlier charon's; its number must stay free as long as the engine has it.
+            self._orphans.put(known.id, known)
+        for each in self._orphans.of(row.pair):
+            if each.unique_id == row.unique_id and _same(each, row):
+                self._orphans.pop(each.id)
+                yield from self._refresh(each, row)
+                return
+        row = replace(row, id=self._free_id(row.unique_id))
+        self._children.put(row.unique_id, row)
+        yield SaInstalled(replace(row.association, answered=answered))
+        for each in self._orphans.of(row.pair):
+            yield self._forget(each, "replaced after charon was restarted")
+
+    def _refuse(self, child: Child, reason: str) -> None:
+        self._refused.append((child, reason))
+        self.ending[child.ike_id] = reason
+
+    def refused(self) -> list[tuple[Child, str]]:
+        """Takes those that may not be, and why; their IKE_SAs are to be ended."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def review(self, pair: Pair, objection_to: Callable[[Child], str | None]) -> list[Event]:
+        """Looks at the SAs of a pair anew: there may be an objection by now."""
+        events: list[Event] = []
+        for child in self.children(pair):
+            objection = objection_to(child)
+            if objection is not None:
+                self._refuse(child, objection)
+                events += self._remove(child.unique_id, objection)
+        return events
+
+    def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
+        """The same SA, told again; its certificate may be known only now."""
+        after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
+        self._children.put(row.unique_id, after)
+        if after.association != known.association:
+            yield SaInstalled(after.association)
+
+    def _read(self, ike: Section, child: Section) -> Child | None:
+        if text(child.get("name")) not in self.names or text(child.get("state")) not in LIVE_STATES:
+            return None
+        identity = text(ike.get("remote-eap-id")) or text(ike.get("remote-id"))
+        certificate = ike.get("remote-cert-data")
+        return Child(
+            id=0,
+            unique_id=number(child.get("uniqueid")),
+            ike_id=number(ike.get("uniqueid")),
+            local=parse_address(text(ike.get("local-host"))),
+            remote=parse_address(text(ike.get("remote-host"))),
+            identity=identity,
+            answered=text(ike.get("initiator")) != "yes",
+            spi_in=text(child.get("spi-in")),
+            spi_out=text(child.get("spi-out")),
+            address_blocks=self._blocks(
+                identity, certificate if isinstance(certificate, bytes) else b""
+            ),
+        )
+
+    def _free_id(self, unique_id: int) -> int:
+        """charon counts from 1 again after a restart, and its new numbers differ from each other."""
+        identifier = unique_id
+        while identifier in self._orphans:
+            identifier += 1 << 32
+        return identifier
+
+    def _remove(self, unique_id: int, reason: str) -> Iterator[Event]:
+        child = self._children.pop(unique_id)
+        if child is not None:
+            reason = self.ending.get(child.ike_id, reason)
+            yield SaGone(child.local, child.remote, child.id, reason)
+
+    def _forget(self, orphan: Child, reason: str) -> Event:
+        self._orphans.pop(orphan.id)
+        return SaGone(orphan.local, orphan.remote, orphan.id, reason)
+
+    # What a list tells.
+
+    def listed(self, ikes: Iterable[Section]) -> list[Event]:
+        """Takes in all IKE_SAs at a connect; what is missing is an orphan from now on.
+
+        First those that we knew (of two peers at one address, the one that was served), then the others
+        from the oldest on.
+        """
+        self.orphan_all()
+        events: list[Event] = []
+        found = [(ike, child) for ike in ikes for _, child in children_of(ike)]
+        known = {(each.unique_id, each.spi_in) for each in self._orphans}
+
+        def place(both: tuple[Section, Section]) -> tuple[bool, int]:
+            unique_id = number(both[1].get("uniqueid"))
+            return (unique_id, text(both[1].get("spi-in"))) not in known, unique_id
+
+        for ike, child in sorted(found, key=place):
+            try:
+                events.extend(self._add(ike, child))
+            except ValueError:
+                self.ignored += 1
+        return events
+
+    def missing(self, ikes: Iterable[Section], asked_of: Collection[int]) -> list[Event]:
+        """Removes, of the children that were there when charon was asked, those that it has not."""
+        there = {
+            number(child.get("uniqueid"))
+            for ike in ikes
+            for _, child in children_of(ike)
+            if text(child.get("state")) in LIVE_STATES
+        }
+        events: list[Event] = []
+        for unique_id in set(asked_of) - there:
+            events.extend(self._remove(unique_id, "charon has it no more"))
+        return events
+
+    def orphan_all(self) -> None:
+        """charon is gone, and with it its numbers."""
+        for each in self._children:
+            self._orphans.put(each.id, each)
+        self._children.clear()
+        self.ending.clear()
+
+    def bury(self, dead: Callable[[Child], str | None]) -> list[Event]:
+        """Gives up the orphans that `dead` has a reason for."""
+        return [
+            self._forget(each, reason)
+            for each in self._orphans
+            if (reason := dead(each)) is not None
+        ]
+
+
+def children_of(ike: Section) -> list[tuple[str, Section]]:
+    """The CHILD_SAs of an IKE_SA."""
+    children = ike.get("child-sas")
+    return sections(children) if isinstance(children, Mapping) else []
+
+
+def pair_of(ike: Section) -> Pair | None:
+    """The addresses of an IKE_SA; None where it has none yet."""
+    try:
+        local, remote = (text(ike.get(f"{end}-host")) for end in ("local", "remote"))
+        return parse_address(local), parse_address(remote)
+    except ValueError:
+        return None
+
+
+def _same(known: Child, row: Child) -> bool:
+    return (known.spi_in, known.spi_out, known.pair) == (row.spi_in, row.spi_out, row.pair)
+
+
+def _at(child: Child) -> str:
+    return format_address(child.remote)
+
+
+def _down_reason(ike: Section, child: Section) -> str:
+    if text(child.get("state")) == "DELETED":
+        return "the CHILD_SA was deleted"
+    return _ike_reason(ike)
+
+
+def _ike_reason(ike: Section) -> str:
+    match text(ike.get("state")):
+        case "DELETING":
+            return "the IKE_SA was deleted"
+        case "ESTABLISHED" | "REKEYING" | "REKEYED":
+            return "the peer answers no more"
+        case _:
+            return "the IKE_SA is gone"

@@ -1,0 +1,57 @@
+"""Policies that stand, are missing, or are undone by others."""
+
+from dataclasses import replace
+
+import pytest
+
+from nhrpd_py.cli.check.facts import Ipsec
+from nhrpd_py.cli.check.findings import State, Unread
+from nhrpd_py.cli.check.report import findings
+from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, Selector, Template
+from tests.unit.cli.check.machines import a_machine, complaints, the_complaint
+
+OURS = Tunnel(input_key=42, output_key=42).policies
+ANYTHING = Policy(Selector(ipv6=False), Direction.OUT, Action.ALLOW, 10)
+ESP = Template(b"", b"", 50, 0, 1)
+
+
+def test_a_missing_policy_is_put_back_by_the_remedy() -> None:
+    found = the_complaint(a_machine(ipsec=Ipsec(policies=OURS[:1])))
+    assert (found.area, found.state) == ("guard", State.PROBLEM)
+    assert found.remedy == (
+        "ip xfrm policy update src 0.0.0.0/0 dst 0.0.0.0/0 proto gre key 42 dir in "
+        "action block priority 1000000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "hole"),
+    [
+        (ANYTHING, True),
+        (replace(ANYTHING, direction=Direction.IN), True),
+        (replace(ANYTHING, templates=(ESP,)), False),
+        (replace(ANYTHING, action=Action.BLOCK), False),
+        (replace(ANYTHING, priority=2_000_000), False),
+        (replace(ANYTHING, direction=Direction.FWD), False),
+        (replace(ANYTHING, direction=3), False),
+        (replace(ANYTHING, selector=Selector(ipv6=False, protocol=17)), False),
+        (replace(ANYTHING, selector=Selector(ipv6=True)), False),
+    ],
+)
+def test_policies_of_others(policy, hole) -> None:
+    found = complaints(a_machine(ipsec=Ipsec(policies=(*OURS, policy))))
+    assert bool(found) == hole
+    if hole:
+        assert (found[0].remedy or "").startswith("ip xfrm policy delete src 0.0.0.0/0 dst")
+
+
+def test_what_was_blocked_is_told() -> None:
+    ipsec = Ipsec(policies=OURS, statistics={"XfrmOutPolBlock": 4, "XfrmInNoPols": 1})
+    said = [each.finding for each in findings(a_machine(ipsec=ipsec))]
+    assert any(text.endswith("blocked: 4 sent") for text in said)
+
+
+def test_unprivileged_it_is_unknown() -> None:
+    facts = a_machine(ipsec=Ipsec(policies=Unread("IPsec policies: for root alone")))
+    assert the_complaint(facts).state is State.UNKNOWN

@@ -1,0 +1,114 @@
+"""Shortcuts of a protected interface: their routes come after the peer's SA, and go with its neighbour entry."""
+
+from nhrpd_py.core.address import format_address
+from nhrpd_py.core.config import IpsecConfig
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
+from nhrpd_py.core.events import AddressRemoved, Association, IpsecReady, SaInstalled
+from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.message import Message
+from tests.support import inspect
+from tests.support.engine import Node, a_spoke, of, sent, the
+from tests.support.messages import (
+    a_registration_reply,
+    a_resolution_reply,
+    a_resolution_request,
+    a_traffic_indication,
+    std_extensions,
+)
+from tests.support.sites import GRE, HUB, UNDERLAY, an_address, host, nbma, tunnel
+
+REQUEST = PacketType.RESOLUTION_REQUEST
+
+
+def an_sa(number: int, id_: int = 0) -> SaInstalled:
+    """With the station of that number."""
+    identity = f"CN=node{number}"
+    return SaInstalled(
+        Association(id=id_ or number, local=nbma(2), remote=nbma(number), identity=identity)
+    )
+
+
+def a_protected_spoke(*peers: int) -> tuple[Node, Message]:
+    """A spoke with SAs to the hub and some peers, and its request after a redirect to the LAN of spoke 3 at 3 s."""
+    spoke = a_spoke(2, registered=False, ipsec=IpsecConfig(profile="dmvpn"))
+    sas = [an_sa(each) for each in (1, *peers)]
+    effects = spoke.give(IpsecReady("6.0", patched=False), *sas, now=1.0) + spoke.advance(2.0)
+    request = sent(effects, PacketType.REGISTRATION_REQUEST)[-1]
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=2.0)
+    redirect = a_traffic_indication(1, host(2), host(3))
+    return spoke, the(sent(spoke.receive(redirect, HUB.nbma, now=3.0), REQUEST))
+
+
+def answer(spoke: Node, request: Message) -> list[Effect]:
+    return spoke.receive(a_resolution_reply(request), HUB.nbma, now=3.1)
+
+
+def in_order(effects: list[Effect]) -> list[str]:
+    """What is asked of the kernel, and about what."""
+    found = []
+    for each in effects:
+        if isinstance(each, SetNeighbor | DropNeighbor):
+            found.append(f"{type(each).__name__} {format_address(each.address)}")
+        elif isinstance(each, SetRoute | DropRoute):
+            found.append(f"{type(each).__name__} {each.prefix}")
+    return found
+
+
+def test_route_of_a_shortcut_waits_for_the_sa() -> None:
+    """It was there at once, and led into nothing for as long as IKE took."""
+    spoke, asked = a_protected_spoke()
+    assert in_order(answer(spoke, asked)) == []
+    assert spoke.shortcuts(4.0) == [("172.16.3.0/24", "10.255.255.3", "incomplete")]
+    # Another redirect meanwhile does not bring it.
+    assert (
+        of(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=4.0), SetRoute)
+        == []
+    )
+    assert in_order(spoke.give(an_sa(3), now=5.0)) == [
+        "SetNeighbor 10.255.255.3",
+        "SetRoute 10.255.255.3/32",
+        "SetRoute 172.16.3.0/24",
+    ]
+    assert spoke.shortcuts(5.0) == [("172.16.3.0/24", "10.255.255.3", "active")]
+
+
+def test_shortcut_that_never_had_a_route_takes_none_back() -> None:
+    spoke, asked = a_protected_spoke()
+    answer(spoke, asked)
+    table = inspect.shortcuts(spoke.engine)
+    shortcut = the(table)
+    effects = inspect.said(spoke.engine, lambda: table.remove(shortcut, "x"))
+    assert of(effects, DropRoute) == []
+
+
+def test_routes_of_shortcuts_go_before_the_neighbour_when_our_address_goes() -> None:
+    """They stayed, and all their traffic was lost until the shortcut's end, also with the address back."""
+    spoke, asked = a_protected_spoke(3)
+    assert "SetRoute 172.16.3.0/24" in in_order(answer(spoke, asked))
+    gone = in_order(spoke.give(AddressRemoved(UNDERLAY, nbma(2), 24), now=4.0))
+    assert gone[-3:] == [
+        "DropRoute 172.16.3.0/24",
+        "DropRoute 10.255.255.3/32",
+        "DropNeighbor 10.255.255.3",
+    ]
+    back = in_order(spoke.give(an_address(UNDERLAY, nbma(2), 24), an_sa(3, 33), now=5.0))
+    assert back[-1] == "SetRoute 172.16.3.0/24"
+
+
+def test_routes_of_shortcuts_go_when_their_peer_moves_to_where_no_sa_is() -> None:
+    spoke, asked = a_protected_spoke(3, 33)
+    answer(spoke, asked)
+    request = a_resolution_request(
+        3, host(2), source_nbma=nbma(44), extensions=std_extensions(), request_id=9
+    )
+    effects = spoke.receive(request, nbma(33), now=4.0)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(33))]
+    cache = inspect.cache(spoke.engine)
+    binding = cache.get(tunnel(3))
+    assert binding is not None
+    effects = inspect.said(spoke.engine, lambda: cache.entries.withdraw(binding))
+    assert in_order(effects) == [
+        "DropRoute 172.16.3.0/24",
+        "DropRoute 10.255.255.3/32",
+        "DropNeighbor 10.255.255.3",
+    ]

@@ -1,0 +1,41 @@
+"""A restarted hub: what the state file, the kernel and the clients say of where the clients are."""
+
+from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
+from nhrpd_py.core.events import BindingFound
+from nhrpd_py.packet.iana import PacketType
+from tests.support.engine import a_hub, of, sent
+from tests.support.messages import a_registration_request
+from tests.support.sites import GRE, nbma, tunnel
+
+SAVED = BindingFound(GRE, tunnel(2), nbma(2), 25.0)
+"""The client as the state file has it."""
+IN_KERNEL = BindingFound(GRE, tunnel(2), nbma(9), None)
+"""It moved after the file was written, before the crash."""
+
+
+def test_the_kernel_knows_better_than_the_state_file_where_a_client_is() -> None:
+    hub = a_hub()
+    hub.give(SAVED)
+    effects = hub.give(IN_KERNEL)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(2), nbma(9))]
+    assert of(effects, DropNeighbor) == []
+    assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.9")}
+    # It is asked, as every client that nobody but the kernel speaks for.
+    assert [each.type for each in sent(hub.run(0.3))] == [PacketType.PURGE_REQUEST]
+
+
+def test_the_kernel_does_not_overrule_a_client_that_spoke_up_in_this_run() -> None:
+    hub = a_hub()
+    hub.give(SAVED)
+    hub.receive(a_registration_request(2), nbma(2), now=0.1)
+    assert hub.give(IN_KERNEL, now=0.2) == []
+    assert hub.cache(0.2) == {"10.255.255.2": ("dynamic", "192.168.100.2")}
+
+
+def test_a_client_that_file_and_kernel_agree_on_keeps_its_time() -> None:
+    hub = a_hub()
+    hub.give(SAVED)
+    assert hub.give(BindingFound(GRE, tunnel(2), nbma(2), None)) == []
+    assert sent(hub.run(24.0)) == []
+    hub.run(25.0)
+    assert hub.cache(25.0) == {}
