@@ -46,6 +46,7 @@ class Check:
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
         """Prints what a failed check found."""
+        reporter.ensure_newline()
         reporter.section(f"{self.name} failed ({self.status})", red=True)
         reporter.line(" ".join(self.argv))
         reporter.write(self.output.read_text(errors="replace"))

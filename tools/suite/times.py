@@ -38,7 +38,7 @@ class Row:
             "" if idle_s is None else f"{idle_s:.1f}",
             "" if idle_s is None else f"{max(0.0, wall_s - cpu_s - idle_s):.1f}",
         ]
-        return f"{self.name:<32}" + "".join(f"{cell:>10}" for cell in cells)
+        return (f"{self.name:<32}" + "".join(f"{cell:>10}" for cell in cells)).rstrip()
 
 
 HEADS = ("tests", "expected", "wall s", "CPU s", "idle s", "stalled s")
