@@ -18,7 +18,7 @@ UNREADABLE = (OSError, ValueError, RecursionError, MemoryError)
 
 
 class NoDaemonError(Exception):
-    """Nobody answers on the socket."""
+    """Nobody answers on the socket, or nobody that is nhrpd."""
 
 
 class RefusedError(Exception):
@@ -30,23 +30,25 @@ class WrongUsageError(Exception):
 
 
 class Client:
-    """Asks the daemon behind one socket."""
+    """Asks the daemon that listens on a socket. Methods raise the three errors above."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def get(self, path: str, **parameters: str | None) -> dict[str, Any]:
+        """Reads an object; parameters that are None are left out."""
         given = {key: value for key, value in parameters.items() if value is not None}
         target = f"{path}?{urlencode(given, errors='surrogateescape')}" if given else path
         with self._request("GET", target, None, DEADLINE_S) as response:
             return self._document(response)
 
     def post(self, path: str, **parameters: str | None) -> dict[str, Any]:
+        """Gives a command and returns what became of it."""
         with self._request("POST", path, json.dumps(parameters), DEADLINE_S) as response:
             return self._document(response)
 
     def lines(self, path: str) -> Iterator[dict[str, Any]]:
-        """The objects of an endless answer, as they come; ends with the daemon."""
+        """Yields the objects of an endless answer as they come; ends with the daemon."""
         with self._request("GET", path, None, None) as response:
             try:
                 while line := response.readline():
@@ -58,7 +60,7 @@ class Client:
     def _request(
         self, method: str, target: str, body: str | None, deadline_s: float | None
     ) -> Iterator[http.client.HTTPResponse]:
-        """One request on a connection of its own, which ends with the block."""
+        """Sends a request on a connection of its own, which ends with the block."""
         connection = http.client.HTTPConnection("localhost", timeout=deadline_s)
         wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         wire.settimeout(deadline_s)
@@ -91,7 +93,7 @@ class Client:
             raise NoDaemonError(f"no answer on {self._path}: {reason}") from None
 
     def _owners(self) -> str:
-        """Who may use the socket, for whoever may not."""
+        """Returns whom the socket is for, to be told to somebody else."""
         try:
             owner = Path(self._path).stat()
             return f": it is for members of the group {grp.getgrgid(owner.st_gid).gr_name}"

@@ -17,12 +17,9 @@ from click.core import ParameterSource
 
 from nhrpd_py import __version__
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
+from nhrpd_py.cli.tables import TABLES
+from nhrpd_py.paths import CONFIG_FILE, CONTROL_SOCKET
 
-VIEWS = (
-    *("cache", "nhs", "shortcuts", "interfaces", "peers"),
-    *("sas", "traffic", "routes", "config"),
-)
-DEFAULT_SOCKET = "/run/nhrpd/nhrpd.sock"
 REFUSED = 1
 WRONG_USAGE = 2
 NO_DAEMON = 3
@@ -36,14 +33,14 @@ def _remember_json(context: click.Context, _parameter: click.Parameter, value: b
 
 
 def json_option(command: Decorated) -> Decorated:
-    """`--json`, before or after the command."""
+    """Adds `--json`, which people may write before or after the command."""
     option = click.option(
         "--json",
         is_flag=True,
         is_eager=True,
         expose_value=False,
         callback=_remember_json,
-        help="Print JSON.",
+        help="Print JSON instead of text.",
     )
     return option(command)
 
@@ -55,7 +52,8 @@ interface_option = partial(click.option, "-i", "--interface", metavar="IFACE")
 @click.option(
     "-s",
     "--socket",
-    default=DEFAULT_SOCKET,
+    metavar="PATH",
+    default=CONTROL_SOCKET,
     envvar="NHRPD_SOCKET",
     show_default=True,
     show_envvar=True,
@@ -65,7 +63,7 @@ interface_option = partial(click.option, "-i", "--interface", metavar="IFACE")
 @click.version_option(__version__, prog_name="nhrpctl", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context, socket: str) -> None:
-    """Show and steer nhrpd, the NHRP daemon.
+    """Show and steer nhrpd, the NHRP daemon of a Linux DMVPN.
 
     Exits with 0 when done, 1 when refused or nothing matched, 2 on wrong usage, 3 without a daemon.
     """
@@ -84,7 +82,7 @@ def _as_json(context: click.Context) -> bool:
 
 
 @cli.command()
-@click.argument("view", metavar="VIEW", type=click.Choice(VIEWS))
+@click.argument("view", metavar="VIEW", type=click.Choice(list(TABLES)))
 @interface_option(help="Only this interface.")
 @json_option
 @click.pass_context
@@ -92,15 +90,17 @@ def show(context: click.Context, view: str, interface: str | None) -> None:
     """Show one of the daemon's tables.
 
     \b
-    cache       bindings of tunnel to outer addresses
-    nhs         our next hop servers and how registration with them stands
-    shortcuts   direct ways to other spokes
+    cache       the outer (NBMA) address of each tunnel address
+    nhs         our next hop servers (hubs) and our registration with each
+    shortcuts   direct ways to what lies behind other spokes
     interfaces  our tunnels and what is wrong with them
-    peers       the other ends and their protection
-    sas         the security associations that charon has for them
-    traffic     packets by type, and drops by reason
-    routes      routes that the daemon wants in the kernel
+    peers       the outer addresses that we exchange packets with, and IPsec
+    sas         the IPsec security associations that charon has with them
+    traffic     NHRP packets by type, and dropped ones by reason
+    routes      the routes that the daemon wants in the kernel
     config      the configuration in force
+
+    Words and flags are explained below each table.
     """
     document = _client(context).get(f"/v1/{view}", interface=interface)
     if _as_json(context):
@@ -120,8 +120,12 @@ def show(context: click.Context, view: str, interface: str | None) -> None:
     default="all",
 )
 @interface_option(help="Only what belongs to this interface.")
-@click.option("--protocol", metavar="PREFIX", help="Only overlay addresses within this prefix.")
-@click.option("--nbma", metavar="ADDR", help="Only what leads to this outer address.")
+@click.option(
+    "--protocol",
+    metavar="PREFIX",
+    help="Only addresses and networks within this prefix, or around it.",
+)
+@click.option("--nbma", metavar="ADDR", help="Only what leads to this outer (NBMA) address.")
 @json_option
 @click.pass_context
 def flush(
@@ -129,8 +133,13 @@ def flush(
 ) -> None:
     """Forget what was learnt; it is learnt anew when it is needed.
 
-    Without an argument, everything that was learnt goes: bindings (cache) and shortcuts. What the
-    configuration says stays.
+    \b
+    cache       resolved addresses, and clients that registered here: they are
+                asked to register again, and we register anew with our servers
+    shortcuts   direct ways, what was resolved for them, and failures
+    all         everything that was learnt, which is the default
+
+    What the configuration says stays.
     """
     client = _client(context)
     _report(
@@ -145,7 +154,11 @@ def flush(
 @json_option
 @click.pass_context
 def resolve(context: click.Context, address: str, interface: str | None) -> None:
-    """Ask now for the direct way to ADDRESS, as if traffic had been redirected."""
+    """Ask for the direct way to ADDRESS.
+
+    The daemon asks as if traffic for ADDRESS had been redirected, and does not wait for the answer:
+    see `nhrpctl show shortcuts`. Where the way is known already, it says so.
+    """
     _report(context, _client(context).post("/v1/resolve", address=address, interface=interface))
 
 
@@ -176,7 +189,10 @@ def reload(context: click.Context) -> None:
 @json_option
 @click.pass_context
 def monitor(context: click.Context) -> None:
-    """Print what happens, as it happens, until interrupted."""
+    """Print what happens, as it happens, until interrupted.
+
+    A line for each event; with --json, an object on a line. Exits with 3 when the daemon goes away.
+    """
     from nhrpd_py.cli import render  # noqa: PLC0415
 
     write = json.dumps if _as_json(context) else render.notice
@@ -197,7 +213,7 @@ def monitor(context: click.Context) -> None:
     "file",
     metavar="FILE",
     help="The configuration to check against [default: that of the running daemon, else "
-    "/etc/nhrpd/nhrpd.toml].",
+    f"{CONFIG_FILE}].",
 )
 @click.option("--all", "everything", is_flag=True, help="Also list what is right.")
 @json_option
@@ -226,7 +242,7 @@ def check(context: click.Context, file: str | None, everything: bool) -> None:
 
 
 def _report(context: click.Context, answer: dict[str, Any]) -> None:
-    """Tells what became of a command, and makes it the exit status."""
+    """Prints what became of a command, and makes it the exit status."""
     with _understood():
         matched, refused, detail = answer["matched"], answer["refused"], answer["detail"]
     if _as_json(context):
@@ -241,7 +257,10 @@ def _report(context: click.Context, answer: dict[str, Any]) -> None:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """Around what reads an answer: a daemon of another version, or none at all, may have sent it."""
+    """Turns the errors of code that reads an answer into NoDaemonError.
+
+    The answer may be from a daemon of another version, or from no nhrpd at all.
+    """
     try:
         yield
     except (LookupError, TypeError, AttributeError) as error:
@@ -254,8 +273,8 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """The entry point; turns what can go wrong into one line and an exit status."""
-    if sys.stdout is None:  # closed by who called; the exit status is all that is wanted
+    """Runs the command; turns what can go wrong into one line and an exit status."""
+    if sys.stdout is None:  # the caller closed it and wants the exit status alone
         sys.stdout = io.StringIO()
     elif isinstance(
         sys.stdout, io.TextIOWrapper

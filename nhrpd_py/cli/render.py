@@ -17,7 +17,7 @@ RICH_ROWS = 400
 
 
 def show(view: str, rows: Sequence[Row]) -> None:
-    """Prints a view."""
+    """Prints a view as a table and its legend."""
     table = TABLES[view]
     if not rows:
         sys.stdout.write(f"{table.empty}\n")
@@ -35,7 +35,7 @@ def show(view: str, rows: Sequence[Row]) -> None:
     legend = list(table.legend(rows))
     if legend:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in legend))
-    sys.stdout.flush()  # here a full disk is an error, at exit it is not even a failure
+    sys.stdout.flush()  # a full disk is an error here, and would be ignored at exit
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
@@ -73,12 +73,13 @@ STYLES = {
     "negative": "red",
     "probe": "yellow",
     "registering": "yellow",
+    "refused": "red",
     "incomplete": "yellow",
 }
 
 
 def _aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
-    """A row a line, however long; nothing is cut."""
+    """Prints each row as one line, however long; nothing is cut."""
     widths = _widths(columns, cells)
     for line in ([column.title for column in columns], *cells):
         padded = [
@@ -89,7 +90,7 @@ def _aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
 
 
 def notice(row: Row) -> str:
-    """A line of `nhrpctl monitor`."""
+    """Writes a line of `nhrpctl monitor`."""
     import datetime as dt  # noqa: PLC0415 (nothing else needs it)
 
     at = dt.datetime.fromtimestamp(row["time"]).astimezone()

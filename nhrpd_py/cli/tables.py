@@ -13,7 +13,7 @@ CACHE_FLAGS = {
     "u": ("used", "used: traffic went there lately"),
     "q": ("unique", "unique: nobody else may register this address"),
     "a": ("authorized", "authorized: its peer may have this address"),
-    "n": ("nat", "nat: registered from behind a NAT"),
+    "n": ("nat", "nat: behind a NAT, which changes its outer address"),
 }
 CACHE_TYPES = {
     "local": "our own address",
@@ -21,23 +21,25 @@ CACHE_TYPES = {
     "nhs": "a next hop server of ours",
     "dynamic": "a client that registered here",
     "cached": "learnt by resolution",
-    "incomplete": "being resolved",
+    "incomplete": "being resolved; asked again when it expires",
     "negative": "could not be resolved; not asked again until it expires",
 }
 NHS_STATES = {
-    "down": "no NBMA address, or it does not answer; see the last error",
-    "probe": "asked, no answer yet",
-    "registering": "reached, registration not accepted yet",
+    "down": "not asked: no NBMA address to ask at, or the tunnel does not work",
+    "standby": "not asked: a better server is up, or on its first tries",
+    "registering": "asked lately, no answer yet",
+    "refused": "the server refuses us, see the last error; asked again",
+    "probe": "lost, or not to be reached; asked again, at most every 64 s",
     "up": "registered",
 }
 SHORTCUT_STATES = {
-    "incomplete": "asked, no answer yet; traffic takes the hub",
+    "incomplete": "no answer yet, or the peer cannot be reached yet; traffic takes the hub",
     "active": "traffic goes directly",
-    "negative": "no direct way; traffic takes the hub",
+    "negative": "no direct way; traffic takes the hub until it expires",
 }
 IPSEC_STATES = {
     "none": "not protected by IPsec",
-    "wanted": "IPsec asked for",
+    "wanted": "no security association with it yet",
     "up": "protected",
     "failed": "IPsec failed; see the last error",
 }
@@ -47,33 +49,50 @@ SA_FLAGS: Mapping[str, tuple[Callable[[Row], bool], str]] = {
     "t": (lambda row: row["mode"] not in (None, "TRANSPORT"), "not in transport mode: not used"),
 }
 SA_STATES = {
-    "wanted": "not asked for yet",
-    "trying": "being made",
+    "wanted": "charon is not asked for it yet",
+    "trying": "charon is making it",
     "failed": "could not be made; tried again",
     "orphaned": "charon was restarted: only the kernel has it",
+    "INSTALLED": "in use",
+    "REKEYING": "in use, being replaced",
+    "REKEYED": "replaced by a newer one",
 }
+"""Of a wish of ours, and in capitals what charon calls an SA that it has."""
 ROUTE_KINDS = {
     "host": "to a tunnel address",
     "shortcut": "to what lies behind a peer",
 }
 
 
+INTERFACE_ROLES = {
+    "redirect": "tells peers of direct ways, as hubs do",
+    "shortcut": "takes direct ways and offers its own, as spokes do",
+}
+
+
 class Column(NamedTuple):
+    """A column of a table: its title, and the text of its cell in a row."""
+
     title: str
     text: Callable[[Row], str]
     right: bool = False
+    """Aligned to the right."""
     optional: bool = False
     """Not shown where no row has it."""
 
 
 class Table(NamedTuple):
+    """How a view is shown."""
+
     columns: Sequence[Column]
     empty: str
+    """What is printed where there are no rows."""
     legend: Callable[[Sequence[Row]], Iterable[str]]
+    """Makes the lines below the table."""
 
 
 def duration(seconds: float | None) -> str:
-    """`45s`, `1m05s`, `2h03m`, `5d02h`; `-` for none."""
+    """Writes a time for people: `45s`, `1m05s`, `2h03m`, `5d02h`; `-` for none."""
     if seconds is None:
         return "-"
     whole = max(0, round(seconds))
@@ -87,7 +106,7 @@ def duration(seconds: float | None) -> str:
 
 
 def cell(value: object) -> str:
-    """Any JSON value in a table."""
+    """Writes any JSON value for a table."""
     match value:
         case None | "":
             return "-"
@@ -135,11 +154,11 @@ def _interface_state(row: Row) -> str:
 
 
 def _roles(row: Row) -> str:
-    return ", ".join(role for role in ("redirect", "shortcut") if row[role]) or "-"
+    return ", ".join(role for role in INTERFACE_ROLES if row[role]) or "-"
 
 
 def _words(key: str, meanings: Mapping[str, str]) -> Callable[[Sequence[Row]], Iterable[str]]:
-    """A legend of the values of one column that are in the table."""
+    """Makes a legend that explains the values of a column, as far as the table has them."""
 
     def legend(rows: Sequence[Row]) -> Iterable[str]:
         present = {row[key] for row in rows}
@@ -209,8 +228,15 @@ def _sa_legend(rows: Sequence[Row]) -> Iterable[str]:
     )
 
 
-def _problems(rows: Sequence[Row]) -> Iterable[str]:
-    return [f"{row['interface']}: PROBLEM: {row['problem']}" for row in rows if row["problem"]]
+def _interfaces_legend(rows: Sequence[Row]) -> Iterable[str]:
+    shown = [
+        f"{role} = {text}" for role, text in INTERFACE_ROLES.items() if any(r[role] for r in rows)
+    ]
+    if shown:
+        yield "does: " + "; ".join(shown)
+    for row in rows:
+        if row["problem"]:
+            yield f"{row['interface']}: PROBLEM: {row['problem']}"
 
 
 def _nothing(_rows: Sequence[Row]) -> Iterable[str]:
@@ -279,7 +305,7 @@ TABLES: Mapping[str, Table] = {
             Column("does", _roles),
         ),
         "no interfaces are configured",
-        _problems,
+        _interfaces_legend,
     ),
     "peers": Table(
         (
@@ -332,7 +358,7 @@ TABLES: Mapping[str, Table] = {
             plain("via", "via"),
             plain("kind", "kind"),
         ),
-        "no routes of ours in the kernel",
+        "no routes: nothing was registered or resolved that needs one",
         _words("kind", ROUTE_KINDS),
     ),
     "config": Table(

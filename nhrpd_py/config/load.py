@@ -1,5 +1,4 @@
-"""Reads the configuration file (TOML) into `core.config.Config`, or tells everything that is wrong
-with it.
+"""Reads the configuration file (TOML) into `core.config.Config`, or tells all that is wrong with it.
 
 `load` is the entry; all its complaints come at once in one `ConfigError`, each as `file:
 path.to.key: what is wrong`. pydantic is imported when a file is read, not before: the commands that
@@ -22,8 +21,7 @@ Location: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Location, str]
 
 OF_LATER_VERSIONS = {"multicast-group"}
-"""Keys that are spoken for; to ignore one of them silently would mean clear text where a tunnel was
-asked for."""
+"""Keys that mean something in a later version: who writes one has to hear that it has no effect."""
 SYNTAX_PLACE = re.compile(
     r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
 )
@@ -31,7 +29,7 @@ ARRAYS_OF_TEXT = ("protocol", "prefixes")
 TOO_DEEP = "tables within tables without end"
 TOO_LONG = "a number has more than 64 bits"
 INTEGERS = range(-(1 << 63), 1 << 63)
-"""What TOML has; tomllib reads more, but Python does not print more than 4300 digits."""
+"""The integers of TOML. tomllib reads longer ones, but Python does not print those of 4301 digits."""
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -48,7 +46,7 @@ def load(path: str | Path) -> Config:
 
 def parse(text: str, name: str) -> Config:
     """Checks the text of a file; `name` is what messages call it."""
-    from pydantic import ValidationError  # noqa: PLC0415 (see the module's docstring)
+    from pydantic import ValidationError  # noqa: PLC0415 (slow, and only files need it)
 
     from nhrpd_py.config.schema import FileTable  # noqa: PLC0415
 
@@ -58,7 +56,7 @@ def parse(text: str, name: str) -> Config:
         raise ConfigError([f"{name}: {_syntax(error)}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: {TOO_DEEP}"]) from None
-    except ValueError:  # of int(), which says nothing about where
+    except ValueError:  # raised by int() for thousands of digits; it does not say where
         raise ConfigError([f"{name}: {TOO_LONG}"]) from None
     too_long = [f"{name}: {_path(where)}: {TOO_LONG}" for where in _long_integers(document)]
     if too_long:
@@ -83,7 +81,10 @@ def _syntax(error: tomllib.TOMLDecodeError) -> str:
 
 
 def _long_integers(document: Mapping[str, Any]) -> Iterator[Location]:
-    """Where numbers are that TOML does not have. A stack of its own: dotted keys nest without end."""
+    """Yields where numbers are that TOML does not have.
+
+    It does not recurse, because dotted keys nest without end.
+    """
     waiting: list[tuple[Any, Any, Any]] = [(document, None, None)]
     while waiting:
         value, key, parent = link = waiting.pop()
@@ -100,13 +101,12 @@ def _long_integers(document: Mapping[str, Any]) -> Iterator[Location]:
 
 
 def _location(loc: Location) -> Location:
-    """pydantic marks a complaint about a dictionary's key with a trailing `[key]`."""
+    """Removes the `[key]` that pydantic appends where it complains of a dictionary's key."""
     return loc[:-1] if loc and loc[-1] == "[key]" else loc
 
 
 def _path(location: Location) -> str:
-    """Writes a path as in TOML; entries of an array are counted from 0:
-    `interface.gre1.nhs[0].nbma`."""
+    """Writes a path as in TOML: `interface.gre1.nhs[0].nbma`; arrays are counted from 0."""
     text = ""
     for step in location:
         if isinstance(step, int):
@@ -118,12 +118,12 @@ def _path(location: Location) -> str:
 
 
 def _quoted(key: str) -> str:
-    """A key as TOML quotes it: on one line, whatever is in it."""
+    """Writes a key as TOML quotes it: on one line, whatever is in it."""
     return json.dumps(key, ensure_ascii=not key.isprintable())
 
 
 def _sentence(detail: Mapping[str, Any]) -> str:
-    """What is wrong, in words that do not need the source code; a secret is never repeated."""
+    """Says what is wrong in words for operators. A secret is never repeated."""
     location: Location = detail["loc"]
     value = detail["input"]
     shown = "" if "authentication" in location else f", not {_shown(value)}"
@@ -175,8 +175,10 @@ def _unknown_key(location: Location) -> str:
 
 
 def _across_tables(document: Mapping[str, Any]) -> Iterator[Problem]:
-    """What no single value shows: duplicates, mixed families, nothing to do. Tolerates what others
-    complain of."""
+    """Yields what no single value shows: duplicates, mixed families, no interface at all.
+
+    Values of a wrong type are passed over: the models complain of them.
+    """
     interfaces = document.get("interface", {})
     if interfaces == {}:
         yield ("interface",), "is missing: at least one [interface.NAME] is needed"
@@ -220,7 +222,10 @@ def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Pro
 
 
 def _within_ipsec(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
-    """Who may claim what is decided by IKE identities, so it needs IPsec, and one source of truth."""
+    """Yields contradictions about who may claim what.
+
+    Rules are for IKE identities, so they need IPsec; and either rules or certificates decide.
+    """
     ipsec, rules = table.get("ipsec"), table.get("authorize")
     if rules and ipsec is None:
         yield (*where, "authorize"), f"needs [{_path((*where, 'ipsec'))}]: identities are IKE's"
@@ -245,7 +250,7 @@ def _entries(table: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Mapping
 
 
 def _normal(text: object) -> str:
-    """One spelling an address; empty for what is not even text."""
+    """Returns one spelling for each address or name; empty for what is not even text."""
     if not isinstance(text, str):
         return ""
     try:
@@ -264,6 +269,6 @@ def _family(text: object) -> str | None:
 def _group_exists(name: str) -> bool:
     try:
         grp.getgrnam(name)
-    except (KeyError, ValueError):  # a name with a zero in it
+    except (KeyError, ValueError):  # ValueError: a name with a zero octet in it
         return False
     return True

@@ -1,26 +1,30 @@
 """The shape of the configuration file: one pydantic model a table, keys as people write them.
 
-Only `nhrpd_py.config.load` uses this. Each model checks its own values and turns itself into the
-frozen value of `core.config`; what concerns several tables at once is checked by the loader.
-Messages are sentences without the path, which the loader puts in front.
+Only `nhrpd_py.config.load` uses this. Each model checks its own values, and its `value()` is the
+frozen value of `core.config` that it stands for; what concerns several tables at once is checked by
+the loader. Messages are sentences without the path, which the loader puts in front.
 """
 
-import os
-import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from nhrpd_py.core.address import (
-    Address,
-    Prefix,
-    format_address,
-    is_link_local,
-    is_unicast,
-    parse_address,
-    parse_prefix,
+from nhrpd_py.config.values import (
+    absolute_path,
+    between,
+    connection_name,
+    identity,
+    interface_name,
+    nbma_or_name,
+    nhs_protocol,
+    prefix,
+    profile_section,
+    route_protocol,
+    secret,
+    socket_path,
+    station_address,
 )
+from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.config import (
     DEFAULT_HOLDING_TIME_S,
     MAX_HOLDING_TIME_S,
@@ -34,160 +38,12 @@ from nhrpd_py.core.config import (
     MapConfig,
     NflogConfig,
     NhsConfig,
-    ProfileValue,
     RoutesConfig,
     Secret,
     Unlisted,
     ViciConfig,
 )
-
-MAX_INTERFACE_NAME = 15
-MAX_SOCKET_PATH = 107
-"""sun_path less its closing zero."""
-MAX_AUTHENTICATION = 8
-MAX_HOST_NAME = 253
-MAX_VICI_NAME = 64
-LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-ROUTE_PROTOCOLS_OF_OTHERS = {
-    1: "ICMP redirects",
-    2: "the kernel",
-    3: "the boot scripts",
-    4: "static routes",
-    42: "babeld",
-    **dict.fromkeys(range(186, 200), "a routing daemon (BGP, IS-IS, OSPF, RIP…)"),
-}
-
-
-def between(low: int, high: int) -> Callable[[int], int]:
-    """A check that a number lies within two bounds, both allowed."""
-
-    def check(value: int) -> int:
-        if not low <= value <= high:
-            raise ValueError(f"must be {low}..{high}, not {value}")
-        return value
-
-    return check
-
-
-def interface_name(value: str) -> str:
-    """Accepts what the kernel accepts as the name of a netdev."""
-    if not 1 <= len(value.encode()) <= MAX_INTERFACE_NAME:
-        raise ValueError(f"an interface name has 1..{MAX_INTERFACE_NAME} octets, {value!r} has not")
-    if value in {".", ".."} or any(c in "/:" or c.isspace() or not c.isprintable() for c in value):
-        raise ValueError(f"{value!r} cannot name an interface")
-    return value
-
-
-def station_address(value: str) -> str:
-    """Accepts an address that can belong to one station, and writes it in its canonical form."""
-    return format_address(_station(value))
-
-
-def nbma_or_name(value: str) -> str:
-    """Accepts an address or what could be a host name."""
-    last = value.rstrip(".").rpartition(".")[2]
-    if ":" in value or last.isdigit():
-        return station_address(value)
-    name = value.removesuffix(".")
-    if not name or len(name) > MAX_HOST_NAME or not all(map(LABEL.fullmatch, name.split("."))):
-        raise ValueError(f"{value!r} is neither an address nor a host name")
-    return value
-
-
-def nhs_protocol(value: str) -> str:
-    return value if value == "dynamic" else station_address(value)
-
-
-def absolute_path(value: str) -> str:
-    if not value.startswith("/") or "\0" in value:
-        raise ValueError(f"must be an absolute path, not {value!r}")
-    return value
-
-
-def socket_path(value: str) -> str:
-    length = len(absolute_path(value).encode())
-    if length > MAX_SOCKET_PATH:
-        raise ValueError(f"a socket's path has at most {MAX_SOCKET_PATH} octets, this one {length}")
-    return value
-
-
-def secret(value: str) -> str:
-    """Accepts Cisco's clear text; its complaint must not repeat the secret."""
-    size = len(value.encode())
-    if not 1 <= size <= MAX_AUTHENTICATION:
-        raise ValueError(f"must have 1..{MAX_AUTHENTICATION} octets, it has {size}")
-    if not (value.isascii() and value.isprintable()):
-        raise ValueError("must be printable ASCII")
-    return value
-
-
-def route_protocol(value: int) -> int:
-    between(1, 255)(value)
-    owner = ROUTE_PROTOCOLS_OF_OTHERS.get(value)
-    if owner is not None:
-        raise ValueError(f"{value} is the route protocol of {owner}; choose another")
-    return value
-
-
-def prefix(value: str) -> str:
-    """Accepts a network, or an address for a network of one; complains where host bits are set."""
-    try:
-        network = parse_prefix(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a prefix such as 10.1.0.0/16") from None
-    if "/" in value and parse_address(value.partition("/")[0]) != network.address:
-        raise ValueError(f"{value!r} has host bits set; the network is {network}")
-    return str(network)
-
-
-def connection_name(value: str) -> str:
-    """Accepts what VICI can carry as the name of a connection, and swanctl.conf as that of a section."""
-    if not 1 <= len(value) <= MAX_VICI_NAME or not value.isascii() or not value.isprintable():
-        raise ValueError(f"must have 1..{MAX_VICI_NAME} printable ASCII characters")
-    if any(c.isspace() or c in '{}#=:,."' for c in value):
-        raise ValueError(f"{value!r} cannot name a connection of swanctl.conf")
-    return value
-
-
-def identity(value: str) -> str:
-    if not value.strip() or not value.isprintable():
-        raise ValueError("must be an IKE identity, such as spoke1.example.net or CN=spoke1")
-    return value
-
-
-def profile_section(section: object, path: str = "") -> dict[str, ProfileValue]:
-    """Reads a connection in the words of swanctl.conf, for VICI: yes and no for true and false, text for
-    numbers, lists as they are."""
-    if not isinstance(section, dict):
-        raise ValueError(f"{path} must be a table")  # noqa: TRY004 (pydantic takes ValueError)
-    return {
-        key: _profile_value(value, f"{path}.{key}".lstrip(".")) for key, value in section.items()
-    }
-
-
-def _profile_value(value: object, path: str) -> ProfileValue:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case int() | str():
-            return str(value)
-        case list() if all(isinstance(each, str | int) for each in value):
-            return tuple(str(_profile_value(each, path)) for each in value)
-        case dict():
-            return profile_section(value, path)
-        case _:
-            raise ValueError(f"{path} must be text, a number, true, false, a list or a table")
-
-
-def _station(text: str) -> Address:
-    try:
-        address = parse_address(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an IPv4 or IPv6 address") from None
-    if not is_unicast(address) or is_link_local(address):
-        raise ValueError(f"{text!r} cannot be the address of one station of the network")
-    return address
-
+from nhrpd_py.paths import control_socket, state_directory
 
 HoldingTime = Annotated[int, AfterValidator(between(MIN_HOLDING_TIME_S, MAX_HOLDING_TIME_S))]
 NflogGroup = Annotated[int, AfterValidator(between(1, 65535))]
@@ -209,10 +65,13 @@ class Table(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
+        """Returns the keys of the table as the file has them."""
         return [str(field.alias or name) for name, field in cls.model_fields.items()]
 
 
 class NhsTable(Table):
+    """`[[interface.NAME.nhs]]`, a next hop server."""
+
     protocol: Annotated[str, AfterValidator(nhs_protocol)]
     nbma: Annotated[str, AfterValidator(nbma_or_name)]
     priority: Annotated[int, AfterValidator(between(0, 255))] = 0
@@ -228,6 +87,8 @@ class NhsTable(Table):
 
 
 class MapTable(Table):
+    """`[[interface.NAME.map]]`, a static binding."""
+
     protocol: StationAddress
     nbma: StationAddress
 
@@ -236,6 +97,8 @@ class MapTable(Table):
 
 
 class IpsecTable(Table):
+    """`[interface.NAME.ipsec]`: what protects the tunnel, and how peers are authorized."""
+
     profile: ConnectionName
     fallback_profile: ConnectionName | None = None
     peer_identity: Identity | None = None
@@ -251,6 +114,8 @@ class IpsecTable(Table):
 
 
 class AuthorizeTable(Table):
+    """`[[interface.NAME.authorize]]`: what the peers of an identity may claim."""
+
     identity: Identity
     protocol: list[PrefixText] | None = None
     prefixes: list[PrefixText] | None = None
@@ -268,6 +133,8 @@ def _prefixes(texts: list[str] | None) -> tuple[Prefix, ...] | None:
 
 
 class InterfaceTable(Table):
+    """`[interface.NAME]`, a tunnel that speaks NHRP."""
+
     network_id: Annotated[int, AfterValidator(between(1, 0xFFFFFFFF))]
     holding_time: HoldingTime = DEFAULT_HOLDING_TIME_S
     tunnel_source: Annotated[str, AfterValidator(interface_name)] | None = None
@@ -298,7 +165,7 @@ class InterfaceTable(Table):
         )
 
     def _policy(self) -> AuthorizeConfig:
-        """Where somebody is named, nobody else is let in unless that is said."""
+        """Returns who may claim what: with rules, peers that no rule names are denied by default."""
         if self.ipsec is None:
             return AuthorizeConfig()
         unlisted = self.ipsec.unlisted or ("deny" if self.authorize else "allow")
@@ -309,19 +176,9 @@ class InterfaceTable(Table):
         )
 
 
-def control_socket() -> str:
-    """The default: in the directory that systemd made for us (systemd.exec(5)), if it did."""
-    directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return f"{directory}/nhrpd.sock" if directory else DaemonConfig().control_socket
-
-
-def state_directory() -> str:
-    """The default, likewise."""
-    directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return directory or DaemonConfig().state_directory
-
-
 class DaemonTable(Table):
+    """`[daemon]`: the files of the daemon, and its log."""
+
     control_socket: Annotated[str, AfterValidator(socket_path)] = Field(
         default_factory=control_socket, validate_default=True
     )
@@ -333,15 +190,21 @@ class DaemonTable(Table):
 
 
 class NflogTable(Table):
+    """`[nflog]`: the groups that the firewall sends samples to."""
+
     redirect_group: NflogGroup = NflogConfig().redirect_group
 
 
 class RoutesTable(Table):
+    """`[routes]`: how our routes are marked in the kernel."""
+
     protocol: Annotated[int, AfterValidator(route_protocol)] = RoutesConfig().protocol
     metric: Annotated[int, AfterValidator(between(1, 0xFFFFFFFF))] = RoutesConfig().metric
 
 
 class ViciTable(Table):
+    """`[vici]`: where charon is, and the file that its profiles are in."""
+
     socket: Annotated[str, AfterValidator(socket_path)] = ViciConfig().socket
     swanctl_config: Annotated[str, AfterValidator(absolute_path)] = ViciConfig().swanctl_config
 
@@ -371,7 +234,7 @@ class FileTable(Table):
 
 
 def table_at(location: tuple[Any, ...]) -> type[Table] | None:
-    """The model of the table at a path of the file, to suggest its keys."""
+    """Returns the model of the table at a path of the file, to suggest its keys."""
     match location:
         case ():
             return FileTable

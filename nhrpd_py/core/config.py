@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from nhrpd_py import paths
 from nhrpd_py.core.address import Address, Prefix
 
 DEFAULT_HOLDING_TIME_S = 600
@@ -121,10 +122,10 @@ class InterfaceConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonConfig:
-    control_socket: str = "/run/nhrpd/nhrpd.sock"
+    control_socket: str = paths.CONTROL_SOCKET
     control_group: str | None = None
     """The group that may talk to the socket besides its owner."""
-    state_directory: str = "/var/lib/nhrpd"
+    state_directory: str = paths.STATE_DIRECTORY
     log_level: str = "info"
 
 

@@ -23,12 +23,12 @@ class SendPacket:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """The GRE traffic that must never leave or enter in clear."""
+class ProtectedGre:
+    """The GRE traffic of one tunnel that must never leave or enter in clear."""
 
-    input_key: int | None
-    output_key: int | None
-    ipv6: bool
+    input_key: int | None = None
+    output_key: int | None = None
+    ipv6: bool = False
     """The underlay's family."""
     underlay: str = ""
     """The link that it comes and goes by, where known."""
@@ -43,7 +43,7 @@ class OpenInterface:
 
     ifindex: int
     name: str
-    guard: Guard | None = None
+    guard: ProtectedGre | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,36 @@ class ConfigRow:
     value: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaRow:
+    """One CHILD_SA of charon's, or a wanted SA that has none."""
+
+    nbma: str
+    local_nbma: str
+    identity: str | None = None
+    child_id: int | None = None
+    ike_id: int | None = None
+    mode: str | None = None
+    encap: bool = False
+    initiator: bool | None = None
+    state: str
+    """charon's (INSTALLED, REKEYING …); orphaned where only the kernel has it; else wanted | trying | failed"""
+    spi_in: str | None = None
+    spi_out: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    established_s: int | None = None
+    """Age of the CHILD_SA."""
+    rekey_in_s: int | None = None
+    profile: str
+    connection: str | None = None
+    last_error: str | None = None
+    attempts: int = 0
+    next_attempt_in_s: float | None = None
+
+
 Row: TypeAlias = (
     CacheRow | NhsRow | ShortcutRow | InterfaceRow | PeerRow | TrafficRow | RouteRow | ConfigRow
 )

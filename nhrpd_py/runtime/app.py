@@ -16,7 +16,8 @@ import gc
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import structlog
 import trio
@@ -25,29 +26,29 @@ from nhrpd_py import __version__
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import Event, InterfaceMended, InterfaceRefused, ShutdownRequested
-from nhrpd_py.core.queries import Query, View
-from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.core.state import SavedState
-from nhrpd_py.runtime import logs
+from nhrpd_py.runtime import logs, signals
+from nhrpd_py.runtime.control.commands import CommandRelay
 from nhrpd_py.runtime.control.notices import NoticeHub
-from nhrpd_py.runtime.control.socket import Commands, ControlSocket, load_http
+from nhrpd_py.runtime.control.socket import ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel.store import Kernel
+from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
-from nhrpd_py.runtime.reload import Outcome, Reloader
-from nhrpd_py.runtime.resolver import Resolver
+from nhrpd_py.runtime.reload import Reloader, ReloadOutcome
+from nhrpd_py.runtime.resolver import NameResolver
 from nhrpd_py.runtime.state_file import StateFile
-from nhrpd_py.runtime.systemd import Notifier, status_text
+from nhrpd_py.runtime.status import DaemonStatus
+from nhrpd_py.runtime.steered import Steered
+from nhrpd_py.runtime.systemd import Notifier
 from nhrpd_py.runtime.vici.supervisor import Supervisor
 
-NFLOG_RETRY_S = 30.0
 SETTLE_S = 5.0
 """How long the kernel may take to apply the withdrawals of a clean stop."""
 HALT_DEADLINE_S = 10.0
@@ -61,18 +62,21 @@ FIRST_LOOK_LIMIT_S = 5.0
 FULL_COLLECTION_INTERVAL_S = 3600.0
 
 
-class _Started:
-    """Tells that NFLOG works (again); stands where a nursery would pass its task status."""
+def protected(config: Config) -> frozenset[str] | None:
+    """Returns the names of the interfaces that IPsec protects; None without any."""
+    names = {name for name, each in config.interfaces.items() if each.ipsec is not None}
+    return frozenset(names) or None
 
-    def __init__(self, then: Callable[[], object]) -> None:
-        self._then = then
 
-    def started(self, _value: None = None) -> None:
-        self._then()
+def redirect_group(config: Config) -> int | None:
+    """Returns the NFLOG group that the firewall samples for redirects; None where none sends them."""
+    wanted = any(interface.redirect for interface in config.interfaces.values())
+    return config.nflog.redirect_group if wanted else None
 
 
 class App:
-    """One run of the daemon."""
+    """Holds the parts of one run of the daemon: how they are wired, started, reconfigured and
+    stopped."""
 
     def __init__(
         self,
@@ -82,38 +86,69 @@ class App:
         read: Callable[[], Config],
         log_level: str | None,
         log_format: Format,
+        earlier: Sequence[signal.Signals] = (),
     ) -> None:
-        """`read` gives the file's present content or raises ConfigError; `log_level` is the command line's and beats
-        the file's."""
-        self._reloader = Reloader(read, config, self._configure)
+        """`read` gives the file's present content or raises ConfigError; `log_level` is the command
+        line's and beats the file's; `earlier` are signals that came before this run obeys them."""
         self._log_level = log_level
         self._log_format = log_format
+        self._earlier = earlier
         self._control = control
         self._log = structlog.get_logger()
-        self._started_at = trio.current_time()
-        self._problems: dict[str, str] = {}
         self._nursery: trio.Nursery | None = None
+        self._started = trio.Event()
         self._halted = trio.Event()
         self._stopping = False
-        self._inbox = Inbox()
-        self._state = StateFile(config.daemon.state_directory)
-        self._packets = PacketSockets(self._inbox)
-        self._resolver = Resolver(self._inbox)
-        self._commands = Commands(self._inbox)
+        self._notifier = Notifier.of_environment()
         self._notice_log = NoticeLog(log_level or config.daemon.log_level)
         self._notices = NoticeHub(self._notice_log)
-        self._kernel = Kernel(self._inbox, config.routes, self._notices.publish)
-        self._nflog: Nflog | None = None
-        self._nflog_group: int | None = None
-        self._nflog_scope = trio.CancelScope()
-        self._supervised = self._guarded = False
-        self._guard = Guard(
-            self._notices.publish,
-            lambda ifindex, why: self._report([InterfaceRefused(ifindex, why, exposed=True)]),
-            lambda ifindex: self._report([InterfaceMended(ifindex)]),
+        self._reloader = Reloader(read, config, self._configure)
+        self._state = StateFile(config.daemon.state_directory)
+        self._state.read()
+
+        # What brings events to the inbox.
+        self._inbox = inbox = Inbox()
+        self._packets = PacketSockets(inbox)
+        self._resolver = NameResolver(inbox)
+        self._commands = CommandRelay(inbox)
+        self._kernel = KernelStore(inbox, config.routes, self._notices.publish)
+        self._nflog = Nflog(inbox)
+        self._supervisor = Supervisor(inbox, config, esp_pairs)
+        self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
+
+        # What takes them out, and carries out what the engine makes of them.
+        self._engine = self._make_engine(config)
+        self._pump = self._make_pump()
+
+        # What runs only where the configuration has a use for it.
+        self._guarding = Steered(
+            "guard",
+            protected,
+            lambda _names, status: self._guard.run(status),
+            follow=self._guard_follows,
+            isolates=(GuardError,),  # an interface that needs it will be refused
         )
-        self._supervisor = Supervisor(self._inbox, config, esp_pairs)
-        self._executor = Executor(
+        self._charon = Steered(
+            "charon",
+            protected,
+            lambda _names, status: self._supervisor.run(status),
+            follow=self._supervisor.configure,
+        )
+        self._samples = Steered(
+            "nflog", redirect_group, self._nflog.run, isolates=(NflogError,), loss="no redirects"
+        )
+        self._status = self._make_status()
+
+    def _make_engine(self, config: Config) -> Engine:
+        return Engine(
+            config,
+            rng=random.Random(),
+            now=trio.current_time(),
+            first_request_id=self._state.first_request_id,
+        )
+
+    def _make_pump(self) -> Pump:
+        executor = Executor(
             packets=self._packets,
             kernel=self._kernel,
             guard=self._guard,
@@ -124,215 +159,81 @@ class App:
             recall=self._state.recall,
             report=self._report,
         )
-        self._state.read()
-        self._engine = Engine(
-            config,
-            rng=random.Random(),
-            now=trio.current_time(),
-            first_request_id=self._state.first_request_id,
-        )
-        self._notifier = Notifier.of_environment()
-        self._pump = Pump(
+        return Pump(
             self._engine,
             self._inbox,
-            self._executor.execute,
+            executor.execute,
             beat=self._notifier.beat,
             beat_interval_s=self._notifier.beat_interval_s,
         )
 
+    def _make_status(self) -> DaemonStatus:
+        steered: Sequence[Steered[Any]] = (self._guarding, self._charon, self._samples)
+        return DaemonStatus(
+            started_at=trio.current_time(),
+            engine=self._engine,
+            pump=self._pump,
+            inbox=self._inbox,
+            packets=self._packets,
+            kernel=self._kernel,
+            guard=self._guard,
+            nflog=self._nflog,
+            supervisor=self._supervisor,
+            resolver=self._resolver,
+            notices=self._notices,
+            steered=steered,
+        )
+
+    # From the start to the end.
+
     async def run(self) -> None:
+        """Runs the daemon until a signal ends it or a part of it fails."""
         self._log.info("daemon.started", version=__version__, pid=os.getpid())
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                nursery.start_soon(self._obey_signals, nursery, signals)
-                await nursery.start(self._packets.run)
-                await nursery.start(self._resolver.run)
-                await self._steer_guard(nursery, self._protected())
-                nursery.start_soon(self._run_pump)
-                if self._protected():
-                    await self._start_supervisor(nursery)
-                await nursery.start(self._kernel.run)
-                self._steer_nflog(nursery, self._config)
-                nursery.start_soon(self._state.run, self._snapshot)
-                nursery.start_soon(self._keep_house)
-                await nursery.start(self._run_control)
-                tame_garbage_collector()
-                await self._first_look()
-                nursery.start_soon(self._keep_status)
+        with trio.open_signal_receiver(*signals.ALL) as received:
+            stops = signals.STOPPING.intersection(self._earlier)
+            if stops:
+                self._log.info("daemon.stopping", signal=min(stops).name)
+            else:
+                await self._run(received)
         self._notifier.close()
         self._log.info("daemon.stopped")
 
-    @property
-    def _config(self) -> Config:
-        return self._reloader.config
-
-    # Another configuration.
-
-    async def _reload(self) -> Outcome:
-        self._notifier.reloading()
-        try:
-            return await self._reloader.reload()
-        finally:
-            if not self._stopping:
-                self._notifier.ready(self._status())
-
-    async def _configure(self, config: Config) -> None:
-        """Brings every part in line; the engine's part comes between what it needs and what it needs
-        no more."""
-        nursery = self._nursery
-        if nursery is None:
-            return
-        level = config.daemon.log_level
-        if self._log_level is None and level != self._config.daemon.log_level:
-            logs.configure(level, self._log_format)
-            self._notice_log.set_level(level)
-        if self._supervised:
-            self._supervisor.configure(config)
-        elif self._protected(config):
-            self._supervisor.configure(config)
-            await self._start_supervisor(nursery)
-        protected = self._protected(config)
-        if protected:  # what the peers' certificates grant is known before it is asked for
-            with trio.move_on_after(CHARON_S):
-                await self._supervisor.heard()
-        if protected and not self._guarded:
-            await self._steer_guard(nursery, protected)
-        await self._commands.configure(config)
-        if self._guarded:  # what the engine closed needs its policies no more
-            await self._steer_guard(nursery, protected)
-        self._steer_nflog(nursery, config)
-
-    def _steer_nflog(self, nursery: trio.Nursery, config: Config) -> None:
-        """The firewall's samples are read while some interface has a use for them."""
-        wanted = any(interface.redirect for interface in config.interfaces.values())
-        group = config.nflog.redirect_group if wanted else None
-        if group == self._nflog_group:
-            return
-        self._nflog_group = group
-        self._nflog_scope.cancel()
-        self._nflog_scope = trio.CancelScope()
-        self._problems.pop("nflog", None)
-        if group is not None:
-            nursery.start_soon(self._run_nflog, group, self._nflog_scope)
-
-    async def _start_supervisor(self, nursery: trio.Nursery) -> None:
-        self._supervised = True
-        await nursery.start(self._supervisor.run)
-
-    # What the parts need of each other.
-
-    def _report(self, events: Sequence[Event]) -> None:
-        """Brings events to the inbox from code that cannot wait."""
-        if self._nursery is not None:
-            self._nursery.start_soon(self._inbox.put, events)
-
-    def _snapshot(self) -> SavedState:
-        return self._engine.saved_state(trio.current_time())
-
-    def _ask(self, query: Query) -> Sequence[Row]:
-        rows = self._engine.view(query, trio.current_time())
-        return [*rows, *self._lost(query.interface)] if query.view is View.TRAFFIC else rows
-
-    def _lost(self, interface: str | None) -> Iterator[TrafficRow]:
-        """Drops that the engine does not know of."""
-        drops: dict[str | None, Mapping[str, int]] = dict(self._packets.drops.items())
-        drops[None] = {"internal-error": self._pump.counters["internal-error"]}
-        for name, reasons in drops.items():
-            if interface in (None, name):
-                for reason, packets in reasons.items():
-                    if packets:
-                        yield TrafficRow(
-                            interface=name,
-                            afi=None,
-                            direction="dropped",
-                            type=reason,
-                            packets=packets,
-                        )
-
-    def _uptime(self) -> float:
-        return trio.current_time() - self._started_at
-
-    def _counters(self) -> Mapping[str, Mapping[str, int]]:
-        inbox = self._inbox
-        return {
-            "pump": self._pump.counters,
-            "inbox": {
-                "waiting": len(inbox),
-                "dropped_batches": inbox.dropped_batches,
-                "dropped_events": inbox.dropped_events,
-            },
-            "packets": self._packets.counters,
-            "kernel": self._kernel.counters,
-            "guard": self._guard.counters,
-            "vici": self._supervisor.counters,
-            "nflog": {} if self._nflog is None else self._nflog.counters,
-            "resolver": self._resolver.counters,
-            "notices": self._notices.counts,
-            "logs": logs.counters,
-        }
-
-    # Parts with a life of their own.
+    async def _run(self, received: AsyncIterator[int]) -> None:
+        config = self._reloader.config
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._obey_signals, nursery, received)
+            await nursery.start(self._packets.run)
+            await nursery.start(self._resolver.run)
+            await self._guarding.steer(nursery, config)
+            nursery.start_soon(self._run_pump)
+            await self._charon.steer(nursery, config)
+            await nursery.start(self._kernel.run)
+            await self._samples.steer(nursery, config)
+            nursery.start_soon(self._state.run, self._snapshot)
+            nursery.start_soon(self._keep_house)
+            await nursery.start(self._run_control)
+            tame_garbage_collector()
+            await self._first_look()
+            self._started.set()
+            nursery.start_soon(self._keep_status)
 
     async def _run_pump(self) -> None:
         await self._pump.run()
         self._halted.set()
 
-    def _protected(self, config: Config | None = None) -> list[str]:
-        """The interfaces that IPsec protects."""
-        interfaces = (config or self._config).interfaces.items()
-        return [name for name, interface in interfaces if interface.ipsec is not None]
-
-    async def _steer_guard(self, nursery: trio.Nursery, protected: Sequence[str]) -> None:
-        """Has the guard watch, once there is something to protect, and drop what is no more."""
-        try:
-            self._guard.configure(protected)
-        except GuardError as error:  # an interface that needs it will be refused
-            self._log.error("guard.failed", reason=str(error))
-        if self._guarded:
-            return
-        if protected:
-            self._guarded = True
-            await nursery.start(self._guard.run)
-        else:
-            self._guard.close()
-
-    async def _run_nflog(self, group: int, scope: trio.CancelScope) -> None:
-        with scope:
-            await self._read_nflog(group)
-
-    async def _read_nflog(self, group: int) -> None:
-        """Keeps the firewall's samples coming; without them there are no redirects, but everything
-        else works."""
-        while True:
-            self._nflog = Nflog(self._inbox, group)
-            status = _Started(lambda: self._problems.pop("nflog", None))
-            try:
-                await self._nflog.run(task_status=status)
-                reason = f"NFLOG group {group}: its socket was closed"
-            except NflogError as error:
-                reason = error.strerror or str(error)  # it names the group
-            except (OSError, RuntimeError) as error:
-                reason = f"NFLOG group {group}: {error}"
-            self._problems["nflog"] = f"no redirects: {reason}"
-            self._log.error("nflog.failed", group=group, reason=reason, retry_in_s=NFLOG_RETRY_S)
-            await trio.sleep(NFLOG_RETRY_S)
-
     async def _run_control(self, task_status: trio.TaskStatus[None]) -> None:
         await load_http()
-        from nhrpd_py.runtime.control.http import ControlServer, Sources  # noqa: PLC0415
+        from nhrpd_py.runtime.control.api import Sources  # noqa: PLC0415
+        from nhrpd_py.runtime.control.http import ControlServer  # noqa: PLC0415
 
         sources = Sources(
-            ask=self._ask,
+            ask=self._status.ask,
             commands=self._commands,
             notices=self._notices,
-            counters=self._counters,
-            problems=lambda: {
-                **self._problems,
-                **self._kernel.problems,
-                **{f"guard {name}": reason for name, reason in self._guard.problems.items()},
-            },
-            uptime=self._uptime,
+            counters=self._status.counters,
+            problems=self._status.problems,
+            uptime=self._status.uptime,
             reload=self._reload,
             sas=self._supervisor.snapshot,
         )
@@ -342,29 +243,19 @@ class App:
     async def _first_look(self) -> None:
         """Waits until the engine knows what the kernel had at the start."""
         with trio.move_on_after(FIRST_LOOK_LIMIT_S):
-            while len(self._inbox):  # noqa: ASYNC110 (the pump has better to do than to tell)
+            while len(self._inbox):  # noqa: ASYNC110 (the pump signals nothing when it is idle)
                 await trio.sleep(0.01)
 
     async def _keep_status(self) -> None:
-        """Tells the service manager that we serve, and from then on how we fare."""
+        """Tells the service manager that the daemon serves, and from then on its state."""
         if not self._notifier.listened_to:
             return
         if not self._stopping:
-            self._notifier.ready(self._status())
+            self._notifier.ready(self._status.sentence())
         while not self._stopping:
             await trio.sleep(STATUS_INTERVAL_S)
             if not self._stopping:
-                self._notifier.status(self._status())
-
-    def _status(self) -> str:
-        servers = [row for row in self._ask(Query(view=View.NHS)) if isinstance(row, NhsRow)]
-        interfaces = self._ask(Query(view=View.INTERFACES))
-        return status_text(
-            servers,
-            [row for row in interfaces if isinstance(row, InterfaceRow)],
-            self._engine.peer_count(),
-            self._problems,
-        )
+                self._notifier.status(self._status.sentence())
 
     async def _keep_house(self) -> None:
         collected_at = trio.current_time()
@@ -376,22 +267,27 @@ class App:
                 collected_at = now
                 gc.collect()
 
-    # The end.
+    async def _obey_signals(self, nursery: trio.Nursery, received: AsyncIterator[int]) -> None:
+        for early in self._earlier:
+            self._obey(nursery, early)
+        async for number in received:
+            self._obey(nursery, signal.Signals(number))
 
-    async def _obey_signals(self, nursery: trio.Nursery, signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            name = signal.Signals(number).name
-            if number == signal.SIGHUP:
-                if not self._stopping:
-                    nursery.start_soon(self._reload)
-                continue
-            if self._stopping:
-                self._log.warning("daemon.stopping", signal=name, how="at once")
-                nursery.cancel_scope.cancel()
-                return
+    def _obey(self, nursery: trio.Nursery, number: signal.Signals) -> None:
+        if number in signals.UNUSED:
+            self._log.warning(
+                "signal.unused", signal=number.name, reason="it has no meaning here; SIGHUP reloads"
+            )
+        elif number == signal.SIGHUP:
+            if not self._stopping:
+                nursery.start_soon(self._reload_when_started)
+        elif self._stopping:
+            self._log.warning("daemon.stopping", signal=number.name, how="at once")
+            nursery.cancel_scope.cancel()
+        else:
             self._stopping = True
             self._notifier.stopping("withdrawing neighbours and routes")
-            self._log.info("daemon.stopping", signal=name)
+            self._log.info("daemon.stopping", signal=number.name)
             nursery.start_soon(self._stop, nursery)
 
     async def _stop(self, nursery: trio.Nursery) -> None:
@@ -405,6 +301,65 @@ class App:
             self._log.error("daemon.impatient", reason="not everything was withdrawn in time")
         nursery.cancel_scope.cancel()
 
+    # Another configuration.
+
+    async def _reload_when_started(self) -> None:
+        await self._started.wait()  # parts that are still starting are not steered a second time
+        await self._reload()
+
+    async def _reload(self) -> ReloadOutcome:
+        self._notifier.reloading()
+        try:
+            return await self._reloader.reload()
+        finally:
+            if not self._stopping:
+                self._notifier.ready(self._status.sentence())
+
+    async def _configure(self, config: Config) -> None:
+        """Applies a configuration to every part. The engine takes it after what it needs was
+        started, and before what it no longer needs is stopped."""
+        nursery = self._nursery
+        if nursery is None:
+            return
+        level = config.daemon.log_level
+        if self._log_level is None and level != self._reloader.config.daemon.log_level:
+            logs.configure(level, self._log_format)
+            self._notice_log.set_level(level)
+        await self._charon.steer(nursery, config)
+        if protected(config):  # what the peers' certificates grant is known before it is asked for
+            with trio.move_on_after(CHARON_S):
+                await self._supervisor.heard()
+            if not self._guarding.running:
+                await self._guarding.steer(nursery, config)
+        await self._commands.configure(config)
+        if self._guarding.running:  # what the engine closed needs its policies no more
+            await self._guarding.steer(nursery, config)
+        await self._samples.steer(nursery, config)
+
+    def _guard_follows(self, config: Config) -> None:
+        names = protected(config)
+        try:
+            self._guard.configure(names or ())
+        finally:
+            if names is None and not self._guarding.running:
+                self._guard.close()  # it only looked for what an earlier run left
+
+    # What the parts need of each other.
+
+    def _report(self, events: Sequence[Event]) -> None:
+        """Brings events to the inbox for code that cannot wait."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._inbox.put, events)
+
+    def _tunnel_refused(self, ifindex: int, why: str) -> None:
+        self._report([InterfaceRefused(ifindex, why, exposed=True)])
+
+    def _tunnel_mended(self, ifindex: int) -> None:
+        self._report([InterfaceMended(ifindex)])
+
+    def _snapshot(self) -> SavedState:
+        return self._engine.saved_state(trio.current_time())
+
 
 async def run(
     config: Config,
@@ -413,6 +368,15 @@ async def run(
     read: Callable[[], Config],
     log_level: str | None,
     log_format: Format,
+    earlier: Sequence[signal.Signals] = (),
 ) -> None:
     """Runs the daemon until a signal ends it; see `App`."""
-    await App(config, control, read=read, log_level=log_level, log_format=log_format).run()
+    app = App(
+        config,
+        control,
+        read=read,
+        log_level=log_level,
+        log_format=log_format,
+        earlier=earlier,
+    )
+    await app.run()

@@ -16,9 +16,9 @@ from nhrpd_py.core.effects import (
     DropSa,
     Effect,
     EndSa,
-    Guard,
     Halt,
     OpenInterface,
+    ProtectedGre,
     ResolveName,
     SendPacket,
     SetNeighbor,
@@ -27,17 +27,20 @@ from nhrpd_py.core.effects import (
 )
 from nhrpd_py.core.events import Event, InterfaceRefused
 from nhrpd_py.core.notices import Notice
-from nhrpd_py.runtime.guard.gre_block import Tunnel
 from nhrpd_py.runtime.guard.policies import GuardError
 
 
 class PacketVerbs(Protocol):
+    """What the executor needs of the packet sockets."""
+
     def open(self, ifindex: int) -> None: ...
     def close(self, ifindex: int) -> None: ...
     def send(self, ifindex: int, nbma: Address, data: bytes) -> None: ...
 
 
 class KernelVerbs(Protocol):
+    """What the executor needs of the kernel store."""
+
     def set_neighbor(self, effect: SetNeighbor) -> None: ...
     def drop_neighbor(self, effect: DropNeighbor) -> None: ...
     def set_route(self, effect: SetRoute) -> None: ...
@@ -47,17 +50,21 @@ class KernelVerbs(Protocol):
 
 
 class GuardVerbs(Protocol):
-    def protect(self, name: str, tunnel: Tunnel) -> None: ...
+    """What the executor needs of the clear-text guard."""
+
+    def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None: ...
 
 
 class SaVerbs(Protocol):
+    """What the executor needs of the VICI supervisor."""
+
     def want(self, effect: WantSa) -> None: ...
     def drop(self, effect: DropSa) -> None: ...
     def end(self, effect: EndSa) -> None: ...
 
 
 class Executor:
-    """The one place that knows which adapter serves which effect."""
+    """Hands each effect of the engine to the adapter that carries it out."""
 
     def __init__(
         self,
@@ -72,8 +79,8 @@ class Executor:
         recall: Callable[[int, str], Sequence[Event]],
         report: Callable[[Sequence[Event]], None],
     ) -> None:
-        """`recall` tells what an earlier run knew of an interface; `report` brings events to the
-        inbox, surely."""
+        """`recall` returns what an earlier run knew of an interface; `report` brings events to the
+        inbox without loss."""
         self._packets = packets
         self._kernel = kernel
         self._guard = guard
@@ -111,7 +118,8 @@ class Executor:
         return self._halted
 
     def _learn(self, kind: type) -> Callable[[Any], None]:
-        """Notices have many types: each is added to the table when it first comes by."""
+        """Adds a type of notice to the table when the first of it is published, for there are many
+        types."""
         if not issubclass(kind, Notice):
             raise TypeError(f"no adapter carries out {kind.__name__}")
         self._verbs[kind] = self._publish
@@ -120,7 +128,7 @@ class Executor:
     def _open_interface(self, effect: OpenInterface) -> None:
         if effect.guard is not None:
             try:
-                self._guard.protect(effect.name, _tunnel(effect.ifindex, effect.guard))
+                self._guard.protect(effect.name, effect.ifindex, effect.guard)
             except GuardError as error:
                 self._report([InterfaceRefused(effect.ifindex, str(error), exposed=True)])
                 return
@@ -142,13 +150,3 @@ class Executor:
 
     def _halt(self, _effect: Halt) -> None:
         self._halted = True
-
-
-def _tunnel(ifindex: int, guard: Guard) -> Tunnel:
-    return Tunnel(
-        ifindex=ifindex,
-        ipv6=guard.ipv6,
-        input_key=guard.input_key,
-        output_key=guard.output_key,
-        underlay=guard.underlay,
-    )

@@ -18,7 +18,7 @@ INBOX_LIMIT = 1024
 
 
 class Inbox:
-    """Many senders, one taker (the pump)."""
+    """Queues batches of events: any number of adapters fill it, the pump alone empties it."""
 
     def __init__(self, limit: int = INBOX_LIMIT) -> None:
         self._send, self._receive = trio.open_memory_channel[Sequence[Event]](limit)
@@ -45,9 +45,9 @@ class Inbox:
         await self._send.send(events)
 
     async def take(self) -> Sequence[Event]:
-        """The oldest batch; waits for one."""
+        """Waits for a batch and returns the oldest."""
         return await self._receive.receive()
 
     def __len__(self) -> int:
-        """Batches that wait."""
+        """Returns the number of batches that wait."""
         return self._receive.statistics().current_buffer_used

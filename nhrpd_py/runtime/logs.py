@@ -28,7 +28,7 @@ WINDOW_S = 1.0
 
 
 def level_number(name: str) -> int:
-    """The number of a level as the file and the command line name it."""
+    """Returns the number of a level as the file and the command line name it."""
     return LEVELS[name.upper()]
 
 
@@ -37,9 +37,8 @@ counters: Counter[str] = Counter()
 
 
 class Outlet:
-    """Writes lines where they go, and neither waits nor fails: a reader that has stopped, one that
-    is gone and a full disk cost lines, never the network.
-    """
+    """Writes lines to a stream, and neither waits nor fails: a reader that has stopped, one that is
+    gone and a full disk cost lines, never the network."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -59,14 +58,14 @@ class Outlet:
                 return
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing, for nothing is held back."""
 
     def isatty(self) -> bool:
         return self._stream.isatty()
 
     def leads_to_journald(self) -> bool:
-        """Tells whether systemd's variable speaks of this very stream: the variable is inherited by
-        processes whose output goes elsewhere."""
+        """Returns whether journald reads this very stream: the variable that says so is inherited
+        by processes whose output goes elsewhere."""
         status = os.fstat(self._descriptor)
         return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
@@ -100,7 +99,7 @@ def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
 
 
 class LineRenderer:
-    """`event key=value …` on one line, whatever the values hold."""
+    """Renders `event key=value …` on one line, whatever the values hold."""
 
     def __init__(self, *, priority: bool) -> None:
         self._priority = priority
@@ -128,14 +127,14 @@ class FloodGate:
         self._seen: dict[str, int] = {}
 
     def admits(self, key: str) -> bool:
-        """Counts one occurrence; call `roll` first."""
+        """Counts one occurrence and returns whether it is among the first few; call `roll` first."""
         seen = self._seen.get(key, 0) + 1
         self._seen[key] = seen
         return seen <= self._limit
 
     def roll(self, now: float) -> list[tuple[str, int]]:
-        """Begins a new window when the old one is over; returns what was left out of the old
-        one."""
+        """Begins a new window when the old one is over; returns how many of each key the old one
+        left out."""
         if now < self._window_ends_at:
             return []
         self._window_ends_at = now + self._window_s
@@ -162,7 +161,7 @@ class NoticeLog:
         self._lost_lines = counters["lost"]
 
     def set_level(self, level: str) -> None:
-        """What is below is not written from now on."""
+        """Writes nothing below this level from now on."""
         self._threshold = level_number(level)
 
     def write(self, notice: Notice, now: float) -> None:
@@ -173,8 +172,7 @@ class NoticeLog:
             self._write[notice.level](notice.event, **notice.as_dict())
 
     def summarise(self, now: float) -> None:
-        """Tells what the last window left out; also called now and then when nothing happens any
-        more."""
+        """Logs what the last window left out; also called now and then, for when no notice follows."""
         for event, count in self._gate.roll(now):
             self._log.warning("notices.suppressed", notice=event, count=count)
         lost = counters["lost"]

@@ -56,6 +56,8 @@ PROTOCOL = ETHERTYPE_NHRP.to_bytes(2)
 
 
 class _IoVector(ctypes.Structure):
+    """struct iovec."""
+
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
@@ -94,7 +96,8 @@ _sendto.argtypes = (
 
 
 class _Batch:
-    """Buffers for one `recvmmsg`, shared by all sockets: a read is copied out before the next."""
+    """Holds the buffers of one `recvmmsg`, which all sockets share: a read is copied out before the
+    next."""
 
     def __init__(self) -> None:
         self._data = bytearray(BATCH * SLOT_SIZE)
@@ -152,17 +155,17 @@ class _Batch:
 
 
 class _Tunnel(NamedTuple):
-    """An open interface under the name that it was opened by."""
+    """The socket of an open interface, with the name that the interface had when it was opened."""
 
     name: str
     socket: socket.socket
 
 
 class PacketSockets:
-    """The sockets of all open interfaces, by ifindex.
+    """Sends and receives NHRP packets on all open interfaces, by ifindex.
 
-    Counters: received, sent, and `receive_`/`send_` with an errno name. `drops` counts
-    packets that were lost on their way to the engine or from it, by interface and reason.
+    Counters: received, sent, and `receive_`/`send_` with an errno name. `drops` counts packets that
+    were lost on their way to the engine or from it, by interface and reason.
     """
 
     def __init__(self, inbox: Inbox) -> None:

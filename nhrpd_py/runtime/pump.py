@@ -125,7 +125,8 @@ class Pump:
 
 
 def tame_garbage_collector() -> None:
-    """Call once when everything has started."""
+    """Freezes what start-up made and makes full collections rare; call once when everything has
+    started."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -15,8 +15,8 @@ from nhrpd_py.core.config import Config, ConfigError, InterfaceConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a reload: `problems` when the file was refused, else what changed, for people."""
+class ReloadOutcome:
+    """Says what came of a reload: `problems` when the file was refused, else what changed."""
 
     changes: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -25,8 +25,7 @@ class Outcome:
 
 
 class Reloader:
-    """See the module. `read` gives what the file has now, or raises ConfigError; `apply` returns when all of a new
-    configuration is in force."""
+    """Keeps the configuration in force, and replaces it by what the file has."""
 
     def __init__(
         self,
@@ -34,6 +33,8 @@ class Reloader:
         config: Config,
         apply: Callable[[Config], Awaitable[None]],
     ) -> None:
+        """`read` returns what the file has now or raises ConfigError; `apply` returns when all of a
+        new configuration is in force."""
         self._read = read
         self._apply = apply
         self._turn = trio.Lock()
@@ -41,19 +42,21 @@ class Reloader:
         self.config = config
         """What is in force."""
 
-    async def reload(self) -> Outcome:
-        """Reads the file and applies it; the log has what came of it."""
+    async def reload(self) -> ReloadOutcome:
+        """Reads the file and applies it; logs what came of it."""
         async with self._turn:
             try:
                 read = await trio.to_thread.run_sync(self._read)
             except ConfigError as error:
                 for problem in error.problems:
                     self._log.error("config.refused", problem=problem)
-                return Outcome(problems=tuple(error.problems))
+                return ReloadOutcome(problems=tuple(error.problems))
             except Exception as error:  # noqa: BLE001 (nothing was touched yet, and peers are served)
                 self._log.exception("config.unreadable")
                 what = " ".join(str(error).split())
-                return Outcome(problems=(f"reading it failed: {type(error).__name__}: {what}",))
+                return ReloadOutcome(
+                    problems=(f"reading it failed: {type(error).__name__}: {what}",)
+                )
             wanted, restart = _keep_fixed(self.config, read)
             changes = tuple(describe(self.config, wanted))
             if changes:
@@ -62,11 +65,12 @@ class Reloader:
             for setting in restart:
                 self._log.warning("config.restart_needed", setting=setting)
             self._log.info("config.reloaded", changes="; ".join(changes) or "nothing")
-            return Outcome(changes, restart)
+            return ReloadOutcome(changes, restart)
 
 
 def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
-    """The new configuration with what only a restart can change as it was, and the names of that."""
+    """Returns the new configuration with those settings as they were that only a restart can
+    change, and their names."""
     restart: list[str] = []
     level = replace(old.daemon, log_level=new.daemon.log_level)
     for section, before, after in (
@@ -78,7 +82,7 @@ def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 def describe(old: Config, new: Config) -> Iterator[str]:
-    """What differs, a line for each section."""
+    """Yields what differs, a line for each section."""
     for section in ("daemon", "nflog", "vici"):
         names = _differences(getattr(old, section), getattr(new, section))
         if names:

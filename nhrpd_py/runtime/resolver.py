@@ -18,7 +18,7 @@ LOOKUPS_AT_ONCE = 8
 LOOKUP_DEADLINE_S = 10.0
 
 
-class Resolver:
+class NameResolver:
     """Answers `ResolveName` with `NameResolved` through the inbox."""
 
     def __init__(self, inbox: Inbox) -> None:
@@ -29,14 +29,15 @@ class Resolver:
         self.counters = {"lookups": 0, "failures": 0}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Must run for `resolve` to do anything."""
+        """Lets `resolve` begin lookups, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
             await trio.sleep_forever()
 
     def resolve(self, name: str) -> None:
-        """Begins a lookup unless one of this name is under way, whose answer will do."""
+        """Begins a lookup of a name; does nothing while one of it is under way, whose answer will
+        do."""
         if self._nursery is None or name in self._under_way:
             return
         self._under_way.add(name)
@@ -59,7 +60,8 @@ class Resolver:
 
 
 def look_up(name: str) -> tuple[tuple[Address, ...], str | None]:
-    """Every A and AAAA record of a name in the resolver's order, or an error for people. Blocks."""
+    """Returns every A and AAAA record of a name in the resolver's order, or an error for people.
+    Blocks."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
     except socket.gaierror as error:

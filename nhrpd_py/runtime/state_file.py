@@ -35,7 +35,7 @@ DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, Recursi
 
 
 class StateFile:
-    """Reads the file once, gives its bindings out as their interfaces appear, and writes it anew
+    """Reads the state once, hands its bindings out as their interfaces appear, and writes it anew
     now and then."""
 
     def __init__(self, directory: str, clock: Callable[[], float] = time.time) -> None:
@@ -52,14 +52,13 @@ class StateFile:
 
     @property
     def first_request_id(self) -> int:
-        """Where this run's request ids begin; never 0."""
+        """Returns the first request id of this run; never 0."""
         known = self._request_id
         start = int(self._clock()) if known is None else known + REQUEST_ID_JUMP
         return start % REQUEST_ID_SPACE or 1
 
     def read(self) -> None:
-        """Takes over what an earlier run left, if anything. Blocks; call before anything else
-        runs."""
+        """Takes over what an earlier run left, if anything. Blocks; call before anything else runs."""
         try:
             # O_NONBLOCK: a FIFO in its place must not hold the start up
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -100,8 +99,8 @@ class StateFile:
         self._log.info("state.read", bindings=count, request_id=request_id)
 
     def recall(self, ifindex: int, name: str) -> list[BindingFound]:
-        """The bindings of an interface that has appeared, once, with the time that they still
-        have."""
+        """Returns the bindings of an interface that has appeared, once, with the time that they
+        still have."""
         now = self._clock()
         return [
             BindingFound(
@@ -164,12 +163,12 @@ class StateFile:
 
 
 def _identity(binding: SavedBinding, ends_at: float) -> tuple[object, ...]:
-    """What makes a binding worth writing again; the rounding hides the clock's jitter."""
+    """Returns what makes a binding worth writing again; the rounding hides the clock's jitter."""
     return (binding.interface, binding.protocol, binding.nbma, binding.unique, round(ends_at / 5))
 
 
 def _lines(request_id: int, entries: list[tuple[SavedBinding, float]], now: float) -> Iterator[str]:
-    """The document, a binding a line: encoded in one piece it would keep the interpreter to itself
+    """Yields the document, a binding a line: encoding it in one piece would stop everything else
     for long."""
     yield f'{{"version": {VERSION}, "saved_at": {now:.3f}, "request_id": {request_id},\n'
     yield ' "bindings": ['

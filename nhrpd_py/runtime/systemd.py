@@ -1,4 +1,4 @@
-"""What we tell the service manager (sd_notify(3)), and the sentence that `systemctl status` shows.
+"""What we report to the service manager (sd_notify(3)), and the sentence that `systemctl status` shows.
 
 Without NOTIFY_SOCKET in the environment everything here does nothing. The watchdog is the pump's:
 it calls `beat` once a turn, so that a daemon whose pump hangs is ended and started anew, however
@@ -23,11 +23,12 @@ USEC_PER_S = 1_000_000
 
 
 class Notifier:
-    """Our end of the service manager's socket."""
+    """Sends the daemon's state to the service manager."""
 
     def __init__(self, address: str | None = None, watchdog_s: float | None = None) -> None:
-        """`address` as in NOTIFY_SOCKET: a path, or with a leading `@` an abstract name; None: there
-        is nobody to tell. `watchdog_s`: we are ended when we do not beat for so long."""
+        """`address` is that of NOTIFY_SOCKET: a path, or with a leading `@` an abstract name; None
+        where no service manager listens. `watchdog_s` is the time without a beat after which it
+        ends us."""
         self._address = address
         self._log = structlog.get_logger()
         self._status = ""
@@ -61,22 +62,23 @@ class Notifier:
 
     @property
     def listened_to(self) -> bool:
-        """Whether anybody reads what we say."""
+        """Whether a service manager listens."""
         return self._socket is not None
 
     def ready(self, status: str) -> None:
-        """We serve: after the start, and again at the end of every reload, whatever came of it."""
+        """Reports that we serve: after the start, and again at the end of every reload, whatever
+        came of it."""
         self._status = status
         self._send("READY=1", f"STATUS={_one_line(status)}")
 
     def reloading(self) -> None:
-        """A reload begins; `ready` must follow."""
+        """Reports that a reload begins; `ready` must follow."""
         # the clock that Type=notify-reload (systemd 253) compares with its own
         now_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={now_usec}")
 
     def stopping(self, status: str) -> None:
-        """The orderly end begins."""
+        """Reports that the orderly end begins."""
         self._status = status
         self._send("STOPPING=1", f"STATUS={_one_line(status)}")
 
@@ -86,14 +88,14 @@ class Notifier:
             self._status = text
 
     def beat(self, now: float) -> None:
-        """The pump has turned."""
+        """Reports that the pump has turned, which feeds the watchdog."""
         if self.beat_interval_s is None or now - self._last_beat < self.beat_interval_s:
             return
         if self._send("WATCHDOG=1"):
             self._last_beat = now
 
     def close(self) -> None:
-        """Nothing is told any more."""
+        """Closes the socket; nothing is sent any more."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -125,7 +127,8 @@ def status_text(
     peers: int,
     problems: Mapping[str, str],
 ) -> str:
-    """`2/2 NHS up, 14 peers`, and what is wrong after it: `; gre1: there is no such interface`."""
+    """Returns the status line: `2/2 NHS up, 14 peers`, and after it what is wrong: `; gre1: there
+    is no such interface`."""
     parts = []
     states = [row.state for row in servers]
     if states:

@@ -42,11 +42,6 @@ COMMANDS = {
         "it is not multipoint",
         "problem",
     ),
-    "kind": (
-        "ip tunnel del gre1; ip link add gre1 type dummy",
-        "it is a link of kind dummy",
-        "problem",
-    ),
     "neighbours": (
         "sysctl -w net.ipv4.neigh.gre1.app_solicit=0",
         "does not ask nhrpd for ipv4",
@@ -103,6 +98,19 @@ def test_what_a_command_breaks_the_remedy_mends(hub: ClassicNode, case: str) -> 
     command, words, state = COMMANDS[case]
     hub.namespace.run("sh", "-c", command)
     obey(hub, breaks(hub, words, state))
+    mended(hub, words)
+
+
+def test_a_link_of_another_kind_is_left_alone_and_a_tunnel_made_beside_it(hub: ClassicNode) -> None:
+    hub.namespace.run("sh", "-c", "ip tunnel del gre1; ip link add gre1 type dummy")
+    words = "it is a link of kind dummy"
+    try:
+        obey(hub, breaks(hub, words, "problem"))
+        assert hub.namespace.ip_json("link", "show", "gre1", "type", "dummy")
+        assert breaks(hub, words, "problem").endswith("# the tunnels here: gre2")
+    finally:
+        hub.namespace.run("sh", "-c", "ip link delete gre2; ip link delete gre1")
+        obey(hub, breaks(hub, "there is no such link", "problem"))
     mended(hub, words)
 
 

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from nhrpd_py.core.address import parse_address
+from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.notices import GuardRestored, Notice
-from nhrpd_py.runtime.guard.gre_block import Tunnel
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_ESP, Mode
@@ -25,7 +25,7 @@ from tools.lab.namespace import Namespace
 pytestmark = pytest.mark.lab
 
 CLONE_NEWNET = 0x40000000
-T42 = Tunnel(input_key=42, output_key=42, underlay="eth0")
+GRE_42 = ProtectedGre(input_key=42, output_key=42, underlay="eth0")
 OURS, THEIRS = "192.0.2.1", "192.0.2.2"
 TUNNELS = {"gre42": 42, "gre43": 43, "grex": None}
 
@@ -128,7 +128,7 @@ def wire(peer: Namespace, path: Path, expression: str = "ip proto 47 or ip6 prot
 
 def test_clear_gre_of_the_tunnel_stays_off_the_wire_and_out_of_the_tunnel(peer, guard, tmp_path):
     assert all(reaches(name) for name in TUNNELS)
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     assert shown() == guard_shown(42)
     before = read_statistics()
     with wire(peer, tmp_path) as seen:
@@ -143,7 +143,7 @@ def test_clear_gre_of_the_tunnel_stays_off_the_wire_and_out_of_the_tunnel(peer, 
 
 @pytest.mark.parametrize("size", [56, 2500])
 def test_clear_gre_that_arrives_is_dropped_also_in_fragments(peer, guard, tmp_path, size):
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     before, seen_before = read_statistics(), received("gre42")
     with wire(peer, tmp_path) as seen:
         result = peer.run(
@@ -163,7 +163,7 @@ def received(name: str) -> int:
 
 def test_the_same_over_ipv6(peer, guard, tmp_path):
     assert all(reaches(name) for name in ("six42", "six43", "sixx"))
-    guard.protect("six42", Tunnel(ipv6=True, input_key=42, output_key=42))
+    guard.protect("six42", 7, ProtectedGre(ipv6=True, input_key=42, output_key=42))
     assert shown() == guard_shown(42, "::/0")
     with wire(peer, tmp_path) as seen:
         assert not reaches("six42")
@@ -178,8 +178,8 @@ def test_the_same_over_ipv6(peer, guard, tmp_path):
 def test_a_tunnel_without_key_is_protected_and_no_other(peer, guard, tmp_path):
     # What was sent before the guard stood waits for the underlay's neighbours, and must be gone.
     assert all(reaches(name) for name in ("grex", "sixx"))
-    guard.protect("grex", Tunnel())
-    guard.protect("sixx", Tunnel(ipv6=True))
+    guard.protect("grex", 7, ProtectedGre())
+    guard.protect("sixx", 7, ProtectedGre(ipv6=True))
     with wire(peer, tmp_path) as seen:
         assert not reaches("grex")
         assert not reaches("sixx")
@@ -192,7 +192,7 @@ def test_a_tunnel_without_key_is_protected_and_no_other(peer, guard, tmp_path):
 
 
 def test_traffic_flows_under_an_association_and_stops_with_it(peer, guard, tmp_path):
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     for where in (run, lambda command: peer.run(*shlex.split(command))):
         for spi, (source, destination) in ((1, (OURS, THEIRS)), (2, (THEIRS, OURS))):
             where(
@@ -238,7 +238,7 @@ def in_a_child(deed) -> int:
 
 def test_policies_survive_a_daemon_that_is_killed_and_the_next_one_knows_them(peer, guard):
     def daemon() -> int:
-        Guard(ignored, ignored_refusal, ignored_refusal).protect("gre42", T42)
+        Guard(ignored, ignored_refusal, ignored_refusal).protect("gre42", 7, GRE_42)
         os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
@@ -247,7 +247,7 @@ def test_policies_survive_a_daemon_that_is_killed_and_the_next_one_knows_them(pe
     assert not reaches("gre42")
     guard.configure({"gre42"})
     assert len(guard.policies()) == 2
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     assert shown() == guard_shown(42)
     guard.configure(())
     assert shown() == []
@@ -255,7 +255,7 @@ def test_policies_survive_a_daemon_that_is_killed_and_the_next_one_knows_them(pe
 
 
 def test_leftovers_go_but_policies_of_others_stay(peer, guard):
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     run("ip xfrm policy add dir out proto gre key 7 action block priority 599743")
     run("ip xfrm policy add dir fwd proto gre key 42 action block priority 1000000")
     after = Guard(ignored, ignored_refusal, ignored_refusal)
@@ -268,8 +268,8 @@ def test_leftovers_go_but_policies_of_others_stay(peer, guard):
 
 
 def test_the_policies_of_a_new_key_stand_when_the_old_ones_go(peer, guard):
-    guard.protect("gre42", T42)
-    guard.protect("gre42", Tunnel(input_key=43, output_key=43))
+    guard.protect("gre42", 7, GRE_42)
+    guard.protect("gre42", 7, ProtectedGre(input_key=43, output_key=43))
     assert shown() == guard_shown(43)
 
 
@@ -277,7 +277,7 @@ def test_without_the_right_to_it_the_tunnel_is_refused(peer):
     def nobody() -> int:
         os.setuid(65534)
         try:
-            Guard(ignored, ignored_refusal, ignored_refusal).protect("gre42", T42)
+            Guard(ignored, ignored_refusal, ignored_refusal).protect("gre42", 7, GRE_42)
         except GuardError as error:
             return 0 if str(error) == "no clear-text guard: CAP_NET_ADMIN is missing" else 2
         return 3
@@ -288,21 +288,21 @@ def test_without_the_right_to_it_the_tunnel_is_refused(peer):
 
 @pytest.mark.parametrize("setting", ["disable_xfrm", "disable_policy"])
 def test_a_kernel_that_skips_all_policies_is_found_out(peer, guard, setting):
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     run(f"sysctl -qw net.ipv4.conf.eth0.{setting}=1")
     if setting == "disable_xfrm":
         run("ip xfrm policy delete dir in proto gre key 42")
         assert reaches("gre42"), "else the check is not needed"
     with pytest.raises(GuardError, match=f"sysctl -w net/ipv4/conf/eth0/{setting}=0"):
-        guard.protect("gre42", T42)
+        guard.protect("gre42", 7, GRE_42)
     run(f"sysctl -qw net.ipv4.conf.eth0.{setting}=0")
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
 
 
 async def test_a_flush_is_mended_at_once(peer, tmp_path):
     notices: list[Notice] = []
     guard = Guard(notices.append, ignored_refusal, ignored_refusal)
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     async with trio.open_nursery() as nursery:
         await nursery.start(guard.run)
         await until(lambda: guard.counters["audits"] > 0)
@@ -338,7 +338,7 @@ def test_thousands_of_policies_are_read_whole(peer, guard):
         for n in range(3000)
     )
     subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
-    guard.protect("gre42", T42)
+    guard.protect("gre42", 7, GRE_42)
     began = time.monotonic()
     assert len(guard.policies()) == 2
     print(f"3000 policies read in {(time.monotonic() - began) * 1e3:.0f} ms")

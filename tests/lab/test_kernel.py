@@ -41,7 +41,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import store as kernel_module
-from nhrpd_py.runtime.kernel.store import Kernel
+from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink import rtnl
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.packets import PacketSockets
@@ -109,7 +109,7 @@ class World:
     def __init__(self, protocol=208):
         self.inbox = Inbox()
         self.notices: list[Any] = []
-        self.kernel = Kernel(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
+        self.kernel = KernelStore(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
         self.events = []
 
     @contextlib.asynccontextmanager
@@ -580,11 +580,11 @@ async def test_nflog_samples_arrive_at_once(gre):
     with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
         run("modprobe -a nfnetlink_log xt_NFLOG iptable_filter")
     run("iptables-legacy -A OUTPUT -o lo -p udp --dport 9 -j NFLOG --nflog-group 7")
-    nflog = Nflog(inbox, 7)
+    nflog = Nflog(inbox)
     async with trio.open_nursery() as nursery:
-        await nursery.start(nflog.run)
+        await nursery.start(nflog.run, 7)
         with pytest.raises(NflogError, match="NFLOG group 7 cannot be bound: another program"):
-            await Nflog(inbox, 7).run()
+            await Nflog(inbox).run(7)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             begun = time.monotonic()
             probe.sendto(bytes(400), ("127.0.0.1", 9))

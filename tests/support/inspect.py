@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Afi, Prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
-from nhrpd_py.core.effects import Effect, Guard
+from nhrpd_py.core.effects import Effect, ProtectedGre
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import Route
 from nhrpd_py.core.instance.instance import Instance
@@ -66,7 +66,7 @@ def purges(engine: Engine, afi: Afi = Afi.IPV4) -> PurgeSender:
     return family(engine, afi).purges
 
 
-def guard(engine: Engine) -> Guard | None:
+def guard(engine: Engine) -> ProtectedGre | None:
     """What keeps clear text of the interface from the wire."""
     return engine._tunnels[INTERFACE].interface.guard
 

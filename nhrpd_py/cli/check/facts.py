@@ -1,15 +1,16 @@
-"""What the checks judge: the state of a machine as plain values, with no way to get at it.
+"""What the checks judge: the state of a machine as plain values.
 
-A reader fills these in; what it could not read is an `Unread` that says why. Tests write them down.
+`read` fills them in, `parse` makes some of them out of text, and `judge` looks at nothing else.
+What could not be read is an `Unread` that says why. Tests write the values down.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.firewall import Rule
-from nhrpd_py.core.config import Config, DaemonConfig
+from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.netlink.xfrm import Policy
 
 Row: TypeAlias = Mapping[str, Any]
@@ -18,49 +19,67 @@ Row: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A netdev."""
+    """A netdev, as `ip -details link` and `ip address` show it."""
 
     name: str
     up: bool
     mtu: int
     flags: frozenset[str] = frozenset()
     kind: str = ""
-    """`gre`, `ip6gre`…; empty for one of hardware."""
+    """`gre`, `ip6gre`, `bridge`…; empty for hardware and loopback."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What its kind has: local, remote, link, ttl, ikey, okey."""
+    """The parameters of its kind; of a tunnel local, remote, link, ttl, ikey, okey."""
     addrgenmode: str = ""
     addresses: tuple[tuple[str, int, str], ...] = ()
-    """Address, prefix length and scope each."""
+    """Each is an address, its prefix length and its scope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
-    """Links, routes and settings."""
+class KernelFacts:
+    """What the kernel has: links, routes, settings, modules, ports."""
 
     links: Mapping[str, Link] | Unread
     routes: Sequence[Row] | Unread = ()
     """`ip -json route show table all` of both families."""
     counted_neighbors: int = 0
-    """Neighbour entries that gc_thresh3 limits."""
+    """How many of the neighbour entries gc_thresh3 limits."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    """By the path below /proc/sys; absent where there is none."""
+    """Settings by their path below /proc/sys; those that the kernel lacks are absent."""
     modules: Mapping[str, bool] | Unread = field(default_factory=dict)
-    """Module → whether it is loaded, built in or can be loaded."""
+    """Whether a module is loaded, built in or can be loaded, by its name."""
     release: str = ""
     protocols: Mapping[int, str] = field(default_factory=dict)
-    """Names of route protocols that iproute2 knows."""
+    """The names that iproute2 has for route protocols."""
     udp_ports: frozenset[int] | Unread = frozenset()
-    """Bound UDP ports."""
+    """The UDP ports that somebody has bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Firewall:
-    """Rules that send packets to NFLOG groups, and who listens."""
+class SamplingRule:
+    """A firewall rule that sends forwarded packets to an NFLOG group.
 
-    rules: Sequence[Rule] | Unread = ()
-    tools: frozenset[str] = frozenset()
-    """`iptables`, `iptables-legacy`, `nft`…: the commands that work here."""
-    listeners: Mapping[int, "Listener"] | Unread = field(default_factory=dict)
+    `inputs` and `outputs` are interface names, in which `*` stands for any text; None is any
+    interface.
+    """
+
+    tool: str
+    """The command that lists the rule: `iptables-legacy`, `nft`…"""
+    family: str
+    """`ip`, `ip6` or `inet`."""
+    group: int
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    packets: int | None = None
+    """None: it has no counter."""
+    range_only: bool = False
+    """It has --nflog-range, which never had an effect, and no --nflog-size."""
+
+    def samples(self, interface: str) -> bool:
+        """Tells whether the rule sees packets that go from an interface back into it."""
+        return all(
+            patterns is None or any(fnmatchcase(interface, pattern) for pattern in patterns)
+            for patterns in (self.inputs, self.outputs)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +87,23 @@ class Listener:
     """The process that has bound an NFLOG group."""
 
     pid: int | None
+    """None: its process cannot be seen."""
     command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ipsec:
-    """The kernel's side of IPsec."""
+class FirewallFacts:
+    """The rules that send packets to NFLOG groups, and who listens to the groups."""
+
+    rules: Sequence[SamplingRule] | Unread = ()
+    tools: frozenset[str] = frozenset()
+    """The commands that work here: `iptables`, `iptables-legacy`, `nft`…"""
+    listeners: Mapping[int, Listener] | Unread = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpsecFacts:
+    """What the kernel has of IPsec: its policies and its counters."""
 
     policies: Sequence[Policy] | Unread = ()
     statistics: Mapping[str, int] = field(default_factory=dict)
@@ -81,25 +111,26 @@ class Ipsec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A certificate or a CRL; times are seconds since 1970."""
+    """A certificate or a CRL: whose it is, and when it is valid, in seconds since 1970."""
 
     name: str
-    """The file, or the subject."""
+    """The common name of a certificate's subject, or of a CRL's issuer."""
     not_before: float
     not_after: float | None
-    """None: a CRL without a time for the next one."""
+    """When a certificate expires, or the next CRL is due; None: a CRL does not say."""
+    der: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Charon:
-    """What strongSwan says, and what its configuration gives."""
+class CharonFacts:
+    """What charon says over VICI, and what swanctl makes of its files."""
 
     version: str | Unread
     patched: bool = False
     loaded: frozenset[str] = frozenset()
-    """Names of the connections it has."""
+    """Names of the connections that charon has."""
     own_with_key: frozenset[bytes] = frozenset()
-    """Certificates (DER) whose private key it has."""
+    """Certificates (DER) whose private key charon has."""
     private_keys: int = 0
     authorities: Sequence[Certificate] = ()
     revocations: Sequence[Certificate] = ()
@@ -107,27 +138,27 @@ class Charon:
     """The connections of swanctl.conf, as VICI has them."""
     template_problems: Sequence[str] = ()
     own: Mapping[str, Mapping[str, Any] | Unread] = field(default_factory=dict)
-    """The connections of our own file, likewise."""
+    """The connections of nhrpd's own file ([profile.NAME]), likewise."""
     files: Mapping[bytes, str] = field(default_factory=dict)
-    """Certificates below swanctl's x509 directory (DER) → file."""
+    """The file of each certificate (DER) below swanctl's directory x509."""
     closed_to_daemon: str | None = None
-    """Who may use the socket, if the daemon's user may not."""
+    """Who may use the VICI socket, where the daemon's user may not; else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """The daemon's process."""
+    """The daemon's process, found by its socket."""
 
     pid: int
     user: str
     capabilities: int | None
     elsewhere: bool = False
-    """It is in another network namespace than nhrpctl."""
+    """Whether it is in another network namespace than nhrpctl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Daemon:
-    """What a running daemon says."""
+class DaemonFacts:
+    """What a running daemon says over its socket."""
 
     status: Row
     process: Process | None = None
@@ -140,8 +171,8 @@ class Daemon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
-    """What FRR or BIRD says; None where it is not there."""
+class RoutingFacts:
+    """What FRR or BIRD has of the kernel's routes; None where it is not there."""
 
     frr_kernel: frozenset[str] | Unread | None = None
     """Prefixes that zebra has from the kernel."""
@@ -154,31 +185,31 @@ class Routing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything."""
+    """Everything that the checks judge."""
 
     config: Config
     file: str
     now: float
     version: str
-    kernel: Kernel
-    firewall: Firewall = field(default_factory=Firewall)
-    ipsec: Ipsec = field(default_factory=Ipsec)
-    charon: Charon | None = None
+    kernel: KernelFacts
+    firewall: FirewallFacts = field(default_factory=FirewallFacts)
+    ipsec: IpsecFacts = field(default_factory=IpsecFacts)
+    charon: CharonFacts | None = None
     """None: nothing is protected by IPsec."""
-    daemon: Daemon | Unread
-    socket: str = DaemonConfig().control_socket
-    """Where the daemon was asked."""
+    daemon: DaemonFacts | Unread
+    socket: str
+    """The socket at which the daemon was asked."""
     unit: str = "nhrpd"
-    """The systemd unit that runs it."""
-    routing: Routing = field(default_factory=Routing)
+    """The systemd unit that runs the daemon."""
+    routing: RoutingFacts = field(default_factory=RoutingFacts)
     names: Mapping[str, Sequence[str] | Unread] = field(default_factory=dict)
-    """Host names of the configuration → addresses."""
+    """The addresses of each host name of the configuration."""
     clock_synchronised: bool | None = None
 
     def view(self, name: str) -> Sequence[Row]:
-        """A view of the daemon, empty without one."""
-        return self.daemon.views.get(name, ()) if isinstance(self.daemon, Daemon) else ()
+        """Returns the rows of a view; none where no daemon runs."""
+        return self.daemon.views.get(name, ()) if isinstance(self.daemon, DaemonFacts) else ()
 
     @property
     def running(self) -> bool:
-        return isinstance(self.daemon, Daemon)
+        return isinstance(self.daemon, DaemonFacts)

@@ -12,12 +12,12 @@ class State(StrEnum):
     WARNING = "warning"
     PROBLEM = "problem"
     UNKNOWN = "unknown"
-    """It could not be looked at, and the finding says why."""
+    """The fact could not be read, and the finding says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about one thing."""
+    """One sentence about one thing, and what mends it."""
 
     area: str
     """kernel | redirect | guard | ipsec | routing | daemon | names"""
@@ -25,7 +25,7 @@ class Finding:
     state: State
     finding: str
     remedy: str | None = None
-    """A command, or a line for a file that it names."""
+    """A command, or a line for the file that it names; None: nothing is to be mended."""
 
     def row(self) -> dict[str, Any]:
         return asdict(self)

@@ -21,7 +21,7 @@ LEGEND = {
 
 
 def findings(facts: Facts) -> Iterator[Finding]:
-    """Everything that the checks say, each sentence once."""
+    """Runs the checks and yields what they find, each sentence once."""
     said: dict[Finding, None] = {}
     for check in CHECKS:
         said |= dict.fromkeys(check(facts))
@@ -37,7 +37,7 @@ def as_json(found: Sequence[Finding]) -> str:
 
 
 def as_text(found: Sequence[Finding], *, everything: bool, colour: bool) -> Iterator[str]:
-    """Lines for people: each finding, its remedy below it."""
+    """Writes lines for people: each finding, and its remedy below it."""
     shown = [each for each in found if everything or each.state is not State.OK]
     wide = max((len(_place(each)) for each in shown), default=0)
     for each in shown:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
-from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
+from nhrpd_py.core.effects import CloseInterface, OpenInterface, ProtectedGre
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
 from nhrpd_py.core.handlers.routes import RouteHandler
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
@@ -28,7 +28,7 @@ class _Seen(NamedTuple):
     """What of an interface matters when its link changes."""
 
     ifindex: int
-    guard: Guard | None
+    guard: ProtectedGre | None
     nbma: Address
     addresses: tuple[AddressAdded, ...]
 

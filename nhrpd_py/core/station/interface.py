@@ -15,7 +15,7 @@ from nhrpd_py.core.address import (
     prefix_of,
 )
 from nhrpd_py.core.config import InterfaceConfig
-from nhrpd_py.core.effects import Guard
+from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.links import Link, Links
@@ -86,12 +86,12 @@ class Interface:
         return self.opened and self.problem is None
 
     @property
-    def guard(self) -> Guard | None:
+    def guard(self) -> ProtectedGre | None:
         """What must never pass in clear; None where the tunnel is not protected, or there is none."""
         if self.gre is None or not self.circuits.protected:
             return None
         gre = self.gre
-        return Guard(gre.key, gre.output_key, gre.ipv6, self.underlay or "")
+        return ProtectedGre(gre.key, gre.output_key, gre.ipv6, self.underlay or "")
 
     @property
     def problem(self) -> str | None:

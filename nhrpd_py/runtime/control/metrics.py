@@ -21,7 +21,7 @@ Counters = Callable[[], Mapping[str, Mapping[str, int]]]
 
 
 class DaemonCollector:
-    """One scrape of engine and adapters."""
+    """Collects the metrics of the engine and the adapters for one scrape."""
 
     def __init__(self, ask: Ask, counters: Counters, uptime: Callable[[], float]) -> None:
         """`counters` gives each adapter's numbers by its name."""
@@ -111,7 +111,7 @@ def _gauge(name: str, text: str, label: str, tally: Tally[tuple[str, ...]]) -> M
 
 
 def exposition(collector: DaemonCollector) -> bytes:
-    """The text format that every scraper reads."""
+    """Returns the metrics in the text format that every scraper reads."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(cast(Any, collector))
     return generate_latest(registry)

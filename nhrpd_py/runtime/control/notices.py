@@ -1,7 +1,7 @@
 """Hands each notice of the engine to the log and to those who watch (`nhrpctl monitor`).
 
 A watcher that reads slowly loses notices, never holds the daemon up: each has a bounded queue, and
-is told how many it lost in the place where they are missing.
+gets the number of the lost ones in the place where they are missing.
 """
 
 import time
@@ -19,7 +19,7 @@ QUEUE_LENGTH = 1024
 MAX_SUBSCRIBERS = 32
 ROWS_AT_ONCE = 64
 
-Row: TypeAlias = dict[str, str | int | float | bool | None]
+NoticeRow: TypeAlias = dict[str, str | int | float | bool | None]
 
 
 class TooManySubscribers(Exception):  # noqa: N818 (it reads as what happened)
@@ -27,8 +27,8 @@ class TooManySubscribers(Exception):  # noqa: N818 (it reads as what happened)
 
 
 class Subscriber:
-    """One watcher's queue. Overflow rule: the newest notices are dropped, counted, and replaced by
-    their number."""
+    """Queues notices for one watcher. Overflow rule: the newest are dropped, counted, and replaced
+    by their number."""
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[tuple[float, Notice | int]](
@@ -45,9 +45,9 @@ class Subscriber:
         except trio.WouldBlock:
             self._lost += 1
 
-    async def take(self) -> list[Row]:
-        """Waits for what happens from now on, and returns all there is: wall-clock time in seconds,
-        event, level and the notice's own fields."""
+    async def take(self) -> list[NoticeRow]:
+        """Waits for a notice and returns all that are queued: wall-clock time in seconds, event,
+        level and the notice's own fields."""
         rows = [_row(*await self._receive.receive())]
         while len(rows) < ROWS_AT_ONCE:
             try:
@@ -57,14 +57,14 @@ class Subscriber:
         return rows
 
 
-def _row(at: float, notice: Notice | int) -> Row:
+def _row(at: float, notice: Notice | int) -> NoticeRow:
     if isinstance(notice, int):
         return {"time": at, "event": "monitor.overflow", "level": "warning", "lost": notice}
     return {"time": at, "event": notice.event, "level": notice.level, **notice.as_dict()}
 
 
 class NoticeHub:
-    """The executor's one address for notices."""
+    """Distributes the engine's notices to the log and to all watchers."""
 
     def __init__(self, log: NoticeLog, clock: Callable[[], float] = time.time) -> None:
         self._log = log

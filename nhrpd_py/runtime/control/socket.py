@@ -1,8 +1,8 @@
-"""The control socket: who may own it, and the commands that wait for an answer.
+"""The control socket: who may own it, and what serves the API on it.
 
 A socket file belongs to the daemon that holds the lock file beside it (`nhrpd.sock.lock`); the lock
 goes with its process, so a second daemon is refused and a crashed one leaves nothing to clean up by
-hand. `control_http` speaks HTTP on it; that module and all it needs is imported in a thread when
+hand. `http` serves the API on it; that module and all it needs is imported in a thread when
 everything else runs, for it takes longer to load than the rest of the daemon.
 """
 
@@ -15,33 +15,25 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import trio
 
-from nhrpd_py.core.config import Config
-from nhrpd_py.core.effects import AnswerCommand
-from nhrpd_py.core.events import CommandGiven, ConfigChanged
-from nhrpd_py.core.queries import Command
-from nhrpd_py.runtime.inbox import Inbox
-
 SOCKET_MODE = 0o660
 DIRECTORY_MODE = 0o755
 BACKLOG = 256
-COMMAND_DEADLINE_S = 10.0
 
 
 class ControlSocketError(Exception):
-    """The control socket cannot be ours; the text says why."""
+    """The daemon cannot have its control socket; the text says why."""
 
 
 class ControlSocket:
-    """A listening Unix socket that this process alone answers."""
+    """Owns a listening Unix socket that no other process answers on."""
 
     def __init__(self, path: str, group: str | None = None) -> None:
-        """Claims the path; raises ControlSocketError and has changed nothing that belongs to
+        """Claims the path. Raises ControlSocketError, and has changed nothing then that belongs to
         another daemon."""
         self.path = path
         with _explained(path):
@@ -108,8 +100,8 @@ class ControlSocket:
             ) from None
 
     def _clear_the_way(self) -> None:
-        """Removes the socket of a daemon that is gone, but neither a living one's nor what is no
-        socket."""
+        """Removes the socket of a daemon that is gone. Raises ControlSocketError where one still
+        answers, or where the path is no socket."""
         try:
             mode = Path(self.path).lstat().st_mode
         except FileNotFoundError:
@@ -124,7 +116,7 @@ class ControlSocket:
         Path(self.path).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Removes the socket file if it is still ours; the lock file stays, removing it would open
+        """Removes the socket file if it is still ours. The lock file stays: removing it would open
         a race."""
         self.socket.close()
         with contextlib.suppress(OSError):
@@ -141,53 +133,6 @@ def _explained(path: str) -> Iterator[None]:
         raise ControlSocketError(f"control socket {path}: {error.strerror or error}") from error
     except KeyError as error:
         raise ControlSocketError(f"control socket {path}: no group {error}") from error
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    done: trio.Event = field(default_factory=trio.Event)
-    answer: AnswerCommand | None = None
-
-
-class Commands:
-    """Brings operators' commands to the engine and its answers back."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-        self._last_token = 0
-        self._waiting: dict[int, _Waiting] = {}
-
-    async def give(self, command: Command) -> AnswerCommand | None:
-        """Waits for the engine's answer; None when it did not come in time."""
-        self._last_token += 1
-        token = self._last_token
-        waiting = self._waiting[token] = _Waiting()
-        try:
-            with trio.move_on_after(COMMAND_DEADLINE_S):
-                await self._inbox.put([CommandGiven(token, command)])
-                await waiting.done.wait()
-        finally:
-            del self._waiting[token]
-        return waiting.answer
-
-    async def configure(self, config: Config) -> None:
-        """Gives the engine another configuration; returns when that is in force."""
-        self._last_token += 1
-        token = self._last_token
-        waiting = self._waiting[token] = _Waiting()
-        try:
-            await self._inbox.put([ConfigChanged(config, token)])
-            await waiting.done.wait()
-        finally:
-            del self._waiting[token]
-
-    def answer(self, answer: AnswerCommand) -> None:
-        """Hands an answer to the request that waits for it, if it still does. Called by the
-        executor."""
-        waiting = self._waiting.get(answer.token)
-        if waiting is not None:
-            waiting.answer = answer
-            waiting.done.set()
 
 
 async def load_http() -> None:

@@ -1,12 +1,12 @@
 """Which XFRM policies keep a GRE tunnel from clear text, and what would undo them.
 
-Pure: `runtime.guard` keeps them in the kernel.
+Pure: `guard` keeps them in the kernel.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.runtime.netlink.socket import Message
 from nhrpd_py.runtime.netlink.xfrm import (
     IPPROTO_GRE,
@@ -33,24 +33,13 @@ Slot = tuple[Selector, int]
 """Selector and direction: what the kernel has one policy of (a mark and an if_id)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tunnel:
-    """What the guard has to know of a GRE netdev."""
-
-    ipv6: bool = False
-    """The family outside."""
-    input_key: int | None = None
-    output_key: int | None = None
-    underlay: str = ""
-    """The link its packets come and go by, where known."""
-    ifindex: int = 0
-
-    @property
-    def policies(self) -> tuple[Policy, Policy]:
-        return (
-            _block(Direction.OUT, self.output_key, ipv6=self.ipv6),
-            _block(Direction.IN, self.input_key, ipv6=self.ipv6),
-        )
+def block_policies(gre: ProtectedGre) -> tuple[Policy, Policy]:
+    """Returns the policies that drop a tunnel's GRE wherever no security association covers it, out
+    and in."""
+    return (
+        _block(Direction.OUT, gre.output_key, ipv6=gre.ipv6),
+        _block(Direction.IN, gre.input_key, ipv6=gre.ipv6),
+    )
 
 
 def _block(direction: Direction, key: int | None, *, ipv6: bool) -> Policy:
@@ -58,7 +47,7 @@ def _block(direction: Direction, key: int | None, *, ipv6: bool) -> Policy:
 
 
 def is_guard(policy: Policy) -> bool:
-    """Tells whether a policy is one of the guard's, of whatever tunnel and run."""
+    """Returns whether a policy is one of the guard's, of any tunnel and of any run."""
     key = policy.selector.gre_key
     return (
         policy.selector.protocol == IPPROTO_GRE
@@ -68,23 +57,21 @@ def is_guard(policy: Policy) -> bool:
     )
 
 
-def switches(tunnel: Tunnel) -> list[str]:
-    """The settings that could have the kernel skip all policies, as paths below /proc/sys.
+def switches(gre: ProtectedGre) -> list[str]:
+    """Returns the settings that could make the kernel skip all policies, as paths below /proc/sys.
 
     A tunnel may have its address from `lo`, which always skips them, but no packet leaves by it.
     """
-    devices = ("all",) if tunnel.underlay in ("", "lo") else ("all", tunnel.underlay)
+    devices = ("all",) if gre.underlay in ("", "lo") else ("all", gre.underlay)
     family, names = (
-        ("ipv6", ("disable_policy",))
-        if tunnel.ipv6
-        else ("ipv4", ("disable_xfrm", "disable_policy"))
+        ("ipv6", ("disable_policy",)) if gre.ipv6 else ("ipv4", ("disable_xfrm", "disable_policy"))
     )
     return [f"net/{family}/conf/{device}/{name}" for device in devices for name in names]
 
 
-def bypasses(tunnel: Tunnel, settings: Path = SETTINGS) -> list[str]:
-    """Those of the `switches` that are on."""
-    return [path for path in switches(tunnel) if _is_set(settings / path)]
+def bypasses(gre: ProtectedGre, settings: Path = SETTINGS) -> list[str]:
+    """Returns those of the `switches` that are on."""
+    return [path for path in switches(gre) if _is_set(settings / path)]
 
 
 def _is_set(setting: Path) -> bool:
@@ -99,7 +86,7 @@ def slot_of(policy: Policy) -> Slot:
 
 
 def touches(item: Message, wanted: Mapping[Slot, Policy], changed: dict[Policy, Policy]) -> bool:
-    """Tells whether a notification is about wanted policies; notes what replaced one."""
+    """Returns whether a notification is about a wanted policy; `changed` takes what replaced one."""
     kind, _flags, _sequence, _port, payload = item
     if kind == XFRM_MSG_FLUSHPOLICY:
         changed.clear()

@@ -12,12 +12,13 @@ transit. Those of somebody else's tunnel with the same key fall under `out` all 
 kernel asks it about everything that it sends: a router of other people's GRE needs another key.
 
 The kernel can be told to skip its policies altogether (`disable_xfrm`, `disable_policy`), also those
-of IPsec itself: such a tunnel is not protected, whatever policies there are. Nobody tells when such
-a setting is made, so they are looked at again and again. They belong to the link that a packet
-leaves by; we know the one that the tunnel is bound to or has its address from.
+of IPsec itself: such a tunnel is not protected, whatever policies there are. The
+kernel sends no notification when such a setting is made, so they are read every second. They belong
+to the link that a packet leaves by; we know the one that the tunnel is bound to or has its address
+from.
 
-A tunnel that ceases to be protected is refused: the engine closes it and takes its neighbours out
-of the kernel, until it is mended.
+When a tunnel is no longer protected, the engine closes it and takes its neighbours out of the
+kernel, until it is protected again; `tunnel` has the states.
 """
 
 from collections import Counter
@@ -26,15 +27,17 @@ from pathlib import Path
 
 import trio
 
+from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored, Notice
 from nhrpd_py.runtime.guard.gre_block import (
     SETTINGS,
-    Tunnel,
+    block_policies,
     bypasses,
     slot_of,
     touches,
 )
 from nhrpd_py.runtime.guard.policies import GuardError, GuardPolicies, refusal
+from nhrpd_py.runtime.guard.tunnel import GuardedTunnel, Listeners
 from nhrpd_py.runtime.netlink.socket import (
     READS_PER_WAKE,
     MalformedError,
@@ -42,65 +45,63 @@ from nhrpd_py.runtime.netlink.socket import (
     is_overrun,
     messages,
 )
-from nhrpd_py.runtime.netlink.xfrm import (
-    Policy,
-)
-from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_news, open_xfrm
+from nhrpd_py.runtime.netlink.xfrm import Policy
+from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_notifications, open_xfrm
 
 AUDIT_S = 60.0
 RETRY_S = 1.0
 SETTINGS_S = 1.0
 """How often the settings are looked at that have the kernel skip all policies."""
-STRIKES = 2
-"""Failures in a row to put a policy back, after which the tunnel is refused."""
 
 
 class Guard:
-    """The policies of all protected tunnels. The verbs do not wait: it stands when they return.
+    """Keeps the policies of all protected tunnels in the kernel.
 
-    Counters: restored, failures, audits, swept, malformed, overruns.
+    The verbs do not wait: what they ask for stands when they return. Counters: restored, failures,
+    audits, swept, malformed, overruns.
     """
 
     def __init__(
         self,
         publish: Callable[[Notice], None],
-        refuse: Callable[[int, str], None],
+        refused: Callable[[int, str], None],
         mended: Callable[[int], None],
         *,
         open_requests: Callable[[], Xfrm] = open_xfrm,
-        open_news: Callable[[], NetlinkSocket] = open_policy_news,
+        open_notifications: Callable[[], NetlinkSocket] = open_policy_notifications,
         settings: Path = SETTINGS,
     ) -> None:
-        """`refuse` is told the ifindex of a tunnel that is protected no more, and why; `mended` when
-        the reason is over."""
+        """`refused` is called with the ifindex of a tunnel that is no longer protected, and why;
+        `mended` when it is protected again."""
         self._publish = publish
-        self._refuse = refuse
-        self._mended = mended
-        self._open_news = open_news
+        self._listeners = Listeners(publish, refused, mended)
+        self._open_notifications = open_notifications
         self._settings = settings
         self._policies = GuardPolicies(open_requests)
-        self._tunnels: dict[str, Tunnel] = {}
+        self._tunnels: dict[str, GuardedTunnel] = {}
         self._configured: frozenset[str] = frozenset()
         self._sweeping = False
-        self._problems: dict[str, str] = {}
-        self._strikes: Counter[str] = Counter()
-        self._refused: set[str] = set()
-        self._is_deaf = False
+        self._without_notifications = False
         self.counters: Counter[str] = Counter()
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Why tunnels that were protected are not, by interface."""
-        return self._problems
+        """Returns why tunnels that should be protected are not, by interface."""
+        return {
+            name: tunnel.problem
+            for name, tunnel in self._tunnels.items()
+            if tunnel.problem is not None
+        }
 
     # Verbs.
 
     def configure(self, protected: Collection[str]) -> None:
-        """Tells which interfaces the configuration protects, at the start and after a reload.
+        """Takes the names of the interfaces that the configuration protects, at the start and after
+        a reload.
 
-        The policies of all others go; those of an earlier run only when each of these interfaces
-        has said its keys (`protect`), for nothing but the key tells whose they are. Raises
-        GuardError.
+        The policies of all other interfaces are removed. Those of an earlier run are removed only
+        after `protect` was called for each of these interfaces, since a policy says whose it is by
+        its key alone. Raises GuardError.
         """
         self._configured = frozenset(protected)
         self._sweeping = True
@@ -108,63 +109,58 @@ class Guard:
             self.unprotect(name)
         self._sweep()
 
-    def protect(self, name: str, tunnel: Tunnel) -> None:
-        """Has the policies of a tunnel stand; those that it had under another key go afterwards.
+    def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None:
+        """Installs the policies of a tunnel, then removes those that it had under another key.
 
-        May be called again at any time. Raises GuardError: then nothing may be sent. Where a setting
-        is the reason, the policies stand all the same, and `mended` is told as soon as it is over.
+        May be called again at any time. Raises GuardError when the tunnel is not protected: nothing
+        may be sent then. Where a setting of the kernel is the reason, the policies are installed
+        all the same, and `mended` is called as soon as it is changed back.
         """
-        for policy in tunnel.policies:
+        for policy in block_policies(gre):
             self._policies.install(policy)
         before = self._tunnels.get(name)
-        self._tunnels[name] = tunnel
-        self._forgive(name)
+        tunnel = self._tunnels[name] = GuardedTunnel(name, ifindex, gre, self._listeners)
         if before is not None:
-            self._drop(name, before.policies)
+            self._drop(name, block_policies(before.gre))
         self._sweep()
-        try:
-            self._refuse_bypass(tunnel)
-        except GuardError as error:
-            self._problems[name] = str(error)
-            self._strikes[name] = STRIKES
-            self._refused.add(name)
-            raise
+        problem = self._bypass_of(tunnel)
+        if problem is not None:
+            tunnel.closed_by_caller(problem)
+            raise GuardError(problem)
 
     def unprotect(self, name: str) -> None:
-        """Removes the policies of a tunnel, but those that another one shares. Raises
-        GuardError.
-        """
+        """Removes the policies of a tunnel except those that another tunnel shares. Raises
+        GuardError."""
         tunnel = self._tunnels.pop(name, None)
-        self._forgive(name)
         if tunnel is not None:
-            self._drop(name, tunnel.policies)
+            self._drop(name, block_policies(tunnel.gre))
 
     def close(self) -> None:
-        """Forgets the sockets; the policies stay."""
+        """Closes the request socket, which the next verb opens anew; the policies stay."""
         self._policies.close()
 
-    # Reading.
-
     def policies(self) -> list[Policy]:
-        """The guard's policies that stand in the kernel, of this run and others. Raises
+        """Returns the guard's policies that stand in the kernel, of this run and others. Raises
         GuardError.
         """
         return self._policies.present()
 
     # Requests.
 
-    def _refuse_bypass(self, tunnel: Tunnel) -> None:
-        names = bypasses(tunnel, self._settings)
-        if names:
-            command = " ".join(f"{name}=0" for name in names)
-            raise GuardError(f"the kernel skips all IPsec policies; mend it: sysctl -w {command}")
+    def _bypass_of(self, tunnel: GuardedTunnel) -> str | None:
+        """Returns which settings have the kernel skip a tunnel's policies, with the remedy."""
+        names = bypasses(tunnel.gre, self._settings)
+        if not names:
+            return None
+        command = " ".join(f"{name}=0" for name in names)
+        return f"the kernel skips all IPsec policies; mend it: sysctl -w {command}"
 
-    def _wanted(self) -> dict[Policy, list[str]]:
-        """All wanted policies, each with the interfaces that want it: tunnels may share a key."""
-        wanted: dict[Policy, list[str]] = {}
-        for name, tunnel in self._tunnels.items():
-            for policy in tunnel.policies:
-                wanted.setdefault(policy, []).append(name)
+    def _wanted(self) -> dict[Policy, list[GuardedTunnel]]:
+        """Returns all wanted policies, each with the tunnels that want it: they may share a key."""
+        wanted: dict[Policy, list[GuardedTunnel]] = {}
+        for tunnel in self._tunnels.values():
+            for policy in block_policies(tunnel.gre):
+                wanted.setdefault(policy, []).append(tunnel)
         return wanted
 
     def _drop(self, name: str, policies: Iterable[Policy]) -> None:
@@ -174,7 +170,7 @@ class Guard:
                 self._publish(GuardRemoved(interface=name, policy=str(policy)))
 
     def _sweep(self) -> None:
-        """Removes what an earlier run left and nobody wants, as soon as that can be known."""
+        """Removes the policies of an earlier run that no tunnel needs, once all tunnels are known."""
         if not self._sweeping or not self._configured <= self._tunnels.keys():
             return
         wanted = self._wanted()
@@ -186,41 +182,42 @@ class Guard:
     # Watching.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Puts back at once what others remove or change, until cancelled.
+        """Restores at once what others remove or change, until cancelled.
 
-        Where the kernel's news cannot be had, it compares once a second instead, and tries again.
+        Where the kernel's notifications cannot be had, it compares every RETRY_S instead, and tries
+        to get them again.
         """
         try:
-            news = self._listen()
+            notifications = self._listen()
             task_status.started()
-            while news is None:
+            while notifications is None:
                 self.audit()
                 await trio.sleep(RETRY_S)
-                news = self._listen()
+                notifications = self._listen()
             try:
-                await self._follow(news)
+                await self._follow(notifications)
             finally:
-                news.close()
+                notifications.close()
         finally:
             self.close()
 
     def _listen(self) -> NetlinkSocket | None:
         try:
-            news = self._open_news()
+            notifications = self._open_notifications()
         except OSError as error:
-            if not self._is_deaf:
+            if not self._without_notifications:
                 self._publish(GuardFailed(interface="", reason=str(refusal(error))))
-            self._is_deaf = True
+            self._without_notifications = True
             return None
-        self._is_deaf = False
-        return news
+        self._without_notifications = False
+        return notifications
 
-    async def _follow(self, news: NetlinkSocket) -> None:
+    async def _follow(self, notifications: NetlinkSocket) -> None:
         audit_at = trio.current_time()
         while True:
             with trio.move_on_at(min(audit_at, trio.current_time() + SETTINGS_S)):
-                await news.wait()
-            lost, changed = self._read(news)
+                await notifications.wait()
+            lost, changed = self._read(notifications)
             if changed is not None and self._put_back(changed):
                 audit_at = trio.current_time() + RETRY_S
             if lost or trio.current_time() >= audit_at:
@@ -229,16 +226,15 @@ class Guard:
                 audit_at = trio.current_time() + RETRY_S
             await trio.lowlevel.checkpoint()
 
-    def _read(self, news: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
-        """Reads what waits: whether news were lost, and which wanted policies were replaced by
-        what; None when no wanted policy was touched.
-        """
+    def _read(self, notifications: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
+        """Reads the notifications that wait. Returns whether some were lost, and which wanted
+        policies were replaced by what (None when no wanted policy was touched)."""
         lost = touched = False
         changed: dict[Policy, Policy] = {}
         wanted = {slot_of(policy): policy for policy in self._wanted()}
         for _ in range(READS_PER_WAKE):
             try:
-                datagram = news.read()
+                datagram = notifications.read()
                 if datagram is None:
                     break
                 for item in messages(datagram):
@@ -254,43 +250,47 @@ class Guard:
         return lost, changed if touched else None
 
     def audit(self) -> bool:
-        """Compares the kernel with what is wanted and mends it; tells whether all is well."""
+        """Compares the kernel with what is wanted and restores that; returns whether all tunnels
+        are protected."""
         self.counters["audits"] += 1
-        failures: dict[str, str] = {}
+        failed: set[GuardedTunnel] = set()
         try:
             self._sweep()  # where an earlier try failed
             standing = self._policies.standing() if self._tunnels else {}
-        except GuardError as error:  # what stands was not seen, which does not say that it is gone
-            for name in self._tunnels:
-                self._note(name, str(error), failures)
+        except GuardError as error:
+            for tunnel in self._tunnels.values():
+                failed.add(tunnel)
+                self.counters["failures"] += 1
+                tunnel.unread(str(error))
         else:
             found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
-            failures = self._put_back({p: other for p, other in found if other not in (None, p)})
-        failures |= self._inspect()
-        for name in self._tunnels.keys() - failures:
-            if name in self._refused:
-                self._mended(self._tunnels[name].ifindex)
-            self._forgive(name)
-        return not failures
+            failed = self._put_back({p: other for p, other in found if other not in (None, p)})
+        failed |= self._inspect()
+        for tunnel in self._tunnels.values():
+            if tunnel not in failed:
+                tunnel.stands()
+        return not failed
 
-    def _inspect(self) -> dict[str, str]:
-        """Looks for settings that switch the policies off; returns whose, and which."""
-        failures: dict[str, str] = {}
-        for name, tunnel in self._tunnels.items():
-            try:
-                self._refuse_bypass(tunnel)
-            except GuardError as error:
-                self._strikes[name] = STRIKES
-                self._fail(name, str(error), failures)
-        return failures
+    def _inspect(self) -> set[GuardedTunnel]:
+        """Looks for settings that make the kernel skip policies; returns the tunnels that are
+        unprotected for it."""
+        failed: set[GuardedTunnel] = set()
+        for tunnel in self._tunnels.values():
+            problem = self._bypass_of(tunnel)
+            if problem is not None:
+                failed.add(tunnel)
+                self.counters["failures"] += 1
+                tunnel.bypassed(problem)
+        return failed
 
-    def _put_back(self, changed: Mapping[Policy, Policy | None]) -> dict[str, str]:
-        """Has every wanted policy stand; `changed` are those in whose slot is another.
+    def _put_back(self, changed: Mapping[Policy, Policy | None]) -> set[GuardedTunnel]:
+        """Restores the wanted policies that are missing; `changed` has those in whose place is
+        another.
 
-        Returns the interfaces of those that do not stand, and why.
+        Returns the tunnels whose policies could not be restored.
         """
-        failures: dict[str, str] = {}
-        for policy, names in self._wanted().items():
+        failures: dict[GuardedTunnel, str] = {}
+        for policy, tunnels in self._wanted().items():
             found = changed.get(policy)
             try:
                 if found is not None:
@@ -298,34 +298,15 @@ class Guard:
                 elif not self._policies.add(policy):
                     continue
             except GuardError as error:
-                for name in names:
-                    self._fail(name, str(error), failures)
+                self.counters["failures"] += len(tunnels)
+                failures.update(dict.fromkeys(tunnels, str(error)))
             else:
                 self.counters["restored"] += 1
                 text = "" if found is None else str(found)
-                for name in names:
-                    self._publish(GuardRestored(interface=name, policy=str(policy), found=text))
-        return failures
-
-    def _fail(self, name: str, reason: str, failures: dict[str, str]) -> None:
-        """Notes a failure, and refuses a tunnel that has had its chance."""
-        if name not in failures:
-            self._strikes[name] += 1
-        self._note(name, reason, failures)
-        if self._strikes[name] >= STRIKES and name not in self._refused:
-            self._refused.add(name)
-            self._refuse(self._tunnels[name].ifindex, reason)
-
-    def _note(self, name: str, reason: str, failures: dict[str, str]) -> None:
-        """Keeps a failure, and tells it when it is news."""
-        failures[name] = reason
-        self.counters["failures"] += 1
-        if self._problems.get(name) != reason:
-            self._problems[name] = reason
-            self._publish(GuardFailed(interface=name, reason=reason))
-
-    def _forgive(self, name: str) -> None:
-        """All is well with a tunnel."""
-        self._problems.pop(name, None)
-        self._strikes.pop(name, None)
-        self._refused.discard(name)
+                for tunnel in tunnels:
+                    self._publish(
+                        GuardRestored(interface=tunnel.name, policy=str(policy), found=text)
+                    )
+        for tunnel, problem in failures.items():
+            tunnel.not_put_back(problem)
+        return set(failures)

@@ -18,28 +18,29 @@ from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm
 
 
 class GuardError(Exception):
-    """The tunnel is not protected and must stay closed; a sentence for people."""
+    """A tunnel is not protected and must stay closed; the text is a sentence for people."""
 
 
 class GuardPolicies:
-    """See the module. Nothing waits; all raises GuardError."""
+    """Reads, adds, replaces and removes the guard's policies in the kernel. No method waits; all
+    raise GuardError."""
 
     def __init__(self, open_requests: Callable[[], Xfrm]) -> None:
         self._open = open_requests
         self._xfrm: Xfrm | None = None
 
     def close(self) -> None:
-        """Forgets the socket; the policies stay."""
+        """Closes the socket; the policies stay."""
         if self._xfrm is not None:
             self._xfrm.close()
             self._xfrm = None
 
     def present(self) -> list[Policy]:
-        """Those of the guard, of this run and others."""
+        """Returns the policies of the guard, of this run and of others."""
         return [policy for policy in self._read() if is_guard(policy)]
 
     def standing(self) -> dict[Slot, Policy]:
-        """What the kernel has where policies of ours could be."""
+        """Returns what the kernel has in the places where policies of the guard belong."""
         return {
             slot_of(policy): policy
             for policy in self._read()
@@ -47,7 +48,8 @@ class GuardPolicies:
         }
 
     def install(self, policy: Policy) -> None:
-        """Has one stand, and nothing else in its place."""
+        """Adds a policy unless the kernel has it. Raises GuardError also when another policy has
+        its place."""
         if self.add(policy):
             return
         found = self.standing().get(slot_of(policy))
@@ -62,7 +64,7 @@ class GuardPolicies:
             )
 
     def add(self, policy: Policy) -> bool:
-        """Tells whether its place was free."""
+        """Adds a policy; returns False when its place is taken."""
         try:
             self._link.ask(XFRM_MSG_NEWPOLICY, set_policy(policy), f"add {policy}")
         except NetlinkError as error:
@@ -72,14 +74,14 @@ class GuardPolicies:
         return True
 
     def replace(self, policy: Policy) -> None:
-        """Puts one in the place of whatever is there."""
+        """Puts a policy in the place of whatever is there."""
         try:
             self._link.ask(XFRM_MSG_UPDPOLICY, set_policy(policy), f"restore {policy}")
         except NetlinkError as error:
             raise refusal(error) from error
 
     def remove(self, policy: Policy) -> bool:
-        """Tells whether it was there."""
+        """Removes a policy; returns False when there was none."""
         try:
             self._link.ask(XFRM_MSG_DELPOLICY, drop_policy(policy), f"delete {policy}")
         except NetlinkError as error:
@@ -105,7 +107,7 @@ class GuardPolicies:
 
 
 def refusal(error: OSError) -> GuardError:
-    """What an error of the kernel's means for the guard."""
+    """Returns the error of the guard that an error of the kernel means."""
     reasons = {
         errno.EPERM: "CAP_NET_ADMIN is missing",
         errno.EPROTONOSUPPORT: "the kernel has no xfrm_user",

@@ -48,11 +48,11 @@ ACCEPT_ALL = 0xFFFFFFFF
 
 
 def echo_filter(protocol: int, port: int) -> Sequence[BpfInstruction]:
-    """A classic BPF program that drops what would only tell us of our own deeds.
+    """Returns a classic BPF program that drops notifications of changes that we made ourselves.
 
-    RTM_NEWNEIGH always, for we learn nothing from it, and routes of our protocol when our request
-    socket caused them: those that others touched pass, they are drift. (RTM_DELNEIGH never says
-    who caused it.) BPF loads are big-endian, netlink is not.
+    It drops RTM_NEWNEIGH always, for we learn nothing from it, and routes of our protocol when our
+    request socket caused them; what others did to our routes passes, it is drift. (RTM_DELNEIGH
+    never says who caused it.) BPF loads are big-endian, netlink is not.
     """
     half, word = stdlib_socket.htons, stdlib_socket.htonl
     return (
@@ -70,24 +70,23 @@ def echo_filter(protocol: int, port: int) -> Sequence[BpfInstruction]:
 
 
 class Watcher(Protocol):
-    """What the follower tells the kernel store. None of it may wait."""
+    """What the follower reports to the kernel store. None of it may wait."""
 
     def link_seen(self, link: LinkChanged) -> None: ...
     def link_lost(self, ifindex: int) -> None: ...
     def neighbor_gone(self, ifindex: int, address: Address) -> None: ...
     def own_route_gone(self, route: Route) -> None: ...
     def route_freed(self, route: Route) -> None: ...
-    def news_lost(self) -> None: ...
+    def notifications_lost(self) -> None: ...
 
 
-class Follower:
-    """Reader of the multicast socket. Counters: overruns, malformed, resyncs, resyncs_failed,
-    route_checks.
-    """
+class KernelFollower:
+    """Reads the multicast socket. Counters: overruns, malformed, resyncs, resyncs_failed,
+    route_checks."""
 
     def __init__(
         self,
-        news: NetlinkSocket,
+        notifications: NetlinkSocket,
         requests: Requests,
         mirror: Mirror,
         inbox: Inbox,
@@ -95,7 +94,7 @@ class Follower:
         watcher: Watcher,
         protocol: int,
     ) -> None:
-        self._news = news
+        self._notifications = notifications
         self._requests = requests
         self._mirror = mirror
         self._inbox = inbox
@@ -106,15 +105,15 @@ class Follower:
         self.counters: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Follows for ever; raises EOFError when the socket ends."""
+        """Follows the kernel until cancelled; raises EOFError when the socket ends."""
         check_at: float | None = None
         while True:
             with trio.CancelScope() if check_at is None else trio.move_on_at(check_at):
-                await self._news.wait()
+                await self._notifications.wait()
             lost = self._read()
             await self._deliver()
             if lost:
-                self._watcher.news_lost()
+                self._watcher.notifications_lost()
                 await self._retried(self.resync)
             if not self._mirror.suspect:
                 check_at = None
@@ -125,11 +124,11 @@ class Follower:
                 await self._retried(self._check_routes)
 
     def _read(self) -> bool:
-        """Reads what waits; tells whether something was lost."""
+        """Reads what waits; returns whether something was lost."""
         lost = False
         for _ in range(READS_PER_WAKE):
             try:
-                datagram = self._news.read()
+                datagram = self._notifications.read()
                 if datagram is None:
                     break
                 for item in messages(datagram):
@@ -200,9 +199,8 @@ class Follower:
         await self._inbox.put(changes)
 
     async def resync(self) -> None:
-        """Dumps links, addresses and routes, and tells what differs from what was told. Raises
-        NetlinkError.
-        """
+        """Dumps links, addresses and routes, and reports the differences from what was reported
+        before. Raises NetlinkError."""
         self.counters["resyncs"] += 1
         dump = self._requests.dump
         links = await dump(rtnl.RTM_GETLINK, rtnl.DUMP_LINKS, "links", rtnl.read_link)

@@ -1,9 +1,8 @@
-"""What the engine has been told of links, addresses and routes, so that it is told only
-differences.
+"""Links, addresses and routes as the engine knows them, so that only differences are reported to it.
 
 After lost notifications everything is dumped again, and the mirror says what came, changed and went
 meanwhile. It also makes up for what the kernel never announces: the IPv4 routes of a link that goes
-down, or of a nexthop object that is deleted, vanish in silence. Owner: `runtime.kernel`; pure, the
+down, or of a nexthop object that is deleted, vanish in silence. Owner: `store`; pure, the
 events it returns are the caller's to deliver, in order.
 """
 
@@ -28,7 +27,8 @@ RouteKey = tuple[Prefix, int]
 
 
 class Mirror:
-    """The tables as told. Routes of our own protocol never enter."""
+    """Keeps links, addresses and routes as the engine knows them. Routes of our own protocol never
+    enter."""
 
     def __init__(self, protocol: int) -> None:
         self._protocol = protocol
@@ -46,7 +46,7 @@ class Mirror:
         return link is not None and link.up
 
     def routes_at(self, prefix: Prefix, metric: int) -> tuple[Route, ...]:
-        """The routes of others that a route of ours would replace."""
+        """Returns the routes of others that a route of ours would replace."""
         return self._routes.get((prefix, metric), ())
 
     # Notifications.
@@ -124,7 +124,7 @@ class Mirror:
         return self._remove(route)
 
     def nexthop_changed(self, number: int) -> None:
-        """A nexthop object came, changed or went, and perhaps the routes that use it."""
+        """Notes that a nexthop object came, changed or went, and perhaps the routes that use it."""
         self.suspect |= number in self._nexthops
 
     def _remove(self, route: Route) -> list[Event]:
@@ -161,9 +161,8 @@ class Mirror:
         return events
 
     def sync_routes(self, dumped: Iterable[RouteRead]) -> list[Event]:
-        """Takes a dump for the truth. Removals come first, for the engine may know one route per
-        prefix only.
-        """
+        """Replaces all routes by those of a dump. Removals come first, for the engine may know one
+        route per prefix only."""
         before, self._routes, self._multipath = self._routes, {}, set()
         self._nexthops = set()
         self.suspect = False

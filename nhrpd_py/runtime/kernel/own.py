@@ -15,28 +15,29 @@ CLEAR_BATCH = 400
 
 
 class OwnEntries:
-    """See the module. All that waits raises NetlinkError."""
+    """Reads and deletes the kernel's entries of our protocol number, and compares them with what is
+    wanted. All that waits raises NetlinkError."""
 
     def __init__(self, requests: Requests, protocol: int, metric: int, drift: Counter[str]) -> None:
-        """`drift` takes by kind what the kernel had otherwise than it was wanted."""
+        """`drift` counts, by kind, entries that differed from what was wanted."""
         self._requests = requests
         self._protocol = protocol
         self._metric = metric
         self._drift = drift
 
     async def neighbors(self, ifindex: int) -> list[neighbor.Neighbor]:
-        """Those of one netdev that have an NBMA address."""
+        """Returns our neighbours of one netdev, those with an NBMA address."""
         read = functools.partial(neighbor.read_own_neighbor, self._protocol, ifindex)
         request = neighbor.dump_neighbors(ifindex)
         return await self._requests.dump(neighbor.RTM_GETNEIGH, request, "neighbours", read)
 
     async def routes(self) -> list[Route]:
-        """Those of all netdevs."""
+        """Returns our routes of all netdevs."""
         read = functools.partial(rtnl.read_own_route, self._protocol)
         return await self._requests.dump(rtnl.RTM_GETROUTE, rtnl.DUMP_ROUTES, "routes", read)
 
     async def clear(self, ifindex: int, wanted: Mapping[int, Wanted]) -> None:
-        """Deletes all that leads into a netdev, unless it is among the wanted by then."""
+        """Deletes our neighbours and routes of a netdev, unless it was opened again meanwhile."""
         neighbors = await self.neighbors(ifindex)
         routes = await self.routes()
         if ifindex in wanted:
@@ -47,7 +48,8 @@ class OwnEntries:
             await self._requests.post(b"".join(deletions[start : start + CLEAR_BATCH]))
 
     async def audit(self, wanted: Mapping[int, Wanted]) -> None:
-        """Marks what differs from the wants of ready interfaces, and deletes what nobody wants."""
+        """Marks what differs from what is wanted of ready interfaces, and deletes what is not
+        wanted."""
         neighbors = {each.ifindex: set(each.neighbors) for each in wanted.values()}
         routes = {each.ifindex: set(each.routes) for each in wanted.values()}
         entries: dict[int, list[neighbor.Neighbor]] = {ifindex: [] for ifindex in neighbors}

@@ -3,7 +3,7 @@
 NOARP cleared and the probes of the neighbour tables directed to us (RTM_SETLINK, RTM_SETNEIGHTBL),
 no ICMP redirects. The kernel sends those when the link's `send_redirects` *or* that of `all` is
 set, and netlink can set only the link's: the one of `all` is a file below /proc/sys, which is
-written where it may be; else the operator is told the command. Clearing it leaves every other link
+written where it may be; else a notice names the command. Clearing it leaves every other link
 to its own setting.
 """
 
@@ -18,7 +18,8 @@ from nhrpd_py.runtime.netlink.socket import NetlinkError
 
 
 async def prepare(requests: Requests, ifindex: int) -> Counter[str]:
-    """Prepares a link; returns counts of what it could do without. Raises NetlinkError."""
+    """Prepares a link; returns what it lacks and can do without, counted by name. Raises
+    NetlinkError."""
     lacking: Counter[str] = Counter()
     await requests.ask(rtnl.RTM_SETLINK, 0, rtnl.clear_noarp(ifindex), "clear NOARP")
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -39,9 +40,9 @@ async def prepare(requests: Requests, ifindex: int) -> Counter[str]:
 
 
 def stop_redirects_of_all(setting: Path) -> str | None:
-    """Clears `send_redirects` of `all` where it is set; returns what is wrong if it still is.
+    """Clears `send_redirects` of `all` where it is set; returns what is wrong if it cannot.
 
-    No request of rtnetlink can do it: RTM_SETLINK takes no `all`, and RTM_NEWNETCONF is only told
+    No request of rtnetlink can do it: RTM_SETLINK takes no `all`, and RTM_NEWNETCONF cannot be set
     (EOPNOTSUPP). IPv6 has no such setting.
     """
     try:

@@ -4,7 +4,7 @@ differ there.
 Ten thousand bindings live here a second time, so an entry is one dictionary slot that shares the
 engine's own bytes. "Dirty" keys are those to be written: set if wanted at that moment, deleted if
 not, so that a set that is followed by a drop (or by another set) costs one message. Owner:
-`runtime.kernel`.
+`store`.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from nhrpd_py.runtime.netlink.rtnl import drop_route, set_route
 
 @dataclass(slots=True, eq=False)
 class Wanted:
-    """The wants of one open interface."""
+    """Holds the wanted neighbours and routes of one open interface."""
 
     ifindex: int
     name: str
@@ -52,12 +52,12 @@ class Wanted:
         return self.ready and bool(self.dirty_neighbors or self.dirty_routes)
 
     def mark_all(self) -> None:
-        """Has everything written anew."""
+        """Marks everything as to be written anew."""
         self.dirty_neighbors.update(dict.fromkeys(self.neighbors))
         self.dirty_routes.update(dict.fromkeys(self.routes))
 
     def forget(self) -> None:
-        """Wants nothing any more, and leaves the kernel as it is."""
+        """Drops all that is wanted; the kernel keeps its entries."""
         self.prepared = self.ready = False
         for table in (self.neighbors, self.routes, self.dirty_neighbors, self.dirty_routes):
             table.clear()
@@ -99,7 +99,7 @@ class Wanted:
         return b"".join(packed)
 
     def agrees(self, found: Neighbor, protocol: int) -> bool:
-        """Tells whether a wanted entry is in the kernel as wanted."""
+        """Returns whether the kernel has a wanted entry exactly as it is wanted."""
         if found.nbma != self.neighbors.get(found.address) or found.protocol != protocol:
             return False
         if found.address in self.stale:
@@ -109,9 +109,8 @@ class Wanted:
     def audit_neighbors(
         self, found: Iterable[Neighbor], expected: set[Address], protocol: int
     ) -> int:
-        """Marks what differs from a dump dirty; `expected` are the keys wanted when it began.
-        Returns how many.
-        """
+        """Marks as dirty what differs from a dump; `expected` are the addresses that were wanted
+        when it began. Returns how many differ."""
         drift = 0
         self.deleting.clear()
         for entry in found:
@@ -137,9 +136,8 @@ class Wanted:
     def audit_routes(
         self, found: Iterable[Route], expected: set[Prefix], metric: int
     ) -> list[Route]:
-        """Marks wanted routes that differ from a dump of our protocol's dirty; returns those that
-        nobody wants.
-        """
+        """Marks as dirty the wanted routes that differ from a dump of our protocol's; returns those
+        that are not wanted."""
         unwanted: list[Route] = []
         for route in found:
             gateway = self.routes.get(route.prefix)

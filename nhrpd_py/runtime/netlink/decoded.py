@@ -26,9 +26,8 @@ Read = TypeVar("Read")
 
 
 class LinkMessage(ifinfmsg):  # type: ignore[misc]
-    """pyroute2 looks up the class of IFLA_PROTINFO by a family that need not be there; it is not
-    ours to read.
-    """
+    """Decodes a link message except for IFLA_PROTINFO, which we do not read: pyroute2 looks its
+    class up by a family that may be unknown."""
 
     protinfo = ifinfmsg.hex
 
@@ -38,7 +37,7 @@ LinkMessage().compile_nla_table()
 
 
 def reader(read: Callable[[memoryview], Read]) -> Callable[[memoryview], Read]:
-    """A function that raises nothing but MalformedError about what it reads."""
+    """Wraps a function so that it raises nothing but MalformedError about what it reads."""
 
     @functools.wraps(read)
     def guarded(payload: memoryview) -> Read:
@@ -53,14 +52,14 @@ def reader(read: Callable[[memoryview], Read]) -> Callable[[memoryview], Read]:
 
 
 def family_in(payload: memoryview) -> int:
-    """The first octet of all these messages; an empty one has none."""
+    """Returns the address family of a message, its first octet; an empty message has none
+    (IndexError)."""
     return payload[0]
 
 
 def decode(kind: type[Decoded], payload: memoryview) -> Decoded:
-    """A message of whole attributes, which `attribute_of` decodes. pyroute2 expects the netlink
-    header.
-    """
+    """Returns a message of whole attributes, which `attribute_of` decodes. pyroute2 expects the
+    netlink header."""
     attributes(payload, kind.get_size())  # pyroute2 makes do with broken ones
     found = kind(HEADER.pack(HEADER.size + len(payload), 0, 0, 0, 0) + bytes(payload))
     found.decode()
@@ -68,9 +67,9 @@ def decode(kind: type[Decoded], payload: memoryview) -> Decoded:
 
 
 def attribute_of(parent: Decoded, name: str) -> Decoded | None:
-    """The first attribute of a name, decoded.
+    """Returns the first attribute of a name, decoded; None without one.
 
-    The ways of pyroute2 to get at one log what cannot be decoded and hand out its octets instead.
+    pyroute2's own getters log what they cannot decode and return its octets instead.
     """
     for slot in parent["attrs"]:
         if slot.name == name:
@@ -89,13 +88,13 @@ def number(parent: Decoded, name: str) -> int:
 
 
 def text(parent: Decoded, name: str) -> str | None:
-    """A name; the kernel allows octets in it that are not UTF-8."""
+    """Returns a name; the kernel allows octets in it that are not UTF-8."""
     found = attribute_of(parent, name)
     return found["value"].decode(errors="replace") if found is not None else None
 
 
 def octets(parent: Decoded, name: str) -> bytes:
-    """The value as it came, which of an address is what we want; empty where there is none."""
+    """Returns the value of an attribute as it came; empty without one."""
     found = attribute_of(parent, name)
     if found is None:
         return b""
@@ -103,13 +102,13 @@ def octets(parent: Decoded, name: str) -> bytes:
 
 
 def set_address(parent: Decoded, name: str) -> Address:
-    """An address, or none for an absent or unspecified one."""
+    """Returns an address; empty for an absent or unspecified one."""
     address = octets(parent, name)
     return address if any(address) else b""
 
 
 def payload_of(kind: type[Decoded], values: dict[str, int], *attrs: tuple[Any, ...]) -> bytes:
-    """What follows the netlink header of a message."""
+    """Returns what follows the netlink header of a message."""
     request = kind()
     request.update(values)
     request["attrs"] = list(attrs)

@@ -36,9 +36,8 @@ GONE_ERRORS = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO})
 
 
 class Neighbor(NamedTuple):
-    """One entry as the kernel tells it; `nbma` is empty while it knows none, `protocol` 0 when
-    nobody marked it.
-    """
+    """One entry of the kernel's table; `nbma` is empty while the kernel knows none, `protocol` 0
+    where nobody set it."""
 
     ifindex: int
     address: Address
@@ -53,7 +52,8 @@ def family_of(address: Address) -> int:
 
 @cache
 def _set_layout(address_size: int, nbma_size: int) -> struct.Struct:
-    """The header, ndmsg, NDA_DST, NDA_LLADDR, and NDA_PROTOCOL (an octet and its padding)."""
+    """Returns the layout of header, ndmsg, NDA_DST, NDA_LLADDR, and NDA_PROTOCOL (an octet and its
+    padding)."""
     padding = -nbma_size % 4
     return struct.Struct(f"=IHHIIBxxxiHBBHH{address_size}sHH{nbma_size}s{padding}xHHB3x")
 
@@ -64,7 +64,7 @@ def _drop_layout(address_size: int) -> struct.Struct:
 
 
 def set_neighbor(ifindex: int, address: Address, nbma: Address, state: int, protocol: int) -> bytes:
-    """A request that makes the entry exactly this, whatever it was."""
+    """Returns a request that makes the entry exactly this, whatever it was."""
     size, nbma_size = len(address), len(nbma)
     layout = _set_layout(size, nbma_size)
     return layout.pack(
@@ -87,7 +87,7 @@ def drop_neighbor(ifindex: int, address: Address) -> bytes:
 
 
 def dump_neighbors(ifindex: int = 0) -> bytes:
-    """The payload of a dump of all families, of one link where an ifindex is given."""
+    """Returns the payload of a dump of all families, of one link where an ifindex is given."""
     head = NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
     return head + attribute(NDA_IFINDEX, struct.pack("=I", ifindex)) if ifindex else head
 
@@ -116,7 +116,7 @@ def read_neighbor(payload: memoryview) -> Neighbor | None:
 
 
 def read_own_neighbor(protocol: int, ifindex: int, payload: memoryview) -> Neighbor | None:
-    """An entry of one link that carries our number and an NBMA address."""
+    """Reads an entry; None unless it is of this link, has our protocol number and an NBMA address."""
     entry = read_neighbor(payload)
     if entry is None or entry.ifindex != ifindex or entry.protocol != protocol:
         return None

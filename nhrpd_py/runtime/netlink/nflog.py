@@ -1,4 +1,4 @@
-"""NFLOG: packets that the firewall samples, each a hint that two peers talk through us.
+"""NFLOG: packets that the firewall samples, each a sign that two peers talk through us.
 
 A netfilter netlink socket bound to one group (linux/netfilter/nfnetlink_log.h). The kernel's
 default is to gather packets for up to a second; a queue threshold of 1 has each sent at once, and a
@@ -58,18 +58,19 @@ ETHERTYPES = frozenset({0x0800, 0x86DD})
 
 
 class NflogError(OSError):
-    """The group cannot be had; the sentence names it."""
+    """The group cannot be read; the text names it."""
 
 
 class Nflog:
-    """One group. Counters: packets, overruns, malformed, other_protocol."""
+    """Reads the samples of one group. Counters: packets, overruns, malformed, other_protocol."""
 
-    def __init__(self, inbox: Inbox, group: int) -> None:
+    def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._group = group
         self.counters: Counter[str] = Counter()
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, group: int, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Binds the group, reports that it started, and offers samples until cancelled.
 
         Raises NflogError.
@@ -77,16 +78,26 @@ class Nflog:
         try:
             sock = open_netlink(NETLINK_NETFILTER, receive_size=BUFFER_SIZE)
         except OSError as error:
-            raise self._refusal(error) from error
-        await self.run_over(sock, task_status)
+            raise _refusal(group, error) from error
+        try:
+            await self.run_over(sock, group, task_status)
+        except NflogError:
+            raise
+        except (OSError, RuntimeError) as error:
+            raise NflogError(
+                getattr(error, "errno", None), f"NFLOG group {group}: {error}"
+            ) from error
 
     async def run_over(
-        self, sock: NetlinkSocket, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        sock: NetlinkSocket,
+        group: int,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """`run` over a socket that is given, which it closes."""
+        """Does what `run` does over a socket that is given, and closes it."""
         try:
-            for sequence, payload in enumerate(configuration(self._group), start=1):
-                await self._configure(sock, sequence, payload)
+            for sequence, payload in enumerate(configuration(group), start=1):
+                await self._configure(sock, group, sequence, payload)
             task_status.started()
             while True:
                 await sock.wait()
@@ -95,7 +106,9 @@ class Nflog:
         finally:
             sock.close()
 
-    async def _configure(self, sock: NetlinkSocket, sequence: int, payload: bytes) -> None:
+    async def _configure(
+        self, sock: NetlinkSocket, group: int, sequence: int, payload: bytes
+    ) -> None:
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
                 flags = NLM_F_REQUEST | NLM_F_ACK
@@ -104,9 +117,9 @@ class Nflog:
         except trio.TooSlowError:
             code, detail = errno.ETIMEDOUT, ""
         except OSError as error:
-            raise self._refusal(error) from error
+            raise _refusal(group, error) from error
         if code:
-            raise self._refusal(NetlinkError(code, "the kernel says", detail))
+            raise _refusal(group, NetlinkError(code, "the kernel says", detail))
 
     async def _answer(self, sock: NetlinkSocket, sequence: int) -> tuple[int, str]:
         while True:
@@ -116,17 +129,6 @@ class Nflog:
                 if kind == NLMSG_ERROR and answered == sequence:
                     code, _request, detail = error_of(flags, payload)
                     return code, detail
-
-    def _refusal(self, error: OSError) -> NflogError:
-        reasons = {
-            errno.EBUSY: "it is bound already",
-            errno.EPERM: "another program has bound it, or CAP_NET_ADMIN is missing",
-            errno.EPROTONOSUPPORT: "the kernel has no nfnetlink",
-            errno.EINVAL: "the kernel has no nfnetlink_log",
-            errno.EOPNOTSUPP: "the kernel has no nfnetlink_log",
-        }
-        reason = reasons.get(error.errno or 0, error.strerror or str(error))
-        return NflogError(error.errno, f"NFLOG group {self._group} cannot be bound: {reason}")
 
     def _read(self, sock: NetlinkSocket) -> list[TrafficSeen]:
         seen: list[TrafficSeen] = []
@@ -167,7 +169,8 @@ class Nflog:
 
 
 def configuration(group: int) -> tuple[bytes, ...]:
-    """The payloads of the configuration messages, in order: bind, then what to copy and when."""
+    """Returns the payloads of the configuration messages, in order: bind, then what to copy and
+    when."""
     head = NFGENMSG.pack(socket.AF_UNSPEC, 0, group)
     return (
         head + attribute(NFULA_CFG_CMD, bytes((NFULNL_CFG_CMD_BIND,))),
@@ -176,6 +179,18 @@ def configuration(group: int) -> tuple[bytes, ...]:
         + attribute(NFULA_CFG_TIMEOUT, BE32.pack(TIMEOUT_TICKS))
         + attribute(NFULA_CFG_QTHRESH, BE32.pack(1)),
     )
+
+
+def _refusal(group: int, error: OSError) -> NflogError:
+    reasons = {
+        errno.EBUSY: "it is bound already",
+        errno.EPERM: "another program has bound it, or CAP_NET_ADMIN is missing",
+        errno.EPROTONOSUPPORT: "the kernel has no nfnetlink",
+        errno.EINVAL: "the kernel has no nfnetlink_log",
+        errno.EOPNOTSUPP: "the kernel has no nfnetlink_log",
+    }
+    reason = reasons.get(error.errno or 0, error.strerror or str(error))
+    return NflogError(error.errno, f"NFLOG group {group} cannot be bound: {reason}")
 
 
 def _ifindex(value: memoryview | None) -> int:

@@ -51,9 +51,8 @@ DUMP_READS_PER_WAKE = 8
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A change that the kernel would not carry out: the request's message type and payload, the
-    error.
-    """
+    """A change that the kernel refused: the request's message type and payload, the errno, and its
+    text."""
 
     kind: int
     payload: bytes
@@ -80,9 +79,7 @@ OnRefused: TypeAlias = Callable[[Sequence[Refusal]], None]
 
 
 class Requests:
-    """The only owner of the request socket. Counters: malformed, overruns, dump_retries,
-    dump_interrupted.
-    """
+    """Owns the request socket. Counters: malformed, overruns, dump_retries, dump_interrupted."""
 
     def __init__(
         self, sock: NetlinkSocket, on_refused: OnRefused, on_lost: Callable[[], None]
@@ -97,7 +94,7 @@ class Requests:
         self.counters: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Reads answers for ever; raises EOFError when the socket ends."""
+        """Reads answers until cancelled; raises EOFError when the socket ends."""
         try:
             while True:
                 await self._socket.wait()

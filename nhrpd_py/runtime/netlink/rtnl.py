@@ -104,7 +104,7 @@ RTNEXTHOP = struct.Struct("=Hxxi")
 
 @reader
 def link_index(payload: memoryview) -> int | None:
-    """The ifindex of an RTM_DELLINK; None when it is a bridge that tells about its port."""
+    """Returns the ifindex of an RTM_DELLINK; None when a bridge reports about its port."""
     if family_in(payload) != socket.AF_UNSPEC:
         return None
     return int(decode(LinkMessage, payload)["index"])
@@ -239,7 +239,7 @@ def _number(found: Mapping[int, memoryview], kind: int) -> int:
 
 
 def _next_hops(paths: memoryview) -> Iterator[tuple[int, Address]]:
-    """The ifindex and gateway of each next hop of a multipath route."""
+    """Yields the ifindex and gateway of each next hop of a multipath route."""
     while paths:
         if len(paths) < RTNEXTHOP.size:
             raise MalformedError("half a next hop")
@@ -251,9 +251,8 @@ def _next_hops(paths: memoryview) -> Iterator[tuple[int, Address]]:
 
 
 def _gateway(found: Mapping[int, memoryview]) -> Address:
-    """RTA_GATEWAY, or RTA_VIA (struct rtvia: family u16, address): an IPv4 route by way of an IPv6
-    neighbour.
-    """
+    """Returns RTA_GATEWAY, or the address of RTA_VIA (struct rtvia: family u16, address): an IPv4
+    route by way of an IPv6 neighbour."""
     gateway = bytes(found[RTA_VIA][2:] if RTA_VIA in found else found.get(RTA_GATEWAY, b""))
     if len(gateway) not in (0, IPV4_SIZE, IPV6_SIZE) or (not gateway and RTA_VIA in found):
         raise MalformedError(f"a gateway of {len(gateway)} octets")
@@ -261,12 +260,12 @@ def _gateway(found: Mapping[int, memoryview]) -> Address:
 
 
 def nexthop_id(payload: memoryview) -> int:
-    """The id that an RTM_NEWNEXTHOP or RTM_DELNEXTHOP tells of; 0 without one."""
+    """Returns the id of an RTM_NEWNEXTHOP or RTM_DELNEXTHOP; 0 without one."""
     return _number(attributes(payload, NHMSG_SIZE), NHA_ID)
 
 
 def read_own_route(protocol: int, payload: memoryview) -> Route | None:
-    """A route of one protocol number only."""
+    """Reads a route; None unless it has this protocol number."""
     read = read_route(payload)
     return read.route if read is not None and read.route.protocol == protocol else None
 
@@ -279,9 +278,8 @@ def _route_layout(address_size: int, gateway_size: int) -> struct.Struct:
 
 
 def set_route(prefix: Prefix, ifindex: int, gateway: Address, metric: int, protocol: int) -> bytes:
-    """A request for `prefix dev IFINDEX`, with a gateway (of the same family) `via GATEWAY dev
-    IFINDEX onlink`.
-    """
+    """Returns a request for `prefix dev IFINDEX`, with a gateway (of the same family) `via GATEWAY
+    dev IFINDEX onlink`."""
     address, length = prefix
     layout = _route_layout(len(address), len(gateway))
     scope, flags = (RT_SCOPE_UNIVERSE, RTNH_F_ONLINK) if gateway else (RT_SCOPE_LINK, 0)
@@ -294,7 +292,7 @@ def set_route(prefix: Prefix, ifindex: int, gateway: Address, metric: int, proto
 
 
 def drop_route(prefix: Prefix, ifindex: int, metric: int, protocol: int) -> bytes:
-    """A request that deletes the route of our protocol, by whatever gateway, and no other."""
+    """Returns a request that deletes the route of our protocol, by whatever gateway, and no other."""
     address, length = prefix
     layout = _route_layout(len(address), 0)
     return layout.pack(
@@ -315,10 +313,8 @@ def drop_route(prefix: Prefix, ifindex: int, metric: int, protocol: int) -> byte
 
 
 def name_refusal(kind: int, payload: bytes, error: int) -> tuple[int, str] | None:
-    """The ifindex and, for people, the object of a refused change.
-
-    None where a delete found nothing to delete.
-    """
+    """Returns the ifindex and, for people, the object of a refused change; None where a delete
+    found nothing to delete."""
     if kind in (RTM_DELNEIGH, RTM_DELROUTE) and error in GONE_ERRORS:
         return None
     view = memoryview(payload)
@@ -343,15 +339,15 @@ DUMP_ROUTES = RTMSG.pack(socket.AF_UNSPEC, *(0,) * 8)
 
 
 def clear_noarp(ifindex: int) -> bytes:
-    """Payload of an RTM_SETLINK that touches this one flag, no attribute of the tunnel."""
+    """Returns the payload of an RTM_SETLINK that touches this one flag, no attribute of the tunnel."""
     return payload_of(LinkMessage, {"index": ifindex, "change": IFF_NOARP})
 
 
 def stop_redirects(ifindex: int) -> bytes:
-    """Payload of an RTM_SETLINK that has the kernel send no ICMP redirects on account of this
-    link.
+    """Returns the payload of an RTM_SETLINK after which the kernel sends no ICMP redirects on
+    account of this link.
 
-    By `struct`: pyroute2 knows the settings as the array that the kernel tells, not as the nested
+    By `struct`: pyroute2 knows the settings as the array that the kernel sends, not as the nested
     attributes that it takes, of which those that are absent stay as they are.
     """
     setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(0)))
@@ -360,9 +356,8 @@ def stop_redirects(ifindex: int) -> bytes:
 
 
 def solicit_to_us(family: int, ifindex: int) -> bytes:
-    """Payload of an RTM_SETNEIGHTBL: unknown neighbours of the link are asked of us, and of nobody
-    on the link.
-    """
+    """Returns the payload of an RTM_SETNEIGHTBL after which the kernel asks us for unknown
+    neighbours of the link, and nobody on the link."""
     parameters = [
         ("NDTPA_IFINDEX", ifindex),
         ("NDTPA_APP_PROBES", 1),

@@ -49,14 +49,14 @@ READS_PER_WAKE = 64
 
 
 class NetlinkError(OSError):
-    """The kernel refused a request; `strerror` names the request and holds the kernel's words."""
+    """The kernel refused a request; `strerror` names the request and has the kernel's own text."""
 
     def __init__(self, code: int, what: str, detail: str = "") -> None:
         super().__init__(code, f"{what}: {error_text(code, detail)}")
 
 
 def error_text(code: int, detail: str) -> str:
-    """What an errno means, with the kernel's own words where it had any."""
+    """Returns what an errno means, with the kernel's own text where it gave one."""
     return f"{os.strerror(code)}: {detail}" if detail else os.strerror(code)
 
 
@@ -69,9 +69,7 @@ Message = tuple[int, int, int, int, memoryview]
 
 
 def messages(datagram: memoryview) -> Iterator[Message]:
-    """Walks the messages of a datagram; the payloads are views into it, good until the next
-    read.
-    """
+    """Yields the messages of a datagram; the payloads are views into it, good until the next read."""
     offset, end = 0, len(datagram)
     while offset < end:
         if end - offset < HEADER.size:
@@ -84,9 +82,8 @@ def messages(datagram: memoryview) -> Iterator[Message]:
 
 
 def attributes(data: memoryview, offset: int = 0) -> dict[int, memoryview]:
-    """The attributes behind a fixed part of `offset` octets, by type; of equal ones the last
-    counts.
-    """
+    """Returns the attributes behind a fixed part of `offset` octets, by type; of equal ones the
+    last counts."""
     found: dict[int, memoryview] = {}
     end = len(data)
     while end - offset >= ATTRIBUTE.size:
@@ -113,9 +110,8 @@ def message(kind: int, flags: int, payload: bytes, sequence: int = 0) -> bytes:
 
 
 def error_of(flags: int, payload: memoryview) -> tuple[int, memoryview, str]:
-    """Reads an NLMSG_ERROR: errno (0: an acknowledgement), the request it answers, the kernel's
-    words.
-    """
+    """Reads an NLMSG_ERROR: errno (0: an acknowledgement), the request that it answers, the
+    kernel's own text."""
     if len(payload) < ERROR_CODE.size + HEADER.size:
         raise MalformedError("a short error message")
     code = -ERROR_CODE.unpack_from(payload)[0]
@@ -141,7 +137,8 @@ class NetlinkSocket:
 
     @property
     def port(self) -> int:
-        """The port id that the kernel gave us; it marks notifications of what we did ourselves."""
+        """Returns the port id that the kernel gave us; it marks notifications of what we did
+        ourselves."""
         name = self._socket.getsockname()
         return name[0] if isinstance(name, tuple) else 0
 
@@ -179,10 +176,11 @@ class NetlinkSocket:
         await trio.lowlevel.wait_readable(self._socket)
 
     def read(self) -> memoryview | None:
-        """The next datagram of the kernel, a view that is good until the next read, or None.
+        """Returns the next datagram of the kernel, a view that is good until the next read, or
+        None.
 
         Raises EOFError when the peer is gone (only a scripted one can be) and OSError, above all
-        ENOBUFS: the kernel had more to tell than the socket could hold, and some of it is lost.
+        ENOBUFS: the socket could not hold all notifications, and some are lost.
         """
         while True:
             try:
@@ -215,7 +213,7 @@ def open_netlink(
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_size)
         except PermissionError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_size)
-        with suppress(OSError):  # older kernels have no words to add
+        with suppress(OSError):  # older kernels add no text of their own
             sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         sock.bind((0, 0))
         for group in groups:
@@ -231,7 +229,7 @@ BpfInstruction = tuple[int, int, int, int]
 
 
 def attach_filter(sock: NetlinkSocket, program: Sequence[BpfInstruction]) -> None:
-    """Has the kernel drop messages before they are queued."""
+    """Makes the kernel drop messages before it queues them."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     filter_program = struct.pack("HP", len(program), ctypes.addressof(buffer))

@@ -54,29 +54,35 @@ UNLIMITED = LIFETIME.pack(*(0xFFFFFFFFFFFFFFFF,) * 4, 0, 0, 0, 0)
 
 
 class Direction(enum.IntEnum):
+    """Which packets a policy is for: XFRM_POLICY_IN, _OUT and _FWD."""
+
     IN = 0
     OUT = 1
     FWD = 2
 
     @property
     def label(self) -> str:
-        """As `ip xfrm policy` calls it."""
+        """Returns the name that `ip xfrm policy` gives it."""
         return self.name.lower()
 
 
 class Action(enum.IntEnum):
+    """What a policy does with packets: XFRM_POLICY_ALLOW and _BLOCK."""
+
     ALLOW = 0
     BLOCK = 1
 
 
 class Mode(enum.IntEnum):
+    """How a security association encapsulates: XFRM_MODE_TRANSPORT and so on."""
+
     TRANSPORT = 0
     TUNNEL = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which packets a policy is about. An empty address stands for any of the family."""
+    """Selects the packets that a policy is about. An empty address stands for any of the family."""
 
     ipv6: bool
     protocol: int = 0
@@ -124,8 +130,8 @@ def gre_selector(key: int | None, *, ipv6: bool) -> Selector:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """What a policy has packets undergo."""
+class PolicyTemplate:
+    """Names the security association that a policy's packets must go through."""
 
     source: Address
     destination: Address
@@ -145,7 +151,7 @@ class Policy:
     action: int
     priority: int
     """The smallest number wins."""
-    templates: tuple[Template, ...] = ()
+    templates: tuple[PolicyTemplate, ...] = ()
     mark: tuple[int, int] = (0, 0)
     if_id: int = 0
 
@@ -161,7 +167,7 @@ _DIRECTIONS = frozenset(Direction)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One security association of the kernel: packets from `source` to `destination`."""
+    """One security association of the kernel, for packets from `source` to `destination`."""
 
     source: Address
     destination: Address
@@ -197,16 +203,18 @@ def _pack_selector(selector: Selector) -> bytes:
 
 
 def set_policy(policy: Policy) -> bytes:
-    """Payload of an XFRM_MSG_NEWPOLICY (EEXIST if there is one) or XFRM_MSG_UPDPOLICY (replaces).
+    """Returns the payload of an XFRM_MSG_NEWPOLICY (EEXIST if there is one) or XFRM_MSG_UPDPOLICY
+    (replaces).
 
-    Of what the guard needs: no template, no mark, no limits.
+    It can say what the guard needs: no template, no mark, no limits.
     """
     tail = POLICY_TAIL.pack(policy.priority, 0, policy.direction, policy.action, 0, 0)
     return _pack_selector(policy.selector) + UNLIMITED + bytes(CURRENT.size) + tail
 
 
 def drop_policy(policy: Policy) -> bytes:
-    """Payload of an XFRM_MSG_DELPOLICY: the kernel has one policy a selector and direction."""
+    """Returns the payload of an XFRM_MSG_DELPOLICY: the kernel has one policy a selector and
+    direction."""
     return _pack_selector(policy.selector) + POLICY_ID_TAIL.pack(0, policy.direction)
 
 
@@ -264,21 +272,21 @@ def _read_fixed(layout: struct.Struct, octets: memoryview | None) -> Any:
     return layout.unpack(octets)
 
 
-def _read_templates(octets: memoryview | None) -> tuple[Template, ...]:
+def _read_templates(octets: memoryview | None) -> tuple[PolicyTemplate, ...]:
     if octets is None:
         return ()
     if len(octets) % TEMPLATE.size:
         raise MalformedError(f"templates of {len(octets)} octets")
     return tuple(
-        Template(_address(saddr, family), _address(daddr, family), protocol, mode, reqid)
+        PolicyTemplate(_address(saddr, family), _address(daddr, family), protocol, mode, reqid)
         for daddr, _spi, protocol, family, saddr, reqid, mode, *_ in TEMPLATE.iter_unpack(octets)
     )
 
 
 def read_deleted_policy(payload: memoryview) -> Policy | None:
-    """Reads the news of an XFRM_MSG_DELPOLICY; None if it was not of the main database.
+    """Reads an XFRM_MSG_DELPOLICY; None if it was not of the main database.
 
-    What comes first is the request: a selector or just an index. The policy is in an attribute.
+    It begins with the request (a selector or just an index); the policy is in an attribute.
     """
     found = attributes(payload, POLICY_ID_SIZE)
     kind = found.get(XFRMA_POLICY_TYPE)

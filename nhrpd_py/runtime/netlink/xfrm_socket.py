@@ -1,4 +1,4 @@
-"""Requests to the kernel's IPsec, news of its policies, and its counters.
+"""Requests to the kernel's IPsec, notifications about its policies, and its counters.
 
 Nothing here waits: the kernel carries a request out and queues its answer before `send` returns,
 and fills a dump further with each read. So a policy stands when the call returns, and whoever must
@@ -55,7 +55,8 @@ STATISTICS = Path("/proc/net/xfrm_stat")
 
 
 class Xfrm:
-    """The request socket. Nothing waits. Counters: malformed, overruns, dump_retries."""
+    """Sends requests to the kernel's IPsec. No method waits. Counters: malformed, overruns,
+    dump_retries."""
 
     def __init__(self, sock: NetlinkSocket) -> None:
         self._socket = sock
@@ -66,15 +67,15 @@ class Xfrm:
         self._socket.close()
 
     def ask(self, kind: int, payload: bytes, what: str) -> None:
-        """Has one change made. Raises NetlinkError."""
+        """Makes one change. Raises NetlinkError."""
         self._exchange(kind, NLM_F_ACK, payload, what, lambda _item: None)
 
     def policies(self) -> list[Policy]:
-        """The main database. Raises NetlinkError."""
+        """Returns the policies of the main database. Raises NetlinkError."""
         return self._dump(XFRM_MSG_GETPOLICY, bytes(POLICY_ID_SIZE), "policies", read_policy)
 
     def states(self) -> list[State]:
-        """All states. Raises NetlinkError."""
+        """Returns all security associations. Raises NetlinkError."""
         return self._dump(XFRM_MSG_GETSA, b"", "states", read_state)
 
     def _dump(
@@ -101,7 +102,7 @@ class Xfrm:
     def _exchange(
         self, kind: int, flags: int, payload: bytes, what: str, take: Callable[[Message], None]
     ) -> bool:
-        """Sends a request and reads its whole answer; tells whether it was inconsistent."""
+        """Sends a request and reads its whole answer; returns whether it was inconsistent."""
         self._sequence = self._sequence % 0xFFFFFFFF + 1
         request = message(kind, NLM_F_REQUEST | flags, payload, self._sequence)
         try:
@@ -151,7 +152,7 @@ def open_xfrm() -> Xfrm:
 
 
 async def esp_pairs() -> set[tuple[bytes, bytes]]:
-    """The (source, destination) of all ESP states of the kernel. Raises OSError.
+    """Returns the (source, destination) of all ESP associations of the kernel. Raises OSError.
 
     The kernel answers at once; it is only asked while charon is away.
     """
@@ -167,13 +168,14 @@ async def esp_pairs() -> set[tuple[bytes, bytes]]:
         xfrm.close()
 
 
-def open_policy_news() -> NetlinkSocket:
-    """A socket that hears of every change to the policies. Raises OSError."""
+def open_policy_notifications() -> NetlinkSocket:
+    """Opens a socket that gets a notification of every change to the policies. Raises OSError."""
     return open_netlink(NETLINK_XFRM, (XFRMNLGRP_POLICY,))
 
 
 def read_statistics(path: Path = STATISTICS) -> Mapping[str, int]:
-    """The kernel's counters of this network namespace (`XfrmOutPolBlock`…), {} without them."""
+    """Returns the kernel's counters of this network namespace (`XfrmOutPolBlock`…), {} where it
+    keeps none."""
     try:
         lines = path.read_text().splitlines()
     except OSError:  # CONFIG_XFRM_STATISTICS is off

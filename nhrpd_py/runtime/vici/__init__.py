@@ -1,1 +1,1 @@
-"""strongSwan's charon, driven over VICI: SAs that are wanted, SAs that there are."""
+"""Drives strongSwan's charon over VICI: brings wanted SAs up, and reports all SAs that there are."""

@@ -1,86 +1,93 @@
-"""Our connections in charon: those that answer peers are kept there, those of peers long gone go.
+"""Our connections in charon: those that answer peers are kept loaded, those of peers long gone are unloaded.
 
-Whoever runs `swanctl --load-all` takes all of them out, for they are in no file.
+`swanctl --load-all` unloads all of them, for they are in no file.
 """
+
+from contextlib import suppress
 
 import trio
 
 from nhrpd_py.core.address import Address, parse_address
-from nhrpd_py.runtime.vici.attempts.attempt import unload
-from nhrpd_py.runtime.vici.attempts.wanted import Wishes
-from nhrpd_py.runtime.vici.profiles.profile import PEERS, PREFIX, responder_connection
+from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
+from nhrpd_py.runtime.vici.profiles.profile import (
+    PEER_CONNECTION,
+    RESPONDER_CONNECTION,
+    connection_name,
+    responder_connection,
+)
 from nhrpd_py.runtime.vici.profiles.profiles import Profiles
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
-from nhrpd_py.runtime.vici.wire.connection import Commands, Section, ViciRefusedError, text
+from nhrpd_py.runtime.vici.wire.connection import CommandChannel, Section, ViciRefusedError, text
+from nhrpd_py.runtime.vici.wire.requests import unload_connection
 
 ROUND_S = 5.0
 IDLE_S = 300.0
-"""A peer's connection is left in charon for as long after nobody needs it."""
+"""How long a peer's connection stays in charon after nobody needs it."""
 
 
 class Housekeeping:
-    """Raises ViciLostError when charon answers no more."""
+    """Loads and unloads our connections, every five seconds, as long as a session lasts."""
 
-    def __init__(self, commands: Commands, wishes: Wishes, table: AssociationTable) -> None:
+    def __init__(
+        self,
+        commands: CommandChannel,
+        profiles: Profiles,
+        wanted: WantedSas,
+        table: AssociationTable,
+    ) -> None:
         self._commands = commands
-        self._wishes = wishes
+        self._profiles = profiles
+        self._wanted = wanted
         self._table = table
         self._idle_since: dict[Address, float] = {}
         self._loaded: dict[str, Section] = {}
-        self.problems: dict[str, str] = {}
-        """Of connections that charon would not take, by name."""
 
-    async def run(self, profiles: Profiles) -> None:
-        self._loaded.clear()
+    async def run(self) -> None:
+        """Runs until it is cancelled. Raises ViciLostError when charon no longer answers."""
         while True:
             answer = await self._commands.request("get-conns")
             names = {text(each) for each in answer.get("conns", ())}
-            await self._answer_peers(names, profiles)
+            await self._answer_peers(names)
             await self._unload_idle(names)
             await trio.sleep(ROUND_S)
 
-    async def _answer_peers(self, names: set[str], profiles: Profiles) -> None:
-        responders = await profiles.usable()
-        # What answers for a profile stays while that cannot be read.
-        unread = profiles.names - {profile.name for profile, _ in responders}
-        wanted = dict(
+    async def _answer_peers(self, names: set[str]) -> None:
+        responders = await self._profiles.usable()
+        # The connection that answers for a profile stays while the profile cannot be read.
+        unread = self._profiles.names - {profile.name for profile, _ in responders}
+        needed = dict(
             each
             for profile, identity in responders
             if (each := responder_connection(profile, identity)) is not None
         )
-        for name, message in wanted.items():
+        for name, message in needed.items():
             if name in names and self._loaded.get(name) == message:
                 continue
-            try:
+            with suppress(ViciRefusedError):  # charon's log says why; it is asked again
                 await self._commands.request("load-conn", {name: message})
-                self.problems.pop(name, None)
-            except ViciRefusedError as error:
-                self.problems[name] = f"charon refuses {name}: {error}"
             self._loaded[name] = message
         for name in names:
-            if name.startswith(PEERS) and name not in wanted and name[len(PEERS) :] not in unread:
-                await self._unload(name)
-
-    async def _unload(self, name: str) -> None:
-        self._loaded.pop(name, None)
-        try:
-            await self._commands.request("unload-conn", {"name": name})
-        except ViciRefusedError:
-            return  # somebody else was faster
+            if (
+                name.startswith(RESPONDER_CONNECTION)
+                and name not in needed
+                and name[len(RESPONDER_CONNECTION) :] not in unread
+            ):
+                self._loaded.pop(name, None)
+                await unload_connection(self._commands, name)
 
     async def _unload_idle(self, names: set[str]) -> None:
         now = trio.current_time()
-        needed = self._wishes.remotes() | {each.remote for each in self._table.children()}
+        in_use = self._wanted.remotes() | {each.remote for each in self._table.children()}
         present: set[Address] = set()
         for name in names:
-            if name.startswith(PREFIX):
+            if name.startswith(PEER_CONNECTION):
                 try:
-                    present.add(parse_address(name.removeprefix(PREFIX)))
+                    present.add(parse_address(name.removeprefix(PEER_CONNECTION)))
                 except ValueError:
                     continue
         self._idle_since = {
-            remote: self._idle_since.get(remote, now) for remote in present - needed
+            remote: self._idle_since.get(remote, now) for remote in present - in_use
         }
         for remote, since in self._idle_since.items():
             if now - since >= IDLE_S:
-                await unload(self._commands, remote)
+                await unload_connection(self._commands, connection_name(remote))

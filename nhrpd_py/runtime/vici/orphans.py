@@ -1,17 +1,17 @@
 """SAs of a charon that is gone: whether they live on in the kernel, and when they are given up.
 
-One that nobody here wishes for is the peer's to renew, and carries traffic until it does. It must not
-be given up by the clock: while it carries traffic, the peer's charon sees no reason to ask whether we
+An orphan that nobody here wants is the peer's to renew, and carries traffic until the peer does. It must
+not be given up by the clock: while it carries traffic, the peer's charon sees no reason to ask whether we
 live, and would find out only after we had stopped sending.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
 
-from nhrpd_py.core.events import Event
-from nhrpd_py.runtime.vici.attempts.wanted import Wishes
+from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
+from nhrpd_py.runtime.vici.reports import Reports
 from nhrpd_py.runtime.vici.sas.children import Child, Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 
@@ -19,43 +19,41 @@ FIRST_LOOK_S = 0.2
 """After charon went: one that is stopped takes its SAs out of the kernel within milliseconds."""
 LOOK_S = 2.0
 GRACE_S = 30.0
-"""What a new charon has to make those anew that are wished for."""
+"""How long a new charon has for making the wanted ones anew."""
 
 KernelPairs = Callable[[], Awaitable[set[Pair]]]
-"""The (source, destination) of all ESP states of the kernel."""
+"""Returns the (source, destination) of all ESP states of the kernel."""
 
 
 class Orphans:
-    """See the module. `online_since` tells since when charon can be asked, `tell` takes what is gone."""
+    """Looks at the kernel for the SAs that charon no longer has, and reports those that are gone."""
 
     def __init__(
         self,
         table: AssociationTable,
-        wishes: Wishes,
+        wanted: WantedSas,
         kernel_pairs: KernelPairs | None,
-        online_since: Callable[[], float | None],
-        tell: Callable[[Sequence[Event]], Awaitable[None]],
+        reports: Reports,
     ) -> None:
         self._table = table
-        self._wishes = wishes
+        self._wanted = wanted
         self._kernel_pairs = kernel_pairs
-        self._online_since = online_since
-        self._tell = tell
-        self._went = trio.Event()
+        self._reports = reports
+        self._charon_went = trio.Event()
 
-    def look(self) -> None:
-        """charon went."""
-        self._went.set()
+    def charon_lost(self) -> None:
+        """Looks at the kernel soon: charon has just gone."""
+        self._charon_went.set()
 
     async def run(self) -> None:
         while True:
             with trio.move_on_after(LOOK_S):
-                await self._went.wait()
+                await self._charon_went.wait()
                 await trio.sleep(FIRST_LOOK_S)
-            self._went = trio.Event()
+            self._charon_went = trio.Event()
             if self._table.orphans():
                 kernel = await self._kernel()
-                await self._tell(self._table.bury(partial(self._dead, kernel)))
+                await self._reports.sas(self._table.bury(partial(self._end, kernel)))
 
     async def _kernel(self) -> set[Pair] | None:
         if self._kernel_pairs is None:
@@ -65,13 +63,14 @@ class Orphans:
         except (OSError, ValueError):
             return None
 
-    def _dead(self, kernel: set[Pair] | None, orphan: Child) -> str | None:
+    def _end(self, kernel: set[Pair] | None, orphan: Child) -> str | None:
+        """Returns why an orphan is given up, or None."""
         if kernel is not None and orphan.pair not in kernel:
             return "the kernel has it no more"
-        online = self._online_since()
-        if online is None or trio.current_time() - online < GRACE_S:
+        ready_since = self._reports.ready_since
+        if ready_since is None or trio.current_time() - ready_since < GRACE_S:
             return None
-        wished = self._wishes.of_pair(orphan.pair)
-        if self._table.is_up(orphan.pair) or any(each.failures for each in wished):
+        wanted = self._wanted.of_pair(orphan.pair)
+        if self._table.is_up(orphan.pair) or any(each.failures for each in wanted):
             return "charon was restarted and has it no more"
         return None

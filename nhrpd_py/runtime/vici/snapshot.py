@@ -1,10 +1,10 @@
-"""Rows for `nhrpctl show sas` and `show peers`."""
+"""The rows of `nhrpctl show sas`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from nhrpd_py.core.address import format_address
-from nhrpd_py.runtime.vici.attempts.wanted import Wish
+from nhrpd_py.core.rows import SaRow
+from nhrpd_py.runtime.vici.attempts.wanted import WantedSa, WantedState
 from nhrpd_py.runtime.vici.sas.children import Pair
 from nhrpd_py.runtime.vici.sas.table import (
     LIVE_STATES,
@@ -15,43 +15,14 @@ from nhrpd_py.runtime.vici.sas.table import (
 from nhrpd_py.runtime.vici.wire.connection import Section, number, text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaRow:
-    """One CHILD_SA, or one wish that has none (`state` is then wanted, trying or failed)."""
-
-    nbma: str
-    local_nbma: str
-    identity: str | None = None
-    child_id: int | None = None
-    ike_id: int | None = None
-    mode: str | None = None
-    encap: bool = False
-    initiator: bool | None = None
-    state: str
-    spi_in: str | None = None
-    spi_out: str | None = None
-    bytes_in: int = 0
-    bytes_out: int = 0
-    packets_in: int = 0
-    packets_out: int = 0
-    established_s: int | None = None
-    """Age of the CHILD_SA."""
-    rekey_in_s: int | None = None
-    profile: str
-    connection: str | None = None
-    last_error: str | None = None
-    attempts: int = 0
-    next_attempt_in_s: float | None = None
-
-
 def rows(
     ikes: Iterable[tuple[str, Section]],
     table: AssociationTable,
-    wishes: Sequence[Wish],
+    wanted: Sequence[WantedSa],
     now: float,
 ) -> list[SaRow]:
-    """What charon has, what it left behind, and what is wanted still."""
-    by_pair = {each.pair: each for each in wishes}
+    """Returns the SAs that charon has, those that only the kernel has, and the wanted ones that are missing."""
+    by_pair = {each.pair: each for each in wanted}
     found: list[SaRow] = []
     shown: set[Pair] = set()
     for connection, ike in ikes:
@@ -76,11 +47,13 @@ def rows(
                 profile="",
             )
         )
-    found.extend(_wanted(wish, now) for wish in wishes if wish.pair not in shown)
+    found.extend(_missing(each, now) for each in wanted if each.pair not in shown)
     return sorted(found, key=lambda row: (row.local_nbma, row.nbma, row.child_id or 0))
 
 
-def _row(connection: str, ike: Section, child: Section, pair: Pair, wish: Wish | None) -> SaRow:
+def _row(
+    connection: str, ike: Section, child: Section, pair: Pair, wanted: WantedSa | None
+) -> SaRow:
     local, remote = pair
     return SaRow(
         local_nbma=format_address(local),
@@ -102,19 +75,21 @@ def _row(connection: str, ike: Section, child: Section, pair: Pair, wish: Wish |
         rekey_in_s=number(child.get("rekey-time")) if "rekey-time" in child else None,
         profile=text(child.get("name")),
         connection=connection,
-        last_error=None if wish is None else wish.reason,
-        attempts=0 if wish is None else wish.attempts,
+        last_error=None if wanted is None else wanted.last_error,
+        attempts=0 if wanted is None else wanted.attempts,
     )
 
 
-def _wanted(wish: Wish, now: float) -> SaRow:
-    state = "trying" if wish.trying else "failed" if wish.failures else "wanted"
+def _missing(wanted: WantedSa, now: float) -> SaRow:
+    is_tried = wanted.state is WantedState.TRYING
+    state = "trying" if is_tried else "failed" if wanted.failures else "wanted"
+    next_at = wanted.next_attempt_at
     return SaRow(
-        local_nbma=format_address(wish.effect.local),
-        nbma=format_address(wish.effect.remote),
+        local_nbma=format_address(wanted.effect.local),
+        nbma=format_address(wanted.effect.remote),
         state=state,
-        profile=wish.profile,
-        last_error=wish.reason,
-        attempts=wish.attempts,
-        next_attempt_in_s=None if wish.due is None else max(0.0, wish.due - now),
+        profile=wanted.profile,
+        last_error=wanted.last_error,
+        attempts=wanted.attempts,
+        next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
     )

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from nhrpd_py import __version__
-from nhrpd_py.cli import daemon
+from nhrpd_py.cli import daemon, startup
 
 GOOD = "[interface.gre1]\nnetwork-id = 1\n"
 
@@ -61,14 +61,14 @@ def test_a_missing_file_is_exit_2_with_its_name(tmp_path, capsys) -> None:
 def test_missing_capabilities_are_read_from_the_effective_set(tmp_path, effective, missing) -> None:
     status = tmp_path / "status"
     status.write_text(f"Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t{effective}\nCapBnd:\t1\n")
-    assert daemon.missing_capabilities(str(status)) == missing
+    assert startup.missing_capabilities(str(status)) == missing
 
 
 def test_without_privileges_it_is_one_line_naming_them_and_exit_1(
     file, capsys, monkeypatch
 ) -> None:
     lacking = ["CAP_NET_RAW (to send and receive NHRP packets)"]
-    monkeypatch.setattr(daemon, "missing_capabilities", lambda: lacking)
+    monkeypatch.setattr(startup, "missing_capabilities", lambda: lacking)
     assert daemon.main(["-c", str(file)]) == 1
     assert capsys.readouterr().err == (
         "nhrpd: cannot run without CAP_NET_RAW (to send and receive NHRP packets); "
@@ -80,7 +80,7 @@ def test_without_privileges_it_is_one_line_naming_them_and_exit_1(
 def test_a_second_daemon_is_exit_1_with_the_reason(file, capfd, monkeypatch) -> None:
     from nhrpd_py.runtime.control.socket import ControlSocket  # noqa: PLC0415
 
-    monkeypatch.setattr(daemon, "missing_capabilities", list)
+    monkeypatch.setattr(startup, "missing_capabilities", list)
     first = ControlSocket(f"{file.parent}/run/s")
     assert daemon.main(["-c", str(file)]) == 1
     assert "another nhrpd (process " in capfd.readouterr().err
@@ -113,7 +113,7 @@ def test_closed_standard_descriptors_are_filled_and_bad_news_has_its_exit_status
 
 
 def test_without_proc_nothing_is_said_to_be_missing(tmp_path) -> None:
-    assert daemon.missing_capabilities(str(tmp_path / "none")) == []
+    assert startup.missing_capabilities(str(tmp_path / "none")) == []
 
 
 def test_what_stops_the_start_is_an_error_in_the_journal(tmp_path, capsys, monkeypatch) -> None:

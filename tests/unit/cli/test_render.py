@@ -5,6 +5,8 @@ from dataclasses import asdict
 import pytest
 
 from nhrpd_py.cli import render, tables
+from nhrpd_py.core.registration.servers import NhsState
+from nhrpd_py.runtime.vici.sas.table import LIVE_STATES
 from tests.unit.runtime.fake_daemon import (
     FakeEngine,
     a_cache_row,
@@ -66,9 +68,21 @@ def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
     assert set(tables.CACHE_TYPES) == {
         *("local", "static", "nhs", "dynamic", "cached", "incomplete", "negative"),
     }
-    assert set(tables.NHS_STATES) == {"down", "probe", "registering", "up"}
+    assert set(tables.NHS_STATES) == set(NhsState)
     assert set(tables.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
     assert set(tables.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
+    assert set(tables.ROUTE_KINDS) == {"host", "shortcut"}
+    assert {state for state in tables.SA_STATES if state.islower()} == {
+        *("wanted", "trying", "failed", "orphaned"),
+    }
+    assert LIVE_STATES - tables.SA_STATES.keys() == {
+        "UPDATING"
+    }  # for a moment, when addresses change
+
+
+def test_what_an_interface_does_is_explained(capsys) -> None:
+    text = shown(capsys, "interfaces", an_interface_row(redirect=True, shortcut=False))
+    assert text.endswith("\ndoes: redirect = tells peers of direct ways, as hubs do\n")
 
 
 def test_a_natted_peer_shows_both_addresses(capsys) -> None:
@@ -87,7 +101,7 @@ def test_one_look_at_nhs_says_what_is_wrong(capsys) -> None:
     assert "hub.example.net (192.0.2.1)  (ipv4)" in table
     assert "0/4" in table
     assert below == (
-        "state: probe = asked, no answer yet\n"
+        "state: probe = lost, or not to be reached; asked again, at most every 64 s\n"
         "gre1: hub.example.net (192.0.2.1): last error: no reply\n"
     )
 

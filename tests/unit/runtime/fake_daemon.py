@@ -16,16 +16,18 @@ from nhrpd_py.core.rows import (
     PeerRow,
     RouteRow,
     Row,
+    SaRow,
     ShortcutRow,
     TrafficRow,
 )
-from nhrpd_py.runtime.control.http import ControlServer, Sources
+from nhrpd_py.runtime.control.api import Sources
+from nhrpd_py.runtime.control.commands import CommandRelay
+from nhrpd_py.runtime.control.http import ControlServer
 from nhrpd_py.runtime.control.notices import NoticeHub
-from nhrpd_py.runtime.control.socket import Commands, ControlSocket
+from nhrpd_py.runtime.control.socket import ControlSocket
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import NoticeLog
-from nhrpd_py.runtime.reload import Outcome
-from nhrpd_py.runtime.vici.snapshot import SaRow
+from nhrpd_py.runtime.reload import ReloadOutcome
 
 
 def a_cache_row(number: int = 1, **changes: object) -> CacheRow:
@@ -176,14 +178,14 @@ class FakeDaemon:
         self.engine = FakeEngine()
         self.problems: dict[str, str] = {}
         self.counters: Mapping[str, Mapping[str, int]] = {"packets": {"received": 7}}
-        self.reloaded = Outcome()
+        self.reloaded = ReloadOutcome()
         """What comes of a reload."""
         self.notices = NoticeHub(NoticeLog("error"), clock=lambda: 1_700_000_000.0)
         self.inbox = Inbox()
-        self.commands = Commands(self.inbox)
+        self.commands = CommandRelay(self.inbox)
         self.charon: list[SaRow] = []
 
-    async def reload(self) -> Outcome:
+    async def reload(self) -> ReloadOutcome:
         return self.reloaded
 
     async def sas(self) -> list[SaRow]:

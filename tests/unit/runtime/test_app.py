@@ -16,8 +16,9 @@ import trio
 from nhrpd_py.cli.client import Client
 from nhrpd_py.config.load import load
 from nhrpd_py.core.events import LinkChanged
-from nhrpd_py.runtime import app
+from nhrpd_py.runtime import app, steered
 from nhrpd_py.runtime.control.socket import ControlSocket
+from nhrpd_py.runtime.netlink.nflog import NflogError
 
 
 class PlayedKernel:
@@ -77,21 +78,20 @@ class PlayedNflog:
 
     failures = 0
 
-    def __init__(self, inbox, group: int) -> None:
+    def __init__(self, inbox) -> None:
         self.counters: Counter[str] = Counter()
-        self._group = group
 
-    async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, group: int, task_status=trio.TASK_STATUS_IGNORED) -> None:
         if PlayedNflog.failures:
             PlayedNflog.failures -= 1
-            raise OSError(16, f"NFLOG group {self._group} is taken")
+            raise NflogError(16, f"NFLOG group {group} is taken")
         task_status.started()
         await trio.sleep_forever()
 
 
 @pytest.fixture
 def played(monkeypatch):
-    monkeypatch.setattr(app, "Kernel", PlayedKernel)
+    monkeypatch.setattr(app, "KernelStore", PlayedKernel)
     monkeypatch.setattr(app, "PacketSockets", PlayedPackets)
     monkeypatch.setattr(app, "Nflog", PlayedNflog)
     monkeypatch.setattr(app, "Guard", PlayedGuard)
@@ -110,7 +110,7 @@ class Run:
         self.file.write_text(f"{text}[interface.gre1]\nnetwork-id = 1\n{extra}")
         self.config = load(self.file)
 
-    async def daemon(self) -> None:
+    async def daemon(self, *earlier: signal.Signals) -> None:
         control = ControlSocket(self.path)
         try:
             await app.run(
@@ -119,6 +119,7 @@ class Run:
                 read=partial(load, self.file),
                 log_level="error",
                 log_format="json",
+                earlier=earlier,
             )
         finally:
             control.close()
@@ -179,7 +180,7 @@ async def test_a_failing_nflog_is_shown_retried_and_never_fatal(
     tmp_path, played, monkeypatch
 ) -> None:
     monkeypatch.setattr(PlayedNflog, "failures", 1)
-    monkeypatch.setattr(app, "NFLOG_RETRY_S", 0.5)
+    monkeypatch.setattr(steered, "RETRY_S", 0.5)
     run = Run(tmp_path, "redirect = true\n")
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
@@ -206,6 +207,30 @@ async def test_a_second_signal_ends_a_stop_that_hangs(tmp_path, played, monkeypa
             os.kill(os.getpid(), signal.SIGTERM)
             await trio.sleep(0.2)
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_stop_that_came_earlier_starts_nothing(tmp_path, played, monkeypatch) -> None:
+    async def fail(_self, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(PlayedPackets, "run", fail)
+    with trio.fail_after(5), structlog.testing.capture_logs() as lines:
+        await Run(tmp_path).daemon(signal.SIGHUP, signal.SIGTERM)
+    assert [(line["event"], line.get("signal")) for line in lines][-2:] == [
+        ("daemon.stopping", "SIGTERM"),
+        ("daemon.stopped", None),
+    ]
+
+
+async def test_a_reload_that_was_asked_for_earlier_follows_the_start(tmp_path, played) -> None:
+    run = Run(tmp_path)
+    with trio.fail_after(20), structlog.testing.capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon, signal.SIGHUP, signal.SIGUSR1)
+            while "config.reloaded" not in [line["event"] for line in lines]:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert [line["signal"] for line in lines if line["event"] == "signal.unused"] == ["SIGUSR1"]
 
 
 async def test_a_part_that_fails_ends_the_daemon(tmp_path, played, monkeypatch) -> None:

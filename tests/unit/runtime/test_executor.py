@@ -11,9 +11,9 @@ from nhrpd_py.core.effects import (
     DropNeighbor,
     DropRoute,
     Effect,
-    Guard,
     Halt,
     OpenInterface,
+    ProtectedGre,
     ResolveName,
     SendPacket,
     SetNeighbor,
@@ -22,7 +22,6 @@ from nhrpd_py.core.effects import (
 from nhrpd_py.core.events import BindingFound, InterfaceRefused
 from nhrpd_py.core.notices import NhsUp
 from nhrpd_py.runtime.executor import Executor
-from nhrpd_py.runtime.guard.gre_block import Tunnel
 from nhrpd_py.runtime.guard.policies import GuardError
 
 PEER = bytes([10, 0, 0, 1])
@@ -45,10 +44,10 @@ class World:
             raise self.open_error
         self.calls.append(("open", ifindex))
 
-    def protect(self, name: str, tunnel: Tunnel) -> None:
+    def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None:
         if self.guard_error is not None:
             raise self.guard_error
-        self.calls.append(("protect", name, tunnel))
+        self.calls.append(("protect", name, ifindex, gre))
 
     def __getattr__(self, name: str):
         return lambda *arguments: self.calls.append((name, *arguments))
@@ -127,17 +126,17 @@ def test_an_interface_that_cannot_be_received_from_is_refused_with_the_reason() 
 def test_a_protected_tunnel_is_opened_after_its_guard_stands() -> None:
     world = World()
     an_executor(world).execute(
-        [OpenInterface(5, "gre1", Guard(input_key=42, output_key=42, ipv6=False))]
+        [OpenInterface(5, "gre1", ProtectedGre(input_key=42, output_key=42, ipv6=False))]
     )
-    tunnel = Tunnel(input_key=42, output_key=42, ifindex=5)
-    assert world.calls[:2] == [("protect", "gre1", tunnel), ("open", 5)]
+    gre = ProtectedGre(input_key=42, output_key=42)
+    assert world.calls[:2] == [("protect", "gre1", 5, gre), ("open", 5)]
 
 
 def test_a_tunnel_whose_guard_does_not_stand_stays_closed() -> None:
     world = World()
     world.guard_error = GuardError("no clear-text guard: CAP_NET_ADMIN is missing")
     effects: list[Effect] = [
-        OpenInterface(5, "gre1", Guard(input_key=42, output_key=42, ipv6=False))
+        OpenInterface(5, "gre1", ProtectedGre(input_key=42, output_key=42, ipv6=False))
     ]
     an_executor(world).execute(effects)
     reason = "no clear-text guard: CAP_NET_ADMIN is missing"

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from nhrpd_py.config.load import load
-from nhrpd_py.runtime.reload import Outcome, Reloader, describe
+from nhrpd_py.runtime.reload import Reloader, ReloadOutcome, describe
 
 FILE = """
 [interface.gre1]
@@ -51,7 +51,7 @@ def reloader(file, applied) -> Reloader:
 
 
 async def test_the_same_file_is_not_even_applied(reloader, applied):
-    assert await reloader.reload() == Outcome()
+    assert await reloader.reload() == ReloadOutcome()
     assert applied.configs == []
 
 

@@ -9,7 +9,7 @@ import trio
 from nhrpd_py.core.events import NameResolved
 from nhrpd_py.runtime import resolver
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.resolver import Resolver, look_up
+from nhrpd_py.runtime.resolver import NameResolver, look_up
 
 V4 = bytes([192, 0, 2, 1])
 V6 = bytes.fromhex("20010db8000000000000000000000001")
@@ -59,7 +59,7 @@ async def test_two_wishes_for_one_name_are_one_lookup(monkeypatch) -> None:
 
     monkeypatch.setattr(resolver, "look_up", slow)
     inbox = Inbox()
-    names = Resolver(inbox)
+    names = NameResolver(inbox)
     async with trio.open_nursery() as nursery:
         await nursery.start(names.run)
         names.resolve("hub")
@@ -85,7 +85,7 @@ async def test_a_resolver_that_never_answers_is_an_error_after_ten_seconds(
     monkeypatch.setattr(resolver, "look_up", stuck)
     monkeypatch.setattr(resolver, "LOOKUP_DEADLINE_S", 0.05)
     inbox = Inbox()
-    names = Resolver(inbox)
+    names = NameResolver(inbox)
     async with trio.open_nursery() as nursery:
         await nursery.start(names.run)
         names.resolve("hub")

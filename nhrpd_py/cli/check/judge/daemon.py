@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from nhrpd_py.cli.check.facts import Daemon, Facts, Process
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Process
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.judge.kernel import GRE_KINDS
+from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS
 from nhrpd_py.core.config_rows import config_rows
 
 AREA = "daemon"
@@ -14,7 +14,7 @@ OTHERS_MAY_WRITE = 0o002
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the areas `daemon` and `names`."""
+    """Yields all findings of the areas `daemon` and `names`."""
     area = Area(AREA, "nhrpd")
     daemon = facts.daemon
     if isinstance(daemon, Unread):
@@ -34,7 +34,7 @@ def _journal(facts: Facts) -> str:
     return f"journalctl -u {facts.unit} -n 50"
 
 
-def _itself(facts: Facts, area: Area, daemon: Daemon) -> Iterator[Finding]:
+def _itself(facts: Facts, area: Area, daemon: DaemonFacts) -> Iterator[Finding]:
     version = daemon.status.get("version")
     if version != facts.version:
         yield area.warning(
@@ -83,7 +83,7 @@ def _process(facts: Facts, area: Area, process: Process) -> Iterator[Finding]:
         yield area.ok(f"it runs as {process.user} with the capabilities that it needs")
 
 
-def _views(daemon: Daemon, journal: str) -> Iterator[Finding]:
+def _views(daemon: DaemonFacts, journal: str) -> Iterator[Finding]:
     for row in daemon.views.get("interfaces", ()):
         area = Area(AREA, row["interface"])
         if row["problem"]:
@@ -95,6 +95,8 @@ def _views(daemon: Daemon, journal: str) -> Iterator[Finding]:
         where = f"{row['interface']}, {row['afi'] or '-'}"
         if row["state"] == "up":
             yield area.ok(f"registered ({where})")
+        elif row["state"] == "standby":
+            yield area.ok(f"on standby behind a better server ({where})")
         elif row["last_error"]:
             yield area.problem(f"{row['state']} ({where}): {row['last_error']}", "nhrpctl show nhs")
         elif row["state"] == "down":
@@ -138,7 +140,7 @@ def _name(facts: Facts, name: str, found: object) -> Finding:
 
 
 def _outer_families(facts: Facts, name: str) -> set[bool]:
-    """Whether IPv6 is outside, of the interfaces that have the name."""
+    """Returns whether outer addresses are IPv6, of each interface that has a server of the name."""
     links = facts.kernel.links
     found = set()
     for config in facts.config.interfaces.values():

@@ -1,11 +1,13 @@
-"""Checks of what keeps protected tunnels from clear text. Pure."""
+"""Checks of what keeps protected tunnels from clear text: policies and settings. Pure."""
 
 from collections.abc import Iterator, Sequence
 
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.judge.kernel import GRE_KINDS, setting, tunnel_of
-from nhrpd_py.runtime.guard.gre_block import PRIORITY, Tunnel, switches
+from nhrpd_py.cli.check.judge.settings import setting
+from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, tunnel_of
+from nhrpd_py.core.effects import ProtectedGre
+from nhrpd_py.runtime.guard.gre_block import PRIORITY, block_policies, switches
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
 
 AREA = "guard"
@@ -13,7 +15,7 @@ BLOCKED = {"XfrmOutPolBlock": "sent", "XfrmInPolBlock": "received"}
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `guard`."""
+    """Yields all findings of the area `guard`."""
     links = facts.kernel.links
     protected = [each for each in facts.config.interfaces.values() if each.ipsec is not None]
     if not protected or isinstance(links, Unread):
@@ -37,8 +39,8 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _counters(facts)
 
 
-def _standing(area: Area, tunnel: Tunnel, policies: Sequence[Policy]) -> Iterator[Finding]:
-    missing = [policy for policy in tunnel.policies if policy not in policies]
+def _standing(area: Area, tunnel: ProtectedGre, policies: Sequence[Policy]) -> Iterator[Finding]:
+    missing = [policy for policy in block_policies(tunnel) if policy not in policies]
     if missing:
         directions = " and ".join(Direction(policy.direction).label for policy in missing)
         yield area.problem(
@@ -56,7 +58,7 @@ def _command(policy: Policy) -> str:
     )
 
 
-def _bypasses(facts: Facts, area: Area, tunnel: Tunnel) -> Iterator[Finding]:
+def _bypasses(facts: Facts, area: Area, tunnel: ProtectedGre) -> Iterator[Finding]:
     on = [path for path in switches(tunnel) if setting(facts.kernel, path)]
     if on:
         yield area.problem(
@@ -68,7 +70,7 @@ def _bypasses(facts: Facts, area: Area, tunnel: Tunnel) -> Iterator[Finding]:
 
 
 def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]:
-    """Policies of others that win over ours and let GRE pass as it is."""
+    """Finds policies of others that win over the guard's and let GRE pass in clear text."""
     for policy in policies:
         selector = policy.selector
         if (
@@ -78,12 +80,19 @@ def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]
             and selector.protocol in (0, IPPROTO_GRE)
             and selector.ipv6 in families
             and policy.priority <= PRIORITY
+            and not policy.if_id  # an if_id: only for packets of a link of kind xfrm
         ):
             direction = Direction(policy.direction).label
             yield Area(AREA, f"policy {direction}").problem(
                 f"lets GRE pass in clear text: {selector} priority {policy.priority}",
-                f"ip xfrm policy delete {selector} dir {direction}",
+                f"ip xfrm policy delete {selector} dir {direction}{_marked(policy)}",
             )
+
+
+def _marked(policy: Policy) -> str:
+    """Returns what `ip xfrm policy delete` needs in addition to find a policy with a mark."""
+    value, mask = policy.mark
+    return f" mark {value:#x} mask {mask:#x}" if mask else ""
 
 
 def _counters(facts: Facts) -> Iterator[Finding]:

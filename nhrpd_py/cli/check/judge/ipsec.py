@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nhrpd_py.cli.check.facts import Certificate, Charon, Facts
+from nhrpd_py.cli.check.facts import Certificate, CharonFacts, Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate
 from nhrpd_py.core.config import InterfaceConfig
 
 AREA = "ipsec"
 SOON_S = 30 * 86400
-"""How long before its end a certificate is worth a word."""
+"""How long before it expires a certificate is worth a warning."""
 IKE_PORTS = (500, 4500)
 GRE_SELECTORS = frozenset({"dynamic[gre]", "dynamic[47]"})
 ANYBODY = ("", "%any")
@@ -21,7 +21,7 @@ Section = Mapping[str, Any]
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `ipsec`."""
+    """Yields all findings of the area `ipsec`."""
     charon = facts.charon
     if charon is None:
         return
@@ -38,7 +38,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _authorities(facts, charon)
 
 
-def _charon(facts: Facts, charon: Charon) -> Iterator[Finding]:
+def _charon(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
     area = Area(AREA, "charon")
     if isinstance(charon.version, Unread):
         missing = charon.version
@@ -74,7 +74,7 @@ def _charon(facts: Facts, charon: Charon) -> Iterator[Finding]:
 # --- profiles -------------------------------------------------------------------------------------
 
 
-def _template(facts: Facts, charon: Charon) -> Iterator[Finding]:
+def _template(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
     file = facts.config.vici.swanctl_config
     area = Area(AREA, Path(file).name)
     if isinstance(charon.template, Unread):
@@ -90,7 +90,9 @@ def _template(facts: Facts, charon: Charon) -> Iterator[Finding]:
         yield tell(line, f"mend it in {file}, then: swanctl --load-all")
 
 
-def _profile(facts: Facts, charon: Charon, config: InterfaceConfig, name: str) -> Iterator[Finding]:
+def _profile(
+    facts: Facts, charon: CharonFacts, config: InterfaceConfig, name: str
+) -> Iterator[Finding]:
     area = Area(AREA, f"profile {name}")
     file = facts.config.vici.swanctl_config
     ours = charon.own.get(name)
@@ -146,7 +148,7 @@ def _child(area: Area, child: Section, file: str) -> Iterator[Finding]:
             )
 
 
-def _loaded(area: Area, charon: Charon, name: str) -> Iterator[Finding]:
+def _loaded(area: Area, charon: CharonFacts, name: str) -> Iterator[Finding]:
     if isinstance(charon.version, Unread):
         return
     if name in charon.loaded:
@@ -158,7 +160,7 @@ def _loaded(area: Area, charon: Charon, name: str) -> Iterator[Finding]:
 
 
 def _remote(area: Area, config: InterfaceConfig, connection: Section, file: str) -> Finding:
-    """Whom it talks to. An exact name suits no spoke, which meets other spokes."""
+    """Tells whom a profile accepts. An exact name does not fit a spoke, which meets other spokes."""
     remote = _part(connection, "remote")
     identity = _text(remote, "id")
     if identity in ANYBODY:
@@ -174,7 +176,7 @@ def _remote(area: Area, config: InterfaceConfig, connection: Section, file: str)
 # --- certificates ---------------------------------------------------------------------------------
 
 
-def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Iterator[Finding]:
+def _local(facts: Facts, charon: CharonFacts, area: Area, connection: Section) -> Iterator[Finding]:
     local = _part(connection, "local")
     if _text(local, "auth") == "psk":
         return
@@ -193,13 +195,10 @@ def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Ite
             continue
         file = charon.files.get(found.der)
         subject = Area(AREA, Path(file).name if file else "certificate")
-        whole = Certificate(
-            name=file or "certificate", not_before=found.not_before, not_after=found.not_after
-        )
         yield from _dates(
             facts,
             subject,
-            whole,
+            found,
             "pki --issue … (same key, same --san), put it in place of "
             f"{file or 'the old one'}, then: swanctl --load-all",
         )
@@ -216,7 +215,7 @@ def _local(facts: Facts, charon: Charon, area: Area, connection: Section) -> Ite
             yield subject.ok("charon has its private key")
 
 
-def _authorities(facts: Facts, charon: Charon) -> Iterator[Finding]:
+def _authorities(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
     if isinstance(charon.version, Unread):
         return
     if not charon.authorities and _certificates_used(facts, charon):
@@ -232,14 +231,14 @@ def _authorities(facts: Facts, charon: Charon) -> Iterator[Finding]:
         if each.not_after is not None and each.not_after <= facts.now:
             yield area.warning(
                 f"a newer one was due on {_day(each.not_after)}: revocations since are unknown here",
-                "pki --signcrl --lastcrl OLD … > /etc/swanctl/x509crl/crl.pem, "
-                "then: swanctl --load-creds",
+                "pki --signcrl --lastcrl OLD … > NEW, put NEW in place of OLD in "
+                "/etc/swanctl/x509crl, then: swanctl --load-creds",
             )
         else:
             yield area.ok("it is current")
 
 
-def _certificates_used(facts: Facts, charon: Charon) -> bool:
+def _certificates_used(facts: Facts, charon: CharonFacts) -> bool:
     template = {} if isinstance(charon.template, Unread) else charon.template
     for config in facts.config.interfaces.values():
         if config.ipsec is not None:
@@ -283,7 +282,7 @@ def _section(section: Section, key: str) -> Section:
 
 
 def _part(connection: Section, kind: str) -> Section:
-    """The section `local` or `remote`, of which there may be several: `local-1`…"""
+    """Returns the first section `local` or `remote`; there may be several: `local-1`, `local-2`…"""
     for key, value in connection.items():
         if key.startswith(kind) and isinstance(value, Mapping):
             return value
@@ -300,7 +299,7 @@ def _text(section: Section, key: str) -> str:
 
 
 def _texts(section: Section, key: str) -> list[str]:
-    """Values as text; what swanctl sends is octets."""
+    """Returns the values of a key as text; swanctl sends octets."""
     return [
         each.decode(errors="replace") if isinstance(each, bytes) else str(each)
         for each in _raw(section, key)

@@ -1,10 +1,10 @@
-"""Checks of what makes redirects: a firewall rule that samples, and we as its listener. Pure."""
+"""Checks of what makes redirects: a rule that samples packets, and nhrpd as its listener. Pure."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
-from nhrpd_py.cli.check.facts import Daemon, Facts, Link, Process
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Listener, Process, SamplingRule
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.parse.firewall import Rule
 
 AREA = "redirect"
 SAMPLES = (
@@ -16,17 +16,17 @@ FAMILIES = {
     "ipv4": ("iptables", ("ip", "inet"), 16),
     "ipv6": ("ip6tables", ("ip6", "inet"), 48),
 }
-"""Family → the command, whose rules it sees, and the masks of a site."""
+"""By family: the command, the families of the rules that see it, the prefix length of a site."""
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `redirect`."""
+    """Yields all findings of the area `redirect`."""
     names = [each.name for each in facts.config.interfaces.values() if each.redirect]
     if not names:
         return
     for name in names:
         yield from _rules(facts, name)
-    yield from _listener(facts)
+    yield from _listener(facts, names)
 
 
 def _rules(facts: Facts, name: str) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def _rules(facts: Facts, name: str) -> Iterator[Finding]:
 
 
 def _families(link: Link | None) -> list[str]:
-    """The families inside the tunnel, by its addresses; IPv4 where nothing is known."""
+    """Returns the families inside a tunnel by its addresses; IPv4 where there are none."""
     if link is None:
         return ["ipv4"]
     found = {
@@ -63,7 +63,7 @@ def _families(link: Link | None) -> list[str]:
     return sorted(found) or ["ipv4"]
 
 
-def _counting(area: Area, family: str, fitting: list[Rule]) -> Finding:
+def _counting(area: Area, family: str, fitting: list[SamplingRule]) -> Finding:
     counts = [rule.packets for rule in fitting if rule.packets is not None]
     counted = f"{sum(counts)} packets so far" if counts else "it has no counter"
     text = f"{fitting[0].tool} samples {family} for group {fitting[0].group} ({counted})"
@@ -85,7 +85,7 @@ def _missing(facts: Facts, area: Area, family: str, rules: object) -> Finding:
 
 
 def _rule(facts: Facts, name: str, family: str) -> str:
-    """The command that adds the rule, by what there is."""
+    """Returns the command that adds a rule that samples, for a tool that this machine has."""
     group = facts.config.nflog.redirect_group
     command, (own, _inet), mask = FAMILIES[family]
     tools = facts.firewall.tools
@@ -113,7 +113,7 @@ def _rule(facts: Facts, name: str, family: str) -> str:
     return " && ".join(f"nft '{command}'" for command in commands)
 
 
-def _listener(facts: Facts) -> Iterator[Finding]:
+def _listener(facts: Facts, names: Sequence[str]) -> Iterator[Finding]:
     group = facts.config.nflog.redirect_group
     area = Area(AREA, f"group {group}")
     listeners = facts.firewall.listeners
@@ -122,20 +122,27 @@ def _listener(facts: Facts) -> Iterator[Finding]:
         yield area.unread(listeners)
     else:
         found = listeners.get(group)
-        ours = daemon.process if isinstance(daemon, Daemon) else None
+        ours = daemon.process if isinstance(daemon, DaemonFacts) else None
         if found is not None and _stranger(found.pid, found.command, ours):
             who = found.command or "another program"
-            end = f"kill {found.pid}" if found.pid else "stop it"
             yield area.problem(
                 f"{who} (process {found.pid or '?'}) has bound it: nhrpd gets no samples",
-                f"{end}   # or another redirect-group under [nflog] in {facts.file}, and in the rule",
+                f"redirect-group = {_free_group(facts, listeners)}   # under [nflog] in "
+                f"{facts.file}, and in the rule; or stop the other: kill {found.pid}",
             )
         elif found is None and ours is not None and "redirects" not in _said(daemon):
             yield area.problem("nobody listens, not even nhrpd", f"systemctl restart {facts.unit}")
         elif found is not None:
             yield area.ok("nhrpd listens")
-    if isinstance(daemon, Daemon):
-        yield from _samples(area, facts, daemon)
+    if isinstance(daemon, DaemonFacts):
+        yield from _samples(facts, area, names, daemon)
+
+
+def _free_group(facts: Facts, listeners: Mapping[int, Listener]) -> int:
+    """Returns the lowest group that nobody listens to and no rule sends to."""
+    rules = facts.firewall.rules
+    sent = set() if isinstance(rules, Unread) else {rule.group for rule in rules}
+    return next(group for group in itertools.count(1) if group not in sent | listeners.keys())
 
 
 def _stranger(pid: int | None, command: str, ours: Process | None) -> bool:
@@ -147,22 +154,25 @@ def _stranger(pid: int | None, command: str, ours: Process | None) -> bool:
 
 
 def _said(daemon: object) -> str:
-    problems = daemon.status.get("problems") or {} if isinstance(daemon, Daemon) else {}
+    problems = daemon.status.get("problems") or {} if isinstance(daemon, DaemonFacts) else {}
     return " ".join(map(str, problems.values()))
 
 
-def _samples(area: Area, facts: Facts, daemon: Daemon) -> Iterator[Finding]:
+def _samples(
+    facts: Facts, area: Area, names: Sequence[str], daemon: DaemonFacts
+) -> Iterator[Finding]:
+    group = facts.config.nflog.redirect_group
     counters = daemon.counters.get("nflog", {})
     got = counters.get("packets", 0)
     if counters.get("overruns"):
         yield area.warning(
             f"nhrpd lost samples {counters['overruns']} times: the rule sends too many",
-            f"limit it: {_rule(facts, 'IFACE', 'ipv4')}",
+            f"in place of the rule that is there: {_rule(facts, names[0], 'ipv4')}",
         )
     rules = facts.firewall.rules
     counted = 0
     if not isinstance(rules, Unread):
-        counted = sum(rule.packets or 0 for rule in rules if rule.group == area_group(facts))
+        counted = sum(rule.packets or 0 for rule in rules if rule.group == group)
     if not got and counted:
         yield area.warning(
             f"the rule counted {counted} packets, and nhrpd got none since it started",
@@ -171,7 +181,3 @@ def _samples(area: Area, facts: Facts, daemon: Daemon) -> Iterator[Finding]:
         )
     else:
         yield area.ok(f"nhrpd got {got} samples")
-
-
-def area_group(facts: Facts) -> int:
-    return facts.config.nflog.redirect_group

@@ -12,7 +12,7 @@ FREE_NUMBERS = range(200, 250)
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    """All findings of the area `routing`."""
+    """Yields all findings of the area `routing`."""
     number = facts.config.routes.protocol
     name = facts.kernel.protocols.get(number)
     yield _named(facts, number, name)
@@ -50,7 +50,7 @@ def _free(facts: Facts) -> int:
 
 
 def _strangers(facts: Facts, ours: list[Row]) -> Iterator[Finding]:
-    """Routes with our number that are not ours: nhrpd would take them for its own."""
+    """Finds routes of others with our protocol number: nhrpd would take them for its own."""
     area = Area(AREA, f"protocol {facts.config.routes.protocol}")
     wanted = {str(row["prefix"]) for row in facts.view("routes")}
     strange = [
@@ -69,7 +69,7 @@ def _strangers(facts: Facts, ours: list[Row]) -> Iterator[Finding]:
 
 
 def _prefix(route: Row) -> str:
-    """As the daemon writes it; iproute2 leaves out the length of a host route."""
+    """Writes the prefix of a route as the daemon does; iproute2 leaves out the length of a host's."""
     text = str(route.get("dst"))
     try:
         return str(ipaddress.ip_network("0.0.0.0/0" if text == "default" else text))
@@ -99,8 +99,10 @@ def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Finding:
 
 
 def _announce(facts: Facts) -> str:
-    """Host routes into the tunnels alone: whatever else the kernel has, a default route or a route
-    to a LAN behind a peer, would draw others' traffic here."""
+    """Returns the vtysh command that announces the daemon's host routes, and no other route.
+
+    A default route, or one to a network behind a peer, would draw the traffic of others here.
+    """
     routing = facts.routing
     lines = ["configure terminal", "ip prefix-list from-nhrpd permit 0.0.0.0/0 ge 32"]
     for number, config in enumerate(facts.config.interfaces.values(), 1):
@@ -137,7 +139,7 @@ def _seen(facts: Facts) -> Iterator[Finding]:
         if unseen:
             yield Area(AREA, "FRR").problem(
                 f"zebra does not have our route to {min(unseen)} ({len(unseen)} in all)",
-                "systemctl restart frr",
+                "systemctl restart frr   # it reads all routes anew, and its sessions end for that",
             )
         else:
             yield Area(AREA, "FRR").ok("zebra sees our routes")

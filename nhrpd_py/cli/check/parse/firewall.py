@@ -1,4 +1,4 @@
-"""Rules that send forwarded packets to an NFLOG group, out of what iptables and nft print.
+"""Finds the rules that send forwarded packets to an NFLOG group, in what iptables and nft print.
 
 Pure. A rule in a chain of the operator's own counts where FORWARD jumps to it, and must fit the
 interfaces of the jump as well.
@@ -11,38 +11,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from nhrpd_py.cli.check.facts import SamplingRule
+
 MAX_DEPTH = 16
 """The kernel's own limit of jumps."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule that samples; `inputs` and `outputs` are patterns, None any, as `*` for a suffix."""
-
-    tool: str
-    family: str
-    """`ip`, `ip6` or `inet`."""
-    group: int
-    inputs: tuple[str, ...] | None = None
-    outputs: tuple[str, ...] | None = None
-    packets: int | None = None
-    """None: it has no counter."""
-    range_only: bool = False
-    """It has --nflog-range, which never had an effect, and no --nflog-size."""
-
-    def samples(self, interface: str) -> bool:
-        """Tells whether it sees what goes from an interface back into it."""
-        return all(
-            patterns is None or any(fnmatchcase(interface, pattern) for pattern in patterns)
-            for patterns in (self.inputs, self.outputs)
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
     """A rule before it is known whether FORWARD leads to it."""
 
-    rule: Rule | None
+    rule: SamplingRule | None
     target: str
     inputs: tuple[str, ...] | None
     outputs: tuple[str, ...] | None
@@ -51,8 +30,8 @@ class _Line:
 _Chains = Mapping[str, Sequence[_Line]]
 
 
-def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[Rule]:
-    """The rules that packets meet from a chain on."""
+def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[SamplingRule]:
+    """Yields the rules that packets meet in a chain, and in those that it jumps to."""
     if depth > MAX_DEPTH:
         return
     for line in chains.get(chain, ()):
@@ -68,7 +47,7 @@ def _reached(chains: _Chains, chain: str, depth: int = 0) -> Iterator[Rule]:
 
 
 def _both(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Patterns that both allow; a narrower one stands for both."""
+    """Returns the patterns that fit both an outer and an inner rule: the narrower of each two."""
     if outer is None or inner is None:
         return outer if inner is None else inner
     within = tuple(each for each in inner if any(fnmatchcase(each, wide) for wide in outer))
@@ -80,9 +59,9 @@ def _both(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple
 # --- iptables-save --------------------------------------------------------------------------------
 
 
-def iptables_rules(text: str, *, tool: str, family: str) -> list[Rule]:
+def iptables_rules(text: str, *, tool: str, family: str) -> list[SamplingRule]:
     """Reads the output of `iptables-save -c`."""
-    found: list[Rule] = []
+    found: list[SamplingRule] = []
     chains: dict[str, list[_Line]] = {}
     for line in text.splitlines():
         if line.startswith("*"):
@@ -109,7 +88,7 @@ def _iptables_line(line: str, tool: str, family: str) -> tuple[str, _Line]:
     target = _after(words, "-j") or _after(words, "-g") or ""
     rule = None
     if target == "NFLOG":
-        rule = Rule(
+        rule = SamplingRule(
             tool=tool,
             family=family,
             group=int(_after(words, "--nflog-group") or 0),
@@ -133,14 +112,14 @@ def _iptables_pattern(words: Sequence[str], option: str) -> tuple[str, ...] | No
     if name is None:
         return None
     if words[words.index(option) - 1] == "!":
-        return ()  # whoever excludes an interface does not mean the tunnel
+        return ()  # a rule for all but one interface is not made to sample the tunnel
     return (name[:-1] + "*" if name.endswith("+") else name,)
 
 
 # --- nft ------------------------------------------------------------------------------------------
 
 
-def nft_rules(document: Mapping[str, Any]) -> list[Rule]:
+def nft_rules(document: Mapping[str, Any]) -> list[SamplingRule]:
     """Reads the output of `nft -j list ruleset`."""
     elements = _nft_elements(document)
     tables: dict[tuple[str, str], dict[str, list[_Line]]] = {}
@@ -168,7 +147,7 @@ _Elements = Mapping[tuple[str, str, str], list[Any]]
 
 
 def _nft_elements(document: Mapping[str, Any]) -> _Elements:
-    """What the named sets and maps have, by family, table and `@name` as rules have it."""
+    """Returns what the named sets and maps hold, by family, table and `@name` as in rules."""
     found = {}
     for item in document.get("nftables", ()):
         named = item.get("set") or item.get("map")
@@ -178,7 +157,7 @@ def _nft_elements(document: Mapping[str, Any]) -> _Elements:
 
 
 def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
-    """What a rule does: one line, and one for each jump of its verdict map."""
+    """Yields what a rule does: one line, and one for each jump of its verdict map."""
 
     def listed(value: Any) -> list[Any]:
         match value:
@@ -213,7 +192,7 @@ def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
                 pass
     sampling = None
     if group is not None:
-        sampling = Rule(
+        sampling = SamplingRule(
             tool="nft",
             family=rule["family"],
             group=group,
@@ -230,8 +209,10 @@ def _nft_lines(rule: Mapping[str, Any], elements: _Elements) -> Iterator[_Line]:
 
 
 def _nft_jumps(key: Any, pairs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]:
-    """What a verdict map looks at (`iif`, `oif`, or what says nothing of interfaces), the value, and
-    the chain that it leads to."""
+    """Yields the jumps of a verdict map: what it looks at, the value, and the chain that follows.
+
+    What it looks at is `iif`, `oif` or something that says nothing of interfaces.
+    """
     kind = ""
     match key:
         case {"meta": {"key": str(name)}}:
@@ -247,7 +228,7 @@ def _nft_jumps(key: Any, pairs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]
 
 
 def _nft_names(items: Sequence[Any]) -> tuple[str, ...]:
-    """Names of interfaces, some within `elem`, as those with a counter or a timeout are."""
+    """Returns the names in a set; those with a counter or a timeout stand within `elem`."""
     found = (item["elem"].get("val") if _is_elem(item) else item for item in items)
     return tuple(name for name in found if isinstance(name, str))
 

@@ -1,4 +1,4 @@
-"""The dates of X.509 certificates and CRLs (RFC 5280 §4.1, §5.1), and no more of them.
+"""Reads the dates of X.509 certificates and CRLs (RFC 5280 §4.1, §5.1), and their names.
 
 charon tells the dates of few of its certificates; this reads them from DER or PEM. Pure.
 """
@@ -6,8 +6,9 @@ charon tells the dates of few of its certificates; this reads them from DER or P
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from nhrpd_py.cli.check.facts import Certificate
 
 SEQUENCE, SET, INTEGER, UTC_TIME, GENERALIZED_TIME = 0x30, 0x31, 0x02, 0x17, 0x18
 VERSION = 0xA0
@@ -19,22 +20,11 @@ PEM = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----(.*?)-----END", re.DOTALL)
 
 
 class NotX509Error(ValueError):
-    """It is no certificate or CRL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dated:
-    """Times are seconds since 1970."""
-
-    der: bytes
-    name: str
-    """The common name of a certificate's subject, and of a CRL's issuer."""
-    not_before: float
-    not_after: float | None
+    """The octets are no certificate and no CRL."""
 
 
 def der_of(data: bytes) -> bytes:
-    """DER of what may be PEM."""
+    """Returns the DER of what may be PEM. Raises NotX509Error."""
     found = PEM.search(data)
     if found is None:
         return data
@@ -44,7 +34,7 @@ def der_of(data: bytes) -> bytes:
         raise NotX509Error(str(error)) from error
 
 
-def read_certificate(data: bytes) -> Dated:
+def read_certificate(data: bytes) -> Certificate:
     """Reads a certificate. Raises NotX509Error."""
     der = der_of(data)
     fields = _fields(_first(_first(der, SEQUENCE), SEQUENCE))
@@ -54,10 +44,15 @@ def read_certificate(data: bytes) -> Dated:
     _expect(fields, 5)
     dates = _fields(fields[3][1])
     _expect(dates, 2)
-    return Dated(der, _common_name(fields[4][1]), _time(*dates[0]), _time(*dates[1]))
+    return Certificate(
+        name=_common_name(fields[4][1]),
+        not_before=_time(*dates[0]),
+        not_after=_time(*dates[1]),
+        der=der,
+    )
 
 
-def read_crl(data: bytes) -> Dated:
+def read_crl(data: bytes) -> Certificate:
     """Reads a CRL: when it was made, and when the next is due. Raises NotX509Error."""
     der = der_of(data)
     fields = _fields(_first(_first(der, SEQUENCE), SEQUENCE))
@@ -68,7 +63,9 @@ def read_crl(data: bytes) -> Dated:
     due = None
     if len(fields) > 3 and fields[3][0] in (UTC_TIME, GENERALIZED_TIME):  # noqa: PLR2004
         due = _time(*fields[3])
-    return Dated(der, _common_name(fields[1][1]), _time(*fields[2]), due)
+    return Certificate(
+        name=_common_name(fields[1][1]), not_before=_time(*fields[2]), not_after=due, der=der
+    )
 
 
 def _expect(fields: list[tuple[int, bytes]], count: int) -> None:
@@ -77,7 +74,7 @@ def _expect(fields: list[tuple[int, bytes]], count: int) -> None:
 
 
 def _element(data: bytes, at: int) -> tuple[int, bytes, int]:
-    """Tag, content and end of the element at an offset."""
+    """Returns tag, content and end of the DER element at an offset."""
     if len(data) < at + 2:
         raise NotX509Error("it ends too soon")
     tag, size = data[at], data[at + 1]

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nhrpd_py.cli.check.facts import Routing
+from nhrpd_py.cli.check.facts import RoutingFacts
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.read.commands import is_there, output_of
 from nhrpd_py.cli.check.read.machine import AS_ROOT
+from nhrpd_py.cli.check.read.programs import is_there, output_of
 
 RUN = Path("/run/frr")
 CONNECT_S = 1.0
@@ -19,16 +19,17 @@ UCRED = struct.Struct("iII")
 BIRD_ROUTE = re.compile(r"^(\d+\.\d+\.\d+\.\d+/\d+)\s")
 
 
-def read_routing() -> Routing:
+def read_routing() -> RoutingFacts:
+    """Asks the routing daemons that there are."""
     frr = _frr()
     bird = _bird() if is_there("birdc") else None
     if isinstance(frr, Unread):
-        return Routing(frr_kernel=frr, bird_kernel=bird)
+        return RoutingFacts(frr_kernel=frr, bird_kernel=bird)
     if frr is None:
-        return Routing(bird_kernel=bird)
+        return RoutingFacts(bird_kernel=bird)
     kernel = _vtysh(frr, "show ip route kernel json")
     bgp = _vtysh(frr, "show bgp ipv4 unicast json")
-    return Routing(
+    return RoutingFacts(
         frr_kernel=frozenset(kernel) if isinstance(kernel, Mapping) else None,
         frr_bgp=frozenset(bgp["routes"]) if isinstance(bgp, Mapping) and "routes" in bgp else None,
         asn=bgp.get("localAS", 0) if isinstance(bgp, Mapping) else 0,
@@ -38,8 +39,10 @@ def read_routing() -> Routing:
 
 
 def _frr() -> tuple[str, ...] | Unread | None:
-    """The options with which vtysh talks to the zebra of our network namespace; None: there is
-    none."""
+    """Returns the options with which vtysh talks to the zebra of our network namespace.
+
+    None: there is no such zebra.
+    """
     if not is_there("vtysh"):
         return None
     try:
@@ -72,7 +75,7 @@ def _owner(path: Path) -> int | Unread | None:
 def _is_ours(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
-    except OSError:  # not to be seen: then it is the only one there can be
+    except OSError:  # another PID namespace: it is taken for the only one
         return True
 
 

@@ -13,10 +13,18 @@ from typing import Any
 
 import trio
 
-from nhrpd_py.cli.check.facts import Firewall, Ipsec, Kernel, Link, Listener, Row
+from nhrpd_py.cli.check.facts import (
+    FirewallFacts,
+    IpsecFacts,
+    KernelFacts,
+    Link,
+    Listener,
+    Row,
+    SamplingRule,
+)
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.firewall import Rule, iptables_rules, nft_rules
-from nhrpd_py.cli.check.read.commands import is_there, json_of, output_of
+from nhrpd_py.cli.check.parse.firewall import iptables_rules, nft_rules
+from nhrpd_py.cli.check.read.programs import is_there, json_of, output_of
 from nhrpd_py.runtime.netlink.socket import NetlinkError
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
 
@@ -36,6 +44,7 @@ AS_ROOT = "sudo nhrpctl check"
 
 
 def needs_root(what: str) -> Unread:
+    """Returns what stands in for a fact that only root can read."""
     return Unread(f"{what}: {NEEDS_ROOT}", AS_ROOT)
 
 
@@ -46,13 +55,14 @@ def is_root() -> bool:
 # --- links, routes, settings ----------------------------------------------------------------------
 
 
-def read_kernel(interfaces: Iterable[str]) -> Kernel:
+def read_kernel(interfaces: Iterable[str]) -> KernelFacts:
+    """Reads the kernel, and its settings for the interfaces of the configuration."""
     links = _links()
     names = list(interfaces)
     devices = ["all", "default", *names]
     if not isinstance(links, Unread):
         devices += [str(links[name].data.get("link")) for name in names if name in links]
-    return Kernel(
+    return KernelFacts(
         links=links,
         routes=_routes(),
         counted_neighbors=_counted_neighbors(),
@@ -133,7 +143,7 @@ def _sysctls(devices: Iterable[str]) -> dict[str, str]:
 
 
 def text_of(path: Path) -> str | None:
-    """The text of a file, None where it cannot be read."""
+    """Returns the text of a file; None where it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -179,7 +189,7 @@ def _udp_ports() -> frozenset[int] | Unread:
 
 
 def clock_synchronised() -> bool | None:
-    """What the kernel was told of its clock (adjtimex(2)); None where it cannot be asked."""
+    """Tells whether something keeps the clock right (adjtimex(2)); None where nobody knows."""
     if ctypes.sizeof(ctypes.c_long) != 8:  # noqa: PLR2004 (see STATUS_OFFSET)
         return None
     timex = ctypes.create_string_buffer(ADJTIMEX_SIZE)
@@ -199,17 +209,20 @@ def clock_synchronised() -> bool | None:
 FIREWALL_TOOLS = ("iptables", "ip6tables", "nft")
 
 
-def read_firewall() -> Firewall:
+def read_firewall() -> FirewallFacts:
+    """Reads the rules and the listeners of NFLOG, as far as this user may."""
     tools = frozenset(map(_in_use, filter(is_there, FIREWALL_TOOLS)))
     if not is_root():
         hidden = needs_root("firewall rules")
-        return Firewall(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
-    return Firewall(rules=_rules(), tools=tools, listeners=_listeners())
+        return FirewallFacts(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
+    return FirewallFacts(rules=_rules(), tools=tools, listeners=_listeners())
 
 
 def _in_use(command: str) -> str:
-    """The name of a command that works on the tables which the kernel has: those of the old kind
-    are not for an iptables that is made of nftables."""
+    """Returns the name of a command that works on the tables that the kernel has.
+
+    An iptables that is made of nftables does not see tables of the old kind.
+    """
     legacy = f"{command}-legacy"
     names = {"iptables": "ip_tables_names", "ip6tables": "ip6_tables_names"}.get(command)
     if names is None or not is_there(legacy) or not text_of(PROC / "net" / names):
@@ -217,8 +230,8 @@ def _in_use(command: str) -> str:
     return legacy
 
 
-def _rules() -> list[Rule] | Unread:
-    found: list[Rule] = []
+def _rules() -> list[SamplingRule] | Unread:
+    found: list[SamplingRule] = []
     answered = False
     for command, family in (("iptables", "ip"), ("ip6tables", "ip6")):
         for variant in ("legacy", "nft"):
@@ -249,7 +262,7 @@ def _listeners() -> Mapping[int, Listener] | Unread:
 
 
 def _netfilter_sockets() -> dict[int, str]:
-    """Port → inode of netfilter's netlink sockets in this network namespace."""
+    """Returns the inodes of netfilter's netlink sockets in this network namespace by their ports."""
     found = {}
     for line in (text_of(PROC / "net/netlink") or "").splitlines()[1:]:
         words = line.split()
@@ -276,30 +289,31 @@ def _descriptors() -> Iterator[tuple[Path, str]]:
         try:
             for descriptor in (process / "fd").iterdir():
                 yield descriptor, str(descriptor.readlink())
-        except OSError:  # it ended, or is none of our business
+        except OSError:  # it ended, or this user may not look
             continue
 
 
 # --- IPsec ----------------------------------------------------------------------------------------
 
 
-def read_ipsec() -> Ipsec:
+def read_ipsec() -> IpsecFacts:
+    """Reads the policies and the counters of the kernel."""
     return trio.run(_ipsec)
 
 
-async def _ipsec() -> Ipsec:
-    """Nothing in here waits; the socket wants to be closed within trio."""
+async def _ipsec() -> IpsecFacts:
+    """Nothing in here waits, but the socket has to be closed within trio."""
     statistics = read_statistics()
     try:
         xfrm = open_xfrm()
     except OSError as error:
         why = error.strerror or str(error)
-        return Ipsec(policies=Unread(f"IPsec policies: {why}"), statistics=statistics)
+        return IpsecFacts(policies=Unread(f"IPsec policies: {why}"), statistics=statistics)
     try:
-        return Ipsec(policies=xfrm.policies(), statistics=statistics)
+        return IpsecFacts(policies=xfrm.policies(), statistics=statistics)
     except NetlinkError as error:
         hidden = error.errno in (errno.EPERM, errno.EACCES)
         what = needs_root("IPsec policies") if hidden else Unread(f"IPsec policies: {error}")
-        return Ipsec(policies=what, statistics=statistics)
+        return IpsecFacts(policies=what, statistics=statistics)
     finally:
         xfrm.close()

@@ -13,16 +13,15 @@ from dataclasses import fields
 from pathlib import Path
 
 from nhrpd_py import __version__
-from nhrpd_py.cli.check.facts import Daemon, Facts, Process, Row
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Process, Row
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.check.read import frr, machine, strongswan
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 from nhrpd_py.config.load import load
-from nhrpd_py.core.config import Config, DaemonConfig
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.rows import CacheRow, ConfigRow, InterfaceRow, NhsRow, PeerRow, RouteRow
+from nhrpd_py.paths import CONFIG_FILE, CONTROL_SOCKET
 
-DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
-DEFAULT_SOCKET = DaemonConfig().control_socket
 ROWS = {
     "cache": CacheRow,
     "nhs": NhsRow,
@@ -32,7 +31,7 @@ ROWS = {
     "config": ConfigRow,
 }
 VIEWS = {name: {each.name for each in fields(row)} for name, row in ROWS.items()}
-"""What the checks look at, and the keys of each row."""
+"""The views that the checks look at, with the keys that each row must have."""
 OF_INSTANCE = re.compile(r"/(?:var/)?run/nhrpd/([^/]+)/nhrpd\.sock")
 CONNECT_S = 3.0
 RESOLVE_S = 5.0
@@ -45,17 +44,17 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
     What is not given is found: the file by the running daemon, its socket by the file.
     """
     config = load(file) if file is not None else None
-    known = config.daemon.control_socket if config is not None else DEFAULT_SOCKET
+    known = config.daemon.control_socket if config is not None else CONTROL_SOCKET
     asked = socket_path or known
     daemon = _daemon(asked)
-    process = daemon.process if isinstance(daemon, Daemon) else None
-    path = file or _file_of(process) or DEFAULT_FILE
+    process = daemon.process if isinstance(daemon, DaemonFacts) else None
+    path = file or _file_of(process) or CONFIG_FILE
     if config is None:
         config = load(path)
         own = config.daemon.control_socket
         if socket_path is None and own != asked and isinstance(daemon, Unread):
             asked, daemon = own, _daemon(own)
-            process = daemon.process if isinstance(daemon, Daemon) else None
+            process = daemon.process if isinstance(daemon, DaemonFacts) else None
     return Facts(
         config=config,
         file=path,
@@ -78,12 +77,12 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
 
 
 def unit_of(path: str) -> str:
-    """The systemd unit whose daemon has a socket: those of nhrpd@.service have directories of their own."""
+    """Returns the systemd unit whose daemon has a socket; nhrpd@NAME.service has a directory NAME."""
     found = OF_INSTANCE.fullmatch(path)
     return f"nhrpd@{found[1]}" if found is not None else "nhrpd"
 
 
-def _daemon(path: str) -> Daemon | Unread:
+def _daemon(path: str) -> DaemonFacts | Unread:
     client = Client(path)
     try:
         status = client.get("/v1/status")
@@ -109,13 +108,13 @@ def _daemon(path: str) -> Daemon | Unread:
             f"what it asks for ({min(lacking)})",
             f"systemctl restart {unit_of(path)}",
         )
-    return Daemon(
+    return DaemonFacts(
         status=status, process=_process(path), views=views, socket_mode=Path(path).stat().st_mode
     )
 
 
 def _process(path: str) -> Process | None:
-    """Who listens on the socket; None where it cannot be seen (another PID namespace)."""
+    """Returns who listens on the socket; None where that cannot be seen (another PID namespace)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_S)
         try:
@@ -139,7 +138,7 @@ def _process(path: str) -> Process | None:
 
 
 def _elsewhere(pid: int) -> bool:
-    """Whether a process is in another network namespace than we; False where that cannot be seen."""
+    """Tells whether a process is in another network namespace; False where that cannot be seen."""
     try:
         ours, its = (Path(f"/proc/{each}/ns/net").stat() for each in ("self", pid))
     except OSError:
@@ -148,7 +147,7 @@ def _elsewhere(pid: int) -> bool:
 
 
 def _file_of(process: Process | None) -> str | None:
-    """The configuration file that a daemon was started with."""
+    """Returns the configuration file that a daemon was started with; None: it does not tell."""
     if process is None:
         return None
     words = (machine.text_of(Path(f"/proc/{process.pid}/cmdline")) or "").split("\0")

@@ -13,28 +13,29 @@ from typing import Any
 
 import trio
 
-from nhrpd_py.cli.check.facts import Certificate, Charon, Process
+from nhrpd_py.cli.check.facts import Certificate, CharonFacts, Process
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.x509 import Dated, NotX509Error, der_of, read_certificate, read_crl
-from nhrpd_py.cli.check.read.commands import SBIN
+from nhrpd_py.cli.check.parse.x509 import NotX509Error, der_of, read_certificate, read_crl
 from nhrpd_py.cli.check.read.machine import AS_ROOT, is_root
+from nhrpd_py.cli.check.read.programs import SBIN
 from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.profiles.profile import ProfileError, find_profile
-from nhrpd_py.runtime.vici.profiles.swanctl import Template, read_template
-from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError, text
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf, read_swanctl
+from nhrpd_py.runtime.vici.wire.connection import ViciConnection, ViciError, text
 
 CONNECT_S = 3.0
+LOOK_AT_CHARON = "journalctl -u strongswan -n 50   # a restart of it ends all its SAs"
 NOISE = ("agent plugin ", "plugin '", "no files found matching", "unable to load plugin")
 DMVPN_EVENT = "child-state-installing"
 """An event that only a charon with the DMVPN patches knows."""
 
 
-def read_charon(config: Config, process: Process | None) -> Charon | None:
-    """None: nothing is protected by IPsec."""
+def read_charon(config: Config, process: Process | None) -> CharonFacts | None:
+    """Asks charon, and reads what it is configured with. None: no interface is protected by IPsec."""
     if all(interface.ipsec is None for interface in config.interfaces.values()):
         return None
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SBIN}"  # for swanctl
-    template = trio.run(read_template, config.vici.swanctl_config)
+    template = trio.run(read_swanctl, config.vici.swanctl_config)
     given: dict[str, Any] = {
         "template": _connections(config, template),
         "template_problems": _complaints(template),
@@ -43,31 +44,31 @@ def read_charon(config: Config, process: Process | None) -> Charon | None:
     }
     refusal = _refusal(config.vici.socket)
     if refusal is not None:
-        return Charon(version=refusal, **given)
+        return CharonFacts(version=refusal, **given)
     try:
         said = trio.run(_ask, config.vici.socket)
     except ViciError as error:
-        return Charon(version=Unread(str(error), "systemctl restart strongswan"), **given)
+        return CharonFacts(version=Unread(str(error), LOOK_AT_CHARON), **given)
     closed = _closed_to(config.vici.socket, process)
-    return Charon(**said, **given, closed_to_daemon=closed)
+    return CharonFacts(**said, **given, closed_to_daemon=closed)
 
 
 # --- swanctl --------------------------------------------------------------------------------------
 
 
-def _connections(config: Config, template: Template) -> Mapping[str, Any] | Unread:
+def _connections(config: Config, template: SwanctlConf) -> Mapping[str, Any] | Unread:
     if template.connections or template.problem is None:
         return template.connections
     if set(_wanted(config)) <= config.profiles.keys():
         return {}
     file = Path(config.vici.swanctl_config)
     if not os.access(file, os.R_OK) and file.exists():
-        return Unread(f"{file}: permission denied", f"chmod a+r {file}" if is_root() else None)
+        return Unread(f"{file}: permission denied", f"ls -l {file}" if is_root() else None)
     return template.connections
 
 
-def _complaints(template: Template) -> list[str]:
-    """What swanctl complained of, without what it says of its plugins and of empty directories."""
+def _complaints(template: SwanctlConf) -> list[str]:
+    """Returns what swanctl complained of, but for its plugins and for empty directories."""
     said = (template.problem or "").split("; ")
     return [line for line in said if line and not any(noise in line for noise in NOISE)]
 
@@ -80,7 +81,7 @@ def _wanted(config: Config) -> list[str]:
 
 def _own(config: Config, name: str) -> Mapping[str, Any] | Unread:
     try:
-        found = find_profile(name, Template(), config.vici.swanctl_config, config.profiles)
+        found = find_profile(name, SwanctlConf(), config.vici.swanctl_config, config.profiles)
     except ProfileError as error:
         return Unread(str(error))
     return found.message
@@ -102,7 +103,7 @@ def _files(directory: Path) -> dict[bytes, str]:
 
 
 def _refusal(path: str) -> Unread | None:
-    """Why its socket cannot be had, and what mends it; None when it takes a connection."""
+    """Returns why charon's socket cannot be used, and what mends it; None when it can be."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(CONNECT_S)
@@ -123,14 +124,14 @@ def _refusal(path: str) -> Unread | None:
                     return Unread(f"{path}: permission denied; as root: {AS_ROOT}")
                 return Unread(f"{path}: permission denied", f"ls -l {path}")
             case _:
-                return Unread(f"{path}: {error.strerror or error}", "systemctl restart strongswan")
+                return Unread(f"{path}: {error.strerror or error}", LOOK_AT_CHARON)
     except ValueError as error:
         return Unread(f"{path}: {error}", "socket = PATH under [vici]")
     return None
 
 
 def _closed_to(path: str, process: Process | None) -> str | None:
-    """Whom the socket is for, if the daemon's user is not among them. Root may use all."""
+    """Returns whom charon's socket is for, if the daemon's user may not use it. Root may use all."""
     if process is None or not process.user or process.user == "root":
         return None
     try:
@@ -153,7 +154,7 @@ def _closed_to(path: str, process: Process | None) -> str | None:
 
 
 async def _ask(path: str) -> dict[str, Any]:
-    connection = await Connection.open(path)
+    connection = await ViciConnection.open(path)
     try:
         patched = await connection.register(DMVPN_EVENT)
         version = await connection.request("version")
@@ -185,7 +186,7 @@ async def _ask(path: str) -> dict[str, Any]:
 
 def _authority(data: bytes) -> Certificate | None:
     try:
-        return _as_fact(read_certificate(data))
+        return read_certificate(data)
     except NotX509Error:
         return None
 
@@ -193,17 +194,13 @@ def _authority(data: bytes) -> Certificate | None:
 def _list(message: Mapping[str, Any]) -> Certificate | None:
     data = message.get("data")
     try:
-        return _as_fact(read_crl(data)) if isinstance(data, bytes) else None
+        return read_crl(data) if isinstance(data, bytes) else None
     except NotX509Error:
         return None
 
 
-def _as_fact(found: Dated) -> Certificate:
-    return Certificate(name=found.name, not_before=found.not_before, not_after=found.not_after)
-
-
 def _newest(lists: list[Certificate]) -> list[Certificate]:
-    """The last list of each authority: charon keeps older ones beside it."""
+    """Returns the last list of each authority; charon keeps older ones too."""
     found: dict[str, Certificate] = {}
     for each in sorted(lists, key=lambda crl: crl.not_before):
         found[each.name] = each

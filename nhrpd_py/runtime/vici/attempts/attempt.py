@@ -1,12 +1,13 @@
-"""One attempt to get a CHILD_SA with a peer, and the watch over what becomes of it."""
+"""One attempt to get a CHILD_SA with a peer: what charon is asked, and how its events move it on."""
 
 from collections.abc import Collection, Mapping
+from enum import Enum
 
 import trio
 
-from nhrpd_py.core.address import Address, format_address
+from nhrpd_py.core.address import format_address
+from nhrpd_py.core.effects import WantSa
 from nhrpd_py.runtime.vici.attempts.reasons import FATAL_ALERTS
-from nhrpd_py.runtime.vici.attempts.wanted import Wish
 from nhrpd_py.runtime.vici.profiles.profile import (
     Profile,
     connection_name,
@@ -14,54 +15,63 @@ from nhrpd_py.runtime.vici.profiles.profile import (
     peer_connection,
 )
 from nhrpd_py.runtime.vici.sas.children import Pair
-from nhrpd_py.runtime.vici.sas.table import (
-    LIVE_STATES,
-    TRANSPORT_MODES,
-    children_of,
-    pair_of,
-)
+from nhrpd_py.runtime.vici.sas.table import children_of, is_ours, pair_of
 from nhrpd_py.runtime.vici.wire.connection import (
-    Commands,
+    CommandChannel,
     Section,
     ViciRefusedError,
+    number,
     sections,
     text,
 )
+from nhrpd_py.runtime.vici.wire.requests import list_sas, terminate
 
 DEADLINE_S = 10.0
 CHILDLESS_S = 2.0
 """An IKE_SA that has no CHILD_SA by then will have none."""
-LATE_WORDS_S = 0.1
-"""charon's log comes by another connection, and may be late by this."""
 
 
-class Watch:
-    """What charon tells of a pair while an attempt is under way."""
+class AttemptState(Enum):
+    """How far charon has come with an attempt."""
 
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.server = False
-        """charon compares the peer's identity with the one that the profile demands of a server."""
-        self.up = False
-        self.lost = False
-        """Nothing more is heard of it: the connection to charon broke."""
+    NEGOTIATING = "negotiating"
+    ESTABLISHED = "established"
+    """The IKE_SA is up, its CHILD_SA is not."""
+    UP = "up"
+    FAILED = "failed"
+
+
+class Attempt:
+    """One attempt between two addresses, moved on by charon's events.
+
+    ::
+
+        NEGOTIATING ── IKE_SA is up ───────────────────────► ESTABLISHED
+        NEGOTIATING ── IKE_SA is deleted, alert, denied ───► FAILED
+        ESTABLISHED ── no CHILD_SA in 2 s, alert, denied ──► FAILED
+        any         ── CHILD_SA is installed ──────────────► UP
+
+    One that is neither UP nor FAILED after 10 s is given up by who waits for it.
+    """
+
+    def __init__(self, wanted: WantSa) -> None:
+        self.pair: Pair = (wanted.local, wanted.remote)
+        self.is_server = wanted.server
+        """charon itself compares the peer's identity with the one that the profile demands of a server."""
+        self.state = AttemptState.NEGOTIATING
         self.failure: str | None = None
-        self.done = trio.Event()
-        self.established_at: float | None = None
-        self.established = trio.Event()
+        self._established = trio.Event()
+        self._ended = trio.Event()
 
     def came_up(self) -> None:
-        self.up = True
-        self.done.set()
-
-    def lose(self) -> None:
-        self.lost = True
-        self.done.set()
+        """A CHILD_SA between the two addresses is installed."""
+        self._enter(AttemptState.UP)
 
     def fail(self, reason: str) -> None:
-        if not self.done.is_set():
+        """Ends the attempt, if it has no end yet."""
+        if self.state in (AttemptState.NEGOTIATING, AttemptState.ESTABLISHED):
             self.failure = reason
-            self.done.set()
+            self._enter(AttemptState.FAILED)
 
     def happened(self, event: str, message: Section) -> None:
         """Takes in `ike-updown` and `alert`."""
@@ -77,21 +87,42 @@ class Watch:
                 if not self._is_mine(ike):
                     continue
                 if text(message.get("up")) == "yes":
-                    self.established.set()
+                    if self.state is AttemptState.NEGOTIATING:
+                        self._enter(AttemptState.ESTABLISHED)
                 elif text(ike.get("state")) == "CONNECTING":
                     self.fail("the negotiation failed")
+
+    async def wait(self) -> bool:
+        """Waits until the attempt has an end; returns False when it has none in time."""
+        with trio.move_on_after(DEADLINE_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._fail_childless)
+                await self._ended.wait()
+                nursery.cancel_scope.cancel()
+        return self._ended.is_set()
+
+    async def _fail_childless(self) -> None:
+        await self._established.wait()
+        await trio.sleep(CHILDLESS_S)
+        self.fail("the IKE_SA came up, but its CHILD_SA did not")
+
+    def _enter(self, state: AttemptState) -> None:
+        self.state = state
+        if state is AttemptState.ESTABLISHED:
+            self._established.set()
+        else:
+            self._ended.set()
 
     def _is_mine(self, ike: Section) -> bool:
         return pair_of(ike) == self.pair and text(ike.get("initiator")) == "yes"
 
 
 async def initiate(
-    commands: Commands, turn: trio.Lock, wish: Wish, profile: Profile, *, patched: bool
+    commands: CommandChannel, turn: trio.Lock, wanted: WantSa, profile: Profile, *, patched: bool
 ) -> None:
-    """Has charon begin; returns at once. Raises ViciError."""
-    effect = wish.effect
-    local, remote = (format_address(each) for each in (effect.local, effect.remote))
-    server, peer_identity = effect.server, effect.ipsec.peer_identity
+    """Has charon begin, without waiting for what comes of it. Raises ViciError."""
+    local, remote = (format_address(each) for each in (wanted.local, wanted.remote))
+    server, peer_identity = wanted.server, wanted.ipsec.peer_identity
     request = {"child": profile.child, "timeout": "-1"}
     if (
         patched
@@ -108,7 +139,7 @@ async def initiate(
         else:
             return
     name, message = peer_connection(
-        profile, effect.local, effect.remote, server=server, peer_identity=peer_identity
+        profile, wanted.local, wanted.remote, server=server, peer_identity=peer_identity
     )
     # A swanctl --load-conns takes our connection away, and one for another address of ours has the
     # same name: hence always both, with nothing of ours in between.
@@ -117,62 +148,20 @@ async def initiate(
         await commands.request("initiate", {**request, "ike": name})
 
 
-async def wait_for(watch: Watch) -> bool:
-    """Waits until the attempt has an end; False when it was out of time."""
-    with trio.move_on_after(DEADLINE_S):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_childless, watch)
-            await watch.done.wait()
-            nursery.cancel_scope.cancel()
-    return watch.done.is_set()
+async def clean_up(commands: CommandChannel, pair: Pair, names: Collection[str]) -> bool:
+    """Ends the IKE_SAs between two addresses that we initiated and that have no CHILD_SA.
 
-
-async def _childless(watch: Watch) -> None:
-    await watch.established.wait()
-    await trio.sleep(CHILDLESS_S)
-    watch.fail("the IKE_SA came up, but its CHILD_SA did not")
-
-
-async def clean_up(commands: Commands, pair: Pair, names: Collection[str]) -> bool:
-    """Ends what is half-open between two addresses and was initiated by us.
-
-    Tells whether charon has a child of ours between them after all. Raises ViciError.
+    `names` are those of the profiles' children. Returns whether charon has such a child between the two
+    after all. Raises ViciError.
     """
-    alive = False
-    for item in await commands.stream("list-sas", "list-sa", {"noblock": "yes"}):
-        for connection, ike in sections(item):
-            if pair_of(ike) != pair:
-                continue
-            children = children_of(ike)
-            if any(is_ours(child, names) for _, child in children):
-                alive = True
-                continue
-            ours = connection in names or connection == connection_name(pair[1])
-            if text(ike.get("initiator")) == "yes" and ours:
-                await terminate(commands, text(ike.get("uniqueid")))
-    return alive
-
-
-def is_ours(child: Section, names: Collection[str]) -> bool:
-    """Tells a CHILD_SA that the engine is to know."""
-    return (
-        text(child.get("name")) in names
-        and text(child.get("state")) in LIVE_STATES
-        and text(child.get("mode")) in TRANSPORT_MODES
-    )
-
-
-async def terminate(commands: Commands, ike_id: str) -> None:
-    """Ends an IKE_SA by its number without waiting for the peer. Raises ViciLostError."""
-    try:
-        await commands.request("terminate", {"ike-id": ike_id, "force": "yes", "timeout": "-1"})
-    except ViciRefusedError:
-        return  # it ended meanwhile
-
-
-async def unload(commands: Commands, remote: Address) -> None:
-    """Takes a peer's connection out of charon, if it still has it. Raises ViciLostError."""
-    try:
-        await commands.request("unload-conn", {"name": connection_name(remote)})
-    except ViciRefusedError:
-        return
+    is_alive = False
+    for connection, ike in await list_sas(commands):
+        if pair_of(ike) != pair:
+            continue
+        if any(is_ours(child, names) for _, child in children_of(ike)):
+            is_alive = True
+            continue
+        is_mine = connection in names or connection == connection_name(pair[1])
+        if text(ike.get("initiator")) == "yes" and is_mine:
+            await terminate(commands, number(ike.get("uniqueid")))
+    return is_alive

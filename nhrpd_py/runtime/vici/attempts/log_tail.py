@@ -1,4 +1,4 @@
-"""charon's log while attempts are under way: nowhere else does it say why one failed."""
+"""charon's log while attempts are under way: nothing else of charon says why an attempt failed."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,55 +7,59 @@ import trio
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.runtime.vici.attempts.reasons import FailureLog
-from nhrpd_py.runtime.vici.wire.connection import Connection, ViciError
+from nhrpd_py.runtime.vici.wire.connection import ViciConnection, ViciError
 
 OPENED_S = 1.0
-"""What an attempt waits for the log at most."""
+"""How long an attempt waits for the log to be followed before it begins without."""
 LINGER_S = 5.0
+"""How long the log is followed after the last attempt."""
 RETRY_S = 5.0
+"""The pause after charon closed the log's connection."""
 
 
 class LogTail:
-    """Follows the log only when somebody is interested: a busy charon says much."""
+    """Follows charon's log while there are attempts, and only then: a busy charon logs much."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._interested = 0
+        self._attempts = 0
         self._changed = trio.Event()
         self._open = trio.Event()
         self.failures = FailureLog()
 
     @asynccontextmanager
     async def following(self, remote: Address) -> AsyncIterator[None]:
-        """Begins an attempt with a peer; its lines are kept."""
+        """Keeps the lines about a peer during an attempt."""
         self.failures.forget(remote)
-        self._interested += 1
+        self._attempts += 1
         self._notify()
         try:
             with trio.move_on_after(OPENED_S):
                 await self._open.wait()
             yield
         finally:
-            self._interested -= 1
+            self._attempts -= 1
             self._notify()
 
     async def run(self) -> None:
-        """Must run for any line to be read; lasts as long as the session."""
+        """Reads lines until it is cancelled; nothing is read unless this runs."""
         self._open = trio.Event()
         while True:
-            while not self._interested:
+            while not self._attempts:
                 await self._changed.wait()
             try:
                 is_lost = await self._follow()
             except ViciError:
                 is_lost = True
             if is_lost:
-                await trio.sleep(RETRY_S)  # reasons will be poorer; the session is another's care
+                await trio.sleep(
+                    RETRY_S
+                )  # failures have poorer reasons; the session notices the loss
 
     async def _follow(self) -> bool:
-        """Reads until nobody is interested; True when charon ended it. Raises ViciError."""
+        """Reads until there are no attempts; returns whether charon closed the connection. Raises ViciError."""
         is_lost = False
-        connection = await Connection.open(self._path)
+        connection = await ViciConnection.open(self._path)
         try:
             if not await connection.register("log"):
                 await trio.sleep_forever()
@@ -64,7 +68,7 @@ class LogTail:
                 nursery.start_soon(self._until_idle, nursery.cancel_scope)
                 try:
                     while True:
-                        self.failures.took((await connection.next_event())[1])
+                        self.failures.add((await connection.next_event())[1])
                 except ViciError:
                     is_lost = True
                     nursery.cancel_scope.cancel()
@@ -76,12 +80,12 @@ class LogTail:
 
     async def _until_idle(self, scope: trio.CancelScope) -> None:
         while True:
-            while self._interested:
+            while self._attempts:
                 await self._changed.wait()
             with trio.move_on_after(LINGER_S):
                 await self._changed.wait()
                 continue
-            if not self._interested:
+            if not self._attempts:
                 scope.cancel()
                 return
 

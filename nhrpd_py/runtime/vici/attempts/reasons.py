@@ -1,7 +1,7 @@
-"""Why an attempt failed, in people's words: from what charon logs while it makes it.
+"""Why an attempt failed, in plain words, found in what charon logged during the attempt.
 
-charon's commands and events only tell that an attempt failed, so that the lines of its log about
-that IKE_SA are read. They are made of fixed texts, the same from 5.9 to 6.0.
+charon's commands and events only say that an attempt failed. Hence the lines of its log about that
+IKE_SA are read; their texts are the same from strongSwan 5.9 to 6.0.
 """
 
 import re
@@ -10,12 +10,12 @@ from collections import OrderedDict
 from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.runtime.vici.wire.connection import Section, text
 
-TRACKED = 256
-"""IKE_SAs whose lines are kept."""
-LINES = 40
-"""Lines that are kept of each."""
+IKE_SA_LIMIT = 256
+"""How many IKE_SAs have their lines kept."""
+LINE_LIMIT = 40
+"""How many lines are kept for each."""
 
-# The first that fits one of the lines is the reason.
+# The first pattern that is found in one of the lines gives the reason.
 _PATTERNS = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
@@ -87,13 +87,13 @@ NO_ANSWER = "the peer does not answer"
 
 
 class FailureLog:
-    """The last lines of the IKE_SAs that we initiate, by the peer's address."""
+    """Keeps the last log lines of each IKE_SA that we initiate, and finds them by the peer's address."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, list[str]] = OrderedDict()
         self._remotes: dict[str, Address] = {}
 
-    def took(self, message: Section) -> None:
+    def add(self, message: Section) -> None:
         """Takes in one `log` event."""
         unique_id = text(message.get("ikesa-uniqueid"))
         line = text(message.get("msg"))
@@ -106,31 +106,31 @@ class FailureLog:
             except ValueError:
                 return
             self._lines[unique_id] = []
-            while len(self._lines) > TRACKED:
+            while len(self._lines) > IKE_SA_LIMIT:
                 oldest, _ = self._lines.popitem(last=False)
                 self._remotes.pop(oldest, None)
         lines = self._lines.get(unique_id)
         if lines is None:
             return
         lines.append(line)
-        del lines[:-LINES]
+        del lines[:-LINE_LIMIT]
 
     def reason(self, remote: Address) -> str | None:
-        """Why the last attempts with a peer failed, as far as its lines tell."""
+        """Returns why the last attempt with a peer failed, or None where its lines do not say."""
         for unique_id in reversed(self._lines):
             if self._remotes.get(unique_id) == remote:
                 return classify(self._lines[unique_id])
         return None
 
     def forget(self, remote: Address) -> None:
-        """A new attempt begins."""
+        """Drops the lines about a peer: a new attempt begins."""
         for unique_id in [each for each, known in self._remotes.items() if known == remote]:
             del self._remotes[unique_id]
             self._lines.pop(unique_id, None)
 
 
 def classify(lines: list[str]) -> str | None:
-    """The reason that the lines of one attempt tell, or None."""
+    """Returns the reason that the lines of one attempt give, or None."""
     for pattern, reason in _PATTERNS:
         for line in reversed(lines):
             found = pattern.search(line)
@@ -141,7 +141,7 @@ def classify(lines: list[str]) -> str | None:
     return None
 
 
-# Alerts (strongSwan 6.0.3 and later) that end an attempt. cert-validation-failed is none of them: it
+# Alerts (strongSwan 6.0.3 and later) that end an attempt. cert-validation-failed is not among them: it
 # comes with every certificate that has no CRL.
 FATAL_ALERTS = {
     "local-auth-failed": "the peer refused us (authentication failed)",

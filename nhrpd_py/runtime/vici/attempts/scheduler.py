@@ -1,155 +1,189 @@
-"""Which wish is tried next, and what becomes of each try.
+"""Decides which wanted SA is attempted next, makes the attempt, and settles what came of it.
 
-At most eight are under way, each has ten seconds, and whoever has waited longest is next.
+At most eight attempts are under way. Each has ten seconds. The SA that has waited longest is next.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import trio
 
-from nhrpd_py.core.events import Event, SaFailed
-from nhrpd_py.runtime.vici.attempts import attempt
+from nhrpd_py.core.events import Event, SaFailed, SaGone, SaInstalled
+from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.vici.attempts.attempt import (
+    DEADLINE_S,
+    Attempt,
+    AttemptState,
+    clean_up,
+    initiate,
+)
 from nhrpd_py.runtime.vici.attempts.log_tail import LogTail
-from nhrpd_py.runtime.vici.attempts.wanted import Wish, Wishes
+from nhrpd_py.runtime.vici.attempts.wanted import WantedSa, WantedSas, WantedState
 from nhrpd_py.runtime.vici.profiles.profiles import Profiles
-from nhrpd_py.runtime.vici.sas.children import Pair
+from nhrpd_py.runtime.vici.sas.children import Child, Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
-from nhrpd_py.runtime.vici.wire.connection import Commands, Section, ViciError, ViciLostError
+from nhrpd_py.runtime.vici.wire.connection import (
+    CommandChannel,
+    Section,
+    ViciError,
+    ViciLostError,
+)
 
 IN_FLIGHT = 8
 """A responder with more than 30 half-open IKE_SAs demands cookies, which costs seconds."""
+SAME_PEER_S = 1.0
+"""How long an SA waits when another attempt with the same peer is under way."""
+LATE_LINES_S = 0.1
+"""charon's log comes by another VICI connection, and may be late by this."""
 
 
-class Session(Protocol):
-    """What is to be known of the connection to charon; all of it may be another one the next time."""
+@dataclass(frozen=True, slots=True)
+class SessionAccess:
+    """What an attempt needs of the session: the commands, charon's log, and whether charon is patched."""
 
-    @property
-    def commands(self) -> Commands: ...
-    @property
-    def profiles(self) -> Profiles: ...
-    @property
-    def log(self) -> LogTail: ...
-    @property
-    def patched(self) -> bool: ...
-    @property
-    def is_online(self) -> bool:
-        """Whether charon can be asked, as far as is known."""
+    commands: CommandChannel
+    log: LogTail
+    patched: bool
+    """charon takes the hosts of an SA with `initiate`."""
 
-    def restart(self) -> None:
-        """Connects anew: an event must have been lost."""
 
-    def broke(self, reason: str) -> None:
-        """charon does not answer: connects anew, and tells."""
-
-    async def report(self, events: Sequence[Event]) -> None: ...
+class EventMissedError(Exception):
+    """charon has an SA that no event announced: the session must list its SAs again."""
 
 
 class Attempts:
-    """See the module. `wake` whenever a wish is new, or charon is there."""
+    """Makes the attempts that are due, while there is a session with charon."""
 
-    def __init__(self, session: Session, wishes: Wishes, table: AssociationTable) -> None:
-        self._session = session
-        self._wishes = wishes
+    def __init__(
+        self,
+        inbox: Inbox,
+        wanted: WantedSas,
+        table: AssociationTable,
+        profiles: Profiles,
+        *,
+        under_way: dict[Pair, Attempt],
+        counters: dict[str, int],
+    ) -> None:
+        self._inbox = inbox
+        self._wanted = wanted
         self._table = table
-        self._watches: dict[Pair, attempt.Watch] = {}
+        self._profiles = profiles
+        self._under_way = under_way
+        self._counters = counters
         self._turn = trio.Lock()
-        self._wake = trio.Event()
-        self.counters = {"attempts": 0, "failures": 0}
+        self._changed = trio.Event()
+
+    # What happens meanwhile.
 
     def wake(self) -> None:
-        self._wake.set()
-
-    def watch(self, pair: Pair) -> attempt.Watch | None:
-        """That over an attempt which is under way."""
-        return self._watches.get(pair)
+        """Looks again which SA is due: one is new, or due at another time."""
+        self._changed.set()
 
     def happened(self, event: str, message: Section) -> None:
         """Takes in an event of charon's."""
-        for watch in list(self._watches.values()):
-            watch.happened(event, message)
+        for each in list(self._under_way.values()):
+            each.happened(event, message)
 
-    def lose(self) -> None:
-        """Nothing more is heard of what is under way."""
-        for watch in list(self._watches.values()):
-            watch.lose()
+    def sas_changed(self, events: Sequence[Event]) -> None:
+        """Takes in what came of charon's events: SAs that came up or are gone."""
+        now = trio.current_time()
+        for event in events:
+            match event:
+                case SaInstalled(association):
+                    pair = association.local, association.remote
+                    self._wanted.came_up(pair, now)
+                    if (attempt := self._under_way.get(pair)) is not None:
+                        attempt.came_up()
+                case SaGone(local, remote):
+                    if not self._table.is_up((local, remote)):
+                        self._wanted.went_down((local, remote), now)
+                case _:
+                    pass
+        self.wake()
 
-    async def run(self) -> None:
+    def denied(self, child: Child, reason: str) -> bool:
+        """Fails the attempt that led to an SA which may not be; returns whether there is one."""
+        attempt = None if child.answered else self._under_way.get(child.pair)
+        if attempt is not None:
+            attempt.fail(reason)
+        return attempt is not None
+
+    # Making them.
+
+    async def run(self, access: SessionAccess) -> None:
+        """Makes attempts until it is cancelled. Raises ViciLostError and EventMissedError, in groups."""
         async with trio.open_nursery() as nursery:
             while True:
-                self._wake = trio.Event()
+                self._changed = trio.Event()
                 deadline = float("inf")
-                while self._session.is_online and len(self._watches) < IN_FLIGHT:
+                while len(self._under_way) < IN_FLIGHT:
                     now = trio.current_time()
-                    wish, next_due = self._wishes.next_due(now)
-                    if wish is None:
+                    wanted, next_due = self._wanted.next_due(now)
+                    if wanted is None:
                         deadline = next_due if next_due is not None else deadline
                         break
-                    wish.due = None
-                    if self._table.is_up(wish.pair):
-                        self._wishes.came_up(wish.pair, now)
-                    elif wish.pair in self._watches:
-                        wish.due = now + 1.0  # another profile's attempt with the same peer
+                    if self._table.is_up(wanted.pair):
+                        wanted.came_up(now)
+                    elif wanted.pair in self._under_way:
+                        wanted.postpone(now + SAME_PEER_S)
                     else:
-                        wish.trying = True
-                        watch = self._watches[wish.pair] = attempt.Watch(wish.pair)
-                        nursery.start_soon(self._try, wish, watch)
+                        wanted.begin()
+                        self._counters["attempts"] += 1
+                        attempt = self._under_way[wanted.pair] = Attempt(wanted.effect)
+                        nursery.start_soon(self._try, access, wanted, attempt)
                 with trio.move_on_at(deadline):
-                    await self._wake.wait()
+                    await self._changed.wait()
 
-    async def _try(self, wish: Wish, watch: attempt.Watch) -> None:
-        wish.attempts += 1
-        self.counters["attempts"] += 1
+    async def _try(self, access: SessionAccess, wanted: WantedSa, attempt: Attempt) -> None:
+        reason: str | None = None
         try:
-            reason = await self._attempt(wish, watch)
+            reason = await self._reason(access, wanted, attempt)
         finally:
-            del self._watches[wish.pair]
-            wish.trying = False
-            self._wake.set()
-        now = trio.current_time()
-        if self._table.is_up(wish.pair):
-            self._wishes.came_up(wish.pair, now)
-            return
-        if reason is None or not self._session.is_online:
-            if not watch.up:  # else it came and went, which `Wishes.went_down` has seen to
-                wish.due = now  # nothing can be said of the peer
-            return
-        self.counters["failures"] += 1
-        retry_s = self._wishes.failed(wish, reason, now)
-        if wish not in self._wishes.of_pair(wish.pair):
-            return  # nobody wants it any more
-        local, remote = wish.pair
-        await self._session.report(
-            [SaFailed(local=local, remote=remote, reason=reason, retry_in_s=retry_s)]
-        )
+            del self._under_way[wanted.pair]
+            retry_s = self._settle(wanted, reason)
+            self.wake()
+        if retry_s is not None and reason is not None:
+            local, remote = wanted.pair
+            failed = SaFailed(local=local, remote=remote, reason=reason, retry_in_s=retry_s)
+            await self._inbox.put([failed])
 
-    async def _attempt(self, wish: Wish, watch: attempt.Watch) -> str | None:
-        """Returns why there is no SA, or None."""
-        session = self._session
-        remote = wish.effect.remote
+    def _settle(self, wanted: WantedSa, reason: str | None) -> float | None:
+        """Moves a wanted SA on after its attempt; returns the hold-down in seconds if that is to be reported."""
+        now = trio.current_time()
+        if self._table.is_up(wanted.pair):
+            wanted.came_up(now)
+        elif wanted.state is not WantedState.TRYING:
+            pass  # its SA came up and is gone by now
+        elif reason is None:
+            wanted.interrupted(now)
+        else:
+            self._counters["failures"] += 1
+            retry_s = wanted.failed(reason, now, self._wanted.rng)
+            if wanted in self._wanted.of_pair(wanted.pair):  # else it was withdrawn meanwhile
+                return retry_s
+        return None
+
+    async def _reason(
+        self, access: SessionAccess, wanted: WantedSa, attempt: Attempt
+    ) -> str | None:
+        """Makes the attempt; returns why there is no SA, or None. Raises ViciLostError, EventMissedError."""
+        effect = wanted.effect
         try:
-            profile = await session.profiles.get(wish.profile)
-            log = session.log
-            async with log.following(remote):
-                watch.server = wish.effect.server
-                await attempt.initiate(
-                    session.commands, self._turn, wish, profile, patched=session.patched
-                )
-                in_time = await attempt.wait_for(watch)
-                if watch.up or watch.lost:
+            profile = await self._profiles.get(wanted.profile)
+            async with access.log.following(effect.remote):
+                await initiate(access.commands, self._turn, effect, profile, patched=access.patched)
+                in_time = await attempt.wait()
+                if attempt.state is AttemptState.UP:
                     return None
-                await trio.sleep(attempt.LATE_WORDS_S)
-                said = log.failures.reason(remote)
-            alive = await attempt.clean_up(session.commands, wish.pair, self._table.names)
-        except ViciLostError as error:
-            if session.is_online:
-                session.broke(str(error))
-            return None  # nothing was learnt of the peer
+                await trio.sleep(LATE_LINES_S)
+                logged = access.log.failures.reason(effect.remote)
+            is_alive = await clean_up(access.commands, wanted.pair, self._table.names)
+        except ViciLostError:
+            raise  # nothing was learnt of the peer
         except ViciError as error:
             return str(error)
-        if alive and not self._table.is_up(wish.pair):
-            session.restart()
-            return None
-        if said is None and in_time:
-            return watch.failure
-        return said or f"no SA within {attempt.DEADLINE_S:g} s"
+        if is_alive and not self._table.is_up(wanted.pair):
+            raise EventMissedError
+        if logged is None and in_time:
+            return attempt.failure
+        return logged or f"no SA within {DEADLINE_S:g} s"

@@ -1,151 +1,224 @@
-"""What SAs are wanted, and when each is tried next. No IO."""
+"""The SAs that are wanted, and when each is attempted next. No IO."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeAlias
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import WantSa
 from nhrpd_py.runtime.vici.sas.children import Pair
 
-FIRST_RETRY_S = 2.0
-LAST_RETRY_S = 60.0
+FIRST_HOLD_DOWN_S = 2.0
+LAST_HOLD_DOWN_S = 60.0
 JITTER = 0.2
+"""A hold-down is longer or shorter by up to this share, so that peers do not try in step."""
 STEADY_S = 30.0
 """An SA that lived for so long was a success: the next attempt after it is a first one."""
-WISH_LIMIT = 65536
+WANTED_LIMIT = 65536
 
 Key: TypeAlias = tuple[str, str, Address, Address]
-"""Profile, our address, the peer's."""
+"""Interface, profile, our address, the peer's address."""
 
 
-@dataclass(slots=True)
-class Wish:
-    """One SA that shall be up."""
+class WantedState(Enum):
+    """Where a wanted SA is between two attempts."""
+
+    WAITING = "waiting"
+    """The next attempt is made as soon as it is due."""
+    TRYING = "trying"
+    HELD_DOWN = "held down"
+    """The last attempt failed, or its SA did not last: the next one comes after a pause."""
+    UP = "up"
+
+
+@dataclass(slots=True, eq=False)
+class WantedSa:
+    """One SA that shall be up, and its attempts one after the other.
+
+    ::
+
+        WAITING   ── due ─────────────────────────────────► TRYING
+        TRYING    ── SA installed ────────────────────────► UP         from any state: the peer may begin it
+        TRYING    ── failed ──────────────────────────────► HELD_DOWN  2, 4, 8 … 60 s
+        TRYING    ── interrupted: charon is lost ─────────► WAITING    due at once
+        HELD_DOWN ── due ─────────────────────────────────► TRYING
+        HELD_DOWN ── requested again, failures cleared ───► WAITING    due at once
+        UP        ── gone after less than 30 s ───────────► HELD_DOWN  0, 2, 4 … 60 s
+        UP        ── gone later ──────────────────────────► WAITING    due at once
+        any       ── another charon has no SA ────────────► WAITING    due at once
+    """
 
     effect: WantSa
-    due: float | None
-    """When to try next; None while it is up or being tried."""
+    state: WantedState = WantedState.WAITING
+    next_attempt_at: float | None = None
+    """None while it is tried or up."""
+    up_since: float | None = None
     attempts: int = 0
     """In all."""
     failures: int = 0
     """In a row."""
-    up_at: float | None = None
-    trying: bool = False
-    reason: str | None = None
+    last_error: str | None = None
 
     @property
     def pair(self) -> Pair:
         return self.effect.local, self.effect.remote
 
     @property
+    def profiles(self) -> frozenset[str]:
+        """The profile, and the fallback where there is one."""
+        ipsec = self.effect.ipsec
+        return frozenset({ipsec.profile, ipsec.fallback_profile or ipsec.profile})
+
+    @property
     def profile(self) -> str:
-        """Of the next attempt: the fallback is tried every other time."""
+        """The profile of the next attempt: the fallback is tried every other time."""
         fallback = self.effect.ipsec.fallback_profile
         if fallback is not None and self.failures % 2:
             return fallback
         return self.effect.ipsec.profile
 
+    def request(self, effect: WantSa, now: float, *, is_up: bool) -> None:
+        """Takes a request in; one that is repeated clears the failures."""
+        self.effect = effect
+        self.failures = 0
+        if is_up:
+            self.came_up(now)
+        elif self.state is not WantedState.TRYING:
+            self._enter(WantedState.WAITING, now + max(0.0, effect.delay_s))
+
+    def begin(self) -> None:
+        """An attempt begins."""
+        self.attempts += 1
+        self._enter(WantedState.TRYING)
+
+    def postpone(self, until: float) -> None:
+        """Something else is between the same two addresses just now."""
+        self._enter(self.state, until)
+
+    def came_up(self, now: float) -> None:
+        """A CHILD_SA between the two addresses is installed, whoever began it."""
+        if self.state is not WantedState.UP:
+            self._enter(WantedState.UP)
+            self.up_since = now
+
+    def went_down(self, now: float, rng: random.Random) -> None:
+        """The last CHILD_SA between the two addresses is gone."""
+        lasted = self.up_since is None or now - self.up_since >= STEADY_S
+        if self.state is WantedState.UP and not lasted:
+            self.failures += 1
+            self._enter(WantedState.HELD_DOWN, now + hold_down_s(self.failures - 1, rng))
+            return
+        self.failures = 0
+        if self.state is not WantedState.TRYING:
+            self._enter(WantedState.WAITING, now)
+
+    def failed(self, reason: str, now: float, rng: random.Random) -> float:
+        """The attempt failed; returns for how many seconds the next one is held down."""
+        self.failures += 1
+        self.last_error = reason
+        wait_s = hold_down_s(self.failures, rng)
+        self._enter(WantedState.HELD_DOWN, now + wait_s)
+        return wait_s
+
+    def interrupted(self, now: float) -> None:
+        """The attempt ended and nothing was learnt of the peer: the next one is due at once."""
+        self._enter(WantedState.WAITING, now)
+
+    def clear_failures(self, now: float) -> None:
+        """Ends the hold-down: the cause of the failures is mended."""
+        if self.failures:
+            self.failures = 0
+            if self.next_attempt_at is not None:
+                self._enter(WantedState.WAITING, min(self.next_attempt_at, now))
+
+    def start_anew(self, now: float) -> None:
+        """Forgets the failures of an earlier session: this charon may be another one."""
+        self.failures = 0
+        self._enter(WantedState.WAITING, now)
+
+    def _enter(self, state: WantedState, next_attempt_at: float | None = None) -> None:
+        self.state = state
+        self.next_attempt_at = next_attempt_at
+        if state is not WantedState.UP:
+            self.up_since = None
+
 
 @dataclass(slots=True)
-class Wishes:
-    """All of them, by key."""
+class WantedSas:
+    """All wanted SAs, found by their key and by the pair of addresses that they are between."""
 
     rng: random.Random
-    _wishes: dict[Key, Wish] = field(default_factory=dict)
-    _by_pair: dict[Pair, dict[Key, Wish]] = field(default_factory=dict)
+    _by_key: dict[Key, WantedSa] = field(default_factory=dict)
+    _by_pair: dict[Pair, dict[Key, WantedSa]] = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[Wish]:
-        return iter(list(self._wishes.values()))
+    def __iter__(self) -> Iterator[WantedSa]:
+        return iter(list(self._by_key.values()))
 
-    def __len__(self) -> int:
-        return len(self._wishes)
-
-    def get(self, key: Key) -> Wish | None:
-        return self._wishes.get(key)
-
-    def want(self, effect: WantSa, now: float, *, up: bool) -> None:
-        """A wish said again replaces what it was, and is due anew."""
-        key = key_of(effect)
-        wish = self._wishes.get(key)
-        due = None if up else now + max(0.0, effect.delay_s)
-        if wish is None:
-            if len(self._wishes) >= WISH_LIMIT:
+    def request(self, effect: WantSa, now: float, *, is_up: bool) -> None:
+        """Adds a wanted SA, or repeats the request for it."""
+        key = effect.interface, effect.ipsec.profile, effect.local, effect.remote
+        wanted = self._by_key.get(key)
+        if wanted is None:
+            if len(self._by_key) >= WANTED_LIMIT:
                 return  # the engine's own tables are smaller
-            wish = self._wishes[key] = Wish(effect, due, up_at=now if up else None)
-            self._by_pair.setdefault(wish.pair, {})[key] = wish
-            return
-        wish.effect = effect
-        wish.failures = 0
-        if not wish.trying:
-            wish.due = due
+            wanted = self._by_key[key] = WantedSa(effect)
+            self._by_pair.setdefault(wanted.pair, {})[key] = wanted
+        wanted.request(effect, now, is_up=is_up)
 
-    def drop(self, key: Key) -> None:
-        wish = self._wishes.pop(key, None)
-        if wish is not None:
-            of_pair = self._by_pair[wish.pair]
+    def withdraw(self, key: Key) -> None:
+        """Forgets a wanted SA; an attempt that is under way runs to its end."""
+        wanted = self._by_key.pop(key, None)
+        if wanted is not None:
+            of_pair = self._by_pair[wanted.pair]
             del of_pair[key]
             if not of_pair:
-                del self._by_pair[wish.pair]
+                del self._by_pair[wanted.pair]
 
-    def of_pair(self, pair: Pair) -> list[Wish]:
+    def of_pair(self, pair: Pair) -> list[WantedSa]:
         return list(self._by_pair.get(pair, {}).values())
 
     def remotes(self) -> set[Address]:
-        return {each.effect.remote for each in self._wishes.values()}
+        """The addresses of all peers with whom an SA is wanted."""
+        return {each.effect.remote for each in self._by_key.values()}
 
-    def next_due(self, now: float) -> tuple[Wish | None, float | None]:
-        """The wish that has waited longest, if one is due; else when the next will be."""
-        waiting = [each for each in self._wishes.values() if each.due is not None]
+    def next_due(self, now: float) -> tuple[WantedSa | None, float | None]:
+        """Returns the wanted SA that has waited longest, if one is due; else when the next will be."""
+        waiting = [
+            (at, each) for each in self._by_key.values() if (at := each.next_attempt_at) is not None
+        ]
         if not waiting:
             return None, None
-        first = min(waiting, key=lambda each: each.due or 0.0)
-        if first.due is not None and first.due <= now:
-            return first, None
-        return None, first.due
+        at, first = min(waiting, key=lambda both: both[0])
+        return (first, None) if at <= now else (None, at)
 
-    def hurry(self, profile: str, now: float) -> None:
-        """Tries those of a profile that wait after a failure at once."""
-        for wish in self._wishes.values():
-            ipsec = wish.effect.ipsec
-            if wish.failures and profile in (ipsec.profile, ipsec.fallback_profile):
-                wish.failures = 0
-                if wish.due is not None:
-                    wish.due = min(wish.due, now)
+    def clear_failures(self, profile: str, now: float) -> None:
+        """Ends the hold-down of all that use a profile."""
+        for each in self._by_key.values():
+            if profile in each.profiles:
+                each.clear_failures(now)
 
     def came_up(self, pair: Pair, now: float) -> None:
-        for wish in self.of_pair(pair):
-            wish.due = None
-            if wish.up_at is None:
-                wish.up_at = now
+        for each in self.of_pair(pair):
+            each.came_up(now)
 
     def went_down(self, pair: Pair, now: float) -> None:
-        """Tried again at once, unless SAs of this peer do not last."""
-        for wish in self.of_pair(pair):
-            if wish.up_at is None or now - wish.up_at >= STEADY_S:
-                wish.failures = 0
-                wait_s = 0.0
+        for each in self.of_pair(pair):
+            each.went_down(now, self.rng)
+
+    def connected(self, is_up: Callable[[Pair], bool], now: float) -> None:
+        """charon has listed its SAs after a connect: what is not among them is attempted at once."""
+        for each in self._by_key.values():
+            if is_up(each.pair):
+                each.came_up(now)
             else:
-                wish.failures += 1
-                wait_s = self._wait_s(wish.failures - 1)
-            wish.up_at = None
-            wish.due = now + wait_s
-
-    def failed(self, wish: Wish, reason: str, now: float) -> float:
-        """Returns the seconds until the next attempt."""
-        wish.failures += 1
-        wish.reason = reason
-        wait_s = self._wait_s(wish.failures)
-        wish.due = now + wait_s
-        return wait_s
-
-    def _wait_s(self, failures: int) -> float:
-        if failures <= 0:
-            return 0.0
-        wait_s = min(FIRST_RETRY_S * 2.0 ** min(failures - 1, 16), LAST_RETRY_S)
-        return wait_s * self.rng.uniform(1.0 - JITTER, 1.0 + JITTER)
+                each.start_anew(now)
 
 
-def key_of(effect: WantSa) -> Key:
-    return effect.interface, effect.ipsec.profile, effect.local, effect.remote
+def hold_down_s(failures: int, rng: random.Random) -> float:
+    """How many seconds the next attempt waits after so many failures in a row: 2, 4, 8 … 60."""
+    if failures <= 0:
+        return 0.0
+    wait_s = min(FIRST_HOLD_DOWN_S * 2.0 ** min(failures - 1, 16), LAST_HOLD_DOWN_S)
+    return wait_s * rng.uniform(1.0 - JITTER, 1.0 + JITTER)

@@ -1,7 +1,7 @@
-"""IKE identities as files write them, and as charon says them. No IO.
+"""Compares IKE identities as files write them with identities as charon prints them. No IO.
 
-charon compares identities itself wherever it was told whom to expect. This is for the peer that began
-an SA by a connection which demands less than the profile does of a server.
+charon itself compares a peer's identity with the one that the peer's connection demands. The comparison
+here is for a peer that came in by a connection that demands less than the profile demands of a server.
 """
 
 import ipaddress
@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 ANY = "%any"
 ANYBODY = frozenset(("", "*", ANY, "%any6", "0.0.0.0", "::", "0::0"))  # noqa: S104 (no bind)
-"""What charon reads as no demand."""
+"""What charon reads as no demand: any identity will do."""
 _ADDRESSES = re.compile(r"[0-9a-fA-F.:]+(/\d+|-[0-9a-fA-F.:]+)")
-"""A subnet or range as identity, which many addresses match."""
+"""An identity that is a subnet or a range, which many addresses match."""
 _TEXT_TYPES = frozenset(("fqdn", "dns", "email", "rfc822", "userfqdn", "keyid"))
 _ADDRESS_TYPES = frozenset(("ipv4", "ipv6", "ipv4net", "ipv6net", "ipv4range", "ipv6range"))
 _RDN_NAMES = {
@@ -22,18 +22,18 @@ _RDN_NAMES = {
     "un": "unstructuredname",
     "ua": "unstructuredaddress",
 }
-"""Other names of the parts of a distinguished name, as charon reads them."""
+"""Other names that charon reads for the parts of a distinguished name."""
 
 
 def is_exact(identity: str) -> bool:
-    """Tells an identity that only one peer can have from a pattern, a regular expression, or none."""
+    """Returns whether only one peer can have an identity: it is no pattern, no regular expression, not empty."""
     if identity in ANYBODY or "*" in identity or identity.startswith((ANY, "^")):
         return False
     return not _ADDRESSES.fullmatch(_typed(identity)[1])
 
 
 def fits(demanded: str, said: str) -> bool:
-    """Tells whether the identity that charon says a peer has is one that a file demands.
+    """Returns whether the identity `said`, as charon prints a peer's, meets the demand of a file.
 
     A file may name its type (`fqdn:`, `@`), write octets in hexadecimal, a distinguished name with
     other separators, in another case, and with other names for its parts, and demand any name below
@@ -60,7 +60,7 @@ def fits(demanded: str, said: str) -> bool:
 
 
 def _typed(identity: str) -> tuple[str, str]:
-    """The type that an identity names, or "", and its value."""
+    """Returns the type that an identity names (or "") and its value."""
     if identity.startswith("@#"):
         return "keyid", _octets(identity[2:], _key)
     if identity.startswith("@@"):
@@ -87,7 +87,7 @@ def _octets(hexadecimal: str, show: Callable[[bytes], str]) -> str:
 
 
 def _key(octets: bytes) -> str:
-    """As charon shows octets that may be text."""
+    """Returns octets as charon prints a key id: as text where they are text, else in hexadecimal."""
     text = octets.decode("ascii", errors="replace")
     return text if text.isascii() and text.isprintable() else octets.hex(":")
 
@@ -95,7 +95,7 @@ def _key(octets: bytes) -> str:
 def _name_fits(demanded: str, said: str) -> bool:
     demanded, said = demanded.lower(), said.lower()
     if demanded.startswith("*"):
-        # A name below a domain is no mailbox there, and the other way round.
+        # A demand for host names does not take a mailbox of the same domain, nor the other way round.
         alike = ("@" in demanded) == ("@" in said) and "=" not in said
         return alike and said.endswith(demanded[1:])
     return demanded == said
@@ -127,10 +127,10 @@ def _parts_fit(demanded: str, said: str) -> bool:
 
 
 def _parts(name: str) -> list[tuple[str, str]]:
-    """The parts of a distinguished name; slashes only part those of one that begins with a slash.
+    """Returns the parts of a distinguished name as (name, value).
 
-    charon shows values as they are, separators and all: what lies between two of them and is no
-    part of its own goes on with the one before.
+    Slashes separate the parts only where the whole begins with a slash. charon prints values as they are,
+    separators included: a piece without `=` belongs to the value before it.
     """
     name = name.strip()
     parts: list[tuple[str, str]] = []

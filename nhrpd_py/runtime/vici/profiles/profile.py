@@ -1,9 +1,9 @@
-"""From a profile to the connections that charon is given: one for each peer, and one for all that
-call us.
+"""Makes a profile into the connections that charon is given: one for each peer with whom we begin, and one
+that answers all peers.
 
-A profile is a connection of swanctl.conf, or one of our own file in the same words. charon takes
-many a mistake without a word (a bad address is a host name to it, an empty list is "any"); what
-matters here is checked before.
+A profile is a connection of swanctl.conf, or of our own file in the same words. charon takes many
+mistakes silently (a bad address is a host name to it, an empty list is "any"), so that the profile is
+checked first.
 """
 
 import ipaddress
@@ -15,13 +15,15 @@ from typing import Any
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.config import ProfileValue
 from nhrpd_py.runtime.vici.profiles.identity import ANY, ANYBODY, is_exact
-from nhrpd_py.runtime.vici.profiles.swanctl import Template
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf
 from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, text
 
-PREFIX = "nhrp-"
-PEERS = "nhrp-peers-"
+PEER_CONNECTION = "nhrp-"
+"""What the name of the connection for one peer begins with; its address follows."""
+RESPONDER_CONNECTION = "nhrp-peers-"
+"""What the name of the connection that answers all peers begins with; the profile's name follows."""
 FILE_LIMIT = 60000
-"""Octets of a certificate; a value of VICI ends at 65535."""
+"""Octets of a certificate; a value in VICI has 65535 at most."""
 NAME_LIMIT = 255
 LISTS = frozenset(
     (
@@ -35,23 +37,23 @@ GRE_SELECTORS = ("[gre", "[47")
 
 
 class ProfileError(ViciError):
-    """The profile cannot be used; a sentence for people."""
+    """A profile cannot be used; the text is a sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A connection to clone."""
+    """A connection of a file, of which clones are made for peers."""
 
     name: str
     message: Mapping[str, Any]
     child: str
     own: bool
-    """Of our own file: nobody else loads it."""
+    """It is of our own file: nobody else loads it into charon."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
     def identity(self) -> str | None:
-        """The remote identity that it demands, with its wildcards; None for any."""
+        """The remote identity that the first round demands, wildcards included; None where any will do."""
         for _, section in remotes(self.message):
             identity = _plain(section.get("id"))
             return None if identity in ANYBODY else identity
@@ -59,7 +61,7 @@ class Profile:
 
     @property
     def exact_identity(self) -> str | None:
-        """The one remote identity that it demands, if it demands one."""
+        """The first remote identity that only one peer can have, or None."""
         for _, section in remotes(self.message):
             identity = _plain(section.get("id"))
             if is_exact(identity):
@@ -68,28 +70,28 @@ class Profile:
 
     @property
     def demanded(self) -> str | None:
-        """The remote identity that a server must have, with its wildcards; None where it may have any."""
+        """The remote identity that a server must have, wildcards included; None where any will do."""
         return self.exact_identity or self.identity
 
 
 def find_profile(
-    name: str, template: Template, config: str, own: Mapping[str, Mapping[str, ProfileValue]]
+    name: str, swanctl: SwanctlConf, path: str, own: Mapping[str, Mapping[str, ProfileValue]]
 ) -> Profile:
-    """Raises ProfileError."""
+    """Finds a profile in our own file, else in the swanctl.conf at `path`. Raises ProfileError."""
     if name in own:
-        directory = Path(config).parent
+        directory = Path(path).parent
         message = _own_section(own[name], f"profile.{name}", directory)
         return _checked(name, message, f"profile.{name}", own=True)
-    found = template.connections.get(name)
+    found = swanctl.connections.get(name)
     if found is None:
-        if template.problem is not None and not template.connections:
-            raise ProfileError(f"profile {name}: {template.problem}")
-        others = ", ".join(sorted(template.connections)[:20]) or "none"
-        reason = f"profile {name}: no such connection in {config} (it has: {others})"
-        if template.problem is not None:  # of another connection, or of this one
-            reason += f"; swanctl says of it: {template.problem}"
+        if swanctl.problem is not None and not swanctl.connections:
+            raise ProfileError(f"profile {name}: {swanctl.problem}")
+        others = ", ".join(sorted(swanctl.connections)[:20]) or "none"
+        reason = f"profile {name}: no such connection in {path} (it has: {others})"
+        if swanctl.problem is not None:  # of another connection, or of this one
+            reason += f"; swanctl says of it: {swanctl.problem}"
         raise ProfileError(reason)
-    return _checked(name, found, f"connection {name} of {config}", own=False)
+    return _checked(name, found, f"connection {name} of {path}", own=False)
 
 
 def _checked(name: str, message: Section, where: str, *, own: bool) -> Profile:
@@ -120,7 +122,7 @@ def _checked(name: str, message: Section, where: str, *, own: bool) -> Profile:
 
 
 def _own_section(section: Mapping[str, ProfileValue], where: str, directory: Path) -> Section:
-    """A section of our file as VICI has it."""
+    """Returns a section of our own file as VICI carries it. Raises ProfileError."""
     result: dict[str, Any] = {}
     for key, value in section.items():
         place = f"{where}.{key}"
@@ -161,7 +163,11 @@ def _read(path: Path, where: str) -> bytes:
 def peer_connection(
     profile: Profile, local: Address, remote: Address, *, server: bool, peer_identity: str | None
 ) -> tuple[str, Section]:
-    """The connection for one peer, and its name. Raises ProfileError for addresses that are none."""
+    """Returns the name and the message of the connection for one peer.
+
+    `server` keeps the identity that the profile demands; else `peer_identity` takes its place. Raises
+    ProfileError for addresses that no peer can have.
+    """
     here, there = (_address_text(each) for each in (local, remote))
     message = _clone(profile, server=server, peer_identity=peer_identity)
     message["local_addrs"] = [here]
@@ -170,11 +176,11 @@ def peer_connection(
 
 
 def connection_name(remote: Address) -> str:
-    return f"{PREFIX}{format_address(remote)}"
+    return f"{PEER_CONNECTION}{format_address(remote)}"
 
 
 def _address_text(address: Address) -> str:
-    """Neither empty nor "any": charon would take those for everybody."""
+    """Returns an address as text. An empty one or 0.0.0.0 is refused: charon would read it as "any"."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError as error:
@@ -185,10 +191,10 @@ def _address_text(address: Address) -> str:
 
 
 def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[str, Section] | None:
-    """What answers peers that the profile itself would refuse, or None where it answers them all.
+    """Returns the connection that answers peers whom the profile would refuse; None where it answers all.
 
-    A profile that demands one identity (the hub's) turns every other peer away that calls; and one
-    of our own file is loaded by nobody else.
+    A profile that demands one identity (the hub's) refuses every other peer that begins an SA. A profile
+    of our own file always needs one, for nobody else loads it.
     """
     if not profile.own and identity_fits(profile, server=False, peer_identity=peer_identity):
         return None
@@ -198,7 +204,7 @@ def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[s
     message["remote_addrs"] = [ANY]
     if profile.own and "local_addrs" not in message:
         message["local_addrs"] = [ANY]
-    return f"{PEERS}{profile.name}"[:NAME_LIMIT], message
+    return f"{RESPONDER_CONNECTION}{profile.name}"[:NAME_LIMIT], message
 
 
 def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict[str, Any]:
@@ -210,7 +216,7 @@ def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict
     child |= {"start_action": "none", "close_action": "none", "dpd_action": "none"}
     message = {key: value for key, value in profile.message.items() if key != "children"}
     message["children"] = {profile.child: child}
-    message["keyingtries"] = "1"  # who tries again is the supervisor
+    message["keyingtries"] = "1"  # the supervisor makes the next attempt, not charon
     if not server:
         _set_identity(message, peer_identity)
     return message
@@ -220,7 +226,7 @@ def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
     rounds = remotes(message) or [("remote", {})]
     for number, (key, section) in enumerate(rounds):
         if is_exact(_plain(section.get("id"))) or not number:
-            # The certificate of the one peer that was meant goes with its identity.
+            # The pinned certificate is that of the one peer whose identity is replaced.
             others = {name: section[name] for name in section if name not in PINNED}
             if not number and peer_identity is not None:
                 message[key] = {**others, "id": peer_identity}
@@ -229,12 +235,12 @@ def _set_identity(message: dict[str, Any], peer_identity: str | None) -> None:
 
 
 def remotes(message: Section) -> list[tuple[str, Section]]:
-    """The authentication rounds of the peer, in their order."""
+    """Returns the peer's authentication rounds with their names, in order."""
     return [(key, value) for key, value in sections(message) if key.startswith("remote")]
 
 
 def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:
-    """Tells whether the profile itself demands of a peer what a clone for it would."""
+    """Returns whether the profile itself demands the same identity of a peer as a clone for that peer would."""
     if server or peer_identity == profile.identity is not None:
         return True
     return peer_identity is None and profile.exact_identity is None

@@ -1,32 +1,63 @@
 """The profiles that the configuration names, as they are now."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from nhrpd_py.core.config import Config, IpsecConfig
 from nhrpd_py.runtime.vici.profiles.profile import Profile, find_profile
-from nhrpd_py.runtime.vici.profiles.swanctl import Template, Templates
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf, SwanctlReader
 from nhrpd_py.runtime.vici.wire.connection import ViciError
 
 
+class SwanctlSource(Protocol):
+    """Whatever has the present connections of a swanctl.conf."""
+
+    path: str
+
+    async def get(self) -> SwanctlConf: ...
+
+
+OpenSwanctl: TypeAlias = Callable[[Config], SwanctlSource]
+"""From a configuration to the swanctl.conf that it names."""
+
+
+def swanctl_of(config: Config) -> SwanctlReader:
+    """The swanctl.conf that a configuration names, read below the daemon's run directory."""
+    run_directory = Path(config.daemon.control_socket).parent
+    return SwanctlReader(config.vici.swanctl_config, directory=run_directory)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRead:
+    """A profile that was read just now, and what is new of it."""
+
+    profile: Profile
+    is_usable_again: bool
+    """When it was read last it could not be used."""
+    has_new_identity: bool
+    """It demands another identity of a server than before."""
+
+
 class Profiles:
-    """Looks profiles up, and keeps what is wrong with each."""
+    """Reads the profiles that interfaces use, and remembers what each demands of a server."""
 
     def __init__(
-        self, config: Config, templates: Templates, demanded: dict[str, str | None]
+        self, config: Config, open_swanctl: OpenSwanctl, on_read: Callable[[ProfileRead], None]
     ) -> None:
-        """`demanded` keeps what each profile demands of servers, for files that cannot be read later."""
+        """`on_read` is called for each profile that was read and can be used."""
+        self._open_swanctl = open_swanctl
+        self._on_read = on_read
+        self._demanded: dict[str, str | None] = {}
+        """By profile; kept for a file that cannot be read later."""
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Takes another configuration; what the profiles demanded so far is kept."""
         self._config = config
-        self._templates = templates
-        self.problems: dict[str, tuple[str, ...]] = {}
-        """By name: what is wrong or doubtful; nothing when all is well."""
-        self.on_child: Callable[[str], None] = lambda _name: None
-        """Is told the name of each profile's child."""
-        self.on_mended: Callable[[str], None] = lambda _name: None
-        """Is told of each profile that could not be used before."""
+        self._swanctl = self._open_swanctl(config)
         self._unusable: set[str] = set()
-        self.on_identity: Callable[[str], None] = lambda _name: None
-        """Is told of each profile that demands another identity of servers than was known."""
-        self._demanded = demanded
 
     def _uses(self) -> Iterator[tuple[str, IpsecConfig]]:
         for each in self._config.interfaces.values():
@@ -37,46 +68,45 @@ class Profiles:
 
     @property
     def names(self) -> frozenset[str]:
-        """All that interfaces use."""
+        """The profiles that interfaces use."""
         return frozenset(name for name, _ in self._uses())
 
     def server_identities(self, ipsec: IpsecConfig) -> frozenset[str]:
-        """The identities, or patterns, of which one must fit a server's; empty where it may have any, or a
-        profile was never read."""
+        """The identities, or patterns, of which one must fit a server's.
+
+        Empty where a server may have any identity, or a profile was never read.
+        """
         names = {ipsec.profile, ipsec.fallback_profile or ipsec.profile}
         identities = {self._demanded.get(name) for name in names}
-        return (
-            frozenset(each for each in identities if each)
-            if None not in identities
-            else frozenset()
-        )
+        if None in identities:
+            return frozenset()
+        return frozenset(each for each in identities if each)
 
     async def get(self, name: str) -> Profile:
-        """Raises ProfileError."""
+        """Reads a profile. Raises ProfileError."""
         own = self._config.profiles
-        template = Template() if name in own else await self._templates.get()
+        swanctl = SwanctlConf() if name in own else await self._swanctl.get()
         try:
-            profile = find_profile(name, template, self._templates.config, own)
-        except ViciError as error:
-            self.problems[name] = (str(error),)
+            profile = find_profile(name, swanctl, self._swanctl.path, own)
+        except ViciError:
             self._unusable.add(name)
             raise
-        self.problems[name] = profile.warnings
-        self.on_child(profile.child)
-        if name not in self._demanded or self._demanded[name] != profile.demanded:
-            self._demanded[name] = profile.demanded
-            self.on_identity(name)
-        if name in self._unusable:
-            self._unusable.remove(name)
-            self.on_mended(name)
+        read = ProfileRead(
+            profile,
+            is_usable_again=name in self._unusable,
+            has_new_identity=name not in self._demanded or self._demanded[name] != profile.demanded,
+        )
+        self._unusable.discard(name)
+        self._demanded[name] = profile.demanded
+        self._on_read(read)
         return profile
 
     async def usable(self) -> list[tuple[Profile, str | None]]:
-        """Those that can be used, each with the identity that peers need."""
+        """Reads all; returns those that can be used, each with the identity that peers need."""
         found: dict[str, tuple[Profile, str | None]] = {}
         for name, ipsec in self._uses():
             try:
                 found[name] = await self.get(name), ipsec.peer_identity
             except ViciError:
-                continue  # told by `problems`, and by each attempt
+                continue  # each attempt reports it
         return list(found.values())

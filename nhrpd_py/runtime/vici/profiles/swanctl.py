@@ -1,7 +1,8 @@
 """The connections of swanctl.conf, exactly as charon would get them.
 
 The real `swanctl --load-conns` is run against a socket of ours that answers as charon does and keeps
-what it is told: no grammar of ours, includes and certificates resolved, the real charon untouched.
+the connections that it is given: no grammar of ours, includes and certificates resolved, the real
+charon untouched.
 """
 
 import os
@@ -33,51 +34,51 @@ ACCEPT_PAUSE_S = 0.1
 OUTPUT_LIMIT = 16384
 CONNECTION_LIMIT = 4096
 REREAD_S = 2.0
-"""The files are looked at no more often than this, and a faulty template is read again."""
+"""The files are looked at no more often than this, and a faulty one is read again."""
 MAX_AGE_S = 60.0
 """For what lies outside the watched directory: an `include` may lead anywhere."""
 WATCHED_FILES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """What the operator's file has."""
+class SwanctlConf:
+    """The connections of a swanctl.conf, and what is wrong with the file."""
 
     connections: Mapping[str, Section] = field(default_factory=dict)
     problem: str | None = None
     """What swanctl complained of, or why it could not be run, for people."""
 
 
-async def read_template(
-    config: str, swanctl: str = SWANCTL, directory: Path | None = None
-) -> Template:
-    """Runs swanctl; what goes wrong is told in the template's `problem`.
+async def read_swanctl(
+    path: str, swanctl: str = SWANCTL, directory: Path | None = None
+) -> SwanctlConf:
+    """Has swanctl read a file; what goes wrong is the result's `problem`.
 
     Our socket is in a new directory below `directory`, or where temporary files are made.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="tap-", dir=directory) as private:  # mode 0700
-            return await _tap(config, swanctl, private)
+        with tempfile.TemporaryDirectory(prefix="swanctl-", dir=directory) as private:  # mode 0700
+            return await _read(path, swanctl, private)
     except ViciError as error:
-        return Template(problem=str(error))
+        return SwanctlConf(problem=str(error))
     except FileNotFoundError:
-        return Template(problem=f"no command {swanctl}: install strongswan-swanctl")
+        return SwanctlConf(problem=f"no command {swanctl}: install strongswan-swanctl")
     except OSError as error:
-        return Template(problem=f"{swanctl}: {error.strerror or error}")
+        return SwanctlConf(problem=f"{swanctl}: {error.strerror or error}")
 
 
-async def _tap(config: str, swanctl: str, directory: str) -> Template:
-    path = str(Path(directory) / "tap.vici")
+async def _read(path: str, swanctl: str, directory: str) -> SwanctlConf:
+    uri = str(Path(directory) / "vici")
     with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as sock:
-        await sock.bind(path)
+        await sock.bind(uri)
         sock.listen(1)
-        return await _run(config, swanctl, path, _Responder(trio.SocketListener(sock)))
+        return await _run(path, swanctl, uri, _ConnectionSink(trio.SocketListener(sock)))
 
 
-async def _run(config: str, swanctl: str, path: str, responder: "_Responder") -> Template:
+async def _run(path: str, swanctl: str, uri: str, sink: "_ConnectionSink") -> SwanctlConf:
     output = bytearray()
     status: int | None = None
-    command = [swanctl, "--load-conns", "--uri", f"unix://{path}", "--file", config]
+    command = [swanctl, "--load-conns", "--uri", f"unix://{uri}", "--file", path]
     process = await trio.lowlevel.open_process(
         command,
         stdin=subprocess.DEVNULL,
@@ -88,27 +89,29 @@ async def _run(config: str, swanctl: str, path: str, responder: "_Responder") ->
     try:
         with trio.move_on_after(DEADLINE_S):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(responder.run)
+                nursery.start_soon(sink.run)
                 await _collect(process, output)
                 status = await process.wait()
                 nursery.cancel_scope.cancel()
     finally:
         await _end(process)
-    problem = responder.problem
+    problem = sink.problem
     if status is None:
         problem = problem or f"{swanctl} did not end within {DEADLINE_S:g} s"
-        return Template(problem=problem)
+        return SwanctlConf(problem=problem)
     complaints = complaints_in(output.decode(errors="replace"))
     if complaints:
-        problem = f"{config}: {'; '.join(complaints)[:1000]}"
+        problem = f"{path}: {'; '.join(complaints)[:1000]}"
     elif status != 0 and problem is None:
         problem = f"{swanctl} failed ({status})"
-    return Template(dict(responder.connections), problem)
+    return SwanctlConf(dict(sink.connections), problem)
 
 
 def complaints_in(output: str) -> list[str]:
-    """What swanctl says of the files, without its sums and what it says of its plugins: some are of
-    no use to another user than root."""
+    """Returns what swanctl prints of the files, without its sums and the lines about its plugins.
+
+    Some plugins are of no use to another user than root, and say so.
+    """
     lines = dict.fromkeys(line.strip() for line in output.splitlines())
     return [line for line in lines if line and not NOISE.search(line)]
 
@@ -129,8 +132,8 @@ async def _end(process: trio.Process) -> None:
             await process.stderr.aclose()
 
 
-class _Responder:
-    """As much of charon as `swanctl --load-conns` talks to."""
+class _ConnectionSink:
+    """As much of charon as `swanctl --load-conns` needs: it keeps the connections that it is given."""
 
     def __init__(self, listener: trio.SocketListener) -> None:
         self._listener = listener
@@ -143,7 +146,7 @@ class _Responder:
                 frames = Frames(await self._listener.accept())
             except (
                 OSError
-            ) as error:  # no descriptors left, no memory: swanctl waits, as long as it may
+            ) as error:  # no descriptors or memory left: swanctl waits as long as it may
                 self.problem = f"swanctl cannot be heard: {error.strerror or error}"
                 await trio.sleep(ACCEPT_PAUSE_S)
                 continue
@@ -184,17 +187,18 @@ class _Responder:
             self.connections[name] = value
 
 
-class Templates:
-    """The template of a file, read again when it changed.
+class SwanctlReader:
+    """Reads a swanctl.conf, and reads it again when it changed.
 
-    Which files swanctl reads only swanctl knows. Those next to the main file and below (conf.d, the
-    certificates) are watched by their times and sizes; for others the template is read again when
-    it is asked for and a minute old. A faulty one is read again each time, every two seconds at most.
+    Only swanctl knows which files belong to it. Those next to the main file and below (conf.d, the
+    certificates) are watched by their times and sizes; for the sake of others it is read again when it
+    is asked for and what is known is a minute old. A faulty file is read again at every call, but no
+    more often than every two seconds.
     """
 
     def __init__(
         self,
-        config: str,
+        path: str,
         swanctl: str = SWANCTL,
         clock: Callable[[], float] = trio.current_time,
         *,
@@ -207,39 +211,39 @@ class Templates:
             and os.access(directory, os.W_OK | os.X_OK)
         )
         self._directory = directory if usable else None
-        self.config = config
+        self.path = path
         self._swanctl = swanctl
         self._clock = clock
         self._lock = trio.Lock()
-        self._template = Template()
+        self._conf = SwanctlConf()
         self._looked_at = self._read_at = float("-inf")
         self._fingerprint: object = None
         self.reads = 0
 
-    async def get(self) -> Template:
+    async def get(self) -> SwanctlConf:
         """The present connections."""
         async with self._lock:
             now = self._clock()
             if now - self._looked_at < REREAD_S:
-                return self._template
-            fingerprint = await trio.to_thread.run_sync(fingerprint_of, self.config)
+                return self._conf
+            fingerprint = await trio.to_thread.run_sync(fingerprint_of, self.path)
             if (
                 fingerprint != self._fingerprint
-                or self._template.problem is not None
+                or self._conf.problem is not None
                 or now - self._read_at >= MAX_AGE_S
             ):
-                self._template = await read_template(self.config, self._swanctl, self._directory)
+                self._conf = await read_swanctl(self.path, self._swanctl, self._directory)
                 self._fingerprint = fingerprint
                 self._read_at = now
                 self.reads += 1
             self._looked_at = now
-            return self._template
+            return self._conf
 
 
-def fingerprint_of(config: str) -> tuple[tuple[object, ...], ...]:
-    """Tells one state of the files from another. Blocks."""
+def fingerprint_of(path: str) -> tuple[tuple[object, ...], ...]:
+    """Returns a value that differs when the files do. Blocks."""
     found: list[tuple[object, ...]] = []
-    pending = [str(Path(config).parent)]
+    pending = [str(Path(path).parent)]
     while pending and len(found) < WATCHED_FILES:
         try:
             with os.scandir(pending.pop()) as entries:

@@ -15,11 +15,11 @@ BLOCK_LIMIT = 4096
 
 
 def address_blocks(certificate: bytes) -> tuple[Prefix, ...] | None:
-    """The blocks of a certificate in DER; None where it has none.
+    """Returns the address blocks of a certificate in DER as prefixes; None where it has none.
 
-    Ranges become prefixes. Raises ValueError for what is no certificate, or not canonical; nothing
-    of such a one may be believed. Families with a SAFI, and blocks inherited from the issuer (which
-    a host's own certificate does not tell), grant nothing.
+    Families with a SAFI grant nothing, nor do blocks that are inherited from the issuer, which the host's
+    certificate does not contain. Raises ValueError for octets that are no certificate, or no canonical
+    one: nothing in it may be believed then.
     """
     try:
         parsed, _ = decode(certificate, asn1Spec=rfc5280.Certificate())
@@ -61,7 +61,7 @@ def _prefixes(blocks: Any) -> Iterator[Prefix]:
 
 
 def _bound(bits: list[int], width: int, fill: int) -> int:
-    """The lowest (fill 0) or highest address that begins with these bits."""
+    """Returns the lowest (fill 0) or highest (fill 1) address that begins with these bits."""
     if len(bits) > width:
         raise ValueError(f"an address of {len(bits)} bits")
     padded = bits + [fill] * (width - len(bits))

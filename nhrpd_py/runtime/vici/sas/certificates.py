@@ -1,24 +1,24 @@
 """The address blocks of peers' certificates: from a patched charon's events, else from `list-certs`.
 
-A stock charon keeps the certificates that peers sent, once their signature was verified, in a cache
-of 32, and lists them. When we start anew beside it, those of further peers cannot be had; their SAs
-are ended once, so that they authenticate again and show them.
+A stock charon lists the certificates that peers sent and whose signature was verified, but caches only
+32 of them. When the daemon starts beside a running charon, the certificates of further peers cannot be
+had; the SAs of these peers are ended once, so that they authenticate again and send them.
 
-Several may fit one identity (a renewed one and its predecessor, which may be revoked by now); which
-of them the peer used cannot be told, so that only what all of them grant counts.
+Several certificates may fit one identity (a renewed one and its predecessor, which may be revoked by now).
+It is unknown which of them the peer used, so that only what all of them grant counts.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable
 
 from nhrpd_py.core.address import Prefix
+from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.vici.sas.addrblock import address_blocks
 from nhrpd_py.runtime.vici.wire.connection import (
-    Commands,
+    CommandChannel,
     Section,
     ViciRefusedError,
     number,
-    sections,
     text,
 )
 
@@ -29,32 +29,38 @@ Blocks = tuple[Prefix, ...] | None
 
 
 class Certificates:
-    """Remembers, of each identity, what its certificate grants."""
+    """Asks charon for peers' certificates, and remembers by identity which address blocks they grant."""
 
     def __init__(self) -> None:
-        self.wanted = False
-        """Somebody goes by certificates; else nothing is asked of charon."""
+        self._are_needed = False
         self.available: bool | None = None
         """Whether charon lists certificates; None before it was asked."""
         self._asked_again: set[str] = set()
-        """Identities without a certificate that had to authenticate again; it does not help all of them."""
+        """Identities that had to authenticate again for want of a certificate; each is asked to only once."""
         self._known: OrderedDict[str, Blocks] = OrderedDict()
 
+    def configure(self, config: Config) -> None:
+        """Takes the configuration: charon is only asked where an interface authorizes by certificate."""
+        self._are_needed = any(
+            each.ipsec is not None and each.authorize.certificate
+            for each in config.interfaces.values()
+        )
+
     def blocks(self, identity: str, certificate: bytes) -> Blocks:
-        """What a peer's certificate grants, as far as it is known."""
-        if not self.wanted:
+        """Returns what a peer's certificate grants; None where it is unknown or has no address blocks."""
+        if not self._are_needed:
             return None
         if certificate:
             return _read(certificate)
         return self._known.get(identity)
 
-    async def learn(self, commands: Commands, ikes: Iterable[Section]) -> None:
+    async def learn(self, commands: CommandChannel, ikes: Iterable[Section]) -> None:
         """Asks for the certificates of the peers of some IKE_SAs. Raises ViciLostError.
 
-        Where charon lists none any more, what was known of the identity stays: an IKE_SA that was
-        authenticated long ago has the certificate of then.
+        Where charon lists none any more, what was known of the identity is kept: the IKE_SA was
+        authenticated with the certificate of that time.
         """
-        if not self.wanted:
+        if not self._are_needed:
             return
         identities = {
             text(ike.get("remote-id")) for ike in ikes if not ike.get("remote-cert-data")
@@ -72,8 +78,8 @@ class Certificates:
                 self._keep(identity, common([_read(octets) for octets in data]))
 
     def lacking(self, ikes: Iterable[Section]) -> set[int]:
-        """The IKE_SAs, by number, that are to be ended, so that their peers show their certificates again."""
-        if not self.wanted or not self.available:
+        """Returns the uniqueids of the IKE_SAs to be ended, so that their peers send their certificates again."""
+        if not self._are_needed or not self.available:
             return set()
         found = {
             number(ike.get("uniqueid")): identity
@@ -92,13 +98,8 @@ class Certificates:
             self._known.popitem(last=False)
 
 
-def peers_of(event: Section) -> list[Section]:
-    """The IKE_SAs that an event is about."""
-    return [ike for _, ike in sections(event)]
-
-
 def common(grants: list[Blocks]) -> Blocks:
-    """What all of them grant; None when one of them has no blocks at all."""
+    """Returns what all certificates grant; None when one of them has no address blocks."""
     result = grants[0]
     for other in grants[1:]:
         if result is None or other is None:

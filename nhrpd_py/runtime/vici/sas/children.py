@@ -1,4 +1,4 @@
-"""CHILD_SAs as charon tells them, kept by a number and by the pair of addresses that they are between. No IO."""
+"""CHILD_SAs as charon reports them, found by a number and by their pair of outer addresses. No IO."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ class Child:
     """A CHILD_SA that is installed."""
 
     id: int
-    """As the engine has it: charon's uniqueid, unless one of an earlier charon still has that."""
+    """The engine's number for it: charon's uniqueid, unless an orphan still has that number."""
     unique_id: int
     ike_id: int
     local: Address
     remote: Address
     identity: str
     answered: bool
-    """The peer began it, or was the last to rekey its IKE_SA."""
+    """The peer began its IKE_SA, or was the last to rekey it."""
     spi_in: str
     spi_out: str
     address_blocks: tuple[Prefix, ...] | None = None
@@ -44,7 +44,7 @@ class Child:
 
 
 class Children:
-    """Thousands of them: whoever looks for those of a pair does not look at all."""
+    """Finds CHILD_SAs by number and by pair of addresses without looking at each of the thousands."""
 
     __slots__ = ("_by_number", "_by_pair")
 
@@ -59,7 +59,7 @@ class Children:
         return number in self._by_number
 
     def __iter__(self) -> Iterator[Child]:
-        """All of them as they are now, also while some are put or popped."""
+        """Iterates over a copy: the loop may put and pop."""
         return iter(list(self._by_number.values()))
 
     def get(self, number: int) -> Child | None:
@@ -69,11 +69,11 @@ class Children:
         return list(self._by_pair.get(pair, {}).values())
 
     def has(self, pair: Pair) -> bool:
-        """Tells whether a pair has one."""
+        """Returns whether there is a CHILD_SA between two addresses."""
         return pair in self._by_pair
 
     def put(self, number: int, child: Child) -> None:
-        """Keeps one, in place of the one that had its number."""
+        """Keeps a CHILD_SA in place of the one that had its number."""
         self.pop(number)
         self._by_number[number] = child
         self._by_pair.setdefault(child.pair, {})[number] = child

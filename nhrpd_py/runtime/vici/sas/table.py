@@ -1,10 +1,10 @@
-"""The CHILD_SAs of the daemon's profiles, told from charon's events and lists. No IO.
+"""The CHILD_SAs of the daemon's profiles, as charon's events and lists have them. No IO.
 
 Names of connections mean nothing: whoever initiates, the other end has the SA under the name of
 another connection. What counts is the name of the child, and the pair of addresses of its IKE_SA.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -18,33 +18,48 @@ TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
 ROW_LIMIT = 65536
 TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
 
-Objection: TypeAlias = Callable[[Child, bool], str | None]
-"""Why an SA may not be; the flag tells one that comes from one that is there already."""
-Blocks: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
-"""Address blocks of a peer, by its identity and what certificate the event had (or none)."""
+Denial: TypeAlias = Callable[[Child, Sequence[Child]], str | None]
+"""Returns why an SA must be ended, or None. The second argument is what was at its address before it came;
+empty for an SA that was known already."""
+BlocksOf: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
+"""Returns a peer's address blocks, by its identity and the certificate that the event has (or b"")."""
 
 
 class AssociationTable:
-    """See the module. `names` are the children that count."""
+    """Knows which CHILD_SAs are installed, and makes the engine's events of what changes.
+
+    charon is lost now and then, and its SAs are orphans until a new list has them or they are buried.
+    """
 
     def __init__(
         self,
-        blocks: Blocks = lambda _identity, _certificate: None,
-        objection: Objection = lambda _child, _comes: None,
+        blocks_of: BlocksOf = lambda _identity, _certificate: None,
+        denial: Denial = lambda _child, _others: None,
+        names: Collection[str] = (),
     ) -> None:
-        """`objection` tells why an SA may not be, whatever charon thinks of it."""
-        self.names: Collection[str] = ()
-        self._objection = objection
-        self._refused: list[tuple[Child, str]] = []
-        self._blocks = blocks
+        """`denial` judges each SA that charon lets in; `names` are those of the children that count."""
+        self._names = frozenset(names)
+        self._denial = denial
+        self._denied: list[tuple[Child, str]] = []
+        self._blocks_of = blocks_of
         self._children = Children()
         """By charon's uniqueid."""
         self._orphans = Children()
-        """By our id: charon knows them no more, their kernel states may carry traffic still."""
-        self.ending: dict[int, str] = {}
-        """Why we end an IKE_SA, by its uniqueid: charon's events do not tell whose doing it was."""
+        """By our id: charon no longer knows them, their kernel states may still carry traffic."""
+        self._ending: dict[int, str] = {}
+        """By uniqueid, why we end an IKE_SA: charon's events do not say who ended it."""
         self.ignored = 0
         """Events that could not be understood, and children beyond the limit."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the children that count."""
+        return self._names
+
+    def add_names(self, names: Collection[str]) -> bool:
+        """Lets more children count; returns whether one of them did not before."""
+        known, self._names = self._names, self._names | frozenset(names)
+        return self._names != known
 
     # What is.
 
@@ -52,7 +67,7 @@ class AssociationTable:
         return list(self._children) if pair is None else self._children.of(pair)
 
     def is_up(self, pair: Pair) -> bool:
-        """Tells whether charon has a CHILD_SA between two addresses."""
+        """Returns whether charon has a CHILD_SA between two addresses."""
         return self._children.has(pair)
 
     def orphans(self) -> list[Child]:
@@ -61,7 +76,7 @@ class AssociationTable:
     # What happens.
 
     def happened(self, event: str, message: Section) -> list[Event]:
-        """Takes in one event of charon's."""
+        """Takes in one of charon's events, and returns what the engine must know of it."""
         try:
             match event:
                 case "child-updown":
@@ -95,7 +110,7 @@ class AssociationTable:
                 old, new = both.get("old"), both.get("new")
                 before = number(old.get("uniqueid")) if isinstance(old, Mapping) else 0
                 if isinstance(new, Mapping):
-                    # The heir of one that may be may be: its peer was looked at then.
+                    # A rekeyed successor needs no new check: its predecessor had one.
                     yield from self._add(ike, new, judge=before not in self._children)
                 yield from self._remove(before, "rekeyed")
 
@@ -106,7 +121,7 @@ class AssociationTable:
             ike_id = number(ike.get("uniqueid"))
             for each in [each for each in self._children if each.ike_id == ike_id]:
                 yield from self._remove(each.unique_id, _ike_reason(ike))
-            self.ending.pop(ike_id, None)
+            self._ending.pop(ike_id, None)
 
     def _ike_rekey(self, message: Section) -> None:
         for _, both in sections(message):
@@ -130,9 +145,9 @@ class AssociationTable:
                 )
                 if moved.pair == each.pair:
                     continue
-                if (objection := self._objection(moved, True)) is not None:
-                    self._refuse(moved, objection)
-                    yield from self._remove(each.unique_id, objection)
+                if (denial := self._denial(moved, self.children(moved.pair))) is not None:
+                    self._deny(moved, denial)
+                    yield from self._remove(each.unique_id, denial)
                     continue
                 self._children.put(each.unique_id, moved)
                 yield SaInstalled(moved.association)
@@ -145,21 +160,22 @@ class AssociationTable:
         if row is None:
             return
         if text(child.get("mode")).upper() not in TRANSPORT_MODES:
-            self._refuse(row, f"the SA of {row.identity} {TUNNEL_MODE}")
+            self._deny(row, f"the SA of {row.identity} {TUNNEL_MODE}")
             return
         known = self._children.get(row.unique_id)
-        told_before = known if known is not None and _same(known, row) else None
-        if judge and (objection := self._objection(row, told_before is None)) is not None:
-            self._refuse(row, objection)
+        is_same = known is not None and _same(known, row)
+        others = [] if is_same else self.children(row.pair)
+        if judge and (denial := self._denial(row, others)) is not None:
+            self._deny(row, denial)
             return
-        if told_before is not None:
-            yield from self._refresh(told_before, row)
+        if known is not None and is_same:
+            yield from self._refresh(known, row)
             return
         if known is None and len(self._children) >= ROW_LIMIT:
             self.ignored += 1
             return
         if known is not None:
-            # An earlier charon's; its number must stay free as long as the engine has it.
+            # It is an earlier charon's: its number must stay free as long as the engine has it.
             self._orphans.put(known.id, known)
         for each in self._orphans.of(row.pair):
             if each.unique_id == row.unique_id and _same(each, row):
@@ -172,34 +188,41 @@ class AssociationTable:
         for each in self._orphans.of(row.pair):
             yield self._forget(each, "replaced after charon was restarted")
 
-    def _refuse(self, child: Child, reason: str) -> None:
-        self._refused.append((child, reason))
-        self.ending[child.ike_id] = reason
+    def _deny(self, child: Child, reason: str) -> None:
+        self._denied.append((child, reason))
+        self.expect_end(child.ike_id, reason)
 
-    def refused(self) -> list[tuple[Child, str]]:
-        """Takes those that may not be, and why; their IKE_SAs are to be ended."""
-        refused, self._refused = self._refused, []
-        return refused
+    def denied(self) -> list[tuple[Child, str]]:
+        """Returns, once each, the SAs that were denied and why; the caller ends their IKE_SAs."""
+        denied, self._denied = self._denied, []
+        return denied
 
-    def review(self, pair: Pair, objection_to: Callable[[Child], str | None]) -> list[Event]:
-        """Looks at the SAs of a pair anew: there may be an objection by now."""
+    def expect_end(self, ike_id: int, reason: str) -> None:
+        """Takes note that we end an IKE_SA: its children are gone for this reason then."""
+        self._ending[ike_id] = reason
+
+    def review(self, pair: Pair, denial_of: Callable[[Child], str | None]) -> list[Event]:
+        """Judges the SAs between two addresses again."""
         events: list[Event] = []
         for child in self.children(pair):
-            objection = objection_to(child)
-            if objection is not None:
-                self._refuse(child, objection)
-                events += self._remove(child.unique_id, objection)
+            denial = denial_of(child)
+            if denial is not None:
+                self._deny(child, denial)
+                events += self._remove(child.unique_id, denial)
         return events
 
     def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
-        """The same SA, told again; its certificate may be known only now."""
+        """Takes in an SA that is known already; its certificate may be known only now."""
         after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
         self._children.put(row.unique_id, after)
         if after.association != known.association:
             yield SaInstalled(after.association)
 
     def _read(self, ike: Section, child: Section) -> Child | None:
-        if text(child.get("name")) not in self.names or text(child.get("state")) not in LIVE_STATES:
+        if (
+            text(child.get("name")) not in self._names
+            or text(child.get("state")) not in LIVE_STATES
+        ):
             return None
         identity = text(ike.get("remote-eap-id")) or text(ike.get("remote-id"))
         certificate = ike.get("remote-cert-data")
@@ -213,13 +236,13 @@ class AssociationTable:
             answered=text(ike.get("initiator")) != "yes",
             spi_in=text(child.get("spi-in")),
             spi_out=text(child.get("spi-out")),
-            address_blocks=self._blocks(
+            address_blocks=self._blocks_of(
                 identity, certificate if isinstance(certificate, bytes) else b""
             ),
         )
 
     def _free_id(self, unique_id: int) -> int:
-        """charon counts from 1 again after a restart, and its new numbers differ from each other."""
+        """Returns a number that no orphan has: after a restart charon counts from 1 again."""
         identifier = unique_id
         while identifier in self._orphans:
             identifier += 1 << 32
@@ -228,22 +251,26 @@ class AssociationTable:
     def _remove(self, unique_id: int, reason: str) -> Iterator[Event]:
         child = self._children.pop(unique_id)
         if child is not None:
-            reason = self.ending.get(child.ike_id, reason)
+            reason = self._ending.get(child.ike_id, reason)
             yield SaGone(child.local, child.remote, child.id, reason)
 
     def _forget(self, orphan: Child, reason: str) -> Event:
         self._orphans.pop(orphan.id)
         return SaGone(orphan.local, orphan.remote, orphan.id, reason)
 
-    # What a list tells.
+    # What a list says.
 
     def listed(self, ikes: Iterable[Section]) -> list[Event]:
-        """Takes in all IKE_SAs at a connect; what is missing is an orphan from now on.
-
-        First those that we knew (of two peers at one address, the one that was served), then the others
-        from the oldest on.
-        """
+        """Takes in the IKE_SAs that charon lists at a connect; an SA that is not listed becomes an orphan."""
         self.orphan_all()
+        return self.found(ikes)
+
+    def found(self, ikes: Iterable[Section]) -> list[Event]:
+        """Takes in the children of IKE_SAs that charon lists; an SA that is not listed stays as it is.
+
+        SAs that we knew come first (of two peers at one address that is the one that was served), then
+        the others from the oldest on.
+        """
         events: list[Event] = []
         found = [(ike, child) for ike in ikes for _, child in children_of(ike)]
         known = {(each.unique_id, each.spi_in) for each in self._orphans}
@@ -259,8 +286,23 @@ class AssociationTable:
                 self.ignored += 1
         return events
 
+    def unknown(self, ikes: Iterable[Section]) -> list[Section]:
+        """Returns the IKE_SAs that have a child of ours that the table lacks."""
+        return [
+            ike
+            for ike in ikes
+            if any(
+                is_ours(child, self._names) and number(child.get("uniqueid")) not in self._children
+                for _, child in children_of(ike)
+            )
+        ]
+
+    def has_ours(self, ike: Section) -> bool:
+        """Returns whether an IKE_SA has a child of ours."""
+        return any(is_ours(child, self._names) for _, child in children_of(ike))
+
     def missing(self, ikes: Iterable[Section], asked_of: Collection[int]) -> list[Event]:
-        """Removes, of the children that were there when charon was asked, those that it has not."""
+        """Removes those of the children `asked_of` that charon does not list."""
         there = {
             number(child.get("uniqueid"))
             for ike in ikes
@@ -273,14 +315,14 @@ class AssociationTable:
         return events
 
     def orphan_all(self) -> None:
-        """charon is gone, and with it its numbers."""
+        """Makes orphans of all SAs: charon is gone, and its numbers mean nothing any more."""
         for each in self._children:
             self._orphans.put(each.id, each)
         self._children.clear()
-        self.ending.clear()
+        self._ending.clear()
 
     def bury(self, dead: Callable[[Child], str | None]) -> list[Event]:
-        """Gives up the orphans that `dead` has a reason for."""
+        """Gives up the orphans for which `dead` returns a reason."""
         return [
             self._forget(each, reason)
             for each in self._orphans
@@ -289,13 +331,22 @@ class AssociationTable:
 
 
 def children_of(ike: Section) -> list[tuple[str, Section]]:
-    """The CHILD_SAs of an IKE_SA."""
+    """Returns the CHILD_SAs of an IKE_SA with the names of their sections."""
     children = ike.get("child-sas")
     return sections(children) if isinstance(children, Mapping) else []
 
 
+def is_ours(child: Section, names: Collection[str]) -> bool:
+    """Returns whether the engine must know a CHILD_SA: installed, in transport mode, with one of the names."""
+    return (
+        text(child.get("name")) in names
+        and text(child.get("state")) in LIVE_STATES
+        and text(child.get("mode")) in TRANSPORT_MODES
+    )
+
+
 def pair_of(ike: Section) -> Pair | None:
-    """The addresses of an IKE_SA; None where it has none yet."""
+    """Returns the addresses of an IKE_SA, or None where it has none yet."""
     try:
         local, remote = (text(ike.get(f"{end}-host")) for end in ("local", "remote"))
         return parse_address(local), parse_address(remote)

@@ -1,9 +1,9 @@
-"""A connection to charon's VICI socket: frames, requests in turn, streamed answers, events.
+"""A connection to charon's VICI socket: frames, one request at a time, streamed answers, events.
 
 Of the `vici` package only the codec is used (`vici.protocol`), which knows no sockets. Requests and
-events go by connections of their own, so that an answer never has to be told from what happens
-meanwhile. A request that is cancelled or has no answer in time closes its connection: whose answer
-the next one is could not be known.
+events use separate connections, so that an answer is never mixed with events. A request that is
+cancelled, or has no answer in time, closes its connection: the next answer could belong to either
+request.
 """
 
 import contextlib
@@ -25,35 +25,35 @@ STREAM_DEADLINE_S = 15.0
 STREAM_LIMIT = 65536
 """Items of one streamed answer."""
 FRAME_DEADLINE_S = 5.0
-"""For the rest of a frame that has begun."""
+"""How long the rest of a frame may take that has begun."""
 BACKLOG_LIMIT = 4096
 """Events that may come between two registrations."""
 LENGTH = struct.Struct("!I")
 READ_SIZE = 65536
 
 Section: TypeAlias = Mapping[str, Any]
-"""A decoded message: name to octets, list of octets, or section."""
+"""A decoded message: names with octets, lists of octets, or sections."""
 
 
 class ViciError(Exception):
-    """charon cannot be reached, or said no; a sentence for people."""
+    """charon cannot be reached, or refused; the text is a sentence that says why."""
 
 
 class ViciLostError(ViciError):
-    """The connection is no more, or never was."""
+    """The VICI connection broke, or could not be made."""
 
 
 class ViciRefusedError(ViciError):
-    """charon answered, and refused; the connection is well."""
+    """charon answered and refused; the VICI connection is intact."""
 
 
 def text(value: object, otherwise: str = "") -> str:
-    """A value as text; `otherwise` for what is missing, a list or a section."""
+    """Returns a value as text; `otherwise` where it is missing, a list or a section."""
     return value.decode(errors="replace") if isinstance(value, bytes) else otherwise
 
 
 def number(value: object) -> int:
-    """A value as a number, 0 for what is none."""
+    """Returns a value as a number; 0 where it is none."""
     try:
         return int(text(value, "0"), 10)
     except ValueError:
@@ -61,12 +61,12 @@ def number(value: object) -> int:
 
 
 def sections(message: Section) -> list[tuple[str, Section]]:
-    """The sections of a message with their names."""
+    """Returns the sections of a message with their names."""
     return [(name, value) for name, value in message.items() if isinstance(value, Mapping)]
 
 
 def encode(message: Section) -> bytes:
-    """Raises ViciError for what VICI cannot carry."""
+    """Encodes a message. Raises ViciRefusedError for names and values that are too long for VICI."""
     try:
         return bytes(Message.serialize(message))
     except (struct.error, UnicodeError) as error:
@@ -74,7 +74,7 @@ def encode(message: Section) -> bytes:
 
 
 def decode(stream: Any) -> Section:
-    """Raises ViciLostError for what is no message."""
+    """Decodes a message. Raises ViciLostError for octets that are none."""
     try:
         decoded: Section = Message.deserialize(stream)
     except (struct.error, DeserializationException, UnicodeError) as error:
@@ -83,14 +83,14 @@ def decode(stream: Any) -> Section:
 
 
 class Frames:
-    """Length-prefixed packets over a stream."""
+    """Sends and receives packets, each after its length, over a stream."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._buffer = bytearray()
 
     async def send(self, packet: bytes) -> None:
-        """Raises ViciLostError, and ViciRefusedError for a packet that is too long."""
+        """Sends one packet. Raises ViciLostError, and ViciRefusedError for a packet that is too long."""
         if len(packet) > FRAME_LIMIT:
             raise ViciRefusedError(f"a message of {len(packet)} octets is too long for VICI")
         try:
@@ -99,8 +99,11 @@ class Frames:
             raise ViciLostError("charon closed the connection") from error
 
     async def receive(self) -> bytes:
-        """Raises ViciLostError at the end of the stream, for a frame that is too long, and for one
-        that does not come to its end. May be cancelled as long as none has begun."""
+        """Returns the next packet. It may be cancelled as long as no frame has begun.
+
+        Raises ViciLostError at the end of the stream, for a frame that is too long, and for one that is
+        not complete in time.
+        """
         if not self._buffer:
             await self._read()
         (length,) = LENGTH.unpack(await self._take(LENGTH.size))
@@ -133,7 +136,7 @@ class Frames:
 
 
 async def dial(path: str) -> trio.SocketStream:
-    """Raises ViciLostError with what is wrong with the socket and what mends it."""
+    """Connects to a socket. Raises ViciLostError that says what is wrong with it and how to mend it."""
     try:
         with trio.fail_after(CONNECT_DEADLINE_S):
             return await trio.open_unix_socket(path)
@@ -160,8 +163,8 @@ def _hint(error: Exception) -> str:
             return str(getattr(error, "strerror", None) or error)
 
 
-class Connection:
-    """Requests of several tasks, one after the other, or events for one task."""
+class ViciConnection:
+    """A VICI connection: carries requests of several tasks one after the other, or events for one task."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._frames = Frames(stream)
@@ -170,8 +173,8 @@ class Connection:
         self.closed = False
 
     @classmethod
-    async def open(cls, path: str) -> "Connection":
-        """Raises ViciLostError."""
+    async def open(cls, path: str) -> "ViciConnection":
+        """Connects to charon. Raises ViciLostError."""
         return cls(await dial(path))
 
     async def aclose(self) -> None:
@@ -182,7 +185,7 @@ class Connection:
     async def request(
         self, command: str, message: Section | None = None, deadline_s: float = COMMAND_DEADLINE_S
     ) -> Section:
-        """Raises ViciRefusedError when charon answers `success: no`, and ViciLostError."""
+        """Returns charon's answer. Raises ViciRefusedError for `success: no`, and ViciLostError."""
         packet = Packet.request(command, encode(message or {}))
         async with self._turn(command, deadline_s):
             answer = await self._ask(packet, command, None)
@@ -191,7 +194,7 @@ class Connection:
     async def stream(
         self, command: str, event: str, message: Section | None = None
     ) -> list[Section]:
-        """All items of a streamed answer. Raises ViciRefusedError and ViciLostError."""
+        """Returns all items of a streamed answer. Raises ViciRefusedError and ViciLostError."""
         packet = Packet.request(command, encode(message or {}))
         items: list[Section] = []
         async with self._turn(command, STREAM_DEADLINE_S):
@@ -203,7 +206,7 @@ class Connection:
         return items
 
     async def register(self, event: str) -> bool:
-        """Asks for an event; False where charon does not know it. Raises ViciLostError."""
+        """Asks for an event; returns False where charon does not know it. Raises ViciLostError."""
         async with self._turn(f"registration of {event}", COMMAND_DEADLINE_S):
             return await self._register(event)
 
@@ -212,7 +215,7 @@ class Connection:
             await self._send_and_wait(Packet.unregister_event(event))
 
     async def next_event(self) -> tuple[str, Section]:
-        """Waits for what was registered, for as long as it takes. Raises ViciLostError."""
+        """Waits for the next registered event, without a deadline. Raises ViciLostError."""
         if self._backlog:
             await trio.lowlevel.checkpoint()
             return self._backlog.popleft()
@@ -223,7 +226,7 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _turn(self, what: str, deadline_s: float) -> Any:
-        """One request at a time; whatever interrupts it ends the connection."""
+        """Lets one request through at a time; one that is interrupted closes the connection."""
         async with self._lock:
             if self.closed:
                 raise ViciLostError("the connection to charon is closed")
@@ -244,7 +247,7 @@ class Connection:
         return answer == int(Packet.EVENT_CONFIRM)
 
     async def _send_and_wait(self, packet: bytes) -> int:
-        """Has a registration confirmed; returns the type of the answer."""
+        """Sends a registration; returns the type of the confirmation."""
         await self._frames.send(packet)
         while True:
             answer = _parse(await self._frames.receive())
@@ -272,7 +275,7 @@ class Connection:
             self._keep(answer)
 
     def _keep(self, packet: Any) -> None:
-        """An event that comes in between; it must not be lost."""
+        """Keeps an event that comes before an answer for `next_event`."""
         if packet.response_type != Packet.EVENT:
             raise ViciLostError(f"charon sent an unexpected packet of type {packet.response_type}")
         if len(self._backlog) >= BACKLOG_LIMIT:
@@ -293,13 +296,14 @@ def _checked(answer: Section, command: str) -> Section:
     return answer
 
 
-class Commands:
-    """The connection for commands, opened when it is needed and anew when it broke."""
+class CommandChannel:
+    """Carries commands to charon: a connection that is opened when it is needed, and again when it broke."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._connection: Connection | None = None
+        self._connection: ViciConnection | None = None
         self._opening = trio.Lock()
+        self._closed = False
 
     async def request(self, command: str, message: Section | None = None) -> Section:
         """Raises ViciError."""
@@ -312,12 +316,17 @@ class Commands:
         return await (await self._open()).stream(command, event, message)
 
     async def aclose(self) -> None:
+        """Closes it for good."""
+        self._closed = True
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.aclose()
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> ViciConnection:
         async with self._opening:
             if self._connection is None or self._connection.closed:
-                self._connection = await Connection.open(self.path)
+                self._connection = await ViciConnection.open(self.path)
+            if self._closed:  # perhaps while it was opened
+                await self._connection.aclose()
+                raise ViciLostError("the session with charon is over")
             return self._connection

@@ -4,22 +4,24 @@ from dataclasses import replace
 from typing import Any
 
 from nhrpd_py.cli.check.facts import (
-    Charon,
-    Daemon,
+    CharonFacts,
+    DaemonFacts,
     Facts,
-    Firewall,
-    Ipsec,
-    Kernel,
+    FirewallFacts,
+    IpsecFacts,
+    KernelFacts,
     Link,
     Listener,
     Process,
+    SamplingRule,
 )
 from nhrpd_py.cli.check.findings import Finding, State
-from nhrpd_py.cli.check.parse.firewall import Rule
 from nhrpd_py.cli.check.report import findings
 from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
 from nhrpd_py.core.config_rows import config_rows
-from nhrpd_py.runtime.guard.gre_block import Tunnel
+from nhrpd_py.core.effects import ProtectedGre
+from nhrpd_py.paths import CONTROL_SOCKET
+from nhrpd_py.runtime.guard.gre_block import block_policies
 
 NOW = 1_800_000_000.0
 ETH0 = Link(name="eth0", up=True, mtu=1500, addresses=(("192.0.2.1", 24, "global"),))
@@ -52,7 +54,9 @@ SYSCTLS = {
     "net/ipv4/neigh/gre1/ucast_solicit": "0",
 }
 MODULES = dict.fromkeys(("ip_gre", "ip6_gre", "nfnetlink_log", "esp4", "xfrm_user"), True)
-RULE = Rule(tool="iptables", family="ip", group=1, inputs=("gre1",), outputs=("gre1",), packets=3)
+RULE = SamplingRule(
+    tool="iptables", family="ip", group=1, inputs=("gre1",), outputs=("gre1",), packets=3
+)
 CHILD = {"mode": b"transport", "local_ts": [b"dynamic[gre]"], "remote_ts": [b"dynamic[gre]"]}
 CONNECTION = {
     "local-1": {"auth": b"psk"},
@@ -62,6 +66,7 @@ CONNECTION = {
 PROTECTED = InterfaceConfig(
     name="gre1", network_id=1, redirect=True, ipsec=IpsecConfig(profile="dmvpn")
 )
+CLEAR = InterfaceConfig(name="gre1", network_id=1, redirect=True)
 SPOKE = InterfaceConfig(
     name="gre1",
     network_id=1,
@@ -74,7 +79,7 @@ def a_config(interface: InterfaceConfig = PROTECTED) -> Config:
     return Config(interfaces={interface.name: interface})
 
 
-def a_kernel(*links: Link, sysctls: dict[str, str] | None = None, **changes: Any) -> Kernel:
+def a_kernel(*links: Link, sysctls: dict[str, str] | None = None, **changes: Any) -> KernelFacts:
     values: dict[str, Any] = {
         "links": {each.name: each for each in links or (ETH0, GRE1)},
         "routes": (),
@@ -84,28 +89,28 @@ def a_kernel(*links: Link, sysctls: dict[str, str] | None = None, **changes: Any
         "protocols": {208: "nhrpd"},
         "udp_ports": frozenset({500, 4500}),
     }
-    return Kernel(**(values | changes))
+    return KernelFacts(**(values | changes))
 
 
-def a_daemon(obeyed: Config, status: dict[str, Any] | None = None, **views: Any) -> Daemon:
+def a_daemon(obeyed: Config, status: dict[str, Any] | None = None, **views: Any) -> DaemonFacts:
     rows = [{"path": row.path, "value": row.value} for row in config_rows(obeyed, None)]
     said = {"version": "1", "problems": {}, "counters": {"nflog": {"packets": 3}}}
     shown: dict[str, Any] = {"config": rows}
-    return Daemon(
+    return DaemonFacts(
         status=said | (status or {}),
         process=Process(pid=7, user="nhrpd", capabilities=3 << 12),
         views=shown | views,
     )
 
 
-def a_charon(**changes: Any) -> Charon:
+def a_charon(**changes: Any) -> CharonFacts:
     values: dict[str, Any] = {
         "version": "5.9.8",
         "loaded": frozenset({"dmvpn"}),
         "private_keys": 1,
         "template": {"dmvpn": CONNECTION},
     }
-    return Charon(**(values | changes))
+    return CharonFacts(**(values | changes))
 
 
 def a_machine(interface: InterfaceConfig = PROTECTED, **changes: Any) -> Facts:
@@ -116,12 +121,13 @@ def a_machine(interface: InterfaceConfig = PROTECTED, **changes: Any) -> Facts:
         "now": NOW,
         "version": "1",
         "kernel": a_kernel(),
-        "firewall": Firewall(
+        "firewall": FirewallFacts(
             rules=[RULE], tools=frozenset({"iptables"}), listeners={1: Listener(7, "nhrpd")}
         ),
-        "ipsec": Ipsec(policies=Tunnel(input_key=42, output_key=42).policies),
+        "ipsec": IpsecFacts(policies=block_policies(ProtectedGre(42, 42))),
         "charon": a_charon() if interface.ipsec is not None else None,
         "daemon": a_daemon(config),
+        "socket": CONTROL_SOCKET,
         "clock_synchronised": True,
     }
     return Facts(**(values | changes))

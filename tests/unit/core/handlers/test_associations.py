@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.effects import CloseInterface, Guard, OpenInterface
+from nhrpd_py.core.effects import CloseInterface, OpenInterface, ProtectedGre
 from nhrpd_py.core.events import GreParameters, InterfaceMended, InterfaceRefused, IpsecLost
 from nhrpd_py.core.handlers.links import REOPEN_S
 from nhrpd_py.core.ipsec.circuits import HELD_S, MAX_HELD_EACH
@@ -176,12 +176,14 @@ def test_what_is_not_protected_is_none_of_charons_business() -> None:
 def test_the_guard_stands_before_the_first_packet_and_follows_the_key() -> None:
     spoke = a_protected_spoke()
     opened = the(of(spoke.started, OpenInterface))
-    assert opened.guard == Guard(42, None, ipv6=False, underlay="eth0")
+    assert opened.guard == ProtectedGre(42, None, ipv6=False, underlay="eth0")
     gre = GreParameters(key=7, ttl=64, link=UNDERLAY)
     effects = spoke.give(a_tunnel_link(gre=gre), now=5.0)
     names = [type(each).__name__ for each in effects]
     assert names.index("CloseInterface") < names.index("OpenInterface") < names.index("WantSa")
-    assert the(of(effects, OpenInterface)).guard == Guard(7, None, ipv6=False, underlay="eth0")
+    assert the(of(effects, OpenInterface)).guard == ProtectedGre(
+        7, None, ipv6=False, underlay="eth0"
+    )
     assert wishes(effects) == ["drop 192.168.100.1", "want 192.168.100.1 server"]
     assert sent(effects, PacketType.REGISTRATION_REQUEST)  # over the SA that lives on
 
@@ -212,7 +214,7 @@ def test_the_guard_knows_the_link_that_has_the_tunnels_address() -> None:
     gre = GreParameters(key=42, ttl=64, local=nbma(2))
     effects = spoke.give(a_tunnel_link(gre=gre), now=5.0)
     assert of(effects, OpenInterface) == []
-    assert inspect.guard(spoke.engine) == Guard(42, None, ipv6=False, underlay="eth0")
+    assert inspect.guard(spoke.engine) == ProtectedGre(42, None, ipv6=False, underlay="eth0")
 
 
 def test_a_link_that_is_not_the_tunnels_changes_nothing() -> None:

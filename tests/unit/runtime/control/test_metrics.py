@@ -3,7 +3,8 @@
 from nhrpd_py import __version__
 from nhrpd_py.core.queries import View
 from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
-from tests.unit.runtime.fake_daemon import FakeEngine, an_interface_row
+from tests.unit.runtime.control.api_client import curl
+from tests.unit.runtime.fake_daemon import FakeEngine, a_cache_row, a_daemon, an_interface_row
 
 
 def a_scrape(engine: FakeEngine) -> list[str]:
@@ -29,3 +30,21 @@ def test_shortcuts_are_counted_by_state() -> None:
     assert 'nhrpd_shortcuts{afi="ipv4",interface="gre1",state="active"} 1.0' in a_scrape(
         FakeEngine()
     )
+
+
+async def test_metrics_are_prometheus_text(path) -> None:
+    async with a_daemon(path) as daemon:
+        daemon.engine.rows[View.CACHE] = [a_cache_row(n) for n in range(3)]
+        status, body = await curl(path, "GET", "/metrics")
+        lines = body.decode().splitlines()
+        assert status == 200
+        assert (
+            'nhrpd_packets_total{afi="ipv4",direction="sent",interface="gre1",type="purge"} 3.0'
+            in lines
+        )
+        assert 'nhrpd_drops_total{interface="gre1",reason="bad-checksum"} 9.0' in lines
+        assert 'nhrpd_cache_entries{afi="ipv4",interface="gre1",type="dynamic"} 3.0' in lines
+        assert 'nhrpd_nhs{afi="ipv4",interface="gre1",state="probe"} 1.0' in lines
+        assert 'nhrpd_interface_ok{interface="gre1"} 1.0' in lines
+        assert 'nhrpd_runtime_events_total{event="received",part="packets"} 7.0' in lines
+        assert "nhrpd_uptime_seconds 12.5" in lines

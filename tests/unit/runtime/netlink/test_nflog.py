@@ -34,7 +34,7 @@ class World:
         self.inbox = Inbox()
         self.socket, self.theirs = a_pair()
         self.peer = ScriptedKernel(self.theirs)
-        self.nflog = Nflog(self.inbox, 1)
+        self.nflog = Nflog(self.inbox)
 
     def close(self):
         self.theirs.close()
@@ -58,7 +58,7 @@ def test_the_group_is_bound_before_it_is_configured():
 
 
 async def test_samples_of_one_wake_are_one_batch(world, nursery):
-    await nursery.start(world.nflog.run_over, world.socket)
+    await nursery.start(world.nflog.run_over, world.socket, 1)
     world.theirs.send(a_sample() + a_sample(b"`...", 0x86DD, in_ifindex=0))
     world.theirs.send(a_sample(b"arp", 0x0806))
     world.theirs.send(message(NFULNL_MSG_PACKET, 0, b"\0\0\0\0"))
@@ -77,7 +77,7 @@ async def test_samples_of_one_wake_are_one_batch(world, nursery):
 
 
 async def test_overruns_are_counted(world, nursery):
-    await nursery.start(world.nflog.run_over, world.socket)
+    await nursery.start(world.nflog.run_over, world.socket, 1)
     world.socket.faults.append(OSError(errno.ENOBUFS, "overrun"))
     world.theirs.send(a_sample())
     with trio.fail_after(1):
@@ -97,11 +97,11 @@ async def test_overruns_are_counted(world, nursery):
 async def test_a_refusal_names_the_group(world, code, reason):
     world.peer.refuse[NFULNL_MSG_CONFIG] = code
     with pytest.raises(NflogError) as caught:
-        await world.nflog.run_over(world.socket)
+        await world.nflog.run_over(world.socket, 1)
     assert caught.value.strerror == f"NFLOG group 1 cannot be bound: {reason}"
 
 
 async def test_silence_is_a_refusal(world, autojump_clock):
     world.peer.scripts[NFULNL_MSG_CONFIG] = lambda _sequence: []
     with pytest.raises(NflogError, match="NFLOG group 1"):
-        await world.nflog.run_over(world.socket)
+        await world.nflog.run_over(world.socket, 1)

@@ -8,7 +8,14 @@ import pytest
 from nhrpd_py.core.address import parse_address
 from nhrpd_py.runtime.netlink import xfrm, xfrm_socket
 from nhrpd_py.runtime.netlink.socket import NLM_F_DUMP_INTR, MalformedError, NetlinkError, message
-from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Mode, Policy, Template, gre_selector
+from nhrpd_py.runtime.netlink.xfrm import (
+    Action,
+    Direction,
+    Mode,
+    Policy,
+    PolicyTemplate,
+    gre_selector,
+)
 from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, read_statistics
 from tests.unit.runtime import xfrm_peer as peer
 from tests.unit.runtime.xfrm_peer import ScriptedXfrm
@@ -50,7 +57,7 @@ def test_what_the_kernel_tells_is_read():
         "src 192.0.2.1/32 dst 192.0.2.2/32 proto gre dir out action allow priority 366975"
     )
     ours, theirs = parse_address("192.0.2.1"), parse_address("192.0.2.2")
-    assert found.templates == (Template(ours, theirs, xfrm.IPPROTO_ESP, Mode.TRANSPORT, 1),)
+    assert found.templates == (PolicyTemplate(ours, theirs, xfrm.IPPROTO_ESP, Mode.TRANSPORT, 1),)
     assert found.selector.gre_key is None
 
 

@@ -32,7 +32,7 @@ class FakeCharon:
         self.conns: dict[str, Any] = {}
         self.ikes: dict[int, tuple[str, dict[str, Any]]] = {}
         self.behaviour: dict[str, str] = {}
-        """By peer: up (unless said otherwise), dead, refuse, childless, tunnel, flap."""
+        """By peer: up (unless said otherwise), dead, refuse, childless, tunnel, flap, unannounced."""
         self.certificates: list[bytes] = []
         self.next_id = 1
         self.in_flight = 0
@@ -179,6 +179,9 @@ class FakeCharon:
                 await self.emit("ike-updown", {conn: ike})
                 return
             ike["state"] = "ESTABLISHED"
+            if behaviour == "unannounced":
+                ike["child-sas"] = self.child("TRANSPORT")
+                return
             await self.emit("ike-updown", {"up": "yes", conn: ike})
             if behaviour == "childless":
                 await self.log(conn, ike_id, "received TS_UNACCEPTABLE notify, no CHILD_SA built")

@@ -38,6 +38,11 @@ def daemon(status=None, **views):
         (daemon(nhs=[NHS | {"state": "down", "last_error": None}]), State.PROBLEM, "is down"),
         (daemon(nhs=[NHS | {"state": "probe", "last_error": None}]), State.WARNING, "not regis"),
         (
+            daemon(nhs=[NHS | {"state": "refused", "last_error": "code 4"}]),
+            State.PROBLEM,
+            "refused",
+        ),
+        (
             daemon(peers=[{"nbma": "192.0.2.9", "ipsec": "failed", "last_error": "no proposal"}]),
             State.WARNING,
             "no proposal",
@@ -72,7 +77,10 @@ def test_a_daemon_in_another_namespace_is_not_judged_by_this_one_unsaid() -> Non
 
 
 def test_all_is_well() -> None:
-    rows = [NHS | {"state": "up", "last_error": None}]
+    rows = [
+        NHS | {"state": "up", "last_error": None},
+        NHS | {"state": "standby", "last_error": "lost"},
+    ]
     assert complaints(a_machine(daemon=daemon(interfaces=[INTERFACE], nhs=rows))) == []
 
 

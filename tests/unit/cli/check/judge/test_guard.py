@@ -4,20 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.cli.check.facts import Ipsec
+from nhrpd_py.cli.check.facts import IpsecFacts
 from nhrpd_py.cli.check.findings import State, Unread
 from nhrpd_py.cli.check.report import findings
-from nhrpd_py.runtime.guard.gre_block import Tunnel
-from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, Selector, Template
+from nhrpd_py.core.effects import ProtectedGre
+from nhrpd_py.runtime.guard.gre_block import block_policies
+from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, PolicyTemplate, Selector
 from tests.unit.cli.check.machines import a_machine, complaints, the_complaint
 
-OURS = Tunnel(input_key=42, output_key=42).policies
+OURS = block_policies(ProtectedGre(42, 42))
 ANYTHING = Policy(Selector(ipv6=False), Direction.OUT, Action.ALLOW, 10)
-ESP = Template(b"", b"", 50, 0, 1)
+ESP = PolicyTemplate(b"", b"", 50, 0, 1)
 
 
 def test_a_missing_policy_is_put_back_by_the_remedy() -> None:
-    found = the_complaint(a_machine(ipsec=Ipsec(policies=OURS[:1])))
+    found = the_complaint(a_machine(ipsec=IpsecFacts(policies=OURS[:1])))
     assert (found.area, found.state) == ("guard", State.PROBLEM)
     assert found.remedy == (
         "ip xfrm policy update src 0.0.0.0/0 dst 0.0.0.0/0 proto gre key 42 dir in "
@@ -40,18 +41,26 @@ def test_a_missing_policy_is_put_back_by_the_remedy() -> None:
     ],
 )
 def test_policies_of_others(policy, hole) -> None:
-    found = complaints(a_machine(ipsec=Ipsec(policies=(*OURS, policy))))
+    found = complaints(a_machine(ipsec=IpsecFacts(policies=(*OURS, policy))))
     assert bool(found) == hole
     if hole:
         assert (found[0].remedy or "").startswith("ip xfrm policy delete src 0.0.0.0/0 dst")
 
 
+def test_a_policy_with_a_mark_is_deleted_by_its_mark_and_one_of_xfrm_links_is_no_hole() -> None:
+    marked = replace(ANYTHING, mark=(5, 0xFF))
+    found = the_complaint(a_machine(ipsec=IpsecFacts(policies=(*OURS, marked))))
+    assert (found.remedy or "").endswith("dst 0.0.0.0/0 dir out mark 0x5 mask 0xff")
+    inside = replace(ANYTHING, if_id=9)
+    assert complaints(a_machine(ipsec=IpsecFacts(policies=(*OURS, inside)))) == []
+
+
 def test_what_was_blocked_is_told() -> None:
-    ipsec = Ipsec(policies=OURS, statistics={"XfrmOutPolBlock": 4, "XfrmInNoPols": 1})
+    ipsec = IpsecFacts(policies=OURS, statistics={"XfrmOutPolBlock": 4, "XfrmInNoPols": 1})
     said = [each.finding for each in findings(a_machine(ipsec=ipsec))]
     assert any(text.endswith("blocked: 4 sent") for text in said)
 
 
 def test_unprivileged_it_is_unknown() -> None:
-    facts = a_machine(ipsec=Ipsec(policies=Unread("IPsec policies: for root alone")))
+    facts = a_machine(ipsec=IpsecFacts(policies=Unread("IPsec policies: for root alone")))
     assert the_complaint(facts).state is State.UNKNOWN

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.cli.check.facts import Firewall, Listener
+from nhrpd_py.cli.check.facts import FirewallFacts, Listener
 from nhrpd_py.cli.check.findings import State, Unread
 from nhrpd_py.cli.check.report import findings
 from tests.unit.cli.check.machines import (
@@ -21,7 +21,7 @@ OURS = {1: Listener(7, "nhrpd")}
 
 
 def with_rules(*rules, tools=("iptables",), listeners=OURS):
-    firewall = Firewall(rules=list(rules), tools=frozenset(tools), listeners=listeners)
+    firewall = FirewallFacts(rules=list(rules), tools=frozenset(tools), listeners=listeners)
     return a_machine(firewall=firewall)
 
 
@@ -58,7 +58,8 @@ def test_the_option_that_never_worked_is_noted() -> None:
 def test_another_program_listens() -> None:
     found = the_complaint(with_rules(RULE, listeners={1: Listener(99, "ulogd -d")}))
     assert "ulogd -d (process 99) has bound it" in found.finding
-    assert (found.remedy or "").startswith("kill 99 ")
+    assert (found.remedy or "").startswith("redirect-group = 2   # under [nflog] in /etc/nhrpd/")
+    assert (found.remedy or "").endswith("kill 99")
 
 
 def test_nobody_listens() -> None:
@@ -74,7 +75,7 @@ def test_a_rule_that_counts_and_samples_that_do_not_come() -> None:
 
 def test_unprivileged_it_is_unknown() -> None:
     hidden = Unread("firewall rules: for root alone", "sudo nhrpctl check")
-    facts = a_machine(firewall=Firewall(rules=hidden, listeners=hidden))
+    facts = a_machine(firewall=FirewallFacts(rules=hidden, listeners=hidden))
     assert [each.state for each in complaints(facts)] == [State.UNKNOWN] * 2
 
 

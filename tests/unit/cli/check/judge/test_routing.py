@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.cli.check.facts import Routing
+from nhrpd_py.cli.check.facts import RoutingFacts
 from nhrpd_py.cli.check.findings import State, Unread
 from tests.unit.cli.check.machines import (
     SPOKE,
@@ -69,15 +69,15 @@ def test_the_remedy_names_the_hub_where_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("routing", "state", "words"),
     [
-        (Routing(frr_kernel=frozenset({"10.255.255.2/32"})), None, ""),
-        (Routing(frr_kernel=frozenset()), State.PROBLEM, "zebra does not have"),
-        (Routing(frr_kernel=Unread("FRR: for root")), State.UNKNOWN, "FRR: for root"),
+        (RoutingFacts(frr_kernel=frozenset({"10.255.255.2/32"})), None, ""),
+        (RoutingFacts(frr_kernel=frozenset()), State.PROBLEM, "zebra does not have"),
+        (RoutingFacts(frr_kernel=Unread("FRR: for root")), State.UNKNOWN, "FRR: for root"),
         (
-            Routing(frr_kernel=frozenset({"10.255.255.2/32"}), frr_bgp=frozenset(), asn=65000),
+            RoutingFacts(frr_kernel=frozenset({"10.255.255.2/32"}), frr_bgp=frozenset(), asn=65000),
             State.WARNING,
             "BGP does not announce",
         ),
-        (Routing(bird_kernel=frozenset()), State.WARNING, "BIRD does not have"),
+        (RoutingFacts(bird_kernel=frozenset()), State.WARNING, "BIRD does not have"),
     ],
 )
 def test_routing_daemons(routing, state, words) -> None:
@@ -87,7 +87,7 @@ def test_routing_daemons(routing, state, words) -> None:
 
 
 def test_the_remedy_announces_nothing_but_hosts_behind_the_tunnel() -> None:
-    routing = Routing(
+    routing = RoutingFacts(
         frr_kernel=frozenset({"10.255.255.2/32"}),
         frr_bgp=frozenset(),
         asn=65000,

@@ -15,7 +15,7 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 
 from nhrpd_py import __version__
-from nhrpd_py.cli.check.facts import Daemon
+from nhrpd_py.cli.check.facts import DaemonFacts
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.cli.check.read import reader
 from nhrpd_py.core.rows import InterfaceRow
@@ -62,7 +62,7 @@ def test_a_daemon_of_another_version_that_tells_less(serve: Serve) -> None:
 
 
 def test_a_daemon_that_tells_more_is_fine(serve: Serve) -> None:
-    assert isinstance(reader._daemon(serve(interfaces=[WHOLE | {"more": 1}])), Daemon)
+    assert isinstance(reader._daemon(serve(interfaces=[WHOLE | {"more": 1}])), DaemonFacts)
 
 
 def test_the_socket_is_that_of_the_default_file(
@@ -71,12 +71,12 @@ def test_the_socket_is_that_of_the_default_file(
     file = tmp_path / "nhrpd.toml"
     path = serve()
     file.write_text(f'[daemon]\ncontrol-socket = "{path}"\n[interface.gre1]\nnetwork-id = 1\n')
-    monkeypatch.setattr(reader, "DEFAULT_FILE", str(file))
-    monkeypatch.setattr(reader, "DEFAULT_SOCKET", str(tmp_path / "none.sock"))
+    monkeypatch.setattr(reader, "CONFIG_FILE", str(file))
+    monkeypatch.setattr(reader, "CONTROL_SOCKET", str(tmp_path / "none.sock"))
     # whoever answers here was started as pytest was, whose options are not those of nhrpd
     monkeypatch.setattr(reader, "_file_of", lambda _process: None)
     facts = reader.read_facts(None, None)
-    assert (facts.socket, isinstance(facts.daemon, Daemon)) == (path, True)
+    assert (facts.socket, isinstance(facts.daemon, DaemonFacts)) == (path, True)
 
 
 @pytest.mark.parametrize(

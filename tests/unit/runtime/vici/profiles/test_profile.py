@@ -14,7 +14,7 @@ from nhrpd_py.runtime.vici.profiles.profile import (
     peer_connection,
     responder_connection,
 )
-from nhrpd_py.runtime.vici.profiles.swanctl import Template
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf
 
 HERE, THERE = parse_address("192.0.2.1"), parse_address("2001:db8::2")
 CHILD: dict[str, Any] = {
@@ -24,13 +24,13 @@ CHILD: dict[str, Any] = {
 }
 
 
-def template(*, child: dict[str, Any] | None = None, **fields: Any) -> Template:
+def template(*, child: dict[str, Any] | None = None, **fields: Any) -> SwanctlConf:
     message = {"version": b"2", "remote": {"auth": b"pubkey"}, **fields}
     message["children"] = message.get("children", {"dmvpn": {**CHILD, **(child or {})}})
-    return Template({"dmvpn": message})
+    return SwanctlConf({"dmvpn": message})
 
 
-def found(of: Template) -> Profile:
+def found(of: SwanctlConf) -> Profile:
     return find_profile("dmvpn", of, "/etc/swanctl/swanctl.conf", {})
 
 
@@ -117,16 +117,16 @@ def test_peers_that_the_profile_would_refuse_have_a_connection_of_their_own() ->
 @pytest.mark.parametrize(
     ("of", "words"),
     [
-        (Template({"a": {}, "b": {}}), r"no such connection in /etc/swanctl/.*it has: a, b"),
-        (Template(problem="swanctl.conf:3: syntax error"), "syntax error"),
-        (Template({"a": {}}, "certificate 'me.pem' failed"), r"it has: a\).*says.*me.pem"),
+        (SwanctlConf({"a": {}, "b": {}}), r"no such connection in /etc/swanctl/.*it has: a, b"),
+        (SwanctlConf(problem="swanctl.conf:3: syntax error"), "syntax error"),
+        (SwanctlConf({"a": {}}, "certificate 'me.pem' failed"), r"it has: a\).*says.*me.pem"),
         (template(child={"mode": b"tunnel"}), "needs mode = transport, not tunnel"),
         (template(children={"dmvpn": {}}), "needs mode = transport"),
         (template(children={"a": CHILD, "b": CHILD}), r"a child named dmvpn.*it has: a, b"),
         (template(version=b"3"), "version must be 1 or 2"),
     ],
 )
-def test_what_charon_would_take_silently_is_refused(of: Template, words: str) -> None:
+def test_what_charon_would_take_silently_is_refused(of: SwanctlConf, words: str) -> None:
     with pytest.raises(ProfileError, match=words):
         found(of)
 
@@ -154,14 +154,14 @@ def test_a_profile_of_our_own_file(tmp_path: Path) -> None:
         }
     }
     config = str(tmp_path / "swanctl.conf")
-    profile = find_profile("dmvpn", Template(), config, own)
+    profile = find_profile("dmvpn", SwanctlConf(), config, own)
     assert profile.message["proposals"] == ["aes256-sha512-ecp384", "aes128-sha256-x25519"]
     assert profile.message["local"]["certs"] == [b"certificate"]
     made = responder_connection(profile, None)
     assert made is not None  # nobody else loads it
     own["dmvpn"]["local"] = {"certs": ("you.pem",)}
     with pytest.raises(ProfileError, match=r"profile.dmvpn.local.certs: .*you.pem: No such file"):
-        find_profile("dmvpn", Template(), config, own)
+        find_profile("dmvpn", SwanctlConf(), config, own)
     own["dmvpn"]["local"] = {"id": ("a", "b")}
     with pytest.raises(ProfileError, match="takes one value"):
-        find_profile("dmvpn", Template(), config, own)
+        find_profile("dmvpn", SwanctlConf(), config, own)

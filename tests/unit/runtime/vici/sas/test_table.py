@@ -38,8 +38,7 @@ def ike(number: int, *children: dict[str, bytes], **fields: str) -> dict[str, An
 
 
 def table(*ikes: dict[str, Any]) -> AssociationTable:
-    made = AssociationTable()
-    made.names = {"dmvpn"}
+    made = AssociationTable(names={"dmvpn"})
     made.listed(ikes)
     return made
 
@@ -70,11 +69,11 @@ def test_what_is_not_ours_or_not_installed_does_not_count() -> None:
 def test_tunnel_mode_is_never_up() -> None:
     it = table()
     assert it.happened("child-updown", up(x=ike(1, child(5, mode="TUNNEL")))) == []
-    ((refused, reason),) = it.refused()
-    assert (refused.ike_id, refused.pair) == (1, (HERE, THERE))
+    ((denied, reason),) = it.denied()
+    assert (denied.ike_id, denied.pair) == (1, (HERE, THERE))
     assert "tunnel mode" in reason
     assert not it.is_up((HERE, THERE))
-    assert it.refused() == []
+    assert it.denied() == []
 
 
 def test_a_rekeyed_child_has_its_successor_first() -> None:
@@ -150,8 +149,9 @@ def test_two_peers_behind_one_address_are_both_told() -> None:
 def test_what_a_certificate_grants_is_news_when_it_is_known_later() -> None:
     """A reload made certificates the policy: until now nobody had asked for them."""
     granted: list[tuple[Prefix, ...]] = []
-    it = AssociationTable(lambda _identity, _certificate: granted[0] if granted else None)
-    it.names = {"dmvpn"}
+    it = AssociationTable(
+        lambda _identity, _certificate: granted[0] if granted else None, names={"dmvpn"}
+    )
     (first,) = it.listed([ike(1, child(5))])
     assert isinstance(first, SaInstalled)
     assert first.association.address_blocks is None
@@ -159,3 +159,16 @@ def test_what_a_certificate_grants_is_news_when_it_is_known_later() -> None:
     (again,) = it.listed([ike(1, child(5))])
     assert again == SaInstalled(replace(first.association, address_blocks=granted[0]))
     assert it.listed([ike(1, child(5))]) == []
+
+
+def test_a_later_list_adds_what_an_earlier_one_left_out_and_ends_nothing() -> None:
+    it = table(ike(1, child(5)), ike(2, child(6), remote_host="192.0.2.3"))
+    assert it.listed([ike(1, child(5))]) == []
+    assert [each.unique_id for each in it.orphans()] == [6]
+    late = [ike(2, child(6), remote_host="192.0.2.3"), ike(3, child(7, name="office"))]
+    unknown = it.unknown(late)
+    assert unknown == late[:1]
+    assert it.found(unknown) == []  # the engine has it still
+    assert it.orphans() == []
+    assert it.is_up((HERE, THERE))
+    assert it.unknown(late) == []

@@ -1,6 +1,7 @@
 """Frames, requests, streams and events of a VICI connection."""
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from vici.protocol import Message, Packet
 
 from nhrpd_py.runtime.vici.wire.connection import (
     FRAME_LIMIT,
-    Connection,
+    CommandChannel,
     Section,
+    ViciConnection,
     ViciError,
     ViciLostError,
     ViciRefusedError,
@@ -25,9 +27,9 @@ def frame(kind: int, message: Section | None = None, event: str = "") -> bytes:
     return struct.pack("!I", len(body)) + body
 
 
-def ends() -> tuple[Connection, trio.abc.Stream]:
+def ends() -> tuple[ViciConnection, trio.abc.Stream]:
     ours, theirs = trio.testing.memory_stream_pair()
-    return Connection(ours), theirs
+    return ViciConnection(ours), theirs
 
 
 async def test_an_event_before_the_answer_is_kept(autojump_clock) -> None:
@@ -152,6 +154,33 @@ async def test_what_is_wrong_with_the_socket(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ViciError, match=r"no socket|nobody listens"):
         await dial(str(tmp_path / "file"))
+
+
+async def test_a_channel_for_commands_opens_anew_until_it_is_closed(tmp_path: Path) -> None:
+    opened: list[trio.abc.Stream] = []
+
+    async def answer(stream: trio.abc.Stream) -> None:
+        opened.append(stream)
+        with suppress(trio.ClosedResourceError):
+            async for _ in stream:
+                await stream.send_all(frame(Packet.CMD_RESPONSE, {"version": "5.9.8"}))
+
+    sock = trio.socket.socket(trio.socket.AF_UNIX)
+    await sock.bind(str(tmp_path / "vici"))
+    sock.listen(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(sock)])
+        channel = CommandChannel(str(tmp_path / "vici"))
+        await channel.request("version")
+        await opened[0].aclose()
+        with pytest.raises(ViciLostError, match="closed the connection"):
+            await channel.request("version")
+        await channel.request("version")
+        assert len(opened) == 2
+        await channel.aclose()
+        with pytest.raises(ViciLostError, match="is over"):
+            await channel.request("version")
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_frame_that_stops_half_way_is_not_waited_for(autojump_clock) -> None:

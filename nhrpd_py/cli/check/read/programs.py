@@ -1,4 +1,4 @@
-"""Runs the commands that a machine may have, and says why one told nothing."""
+"""Runs the programs that a machine may have, and says why one told nothing."""
 
 import json
 import os
@@ -10,8 +10,9 @@ from nhrpd_py.cli.check.findings import Unread
 
 LIMIT_S = 10.0
 SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
-"""Where the commands are that an unprivileged user's PATH lacks."""
+"""The directories that an unprivileged user's PATH lacks."""
 SHOWN = 200
+"""How much of a program's complaint is repeated, in characters."""
 
 
 def search_path() -> str:
@@ -23,7 +24,7 @@ def is_there(command: str) -> bool:
 
 
 def output_of(*argv: str) -> str | Unread:
-    """What a command prints; an Unread when it fails."""
+    """Returns what a command prints; an Unread when it fails."""
     found = shutil.which(argv[0], path=search_path())
     if found is None:
         return Unread(f"{argv[0]} is not installed")
@@ -47,7 +48,7 @@ def output_of(*argv: str) -> str | Unread:
 
 
 def json_of(*argv: str) -> Any:
-    """What a command prints as JSON, parsed; an Unread when that fails."""
+    """Returns what a command prints as JSON, parsed; an Unread when that fails."""
     text = output_of(*argv)
     if isinstance(text, Unread):
         return text

@@ -1,0 +1,58 @@
+"""Who may have an SA: what charon let in may still be denied, and is ended then."""
+
+from collections.abc import Mapping, Sequence
+
+from nhrpd_py.core.address import format_address
+from nhrpd_py.runtime.vici.attempts.attempt import Attempt
+from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
+from nhrpd_py.runtime.vici.profiles.identity import fits
+from nhrpd_py.runtime.vici.profiles.profiles import Profiles
+from nhrpd_py.runtime.vici.sas.children import Child, Pair
+
+
+class Admission:
+    """Judges CHILD_SAs by the identity of their peer.
+
+    charon compares the identity of a server with which we begin. But the connection that answers peers
+    takes everybody with a good certificate, at the address of a server too, where the profile may demand
+    one identity. And the kernel cannot tell two peers at one address apart (both behind one NAT): what is
+    for the one would be encrypted for the other. The first peer keeps the address while it has an SA.
+    """
+
+    def __init__(
+        self, wanted: WantedSas, profiles: Profiles, under_way: Mapping[Pair, Attempt]
+    ) -> None:
+        self._wanted = wanted
+        self._profiles = profiles
+        self._under_way = under_way
+
+    def denial(self, child: Child, others: Sequence[Child]) -> str | None:
+        """Returns why an SA must be ended, or None. `others` are those that are at its address before it."""
+        if not child.answered:
+            attempt = self._under_way.get(child.pair)
+            return None if attempt is None or attempt.is_server else self.server_denial(child)
+        for other in others:
+            if other.identity != child.identity:
+                where = format_address(child.remote)
+                return (
+                    f"{child.identity} comes from {where}, where {other.identity} is: two peers"
+                    " behind one address cannot be told apart"
+                )
+        return self.server_denial(child)
+
+    def server_denial(self, child: Child) -> str | None:
+        """Returns why an SA must be ended that is at the address of a server, or None."""
+        for wanted in self._wanted.of_pair(child.pair):
+            if wanted.effect.server:
+                demanded = self._profiles.server_identities(wanted.effect.ipsec)
+                if demanded and not any(fits(each, child.identity) for each in demanded):
+                    return f"{child.identity} is not the server {', '.join(sorted(demanded))}"
+        return None
+
+    def servers_of(self, profile: str) -> list[Pair]:
+        """Returns the pairs of addresses at which a profile says who the server must be."""
+        return [
+            wanted.pair
+            for wanted in self._wanted
+            if wanted.effect.server and profile in wanted.profiles
+        ]

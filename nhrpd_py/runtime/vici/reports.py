@@ -1,0 +1,70 @@
+"""Reports to the engine whether charon can be reached, and which SAs came and went."""
+
+from collections.abc import Sequence
+from enum import Enum
+
+import trio
+
+from nhrpd_py.core.events import Event, IpsecLost, IpsecReady
+from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.vici.attempts.scheduler import Attempts
+
+
+class Contact(Enum):
+    """The last report of charon itself under the present configuration."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    LOST = "lost"
+
+
+class Reports:
+    """Reports to the engine: each loss of charon once, and what changed of its SAs.
+
+    ::
+
+        any         ── charon has listed its SAs ──► READY
+        UNKNOWN     ── charon cannot be reached ───► LOST
+        READY       ── charon is lost ─────────────► LOST
+        any         ── another configuration ──────► UNKNOWN
+    """
+
+    def __init__(self, inbox: Inbox, attempts: Attempts) -> None:
+        self._inbox = inbox
+        self._attempts = attempts
+        self._contact = Contact.UNKNOWN
+        self._known = trio.Event()
+        self.ready_since: float | None = None
+        """When charon listed its SAs; None while it is lost."""
+
+    async def sas(self, events: Sequence[Event]) -> None:
+        """Reports SAs, after the attempts have learnt of them."""
+        if events:
+            self._attempts.sas_changed(events)
+            await self._inbox.put(events)
+
+    async def ready(self, version: str, *, patched: bool) -> None:
+        """Reports that charon is there and all its SAs were reported."""
+        self.ready_since = trio.current_time()
+        await self._enter(Contact.READY, IpsecReady(version, patched))
+
+    async def lost(self, reason: str) -> None:
+        """Reports that charon cannot be reached, unless that was the last report of it."""
+        self.ready_since = None
+        if self._contact is not Contact.LOST:
+            await self._enter(Contact.LOST, IpsecLost(reason))
+
+    def forget(self) -> None:
+        """The configuration is another: what is known of charon has to be found out again."""
+        self._contact = Contact.UNKNOWN
+        self._known = trio.Event()
+
+    async def known(self) -> None:
+        """Waits for the first report under the present configuration."""
+        await self._known.wait()
+
+    async def _enter(self, contact: Contact, event: Event) -> None:
+        known = self._known  # `forget` may come amid the report, and waits for the next
+        self._contact = contact
+        await self._inbox.put([event])
+        known.set()
