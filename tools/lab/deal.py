@@ -24,20 +24,20 @@ ASSUMED_DURATION_S = 10.0
 
 @dataclass(slots=True, eq=False)
 class Portion:
-    """Tests that run in one guest, one after the other."""
+    """Tests that stay together, and the fixtures that keep them so."""
 
-    items: list[pytest.Item] = field(default_factory=list)
+    items: list[pytest.Item]
     fixtures: frozenset[Fixture] = frozenset()
-    """What they share, which is expensive to build."""
 
-    def seconds(self, durations: Mapping[str, float]) -> float:
-        """Returns how long the tests take."""
-        return sum(durations.get(item.nodeid, ASSUMED_DURATION_S) for item in self.items)
 
-    @property
-    def name(self) -> str:
-        """Returns a name that does not depend on the order of the tests."""
-        return min(item.nodeid for item in self.items)
+@dataclass(slots=True, eq=False)
+class Hand:
+    """The tests of one guest, and the processor that it is kept on."""
+
+    cpu: int
+    items: list[pytest.Item] = field(default_factory=list)
+    systemd: bool = False
+    """Whether it was filled before: with the tests that want systemd."""
 
 
 def split(items: Iterable[pytest.Item]) -> list[Portion]:
@@ -52,25 +52,32 @@ def split(items: Iterable[pytest.Item]) -> list[Portion]:
     return portions
 
 
-def deal(portions: Iterable[Portion], count: int, durations: Mapping[str, float]) -> list[Portion]:
-    """Returns at most `count` portions of about equal duration made of the given ones.
+def deal(
+    portions: Iterable[Portion], hands: Sequence[Hand], durations: Mapping[str, float]
+) -> None:
+    """Adds all portions to the hands without systemd, so that all processors are done together.
 
-    The longest goes first, each to whoever has least (longest processing time first, LPT).
+    The longest goes first, each to the hand whose processor has least to do, of several to the one
+    that itself has least: guests compute nearly all the time.
     """
-    hands = [Portion() for _ in range(count)]
-    for portion in sorted(portions, key=lambda one: (-one.seconds(durations), one.name)):
-        min(hands, key=lambda hand: hand.seconds(durations)).items += portion.items
-    return [hand for hand in hands if hand.items]
+
+    def load(hand: Hand) -> tuple[float, float]:
+        neighbours = (other for other in hands if other.cpu == hand.cpu)
+        total = sum(seconds(other.items, durations) for other in neighbours)
+        return total, seconds(hand.items, durations)
+
+    def urgency(portion: Portion) -> tuple[float, str]:
+        name = min(item.nodeid for item in portion.items)  # whatever order they are in
+        return -seconds(portion.items, durations), name
+
+    for portion in sorted(portions, key=urgency):
+        free = (hand for hand in hands if not hand.systemd)
+        min(free, key=load).items.extend(portion.items)
 
 
-def spread(loads: Sequence[float], cpus: Sequence[int]) -> list[int]:
-    """Returns a processor for each load, so that each processor has about the same."""
-    taken = dict.fromkeys(cpus, 0.0)
-    chosen: dict[int, int] = {}
-    for number in sorted(range(len(loads)), key=lambda number: -loads[number]):
-        chosen[number] = min(cpus, key=lambda cpu: taken[cpu])
-        taken[chosen[number]] += loads[number]
-    return [chosen[number] for number in range(len(loads))]
+def seconds(items: Iterable[pytest.Item], durations: Mapping[str, float]) -> float:
+    """Returns how long tests take, one after the other."""
+    return sum(durations.get(item.nodeid, ASSUMED_DURATION_S) for item in items)
 
 
 def read_durations(path: Path) -> dict[str, float]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.lab.deal import Portion, deal, read_durations, split, spread, write_durations
+from tools.lab.deal import Hand, deal, read_durations, seconds, split, write_durations
 from tools.lab.guest import REPOSITORY, LabUnavailableError
 from tools.lab.inside import LAB_TESTS, LIMIT_S, is_lab, limit_of
 from tools.lab.shard import Shard
@@ -29,7 +29,8 @@ from tools.lab.topology import ARTIFACTS_VARIABLE
 from tools.suite.times import Row, rows
 
 GUESTS_VARIABLE = "NHRPD_LAB_GUESTS"
-DEFAULT_GUESTS = 2
+MOST_GUESTS = 4
+"""Where nobody asks for a number: one on each processor, as far as there is something to deal."""
 DURATIONS = LAB_TESTS / "durations.json"
 NICENESS = 5
 """Of the tests beside the guests: they need less than the guests do and can wait."""
@@ -89,7 +90,7 @@ class LabPlugin:
                     f"{shard.directory.name} on processor {shard.cpu}",
                     shard.usage,
                     tests=len(shard.items),
-                    expected_s=Portion(shard.items).seconds(self._durations),
+                    expected_s=seconds(shard.items, self._durations),
                 )
             )
         if self._directory is not None:
@@ -110,17 +111,15 @@ class LabPlugin:
         # A guest sees our files and keeps none of its own: each would compile everything anew.
         for sources in ("nhrpd_py", "tools"):
             compileall.compile_dir(REPOSITORY / sources, quiet=1)
-        hands = self._deal(items)
-        usable = sorted(os.sched_getaffinity(0))
-        cpus = spread([hand.seconds(self._durations) for hand, _ in hands], usable)
         self._directory = tempfile.TemporaryDirectory(prefix="nhrpd-lab-", dir="/tmp")
-        for number, ((hand, systemd), cpu) in enumerate(zip(hands, cpus, strict=True)):
+        for number, hand in enumerate(self._deal(items), 1):
+            name = f"lab{number}-systemd" if hand.systemd else f"lab{number}"
             shard = Shard(
                 config=self.config,
                 items=sorted(hand.items, key=items.index),
-                directory=Path(self._directory.name) / (f"lab{number + 1}" + "-systemd" * systemd),
-                cpu=cpu,
-                systemd=systemd,
+                directory=Path(self._directory.name) / name,
+                cpu=hand.cpu,
+                systemd=hand.systemd,
             )
             try:
                 shard.start()
@@ -132,13 +131,16 @@ class LabPlugin:
         if self._shards:
             os.nice(NICENESS)  # this thread's only: the guests are started by others
 
-    def _deal(self, items: list[pytest.Item]) -> list[tuple[Portion, bool]]:
-        """Returns what each place runs, and whether under systemd."""
+    def _deal(self, items: list[pytest.Item]) -> list[Hand]:
+        """Returns what each place runs."""
+        usable = sorted(os.sched_getaffinity(0))
+        count = int(os.environ.get(GUESTS_VARIABLE, min(len(usable), MOST_GUESTS)))
         under_systemd = [item for item in items if item.get_closest_marker("systemd")]
         others = [item for item in items if not item.get_closest_marker("systemd")]
-        count = int(os.environ.get(GUESTS_VARIABLE, DEFAULT_GUESTS))
-        hands = [(hand, False) for hand in deal(split(others), count, self._durations)]
-        return hands + ([(Portion(under_systemd), True)] if under_systemd else [])
+        hands = [Hand(usable[number % len(usable)]) for number in range(count)]
+        hands.append(Hand(usable[0], under_systemd, systemd=True))
+        deal(split(others), hands, self._durations)
+        return [hand for hand in hands if hand.items]
 
     def _reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         shard = self._shard_of.get(item.nodeid)

@@ -8,11 +8,12 @@ import pytest
 
 from tools.lab.deal import (
     ASSUMED_DURATION_S,
+    Hand,
     Portion,
     deal,
     read_durations,
+    seconds,
     split,
-    spread,
     write_durations,
 )
 
@@ -113,34 +114,42 @@ def test_each_parameter_of_a_fixture_of_the_module_is_another_cloud(
     ]
 
 
-def portion(*ids: str) -> Portion:
-    items: list[Any] = [SimpleNamespace(nodeid=f"x::{name}") for name in ids]
-    return Portion(items)
+def stubs(*ids: str) -> list[Any]:
+    return [SimpleNamespace(nodeid=f"x::{name}") for name in ids]
+
+
+def dealt(*portions: str, cpus: tuple[int, ...] = (0, 1), systemd: str = "") -> list[str]:
+    """The tests of each hand; a portion is a word whose letters are tests, `e` takes 50 s, `a` 10."""
+    durations = {f"x::{name}": 10.0 * number for number, name in enumerate("abcde", 1)}
+    hands = [Hand(cpu) for cpu in cpus]
+    if systemd:
+        hands.append(Hand(0, stubs(*systemd), systemd=True))
+    deal([Portion(stubs(*portion)) for portion in portions], hands, durations)
+    return ["".join(sorted(item.nodeid[-1] for item in hand.items)) for hand in hands]
 
 
 def test_the_longest_goes_first_to_whoever_has_least() -> None:
-    durations = {"x::a": 50.0, "x::b": 40.0, "x::c": 30.0, "x::d": 20.0}
-    hands = deal([portion(name) for name in "dcba"], 2, durations)
-    assert names(hands) == [["a", "d"], ["b", "c"]]
+    assert dealt("b", "c", "d", "e") == ["be", "cd"]
+
+
+def test_what_must_stay_together_does() -> None:
+    assert dealt("abc", "d", "e") == ["abc", "de"]
 
 
 def test_the_order_of_the_tests_changes_nothing() -> None:
-    portions = [portion("a", "b"), portion("c"), portion("d"), portion("e")]
-    assert names(deal(portions, 2, {})) == names(deal(reversed(portions), 2, {}))
+    assert dealt("a", "b", "c", "d", "e") == dealt("e", "d", "c", "b", "a")
 
 
-def test_an_unknown_test_takes_as_long_as_is_assumed() -> None:
-    assert portion("a", "new").seconds({"x::a": 1.0}) == 1.0 + ASSUMED_DURATION_S
+def test_the_neighbour_of_the_guest_with_systemd_gets_less() -> None:
+    assert dealt("a", "b", "c", systemd="e") == ["a", "bc", "e"]
 
 
-def test_nobody_gets_nothing() -> None:
-    assert names(deal([portion("a")], 3, {})) == [["a"]]
+def test_two_guests_of_one_processor_share_its_part() -> None:
+    assert dealt("b", "c", "d", "e", cpus=(0, 1, 0, 1)) == ["e", "d", "b", "c"]
 
 
-def test_loads_are_spread_over_processors() -> None:
-    assert spread([100.0, 90.0, 30.0], [0, 1]) == [0, 1, 1]
-    assert spread([30.0, 100.0, 90.0], [4, 5]) == [5, 4, 5]
-    assert spread([1.0], [7]) == [7]
+def test_a_test_that_was_never_measured_takes_as_long_as_is_assumed() -> None:
+    assert seconds(stubs("a", "new"), {"x::a": 1.0}) == 1.0 + ASSUMED_DURATION_S
 
 
 def test_durations_are_kept_and_lose_files_that_are_gone(tmp_path: Path) -> None:
