@@ -1,8 +1,10 @@
 """The floor under the branches of core and packet."""
 
+from pathlib import Path
+
 import pytest
 
-from tools.suite import branches
+from tools.lab.guest import REPOSITORY
 from tools.suite.branches import Module, modules
 
 pytest_plugins = "pytester"
@@ -30,70 +32,88 @@ def test_a_module_without_branches_lacks_none() -> None:
     assert not of("nhrpd_py/core/effects.py", 0, 0).low
 
 
-def test_the_report_is_read() -> None:
-    def file(taken: int, everything: int) -> dict[str, object]:
-        return {
-            "summary": {"covered_branches": taken, "num_branches": everything},
-            "missing_branches": [[4, 6], [8, -1]][: everything - taken],
-        }
+def file(taken: int, *missing: list[int]) -> dict[str, object]:
+    return {"summary": {"covered_branches": taken}, "missing_branches": list(missing)}
 
-    report = {"files": {"a.py": file(9, 10), "b.py": file(0, 0), "c.py": file(1, 3)}}
-    assert modules(report) == [
+
+def test_the_report_is_read(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py", "c.py"):
+        (tmp_path / name).touch()
+    report = {"files": {"a.py": file(9, [4, 6]), "b.py": file(0), "c.py": file(1, [4, 6], [8, -1])}}
+    assert modules(report, tmp_path) == [
         Module("c.py", 1, 3, ("4 → 6", "8 → -1")),
         Module("a.py", 9, 10, ("4 → 6",)),
     ]
+
+
+def test_the_way_past_the_last_case_is_no_branch(tmp_path: Path) -> None:
+    source = """
+def sign(number):
+    match number:
+        case Number.PLUS:
+            return 1
+        case Number.MINUS:
+            return -1
+    return 0
+"""
+    (tmp_path / "a.py").write_text(source)
+    report = {"files": {"a.py": file(1, [4, 6], [6, 7], [6, 8], [6, -2])}}
+    assert modules(report, tmp_path) == [Module("a.py", 1, 3, ("4 → 6", "6 → 7"))]
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Has one module with two branches, of which its one unit test takes one."""
     pytester.makepyprojecttoml('[tool.coverage.run]\nbranch = true\nsource = ["measured"]\n')
-    pytester.mkpydir("measured")
-    pytester.path.joinpath("measured/module.py").write_text(
-        "def sign(number):\n    if number < 0:\n        return -1\n    return 1\n"
+    pytester.makepyfile(
+        **{
+            "measured/__init__": "",
+            "measured/module": "def sign(n):\n    if n < 0:\n        return -1\n    return 1\n",
+            "unit/test_plus": """
+                from measured.module import sign
+                def test_plus(): assert sign(5) == 1
+                def test_nothing(): pass
+            """,
+            "test_minus": """
+                from measured.module import sign
+                def test_minus(): assert sign(-5) == -1
+            """,
+            "measure": """
+                import os
+                from pathlib import Path
+                from tools.suite import branches
+                from tools.suite.branches import pytest_load_initial_conftests
+                branches.REPOSITORY = Path.cwd()
+                branches.UNIT_TESTS = Path.cwd() / "unit"
+                branches.DEMANDING = ("measured/",)
+                branches.FLOOR = float(os.environ["FLOOR"])
+            """,
+        }
     )
-    unit = pytester.path / "unit"
-    unit.mkdir()
-    (unit / "test_module.py").write_text(
-        "from measured.module import sign\n\ndef test_plus(): assert sign(5) == 1\n"
-        "def test_nothing(): pass\n"
-    )
-    pytester.path.joinpath("test_other.py").write_text(
-        "from measured.module import sign\n\ndef test_minus(): assert sign(-5) == -1\n"
-    )
-    pytester.syspathinsert()
-    monkeypatch.setattr(branches, "UNIT_TESTS", unit)
-    monkeypatch.setattr(branches, "DEMANDING", ("measured/",))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     return pytester
 
 
-def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return project.runpytest_inprocess("-p", "tools.suite.branches", *arguments)
+def run(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, floor: float, *arguments: str):
+    """Runs the tests in a process of its own: coverage knows one working directory in each."""
+    monkeypatch.setenv("FLOOR", str(floor))
+    return project.runpytest_subprocess("-p", "measure", "-p", "no:cacheprovider", *arguments)
 
 
-def test_a_low_module_fails_a_run_whose_tests_pass(project: pytest.Pytester) -> None:
-    """Whatever other tests do with it."""
-    result = run(project)
+def test_a_low_module_fails_a_run_whatever_other_tests_do_with_it(project, monkeypatch) -> None:
+    result = run(project, monkeypatch, 0.95)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines([" *50% *1 of 2 *measured/module.py  not taken: 2 → 3"])
 
 
-def test_a_module_with_enough_passes(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(branches, "FLOOR", 0.5)
-    result = run(project)
+def test_a_module_with_enough_passes(project, monkeypatch) -> None:
+    result = run(project, monkeypatch, 0.5)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines([" *50% *1 of 2 *measured/module.py"])
 
 
-@pytest.mark.parametrize(
-    "arguments", [["-k", "plus or minus"], ["test_other.py"], ["--deselect=unit/test_module.py"]]
-)
-def test_a_part_of_the_unit_tests_is_not_judged(
-    project: pytest.Pytester, arguments: list[str]
-) -> None:
-    result = run(project, *arguments)
+def test_a_part_of_the_unit_tests_is_not_judged(project, monkeypatch) -> None:
+    result = run(project, monkeypatch, 0.95, "--deselect=unit/test_plus.py::test_nothing")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("*measured/module.py*")
