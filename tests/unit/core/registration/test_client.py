@@ -192,6 +192,15 @@ def test_every_refusal_is_one_whatever_its_code(code) -> None:
     assert states(spoke) == ["probe"]
 
 
+def test_server_that_refuses_a_renewal_stays_up_until_three_are_lost() -> None:
+    spoke = a_spoke(2)
+    renewal = the(sent(spoke.advance(20.0), PacketType.REGISTRATION_REQUEST))
+    reply = a_registration_reply(renewal)
+    refused = replace(reply.entries[0], code=CieCode.ADMINISTRATIVELY_PROHIBITED)
+    spoke.receive(replace(reply, entries=(refused,)), HUB.nbma, now=20.0)
+    assert states(spoke, 20.0) == ["up"]
+
+
 def test_unique_address_of_ours_is_taken_back_once_and_registered_again() -> None:
     """Our NBMA address changed, and the server holds the old one for unique."""
     spoke = a_fresh_spoke(unique=True)
@@ -426,6 +435,18 @@ def test_fail_back_to_the_better_address_of_the_hub_does_not_take_our_registrati
     assert sent(effects, PacketType.PURGE_REQUEST) == []
     assert of(effects, DropNeighbor) == []
     assert of(effects, SetNeighbor)[-1] == SetNeighbor(GRE, HUB.tunnel, HUB.nbma)
+
+
+def test_other_address_of_a_hub_that_has_a_map_changes_nothing_when_one_is_lost() -> None:
+    spoke = a_fresh_spoke(
+        nhs=(an_nhs(), an_nhs("192.168.100.11")), maps=(a_map(HUB.tunnel, HUB.nbma),)
+    )
+    for to, request in packets(spoke.started):
+        spoke.receive(a_registration_reply(request), to, now=1.0)
+    effects = run_while(spoke, 28.0, HUB2_NBMA)
+    assert states(spoke) == ["probe", "up"]
+    assert of(effects, SetNeighbor) == []
+    assert spoke.cache() == {"10.255.255.1": ("static", "192.168.100.1")}
 
 
 def test_worse_server_that_is_still_asked_is_just_left() -> None:
