@@ -1,6 +1,9 @@
-"""Options of all tests."""
+"""Options and closing lines of all tests."""
 
 import pytest
+
+from tools.lab.guest import inside
+from tools.suite.times import TimesPlugin
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -9,3 +12,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the stations say now to tests/unit/transcripts/*/*.txt; read the diff",
     )
+    parser.addoption(
+        "--rewrite-lab-durations",
+        action="store_true",
+        help="write how long the lab tests took to tests/lab/durations.json, by which they are dealt",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not inside():
+        config.pluginmanager.register(TimesPlugin(config), "nhrpd-times")

@@ -2,8 +2,11 @@
 
 import pytest
 
+from tools.lab.guest import inside
+from tools.lab.inside import InsidePlugin
 from tools.lab.pytest_plugin import LabPlugin
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(LabPlugin(config), "nhrpd-lab")
+    plugin = InsidePlugin(config) if inside() else LabPlugin(config)
+    config.pluginmanager.register(plugin, "nhrpd-lab")

@@ -11,7 +11,6 @@ Whoever runs inside finds NHRPD_LAB_INSIDE=1 in the environment.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shlex
 import shutil
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tools.lab.process import Job
+from tools.lab.process import Job, Usage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The project's root directory; it has the same path inside."""
@@ -85,6 +84,10 @@ class Place(Protocol):
     def kill(self) -> None:
         """Ends what is running, from any thread; nothing starts here afterwards."""
 
+    @property
+    def usage(self) -> Usage:
+        """What the last `run` took; known after its end."""
+
 
 def inside() -> bool:
     """Whether this process already runs in a place made here."""
@@ -126,17 +129,23 @@ def missing_for_systemd() -> str | None:
 
 
 def place(
-    share: Path, *, memory: str = "2G", limit_s: float = 900.0, systemd: bool = False
+    share: Path,
+    *,
+    memory: str = "2G",
+    limit_s: float = 900.0,
+    systemd: bool = False,
+    cpu: int | None = None,
 ) -> Place:
     """Chooses where to run; raises `LabUnavailableError` when nothing fits.
 
     With `systemd`, what runs is a service of Debian's systemd: that takes a guest, wherever we are.
+    A guest is kept on the processor `cpu`.
     """
     if systemd:
         there = missing_for_guest() or missing_for_systemd()
         if there is not None:
             raise LabUnavailableError(f"guest: {there}")
-        return Guest(share=share, memory=memory, limit_s=limit_s, systemd=True)
+        return Guest(share=share, memory=memory, limit_s=limit_s, systemd=True, cpu=cpu)
     choice = os.environ.get(CHOICE_VARIABLE, "")
     if choice not in ("", "guest", "host"):
         raise LabUnavailableError(f"{CHOICE_VARIABLE}={choice}: only guest and host are known")
@@ -145,20 +154,16 @@ def place(
         return Sandbox(share=share, limit_s=limit_s)
     there = "not asked" if choice == "host" else missing_for_guest()
     if there is None:
-        return Guest(share=share, memory=memory, limit_s=limit_s)
+        return Guest(share=share, memory=memory, limit_s=limit_s, cpu=cpu)
     raise LabUnavailableError(f"this kernel: {here}; guest: {there}")
 
 
-_turn = itertools.count()
-
-
-def _on_one_cpu() -> list[str]:
-    """The guest has one CPU: kept on one of ours, in turn, its system calls cost a fraction."""
+def _on_cpu(number: int | None) -> list[str]:
+    """The guest has one CPU: kept on one of ours, its system calls cost a fraction."""
     taskset = shutil.which("taskset")
     if taskset is None:
         return []
-    usable = sorted(os.sched_getaffinity(0))
-    return [taskset, "-c", str(usable[next(_turn) % len(usable)])]
+    return [taskset, "-c", str(min(os.sched_getaffinity(0)) if number is None else number)]
 
 
 @dataclass(slots=True, eq=False)
@@ -172,6 +177,8 @@ class Guest:
     limit_s: float = 900.0
     systemd: bool = False
     """Whether Debian's systemd is the first process, and what runs here a service of it."""
+    cpu: int | None = None
+    """The processor that it is kept on; the first one where nobody chose."""
     _running: Job = field(init=False)
 
     def __post_init__(self) -> None:
@@ -201,6 +208,11 @@ class Guest:
     def kill(self) -> None:
         """See `Place.kill`."""
         self._running.kill()
+
+    @property
+    def usage(self) -> Usage:
+        """See `Place.usage`."""
+        return self._running.usage
 
     def _boot(
         self,
@@ -232,7 +244,7 @@ class Guest:
                 consoles = ["con=null", f"con0=null,fd:{log.fileno()}", "con1=fd:0,fd:1"]
                 ended = self._running.wait(
                     [
-                        *_on_one_cpu(),
+                        *_on_cpu(self.cpu),
                         kernel,
                         f"mem={self.memory}",
                         "quiet",
@@ -296,6 +308,11 @@ class Sandbox:
     def kill(self) -> None:
         """See `Place.kill`."""
         self._running.kill()
+
+    @property
+    def usage(self) -> Usage:
+        """See `Place.usage`."""
+        return self._running.usage
 
     def _unshare(
         self,

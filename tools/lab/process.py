@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How long something ran, and what it took of the processors."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    """User and system time of the process and of the children that it waited for."""
+    idle_s: float | None = None
+    """How long it had nothing to do, where somebody knows that."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -20,6 +33,8 @@ class Job:
 
     limit_s: float
     process: subprocess.Popen[bytes] | None = None
+    usage: Usage = Usage()
+    """Of the last process, known when it has ended."""
     timed_out: bool = False
     closed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -44,6 +59,7 @@ class Job:
                 stack.enter_context(_terminal_kept())
             sys.stdout.flush()
             self.timed_out = False
+            began = time.monotonic()
             with self.lock:
                 if self.closed:
                     return -signal.SIGKILL
@@ -58,26 +74,34 @@ class Job:
                 )
             try:
                 with _ended_with_us(process.pid, litter):
-                    return process.wait(self.limit_s)
-            except subprocess.TimeoutExpired:
-                self.timed_out = True
-                return -signal.SIGKILL
+                    self.timed_out = not _ends_within(process.pid, self.limit_s)
             finally:
-                self._end()
+                with self.lock:
+                    # Nobody has waited for it yet, so the number is still this group's.
+                    os.killpg(process.pid, signal.SIGKILL)
+                    _, status, used = os.wait4(process.pid, 0)
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    self.process = None
+                self.usage = Usage(time.monotonic() - began, used.ru_utime + used.ru_stime)
+            return -signal.SIGKILL if self.timed_out else process.returncode
 
     def kill(self) -> None:
         """Ends what runs; nothing starts here afterwards."""
-        self.closed = True
-        self._end()
-
-    def _end(self) -> None:
         with self.lock:
-            if self.process is None:
-                return
-            with contextlib.suppress(ProcessLookupError):
+            self.closed = True
+            if self.process is not None:
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
+
+
+def _ends_within(pid: int, limit_s: float) -> bool:
+    """Waits for the end of a child, which is not reaped: `os.wait4` tells what it used."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        return bool(waiting.poll(limit_s * 1000))
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

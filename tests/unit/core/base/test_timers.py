@@ -54,3 +54,13 @@ def test_timer_that_is_armed_anew_a_million_times_does_not_fill_the_memory() -> 
         timers.set(a_key(), float(at))
     assert heap_size(timers) <= 1025
     assert timers.next_deadline() == 4999.0
+
+
+def test_the_timers_of_one_interface_stop_together() -> None:
+    timers = TimerQueue()
+    other = TimerKey(TimerKind.BINDING_EXPIRY, "gre2", b"a")
+    for key in (a_key(b"a"), a_key(b"b"), other):
+        timers.set(key, 1.0)
+    timers.stop_all("gre1")
+    assert timers.pop_due(1.0) == other
+    assert timers.pop_due(1.0) is None

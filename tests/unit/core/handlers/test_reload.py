@@ -25,7 +25,18 @@ from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the
 from tests.support.ipsec import IPSEC, READY, a_rule, installed
 from tests.support.messages import a_registration_reply, a_registration_request
 from tests.support.resolution import a_shortcut_spoke
-from tests.support.sites import GRE, HUB, SECRET, a_map, an_interface, an_nhs, nbma, tunnel
+from tests.support.sites import (
+    GRE,
+    HUB,
+    SECRET,
+    a_map,
+    a_site,
+    an_interface,
+    an_nhs,
+    links_of,
+    nbma,
+    tunnel,
+)
 
 SPOKE = an_interface(shortcut=True, nhs=(an_nhs(),))
 
@@ -79,6 +90,13 @@ def test_a_shorter_holding_time_renews_sooner() -> None:
     spoke = a_spoke()
     reload(spoke, replace(SPOKE, holding_time_s=15), now=1.0)
     assert spoke.engine.next_deadline() == 6.0
+
+
+def test_a_server_under_way_is_not_asked_sooner_for_a_shorter_holding_time() -> None:
+    spoke = a_spoke(registered=False)
+    due = spoke.engine.next_deadline()
+    reload(spoke, replace(SPOKE, holding_time_s=15), now=0.5)
+    assert spoke.engine.next_deadline() == due
 
 
 def test_a_new_server_is_asked_and_the_old_one_left_in_peace() -> None:
@@ -209,6 +227,58 @@ def test_who_may_no_longer_claim_is_dropped_at_once() -> None:
     assert the(of(effects, ClaimRefused)).protocol == tunnel(3)
     assert of(effects, DropNeighbor) == [DropNeighbor(GRE, tunnel(3))]
     assert set(hub.cache(10.0)) == {"10.255.255.2"}
+
+
+def test_a_server_that_may_no_longer_be_ours_is_asked_anew_over_its_sa() -> None:
+    spoke = a_protected_spoke()
+    rule = a_rule("spoke1.example", protocol=("10.255.255.9/32",))
+    config = replace(SPOKE, ipsec=IPSEC)
+    effects = reload(spoke, replace(config, authorize=AuthorizeConfig(rules=(rule,))))
+    assert spoke.cache(10.0) == {}
+    request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=10.0)
+    assert spoke.cache(10.0) == {}
+    reload(spoke, config, now=10.5)
+    request = the(sent(spoke.advance(11.0), PacketType.REGISTRATION_REQUEST))
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=11.0)
+    assert spoke.cache(11.0) == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+def test_a_map_without_an_sa_waits_for_it_whoever_may_claim() -> None:
+    maps = (a_map(tunnel(9), nbma(9)),)
+    hub = a_hub(ipsec=IPSEC, maps=maps)
+    hub.give(READY)
+    rule = a_rule("spoke9.example", protocol=("10.255.255.9/32",))
+    config = an_interface(redirect=True, ipsec=IPSEC, maps=maps)
+    effects = reload(hub, replace(config, authorize=AuthorizeConfig(rules=(rule,))))
+    assert of(effects, SetNeighbor) == []
+    effects = hub.give(installed(9, local=1), now=11.0)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(9), nbma(9))]
+
+
+def test_a_binding_of_a_map_that_a_server_has_comes_from_the_server_afterwards() -> None:
+    mapped = replace(SPOKE, maps=(a_map(HUB.tunnel, HUB.nbma),))
+    spoke = a_spoke(maps=mapped.maps)
+    assert spoke.cache()["10.255.255.1"] == ("static", "192.168.100.1")
+    effects = reload(spoke, SPOKE)
+    request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
+    spoke.receive(a_registration_reply(request), HUB.nbma, now=10.0)
+    assert spoke.cache(10.0)["10.255.255.1"] == ("nhs", "192.168.100.1")
+
+
+def test_a_map_that_stays_is_not_made_anew() -> None:
+    maps = (a_map(tunnel(9), nbma(9)), a_map(tunnel(8), nbma(8)))
+    hub = a_hub(maps=maps[:1])
+    effects = reload(hub, an_interface(redirect=True, maps=maps))
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(8), nbma(8))]
+
+
+def test_maps_that_come_before_the_tunnel_opens_are_there_when_it_does() -> None:
+    hub = Node(an_interface())
+    reload(hub, an_interface(maps=(a_map(tunnel(9), nbma(9)),)), now=1.0)
+    assert hub.cache() == {}
+    hub.give(*links_of(a_site(1), tunnel_length=32), now=2.0)
+    assert hub.cache() == {"10.255.255.9": ("static", "192.168.100.9")}
 
 
 def test_a_new_engine_and_a_reloaded_one_show_the_same_configuration() -> None:

@@ -311,3 +311,12 @@ def test_own_nbma_address_is_no_server() -> None:
     assert spoke.table(View.NHS, "state", "last_error") == [
         ("down", "this is our own NBMA address")
     ]
+
+
+def test_server_that_refuses_a_renewal_stays_up_until_three_are_lost() -> None:
+    spoke = a_spoke(2)
+    renewal = the(sent(spoke.advance(20.0), PacketType.REGISTRATION_REQUEST))
+    reply = a_registration_reply(renewal)
+    refused = replace(reply.entries[0], code=CieCode.ADMINISTRATIVELY_PROHIBITED)
+    spoke.receive(replace(reply, entries=(refused,)), HUB.nbma, now=20.0)
+    assert states(spoke, 20.0) == ["up"]

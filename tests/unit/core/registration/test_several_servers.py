@@ -14,6 +14,7 @@ from tests.support.registration import HUB2, HUB2_NBMA, HUB2_NHS, a_fresh_spoke,
 from tests.support.sites import (
     GRE,
     HUB,
+    a_map,
     an_nhs,
     ip,
     tunnel,
@@ -123,3 +124,15 @@ def test_server_that_is_ourselves_does_not_hold_back_a_worse_one() -> None:
 def test_server_of_the_other_address_family_is_not_asked() -> None:
     spoke = a_fresh_spoke(nhs=(an_nhs(protocol=ip("fd00::1")),))
     assert sent(spoke.started) == []
+
+
+def test_other_address_of_a_hub_that_has_a_map_changes_nothing_when_one_is_lost() -> None:
+    spoke = a_fresh_spoke(
+        nhs=(an_nhs(), an_nhs("192.168.100.11")), maps=(a_map(HUB.tunnel, HUB.nbma),)
+    )
+    for to, request in packets(spoke.started):
+        spoke.receive(a_registration_reply(request), to, now=1.0)
+    effects = run_while(spoke, 28.0, HUB2_NBMA)
+    assert states(spoke) == ["probe", "up"]
+    assert of(effects, SetNeighbor) == []
+    assert spoke.cache() == {"10.255.255.1": ("static", "192.168.100.1")}

@@ -8,6 +8,7 @@ from nhrpd_py.core.events import AddressRemoved, NeighborSolicited
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.packet.cie import ClientInformation
 from tests.support.engine import Node, a_hub, a_spoke, sent, the
+from tests.support.ipsec import a_protected_spoke, failed
 from tests.support.messages import (
     a_registration_reply,
     a_registration_request,
@@ -250,3 +251,28 @@ def test_no_view_shows_the_pass_phrase() -> None:
 def test_expired_time_is_never_negative() -> None:
     spoke = a_shortcut_spoke()
     assert row(spoke, View.SHORTCUTS, 100.0)["expires_in_s"] == 0.0
+
+
+def test_peers_show_what_is_known_of_their_sa() -> None:
+    spoke = a_protected_spoke(nhs=(an_nhs(), an_nhs("192.168.100.11"), an_nhs("192.168.100.12")))
+    spoke.give(failed(11))
+    assert spoke.table(View.PEERS, "nbma", "ipsec") == [
+        ("192.168.100.1", "up"),
+        ("192.168.100.11", "failed"),
+        ("192.168.100.12", "wanted"),
+    ]
+    assert a_spoke(2).table(View.PEERS, "nbma", "ipsec") == [("192.168.100.1", "none")]
+
+
+def test_nhs_shows_that_a_server_waits_for_its_sa() -> None:
+    spoke = a_protected_spoke(registered=False)
+    assert row(spoke, View.NHS)["last_error"] == "waiting for the security association"
+
+
+def test_routes_show_host_routes_and_shortcuts() -> None:
+    spoke = a_shortcut_spoke()
+    assert spoke.table(View.ROUTES, "prefix", "via", "kind") == [
+        ("10.255.255.1/32", None, "host"),
+        ("10.255.255.3/32", None, "host"),
+        ("172.16.3.0/24", "10.255.255.3", "shortcut"),
+    ]

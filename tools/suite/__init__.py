@@ -1,0 +1,1 @@
+"""What `tools/test` adds to pytest: the checks beside the tests, the branch floor, the times."""
