@@ -18,6 +18,7 @@ from typing import Literal
 from nhrpd_py import __version__
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config, ConfigError
+from nhrpd_py.runtime import late_imports
 
 DEFAULT_FILE = "/etc/nhrpd/nhrpd.toml"
 FIRST_FREE_DESCRIPTOR = 3
@@ -29,6 +30,7 @@ CAPABILITIES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    late_imports.install()
     _fill_standard_descriptors()
     options = _parser().parse_args(arguments)
     try:

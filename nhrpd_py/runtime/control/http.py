@@ -16,6 +16,7 @@ pump running in between.
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -42,7 +43,6 @@ from nhrpd_py import __version__
 from nhrpd_py.core.address import parse_address, parse_prefix
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Query, Resolve, View
 from nhrpd_py.core.rows import InterfaceRow, Row
-from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
 from nhrpd_py.runtime.control.notices import NoticeHub, TooManySubscribers
 from nhrpd_py.runtime.control.socket import Commands
 from nhrpd_py.runtime.reload import Outcome
@@ -195,7 +195,6 @@ async def _bug(_request: Request, _error: Exception) -> Response:
 class _Api:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._collector = DaemonCollector(sources.ask, sources.counters, sources.uptime)
 
     async def view(self, request: Request) -> Response:
         name = request.path_params["view"]
@@ -238,7 +237,12 @@ class _Api:
         )
 
     async def metrics(self, _request: Request) -> Response:
-        text = exposition(self._collector)
+        # The first scrape loads it, in a thread, so that the pump keeps running meanwhile.
+        await trio.to_thread.run_sync(importlib.import_module, "nhrpd_py.runtime.control.metrics")
+        from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition  # noqa: PLC0415
+
+        sources = self._sources
+        text = exposition(DaemonCollector(sources.ask, sources.counters, sources.uptime))
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def flush(self, request: Request) -> Response:
