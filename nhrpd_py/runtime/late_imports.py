@@ -37,7 +37,7 @@ LATE: Mapping[str, Sequence[str]] = {
     "hypercorn.protocol.ws_stream": ("WSStream",),
     "h2.events": (),
     # Hypercorn's main loop and the files that configure its log; we have our own.
-    "hypercorn.trio.run": ("worker_serve",),
+    "hypercorn.trio": (),
     "logging.config": ("dictConfig", "fileConfig"),
     # An event loop: structlog can log in one, Starlette asks what a coroutine function is.
     "asyncio": ("coroutines.iscoroutinefunction",),
@@ -47,6 +47,19 @@ LATE: Mapping[str, Sequence[str]] = {
     "html": (),
     # The words for a status that has none; the parser of e-mail comes with it.
     "http.client": (),
+    # What Starlette does in threads, and with files.
+    "anyio": (),
+    "anyio.abc": (),
+    "anyio.to_thread": (),
+    # TLS over UDP, and host names that are not ASCII.
+    "trio._dtls": ("DTLSChannel", "DTLSChannelStatistics", "DTLSEndpoint"),
+    "idna": (),
+    # Several processes, of which pyroute2 and Hypercorn know.
+    "multiprocessing": ("Pipe", "Process", "Queue"),
+    "multiprocessing.synchronize": ("Event",),
+    # Archives; `shutil` can make them.
+    "bz2": (),
+    "lzma": (),
     # Where pydantic looks for plugins.
     "importlib.metadata": ("entry_points", "version"),
 }
