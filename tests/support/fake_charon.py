@@ -78,7 +78,7 @@ class Ike:
 
 
 class Charons:
-    """See the module."""
+    """The charons of all stations of a network."""
 
     def __init__(self, network: "Network") -> None:
         self._network = network

@@ -73,7 +73,7 @@ class Weather:
 
 
 class Network:
-    """See the module. Stations are spoken of by their names."""
+    """Stations that exchange packets, by their names, under one clock."""
 
     def __init__(self, *, seed: int = 0, ipsec: bool = False, ids_per_boot: int = 1000) -> None:
         self.now = 0.0

@@ -19,7 +19,7 @@ START_LIMIT_S = 30.0
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class FrrDaemons:
-    """See the module. Each daemon logs to DAEMON.log in `directory`."""
+    """FRR's daemons of one node; each logs to DAEMON.log in `directory`."""
 
     namespace: Namespace
     name: str
