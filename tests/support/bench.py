@@ -1,4 +1,4 @@
-"""Single parts of the core on a bench, without an engine around them."""
+"""Single parts of the core, without an engine around them."""
 
 import random
 
@@ -18,7 +18,7 @@ from tests.support.sites import GRE, an_address, an_interface
 
 
 class Bench:
-    """An interface with its circuits; `a_cache` makes a cache for it. Timers are looked at, and never carried out."""
+    """An interface with its circuits; `a_cache` makes a cache for it. Timers can be read and never fire."""
 
     def __init__(
         self, config: InterfaceConfig | None = None, *, rng: random.Random | None = None
@@ -33,34 +33,34 @@ class Bench:
         self.interface = Interface(config, self.circuits)
 
     def a_cache(self) -> Cache:
-        """An empty cache."""
+        """Returns an empty cache."""
         tables = KernelTables()
         return Cache(
             self.interface, Afi.IPV4, outbox=self.outbox, tables=tables, timers=self.timers
         )
 
     def open(self, tunnel: Address, length: int = 32) -> None:
-        """The interface has a link and a tunnel address, and is open."""
+        """Opens the interface, with a link and a tunnel address."""
         self.interface.ifindex = GRE
         self.interface.opened = True
         self.interface.addresses = (an_address(GRE, tunnel, length),)
 
     def effects(self) -> list[Effect]:
-        """What was asked for since the last look."""
+        """Returns the effects since the last call."""
         effects = self.outbox.effects
         self.outbox.begin()
         return effects
 
     def next_deadline(self) -> float | None:
-        """When the next timer is due."""
+        """Returns when the next timer is due."""
         return self.timers.next_deadline()
 
     def timer_count(self) -> int:
-        """How many timers are armed."""
+        """Returns the number of armed timers."""
         return len(self.timers)
 
     def due(self, until: float) -> list[tuple[float, TimerKind]]:
-        """The timers that are due until an instant, with when; they are taken out."""
+        """Removes and returns the timers that are due until an instant, with their times."""
         found = []
         while (at := self.timers.next_deadline()) is not None and at <= until:
             key = self.timers.pop_due(at)
@@ -70,5 +70,5 @@ class Bench:
 
 
 def a_bare_interface(config: InterfaceConfig) -> Interface:
-    """The entity, with nothing known of its link."""
+    """Returns an interface without a link."""
     return Bench(config).interface

@@ -1,4 +1,4 @@
-"""The networks that most tests want: a hub, and spokes that route everything by way of it."""
+"""The networks that most tests use: a hub, and spokes that route everything by way of it."""
 
 from collections.abc import Iterable
 from typing import Unpack
@@ -28,12 +28,12 @@ TUNNELS = "10.255.255.0/24"
 def by_way_of(
     hub: Site = HUB, overlay: str = OVERLAY, tunnels: str = TUNNELS, metric: int = 0
 ) -> list[Route]:
-    """The summary routes of a spoke."""
+    """Returns the summary routes of a spoke."""
     return [a_route(each, via=hub.tunnel, metric=metric) for each in (overlay, tunnels)]
 
 
 def to_lans_of(*sites: Site) -> list[Route]:
-    """The routes of a hub."""
+    """Returns the routes of a hub."""
     return [a_route(each.lan, via=each.tunnel) for each in sites]
 
 
@@ -44,7 +44,7 @@ def add_hub(
     site: Site = HUB,
     **settings: Unpack[InterfaceSettings],
 ) -> Station:
-    """A hub that redirects, with routes to the LANs of its spokes."""
+    """Adds a hub that redirects, with routes to the LANs of its spokes."""
     settings = {"redirect": True, **settings}
     return network.add(name, site, a_config(**settings), routes=to_lans_of(*spokes))
 
@@ -58,14 +58,14 @@ def add_spoke(
     outside: Address = b"",
     **settings: Unpack[InterfaceSettings],
 ) -> Station:
-    """A spoke with the summary routes by way of the hub."""
+    """Adds a spoke with the summary routes by way of the hub."""
     settings = {"nhs": (an_nhs(),), **settings}
     routes = by_way_of() if routes is None else routes
     return network.add(name, site, a_config(**settings), routes=routes, outside=outside)
 
 
 def a_star(spokes: int, seed: int, *, holding_time_s: int = 600, ipsec: bool = False) -> Network:
-    """A hub, whose name the spokes look up, and spoke-1 to spoke-N at the sites 2 to N + 1."""
+    """Returns a network of a hub, whose name the spokes look up, and spoke-1 to spoke-N at sites 2 to N + 1."""
     network = Network(seed=seed, ipsec=ipsec, ids_per_boot=1_000_000)
     network.weather = FAIR
     network.names[HUB_NAME] = (HUB.nbma,)
@@ -85,12 +85,12 @@ def a_star(spokes: int, seed: int, *, holding_time_s: int = 600, ipsec: bool = F
 
 
 def spokes_of(network: Network) -> list[str]:
-    """The names of the spokes."""
+    """Returns the names of the spokes."""
     return [name for name in network.stations if name.startswith("spoke")]
 
 
 def registered(network: Network) -> list[str]:
-    """The spokes that are up with a server that knows where they are."""
+    """Returns the spokes that are registered with a server which has their present NBMA address."""
     servers = {each.site.nbma: each for each in network.stations.values()}
     return [
         name
@@ -104,7 +104,7 @@ def registered(network: Network) -> list[str]:
 
 
 def wait_until_registered(network: Network, *, bound_s: float) -> float:
-    """Runs until all spokes are registered; gives the seconds that it took."""
+    """Runs until all spokes are registered; returns the seconds that it took."""
     began = network.now
     while missing := set(spokes_of(network)) - set(registered(network)):
         assert network.now - began <= bound_s, f"{missing} not registered after {bound_s:g} s"
@@ -113,7 +113,7 @@ def wait_until_registered(network: Network, *, bound_s: float) -> float:
 
 
 def goes_direct(network: Network, one: str, other: str, *, bound_s: float = 3.0) -> None:
-    """Traffic between two LANs finds the short way, and no packet is lost on the way there."""
+    """Checks that traffic between two LANs changes to the direct path, and that no packet is lost meanwhile."""
     end = network.now + bound_s
     while (path := network.talk(one, other)) != [one, other]:
         assert path[-1] == other, f"a packet was lost: {path}"
@@ -122,13 +122,13 @@ def goes_direct(network: Network, one: str, other: str, *, bound_s: float = 3.0)
 
 
 def clear_up(network: Network, *, bound_s: float) -> float:
-    """Good weather from now on; gives the seconds until all spokes are registered."""
+    """Ends loss and delay; returns the seconds until all spokes are registered."""
     network.weather = FAIR
     return wait_until_registered(network, bound_s=bound_s)
 
 
 def move(network: Network, name: str) -> None:
-    """A station gets another NBMA address, that of another provider."""
+    """Gives a station another NBMA address, that of another provider."""
     nbma = b"\x0a\x50" + network.rng.randbytes(2)
     if network.at(nbma) is None:
         network.move(name, nbma)

@@ -1,6 +1,7 @@
-"""Whole engines, brought up by the events of a small router, and words to talk to them with.
+"""Whole engines, brought up by the events of a small router, and functions that give them events and read their
+effects.
 
-Router N is at site N of the address plan; 1 is the hub, with routes to the LANs of 2, 3 and 4. Timers do not jitter.
+Router N is at site N of the address plan; 1 is the hub, with routes to the LANs of 2, 3 and 4. Timers have no jitter.
 """
 
 import random
@@ -39,14 +40,14 @@ T = TypeVar("T")
 
 
 class Steady(random.Random):
-    """A generator that never jitters."""
+    """A random generator that gives no jitter."""
 
     def random(self) -> float:
         return 0.0
 
 
 class Node:
-    """An engine, and what it said since the last look."""
+    """An engine, with functions for its events and views."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Node:
         in_ifindex: int = GRE,
         out_ifindex: int = GRE,
     ) -> list[Effect]:
-        """The firewall samples a packet that is relayed."""
+        """Gives the engine a sample of a relayed packet."""
         sample = a_data_packet(source, destination)
         return self.engine.handle(TrafficSeen(in_ifindex, out_ifindex, sample), now)
 
@@ -92,7 +93,7 @@ class Node:
         return self.engine.advance(now)
 
     def run(self, until: float) -> list[Effect]:
-        """Runs all timers to an instant, while the hub answers registrations."""
+        """Runs all timers until an instant, while the hub answers registrations."""
         effects: list[Effect] = []
         while (at := self.engine.next_deadline()) is not None and at <= until:
             news = self.engine.advance(at)
@@ -105,11 +106,11 @@ class Node:
         return self.engine.view(Query(view=view), now)
 
     def table(self, view: View, *keys: str, now: float = 0.0) -> list[tuple[object, ...]]:
-        """Some columns of a view."""
+        """Returns some columns of a view."""
         return [tuple(getattr(row, key) for key in keys) for row in self.rows(view, now)]
 
     def cache(self, now: float = 0.0) -> dict[str, tuple[str, str | None]]:
-        """Overlay address to (type, NBMA address), without our own addresses."""
+        """Returns overlay address → (type, NBMA address), without our own addresses."""
         rows = [row for row in self.rows(View.CACHE, now) if isinstance(row, CacheRow)]
         return {row.protocol: (row.type, row.nbma) for row in rows if row.type != "local"}
 
@@ -118,18 +119,18 @@ class Node:
 
 
 class NodeSettings(InterfaceSettings, total=False):
-    """What a test may say of a whole router."""
+    """The settings of a router that a test may give."""
 
     routes: Iterable[Route]
     prefix_length: int
-    """That of its tunnel address."""
+    """The prefix length of its tunnel address."""
     now: float
     first_request_id: int
     rng: random.Random
 
 
 def a_node(number: int, *interfaces: InterfaceConfig, **settings: Unpack[NodeSettings]) -> Node:
-    """Router N: underlay, LAN and tunnel up, with a route to its LAN and those given."""
+    """Returns router N: underlay, LAN and tunnel up, with a route to its LAN and the given ones."""
     routes = settings.pop("routes", ())
     prefix_length = settings.pop("prefix_length", 32)
     now = settings.pop("now", 0.0)
@@ -149,7 +150,7 @@ def a_node(number: int, *interfaces: InterfaceConfig, **settings: Unpack[NodeSet
 
 
 def a_hub(*clients: int, **settings: Unpack[NodeSettings]) -> Node:
-    """Router 1, with clients that registered at time 0."""
+    """Returns router 1, with clients that registered at time 0."""
     lans = [a_route(f"172.16.{number}.0/24", GRE, tunnel(number)) for number in (2, 3, 4)]
     settings = {"redirect": True, "routes": lans, **settings}
     hub = a_node(1, **settings)
@@ -159,7 +160,7 @@ def a_hub(*clients: int, **settings: Unpack[NodeSettings]) -> Node:
 
 
 def a_spoke(number: int = 2, *, registered: bool = True, **settings: Unpack[NodeSettings]) -> Node:
-    """Router N with the summary routes by way of the hub, registered there at time 0."""
+    """Returns router N with the summary routes by way of the hub, registered there at time 0."""
     summaries = [a_route(each, GRE, HUB.tunnel) for each in ("10.255.255.0/24", "172.16.0.0/16")]
     settings = {"shortcut": True, "nhs": (an_nhs(),), "routes": summaries, **settings}
     spoke = a_node(number, **settings)
@@ -170,37 +171,37 @@ def a_spoke(number: int = 2, *, registered: bool = True, **settings: Unpack[Node
 
 
 def packets(effects: Iterable[Effect]) -> list[tuple[Address, Message]]:
-    """What was sent: outer destination and message."""
+    """Returns the packets sent, as outer destination and message."""
     return [(each.nbma, decode(each.data)) for each in effects if isinstance(each, SendPacket)]
 
 
 def sent(effects: Iterable[Effect], *types: PacketType) -> list[Message]:
-    """The messages sent, of some types or of all."""
+    """Returns the messages sent, of some types or of all."""
     return [message for _, message in packets(effects) if message.type in types or not types]
 
 
 def kinds(effects: Iterable[Effect]) -> list[tuple[Address, PacketType]]:
-    """The messages sent, as outer destination and type."""
+    """Returns the messages sent, as outer destination and type."""
     return [(to, message.type) for to, message in packets(effects)]
 
 
 def of(effects: Iterable[Effect], kind: type[T]) -> list[T]:
-    """The effects of one class."""
+    """Returns the effects of one class."""
     return [each for each in effects if isinstance(each, kind)]
 
 
 def drops(effects: Iterable[Effect]) -> list[str]:
-    """Why packets were dropped."""
+    """Returns the reasons of dropped packets."""
     return [each.reason for each in of(effects, PacketDropped)]
 
 
 def the(items: Iterable[T]) -> T:
-    """The only one there is."""
+    """Returns the only item; fails if there is not exactly one."""
     found = list(items)
     assert len(found) == 1, found
     return found[0]
 
 
 def the_packet(effects: Iterable[Effect]) -> tuple[Address, Message]:
-    """The only message that was sent, with its outer destination."""
+    """Returns the only message that was sent, with its outer destination."""
     return the(packets(effects))

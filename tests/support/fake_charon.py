@@ -1,7 +1,8 @@
-"""IKE between the nodes of a network: SAs come after a while, or fail, and go by DELETE, by DPD, or with their machine.
+"""IKE between the nodes of a network: SAs come up after a while, or fail, and end by DELETE, by DPD, or with their
+machine.
 
-What a daemon has been told (`Ike.known`) lags behind what the kernels have (`Ike.sas`), as with a real charon: packets
-can be ahead of the word about the SA that they came through.
+The SAs that were reported to a daemon (`Ike.known`) lag behind those of the kernels (`Ike.sas`), as with a real charon:
+a packet can arrive before the report of the SA through which it came.
 """
 
 from collections.abc import Callable
@@ -42,17 +43,17 @@ class Ike:
     back_off_s: dict[Pair, float] = field(default_factory=dict)
     running: bool = True
     told: bool = False
-    """The daemon has had its IpsecReady."""
+    """IpsecReady was reported to the daemon."""
     attempts: int = 0
 
     def forget_daemon(self) -> None:
-        """The daemon ended: it wants nothing any more, and the next one knows nothing."""
+        """Notes that the daemon ended: its requests are gone, and the next daemon knows no SAs."""
         self.wanted.clear()
         self.known.clear()
         self.told = False
 
     def carry_out(self, effect: WantSa | DropSa | EndSa) -> None:
-        """Keeps what the daemon wants."""
+        """Keeps the daemon's requests for SAs."""
         match effect:
             case WantSa():
                 self.wanted[effect.local, effect.remote] = effect
@@ -62,7 +63,7 @@ class Ike:
                 pass
 
     def hear(self, event: Event) -> None:
-        """Keeps what the daemon is told."""
+        """Keeps what is reported to the daemon."""
         match event:
             case SaInstalled(it):
                 self.known.setdefault((it.local, it.remote), set()).add(it.id)
@@ -86,13 +87,13 @@ class Charons:
         """The share of attempts that fail."""
         self.setup_s = 0.1
         self.unreachable: set[frozenset[Address]] = set()
-        """Pairs between which IKE does not come through."""
+        """Pairs between which IKE packets are lost."""
         self._last_id = 0
 
-    # What the engine wants.
+    # Effects of the engines.
 
     def asked(self, station: "Station", effect: WantSa | DropSa | EndSa) -> None:
-        """Does what a daemon asks."""
+        """Carries out a daemon's effect."""
         pair = effect.local, effect.remote
         match effect:
             case WantSa():
@@ -104,10 +105,10 @@ class Charons:
             case EndSa():
                 self.cut(station, pair, "ended")
 
-    # What happens.
+    # Events.
 
     def booted(self, station: "Station") -> None:
-        """A new daemon: charon is found in a moment, and tells what there is."""
+        """Connects a new daemon to its charon after a moment, and reports all SAs."""
         boots = station.boots
 
         def found() -> None:
@@ -117,7 +118,7 @@ class Charons:
         self._later(self._network.rng.random() * 3.0, station, found)
 
     def restart(self, station: "Station", seconds: float = 1.0) -> None:
-        """charon ends, deleting its SAs, and is back after a while."""
+        """Stops a charon, which deletes its SAs, and starts it after a while."""
         ike = station.ike
         if not ike.running:
             return
@@ -136,7 +137,7 @@ class Charons:
         self._later(seconds, station, back)
 
     def lost_all(self, station: "Station") -> None:
-        """The machine restarts, or has another address: its ends are gone, the others find out by DPD."""
+        """Drops a machine's SAs (it restarts or has another address); its peers notice by DPD."""
         for pair in list(station.ike.sas):
             self.cut(station, pair, "dead peer", peer_at=DPD_S)
 
@@ -149,7 +150,7 @@ class Charons:
         own_at: float = 0.01,
         peer_at: float = 0.02,
     ) -> None:
-        """The SAs of a pair go, at both ends."""
+        """Ends the SAs of a pair at both ends."""
         peer = self._network.at(pair[1])
         for identifier in list(station.ike.sas.get(pair, ())):
             self._gone(station, pair, identifier, reason, own_at)
@@ -157,7 +158,7 @@ class Charons:
                 self._gone_later(other, (pair[1], pair[0]), identifier, reason, peer_at)
 
     def rekey(self, station: "Station", pair: Pair) -> None:
-        """A new SA, then the old ones go."""
+        """Makes a new SA, then ends the old ones."""
         peer = self._network.at(pair[1])
         old = list(station.ike.sas.get(pair, ()))
         if peer is None or not old:
@@ -168,7 +169,7 @@ class Charons:
             self._gone(peer, (pair[1], pair[0]), identifier, "rekeyed", 0.06)
 
     def carries(self, station: "Station", peer: "Station") -> bool:
-        """Tells whether ESP of one is understood by the other."""
+        """Returns whether ESP between a station and a peer can be decrypted."""
         mine = station.ike.sas.get((station.site.nbma, peer.site.nbma), set())
         return bool(mine & peer.ike.sas.get((peer.site.nbma, station.site.nbma), set()))
 
@@ -234,7 +235,7 @@ class Charons:
             del station.ike.sas[pair]
             if pair in station.ike.wanted:
                 self._schedule(station, pair, seconds + self.setup_s)
-        # Never ahead of the word that it is there.
+        # Never before the report that it is installed.
         self._network.later(max(seconds, 0.07), station, SaGone(*pair, identifier, reason))
 
     def _later(self, seconds: float, station: "Station", what: Callable[[], None]) -> None:

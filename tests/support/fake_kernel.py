@@ -1,4 +1,4 @@
-"""The kernel of one machine: it does what an engine asks, and routes overlay packets by it."""
+"""A fake kernel of one machine: applies an engine's effects, and routes overlay packets by them."""
 
 from dataclasses import dataclass, field
 
@@ -24,17 +24,17 @@ class FakeKernel:
     neighbors: dict[Address, tuple[Address, NeighborState]] = field(default_factory=dict)
     """By overlay address: the NBMA address and the state."""
     routes: dict[Prefix, Address] = field(default_factory=dict)
-    """The engine's, with their gateways; empty: the destination itself."""
+    """The engine's routes with their gateways; empty: the destination itself."""
     metric: int = 10
-    """That of the engine's routes."""
+    """The metric of the engine's routes."""
     opened: set[int] = field(default_factory=set)
     wanted: set[Address] = field(default_factory=set)
-    """The neighbours that the daemon that runs now asked for; others are of an earlier run."""
+    """Neighbours that the present daemon asked for; all others are of an earlier run."""
     others: dict[Prefix, list[Route]] = field(default_factory=dict)
     """The tunnel's routes that somebody else made."""
 
     def apply(self, effect: Effect) -> bool:
-        """Does what is asked; tells whether what is to be dropped was there. Other effects do nothing."""
+        """Applies an effect; returns False if an entry to be dropped did not exist. Other effects do nothing."""
         match effect:
             case OpenInterface(ifindex):
                 self.opened.add(ifindex)
@@ -61,22 +61,22 @@ class FakeKernel:
         return True
 
     def flush(self) -> None:
-        """The tunnel went down or away, and its neighbours and the engine's routes with it."""
+        """Removes the neighbours and the engine's routes: the tunnel went down or away."""
         self.neighbors.clear()
         self.routes.clear()
 
     def forget_daemon(self) -> None:
-        """The daemon ended; its neighbours stay, its routes are swept by the next one."""
+        """Notes that the daemon ended: its neighbours stay, the next daemon deletes its routes."""
         self.opened.clear()
         self.wanted.clear()
         self.routes.clear()
 
     def add(self, route: Route) -> None:
-        """Somebody else makes a route through the tunnel."""
+        """Adds a route of another program through the tunnel."""
         self.others.setdefault(route.prefix, []).append(route)
 
     def remove(self, route: Route) -> None:
-        """Somebody else takes a route back."""
+        """Removes a route of another program."""
         self.others[route.prefix].remove(route)
 
     def other_routes(self) -> list[Route]:
@@ -84,7 +84,7 @@ class FakeKernel:
         return [route for routes in self.others.values() for route in routes]
 
     def next_hop(self, destination: Address) -> Address | None:
-        """Where an overlay packet goes: by the longest prefix, and the best metric."""
+        """Returns the next hop of an overlay packet, by the longest prefix and the best metric."""
         for length in range(len(destination) * 8, -1, -1):
             prefix = prefix_of(destination, length)
             found = [(each.metric, each.gateway) for each in self.others.get(prefix, ())]

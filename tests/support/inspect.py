@@ -1,7 +1,7 @@
-"""The inside of an engine, for tests: the one place that knows how it is built.
+"""The inside of an engine, for tests: the one module that depends on its structure.
 
-What effects, views or notices show, tests ask there. Here is what they do not show: tables, timers, counts, and single
-parts of an engine, with what these say when a test calls them directly. An engine is asked about its interface gre1.
+Tests use effects, views and notices where these suffice. The functions here return the rest: tables, timers, counts,
+single parts of an engine, and the effects of calling a part directly. All are about the interface gre1.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ INTERFACE = "gre1"
 
 
 def family(engine: Engine, afi: Afi = Afi.IPV4) -> Instance:
-    """What speaks NHRP on the interface in one address family."""
+    """Returns the NHRP instance of one address family."""
     return engine._tunnels[INTERFACE][afi]
 
 
 def station(engine: Engine, afi: Afi = Afi.IPV4) -> Station:
-    """Who we are in one address family."""
+    """Returns the station of one address family."""
     return family(engine, afi).station
 
 
@@ -52,44 +52,44 @@ def shortcuts(engine: Engine, afi: Afi = Afi.IPV4) -> ShortcutTable:
 
 
 def client(engine: Engine, afi: Afi = Afi.IPV4) -> NhsClient:
-    """What registers with next hop servers."""
+    """Returns the client, which registers with next hop servers."""
     return family(engine, afi).client
 
 
 def requester(engine: Engine, afi: Afi = Afi.IPV4) -> Requester:
-    """What sends Resolution Requests."""
+    """Returns the requester, which sends Resolution Requests."""
     return family(engine, afi).requester
 
 
 def purges(engine: Engine, afi: Afi = Afi.IPV4) -> PurgeSender:
-    """What sends Purge Requests."""
+    """Returns the sender of Purge Requests."""
     return family(engine, afi).purges
 
 
 def guard(engine: Engine) -> ProtectedGre | None:
-    """What keeps clear text of the interface from the wire."""
+    """Returns the GRE traffic that the clear-text guard must block."""
     return engine._tunnels[INTERFACE].interface.guard
 
 
-# What they say.
+# Their effects.
 
 
 def said(engine: Engine, call: Callable[[], object]) -> list[Effect]:
-    """The effects of a direct call of one of the parts."""
+    """Returns the effects of calling one of the parts directly."""
     effects = engine._outbox.begin()
     call()
     return effects
 
 
 def taken(engine: Engine) -> list[Effect]:
-    """The effects since the last event or look; the next ones begin a new list."""
+    """Returns the effects since the last event or call, and begins a new list."""
     effects = engine._outbox.effects
     engine._outbox.begin()
     return effects
 
 
 def timer_due(engine: Engine, kind: TimerKind, subject: object, at: float) -> list[Effect]:
-    """The effects of a timer that comes when nobody waits for it any more."""
+    """Returns the effects of a timer that fires although it is no longer armed."""
     set_timer(engine, TimerKey(kind, INTERFACE, subject), at)
     return engine.advance(at)
 
@@ -100,12 +100,12 @@ def set_timer(engine: Engine, key: TimerKey, at: float) -> None:
 
 
 def renew(engine: Engine, target: Address, now: float) -> list[Effect]:
-    """The effects of a renewal of what leads to `target`."""
+    """Returns the effects of renewing the binding or shortcut to `target`."""
     return said(engine, lambda: requester(engine).renew(target, now))
 
 
 def deregister(engine: Engine, registration: Registration) -> list[Effect]:
-    """The effects of taking a registration back."""
+    """Returns the effects of taking a registration back."""
     return said(engine, lambda: client(engine)._exchange.deregister(registration))
 
 
@@ -115,27 +115,27 @@ def learn_requester(engine: Engine, request: Message, nbma: Address, now: float)
 
 
 def set_probing(binding: Binding) -> None:
-    """The kernel is being asked whether a binding is in use."""
+    """Sets a binding's entry STALE, as if its use were being probed."""
     binding.entry = Entry.STALE
 
 
 def set_adopted(binding: Binding) -> None:
-    """A binding is the kernel's, from an earlier run."""
+    """Sets a binding's origin to the kernel, from an earlier run."""
     binding.origin = Origin.KERNEL
 
 
 def is_adopted(binding: Binding) -> bool:
-    """Tells whether nobody but the kernel has spoken of a binding in this run."""
+    """Returns whether a binding is only from the kernel's entry of an earlier run."""
     return binding.origin is Origin.KERNEL
 
 
 def is_used(binding: Binding) -> bool:
-    """Tells whether the kernel is known to send traffic to a binding."""
+    """Returns whether the kernel is known to send traffic to a binding."""
     return binding.used
 
 
 def set_last_request_id(engine: Engine, request_id: int) -> None:
-    """The next request has the number after this one."""
+    """Sets the last request id; the next request has the id after it."""
     engine._requests.last_id = request_id
 
 
@@ -149,66 +149,66 @@ def exhaust_errors(engine: Engine, now: float) -> None:
 
 
 def drops(engine: Engine) -> dict[tuple[str | None, DropReason], int]:
-    """How many packets were dropped, by interface and reason."""
+    """Returns the numbers of dropped packets, by interface and reason."""
     return engine._outbox.drops
 
 
 def outstanding(engine: Engine) -> set[int]:
-    """The ids of the requests that wait for an answer."""
+    """Returns the ids of the unanswered requests."""
     return set(engine._requests.outstanding)
 
 
 def timer_count(engine: Engine) -> int:
-    """How many timers are armed."""
+    """Returns the number of armed timers."""
     return len(engine._timers)
 
 
 def heap_size(timers: TimerQueue) -> int:
-    """How many entries a queue keeps, with those that were moved or stopped."""
+    """Returns the number of rows of a timer queue, with those of moved or stopped timers."""
     return len(timers._heap)
 
 
 def failure_count(circuits: Circuits) -> int:
-    """For how many peers a failure is remembered."""
+    """Returns the number of peers with a remembered failure."""
     return len(circuits._failed)
 
 
 def is_local(engine: Engine, address: Address) -> bool:
-    """Tells whether some link of the machine has an address."""
+    """Returns whether some link of the machine has an address."""
     return engine._locator._tables.is_local(address)
 
 
 def link_count(engine: Engine, address: Address) -> int:
-    """How many links of the machine have an address."""
+    """Returns the number of links that have an address."""
     return engine._locator._tables._local_addresses.get(address, 0)
 
 
 def route_to(engine: Engine, destination: Address) -> Route | None:
-    """The longest IPv4 route to an address, but for those that the engine made."""
+    """Returns the longest IPv4 route to an address, without the engine's own."""
     return engine._locator._tables.ribs[Afi.IPV4].lookup(destination)
 
 
 def locate(engine: Engine, ifindex: int, address: Address, *, learnt: bool = False) -> Location:
-    """Where an address lies, as seen from an interface that has a tunnel address."""
+    """Returns the location of an address, seen from an interface with a tunnel address."""
     seen_from = engine._locator.station(ifindex, Afi.IPV4)
     assert seen_from is not None
     return engine._locator.locate(seen_from, address, learnt=learnt)
 
 
 def prefix_around(engine: Engine, ifindex: int, address: Address) -> Prefix | None:
-    """The prefix behind us that an address lies in."""
+    """Returns the prefix to answer with for an address behind us."""
     seen_from = engine._locator.station(ifindex, Afi.IPV4)
     assert seen_from is not None
     return engine._locator.prefix_around(seen_from, address)
 
 
 def has_station(engine: Engine, ifindex: int, afi: Afi = Afi.IPV4) -> bool:
-    """Tells whether a link is one of a configured interface."""
+    """Returns whether a link belongs to a configured interface."""
     return engine._locator.station(ifindex, afi) is not None
 
 
 def table_sizes(engine: Engine, afi: Afi = Afi.IPV4) -> dict[str, int]:
-    """How much is in the tables that peers fill."""
+    """Returns the sizes of the tables that peers fill."""
     instance = family(engine, afi)
     return {
         "bindings": len(instance.station.cache),
@@ -220,11 +220,11 @@ def table_sizes(engine: Engine, afi: Afi = Afi.IPV4) -> dict[str, int]:
 
 
 def indexed_bindings(engine: Engine, afi: Afi = Afi.IPV4) -> int:
-    """How many bindings the index by NBMA address has: as many as there are."""
+    """Returns the number of bindings in the index by NBMA address; it must equal the cache's size."""
     return sum(map(len, cache(engine, afi)._by_nbma.values()))
 
 
-# What the engine holds, and wants of the kernel and of charon for it.
+# Bindings and shortcuts, with the kernel entries and SAs that the engine wants for them.
 
 
 class Bound(NamedTuple):
@@ -234,14 +234,14 @@ class Bound(NamedTuple):
     nbma: Address
     expires_at: float
     leads_to: Address
-    """Where its neighbour entry leads; empty: it has none."""
+    """The NBMA address of its neighbour entry; empty: it has none."""
     is_direct: bool
     """Its neighbour entry leads to the peer itself."""
     may_be_direct: bool
     """The peer has an SA, or needs none."""
     routed: bool
     inherited: bool
-    """Its neighbour entry is of an earlier run, and charon has not told yet whether there is an SA."""
+    """Its neighbour entry is of an earlier run, and charon has not yet reported whether there is an SA."""
 
 
 class Way(NamedTuple):
@@ -249,10 +249,10 @@ class Way(NamedTuple):
 
     prefix: Prefix
     peer: Address
-    """The overlay address that it goes to."""
+    """The overlay address of its peer."""
     expires_at: float
     is_held: bool
-    """The cache has the binding that it leans on."""
+    """The cache has the peer's binding."""
     active: bool
     """It has a route: its peer has a neighbour entry."""
 
@@ -292,23 +292,23 @@ def ways(engine: Engine, afi: Afi = Afi.IPV4) -> list[Way]:
 
 
 def interim_neighbors(engine: Engine, afi: Afi = Afi.IPV4) -> dict[Address, Address]:
-    """The neighbour entries that lead to a server until there is something better, by overlay address."""
+    """Returns the neighbour entries that lead to a server, by overlay address."""
     return dict(cache(engine, afi).entries._servers)
 
 
 def asked(engine: Engine, afi: Afi = Afi.IPV4) -> set[Address]:
-    """The addresses that are being resolved."""
+    """Returns the addresses that are being resolved."""
     return {each.target for each in requester(engine, afi).resolutions.values()}
 
 
 def nbma_of(engine: Engine, protocol: Address, afi: Afi = Afi.IPV4) -> Address | None:
-    """The NBMA address that the engine has for an overlay address."""
+    """Returns the engine's NBMA address for an overlay address."""
     binding = cache(engine, afi).get(protocol)
     return binding.nbma if binding else None
 
 
 def servers_up(engine: Engine, afi: Afi = Afi.IPV4) -> list[Address]:
-    """The NBMA addresses of the next hop servers that it is registered with."""
+    """Returns the NBMA addresses of the next hop servers with which the engine is registered."""
     registrations = client(engine, afi).servers.registrations()
     return [each.nbma for each in registrations if each.state is NhsState.UP]
 
@@ -317,22 +317,22 @@ def servers_up(engine: Engine, afi: Afi = Afi.IPV4) -> list[Address]:
 
 
 def is_protected(engine: Engine) -> bool:
-    """Tells whether the interface has IPsec."""
+    """Returns whether the interface has IPsec."""
     return station(engine).circuits.protected
 
 
 def own_nbma(engine: Engine) -> Address:
-    """The address that SAs are asked for from."""
+    """Returns our NBMA address, the local address of SAs."""
     return station(engine).circuits.local
 
 
 def wanted_sas(engine: Engine) -> set[Address]:
-    """The peers that an SA is wanted with."""
+    """Returns the peers with which an SA is wanted."""
     return {remote for remote, _ in station(engine).circuits.needed()}
 
 
 def idle_wishes(engine: Engine) -> list[str]:
-    """Wishes for SAs that nobody has any need of; there should be none."""
+    """Returns the wanted SAs that nothing needs; there must be none."""
     circuits, registered = station(engine).circuits, list(client(engine).servers.registrations())
     found = []
     for remote, circuit in circuits.needed():

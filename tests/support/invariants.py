@@ -1,4 +1,4 @@
-"""What must be true of a station of a network after every event, whatever happened."""
+"""The invariants of a station of a network, checked after every event."""
 
 from nhrpd_py.core.address import host_prefix
 from tests.support import inspect
@@ -40,7 +40,7 @@ def check(station: Station, now: float, *, fully: bool) -> None:
 
 
 def _check_wishes(station: Station) -> None:
-    """Neighbours lead through SAs, and every SA that is asked for has somebody who needs it."""
+    """Checks that neighbours have SAs, and that every wanted SA is needed."""
     engine, kernel, ike = station.engine, station.kernel, station.ike
     own = inspect.own_nbma(engine)
     if ike.told:

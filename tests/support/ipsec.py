@@ -1,4 +1,4 @@
-"""Protected routers, what charon tells them, and what they ask of it."""
+"""Protected routers, charon's events for them, and their requests for SAs."""
 
 from typing import Any, Unpack
 
@@ -39,7 +39,7 @@ def an_association(
     identity: str | None = None,
     blocks: tuple[str, ...] | None = None,
 ) -> Association:
-    """An SA between two sites, as charon tells of it."""
+    """Returns an SA between two sites, as charon reports it."""
     return Association(
         id=remote if id is None else id,
         local=nbma(local),
@@ -56,7 +56,7 @@ def installed(
     id: int | None = None,  # noqa: A002
     identity: str | None = None,
 ) -> SaInstalled:
-    """charon has a new SA between two sites."""
+    """Returns the event of a new SA between two sites."""
     return SaInstalled(an_association(remote, local=local, id=id, identity=identity))
 
 
@@ -67,12 +67,12 @@ def gone(
     id: int | None = None,  # noqa: A002
     reason: str = "deleted",
 ) -> SaGone:
-    """charon has lost an SA."""
+    """Returns the event of an SA that is gone."""
     return SaGone(nbma(local), nbma(remote), remote if id is None else id, reason)
 
 
 def failed(remote: int, *, local: int = 2, reason: str = "no answer") -> SaFailed:
-    """An attempt of charon failed; it tries again in 2 s."""
+    """Returns the event of a failed attempt; the next one is in 2 s."""
     return SaFailed(local=nbma(local), remote=nbma(remote), reason=reason, retry_in_s=2.0)
 
 
@@ -92,7 +92,7 @@ def a_rule(
 def a_policy(
     *rules: AuthorizeRule, unlisted: Unlisted = Unlisted.ALLOW, certificate: bool = False
 ) -> AuthorizeConfig:
-    """Rules, and what becomes of identities that none of them names."""
+    """Returns a policy of rules, with the default for identities that no rule names."""
     return AuthorizeConfig(rules=rules, unlisted=unlisted, certificate=certificate)
 
 
@@ -100,11 +100,11 @@ POLICY = a_policy(
     a_rule("spoke3.example", ("10.255.255.3/32",), ("172.16.3.0/24",)),
     a_rule("spoke4.example", ("10.255.255.4/32",), ("172.16.4.0/24",)),
 )
-"""Spokes 3 and 4 may have what is theirs."""
+"""Spokes 3 and 4 may claim their own addresses and LANs."""
 
 
 def a_protected_hub(*clients: int, **settings: Unpack[NodeSettings]) -> Node:
-    """The hub; clients have their SA and are registered."""
+    """Returns the hub; its clients have SAs and are registered."""
     settings = {"ipsec": IPSEC, **settings}
     hub = a_hub(**settings)
     hub.give(READY)
@@ -117,7 +117,7 @@ def a_protected_hub(*clients: int, **settings: Unpack[NodeSettings]) -> Node:
 def a_protected_spoke(
     *peers: int, registered: bool = True, **settings: Unpack[NodeSettings]
 ) -> Node:
-    """Spoke 2; with SAs to the hub, where it is registered, and to some peers."""
+    """Returns spoke 2, with SAs to the hub, where it is registered, and to some peers."""
     settings = {"ipsec": IPSEC, **settings}
     spoke = a_spoke(2, registered=False, **settings)
     spoke.give(READY)
@@ -128,20 +128,20 @@ def a_protected_spoke(
 
 
 def register(spoke: Node, now: float = 0.0) -> list[Effect]:
-    """The SA with the hub comes up, and the hub answers."""
+    """Brings the SA with the hub up, and has the hub answer the registration."""
     effects = spoke.give(installed(1), now=now)
     request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
     return effects + spoke.receive(a_registration_reply(request), HUB.nbma, now=now)
 
 
 def redirected(spoke: Node, now: float, target: Address = TARGET) -> Message:
-    """The hub sends an indication; the request that follows."""
+    """Gives the hub's Traffic Indication; returns the request that follows."""
     effects = spoke.receive(a_traffic_indication(1, host(2), target), HUB.nbma, now=now)
     return the(sent(effects, PacketType.RESOLUTION_REQUEST))
 
 
 def kernel(effects: list[Effect]) -> list[str]:
-    """What is asked of the kernel, in order."""
+    """Returns the effects for the kernel, in order, as text."""
     found = []
     for each in effects:
         match each:
@@ -159,7 +159,7 @@ def kernel(effects: list[Effect]) -> list[str]:
 
 
 def wishes(effects: list[Effect]) -> list[str]:
-    """What is asked of charon, in order."""
+    """Returns the effects for charon, in order, as text."""
     found = []
     for each in effects:
         match each:
@@ -177,12 +177,12 @@ def wishes(effects: list[Effect]) -> list[str]:
 
 
 def asks(spoke: Node, now: float) -> list[Message]:
-    """What the spoke asks after another redirect."""
+    """Returns the spoke's requests after another redirect."""
     redirect = a_traffic_indication(1, host(2), host(3))
     return sent(spoke.receive(redirect, HUB.nbma, now=now), PacketType.RESOLUTION_REQUEST)
 
 
 def resolved(spoke: Node, now: float = 1.0, **reply: Any) -> list[str]:
-    """A redirect, the reply over the hub; what charon is asked for."""
+    """Gives a redirect and the reply by way of the hub; returns the effects for charon."""
     request = redirected(spoke, now)
     return wishes(spoke.receive(a_resolution_reply(request, **reply), HUB.nbma, now=now))

@@ -1,6 +1,6 @@
-"""NHRP messages as FRR makes them, where FRR makes any: every field may be given another value.
+"""NHRP messages as FRR makes them, if it does; a test can set every field.
 
-A station is given by its site, or by the site's number. Requests are of spoke 2 unless another is named.
+A station is given by its site, or by the site's number. Requests are sent by spoke 2 unless another is named.
 """
 
 from typing import TypedDict, Unpack
@@ -33,7 +33,7 @@ REPLY_FLAGS = REQUEST_FLAGS | RESOLUTION_DESTINATION_STABLE
 HOLDING_TIME_S = 60
 AUTHENTICATION = cisco_authentication(b"secret")
 TARGET = host(3)
-"""What Resolution Requests ask for: a host behind spoke 3."""
+"""The target of Resolution Requests: a host behind spoke 3."""
 
 
 class MessageFields(TypedDict, total=False):
@@ -56,7 +56,7 @@ class MessageFields(TypedDict, total=False):
 
 
 def a_registration_request(client: Site | int = 2, **fields: Unpack[MessageFields]) -> Message:
-    """A client registers itself with whoever its NHS is: as FRR has it with `no-unique` and a dynamic NHS."""
+    """Returns a client's anonymous registration, as FRR sends it with `no-unique` and a dynamic NHS."""
     site = _site(client)
     fields = {
         "hop_count": 1,
@@ -72,7 +72,7 @@ def a_registration_request(client: Site | int = 2, **fields: Unpack[MessageField
 def a_registration_reply(
     request: Message, *more: Extension, server: Address = HUB.tunnel, code: int = 0
 ) -> Message:
-    """What a server of that overlay address answers."""
+    """Returns the reply of a server with that overlay address."""
     entries = tuple(
         ClientInformation(
             code=code,
@@ -98,7 +98,7 @@ def a_resolution_request(
     target: Address = TARGET,
     **fields: Unpack[MessageFields],
 ) -> Message:
-    """A requester asks what lies at `target`."""
+    """Returns a requester's request for `target`."""
     site = _site(requester)
     fields = {
         "hop_count": 64,
@@ -117,7 +117,7 @@ def a_resolution_reply(
     prefix_length: int = 24,
     **fields: Unpack[MessageFields],
 ) -> Message:
-    """What a responder answers about its LAN."""
+    """Returns a responder's reply about its LAN."""
     site = _site(responder)
     entry = ClientInformation(
         prefix_length=prefix_length,
@@ -141,7 +141,7 @@ def a_purge_request(
     destination: Address,
     **fields: Unpack[MessageFields],
 ) -> Message:
-    """The sender takes a prefix back."""
+    """Returns a Purge Request with which the sender takes a prefix back."""
     network = parse_prefix(prefix) if isinstance(prefix, str) else prefix
     fields = {
         "request_id": 9,
@@ -154,7 +154,7 @@ def a_purge_request(
 def an_error_indication(
     sender: Site | int, code: int, about: Message, **fields: Unpack[MessageFields]
 ) -> Message:
-    """The sender complains about a message of somebody."""
+    """Returns an Error Indication of the sender about another station's message."""
     fields = {"error_code": code, "payload": encode(about)[:40], **fields}
     return _message(
         PacketType.ERROR_INDICATION,
@@ -167,13 +167,13 @@ def an_error_indication(
 def a_traffic_indication(
     sender: Site | int, source: Address, destination: Address, **fields: Unpack[MessageFields]
 ) -> Message:
-    """The sender saw a data packet from `source` to `destination` turn round."""
+    """Returns a Traffic Indication: the sender relayed a data packet back into the cloud."""
     fields = {"hop_count": 1, "payload": a_data_packet(source, destination), **fields}
     return _message(PacketType.TRAFFIC_INDICATION, _site(sender), source, fields)
 
 
 def a_data_packet(source: Address, destination: Address) -> bytes:
-    """The beginning of a ping, of the addresses' family."""
+    """Returns the beginning of a ping, of the addresses' family."""
     if len(source) == 4:
         header = bytes.fromhex("450000540000400040010000")
         return header + source + destination + bytes(64)
@@ -181,7 +181,7 @@ def a_data_packet(source: Address, destination: Address) -> bytes:
 
 
 def received(message: Message, source: Address, *, ifindex: int = GRE) -> PacketReceived:
-    """The event of a message that came out of the tunnel."""
+    """Returns the event of a message that came out of the tunnel."""
     return PacketReceived(ifindex, source, encode(message))
 
 
@@ -199,7 +199,7 @@ def std_extensions(*more: Extension) -> tuple[Extension, ...]:
 
 
 def nat_extension(*entries: tuple[Address, Address]) -> Extension:
-    """Entries are (protocol, NBMA)."""
+    """Returns a NAT extension with (protocol, NBMA) entries."""
     return of_entries(
         ExtensionType.NAT_ADDRESS,
         [ClientInformation(prefix_length=32, nbma=b, protocol=a) for a, b in entries],
@@ -208,7 +208,7 @@ def nat_extension(*entries: tuple[Address, Address]) -> Extension:
 
 
 def a_record(number: int) -> ClientInformation:
-    """What site N leaves of itself in a record of the way."""
+    """Returns the entry of site N in a transit record."""
     return ClientInformation(
         holding_time_s=HOLDING_TIME_S, nbma=nbma(number), protocol=tunnel(number)
     )

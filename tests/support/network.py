@@ -48,28 +48,28 @@ from tests.support.sites import GRE, UNDERLAY, Site, a_tunnel_of, an_address, li
 from tests.support.station import Station
 
 FIRST_PROBE_S = 5.0
-"""delay_first_probe_time: how long a kernel uses a STALE entry before it asks."""
+"""delay_first_probe_time: how long a kernel uses a STALE entry before it probes it."""
 MAX_HOPS = 8
 LOOK_UP_S = 0.01
 MANY_NEIGHBORS = 8
-"""Hubs with more are looked at in full at every 64th step."""
+"""Hubs with more neighbours are checked in full at every 64th step only."""
 TYPE_AT = 17
-"""Where a packet has its type."""
+"""Offset of the type in a packet."""
 
 Happening = Event | Callable[[], None]
 Filter = Callable[[str, str, Message], bool]
-"""Tells whether to lose a message, given the names of sender and receiver."""
+"""Returns whether to lose a message, given the names of sender and receiver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What happens to packets on the way."""
+    """Loss, delay and reordering of packets on the way."""
 
     loss: float = 0.0
     duplication: float = 0.0
     delay_s: float = 0.01
     jitter_s: float = 0.0
-    """Up to so much more; more than the gap between packets reorders them."""
+    """Upper limit of the random extra delay; more than the gap between packets reorders them."""
 
 
 class Network:
@@ -81,11 +81,11 @@ class Network:
         self.weather = Weather()
         self.losses: list[Filter] = []
         self.names: dict[str, tuple[Address, ...]] = {}
-        """What names resolve to."""
+        """Name → its addresses."""
         self.stations: dict[str, Station] = {}
         self.steps = 0
         self.charons = Charons(self) if ipsec else None
-        """Without them, charon's words are the test's."""
+        """None: the test itself gives charon's events."""
         self._ids_per_boot = ids_per_boot
         self._found_at: dict[Address, Station] = {}
         self._sequence = 0
@@ -94,10 +94,10 @@ class Network:
 
     @property
     def trace(self) -> str:
-        """A hash over everything that was sent, when and by whom."""
+        """A hash over all that was sent, with times and senders."""
         return self._trace.hexdigest()
 
-    # Stations and their lives.
+    # Stations.
 
     def add(
         self,
@@ -151,11 +151,11 @@ class Network:
         self._feed_routes(station)
 
     def kill(self, name: str) -> None:
-        """The daemon dies; its kernel goes on."""
+        """Kills the daemon; its kernel goes on."""
         self.stations[name].alive = False
 
     def reboot(self, name: str) -> None:
-        """The machine starts again, and nothing is left of what it knew."""
+        """Restarts the machine without any saved state."""
         station = self.stations[name]
         station.kernel.flush()
         if self.charons is not None:
@@ -163,7 +163,7 @@ class Network:
         self.boot(name)
 
     def move(self, name: str, nbma: Address) -> None:
-        """The machine has another NBMA address from now on, as DHCP would have it."""
+        """Gives the machine another NBMA address, as DHCP might."""
         station = self.stations[name]
         old = station.site.nbma
         if self.charons is not None:
@@ -173,19 +173,19 @@ class Network:
         self.give(name, AddressRemoved(UNDERLAY, old, 24))
 
     def tunnel_down(self, name: str) -> None:
-        """The kernel flushes the tunnel's neighbours and routes."""
+        """Sets the tunnel down: the kernel flushes its neighbours and routes."""
         station = self.stations[name]
         self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex, up=False))
         station.kernel.flush()
 
     def tunnel_up(self, name: str) -> None:
-        """The tunnel is back, and with it the routes that others make."""
+        """Sets the tunnel up, with the routes that other programs make."""
         station = self.stations[name]
         self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex))
         self._feed_routes(station)
 
     def replace_tunnel(self, name: str) -> None:
-        """The netdev is deleted and made anew, with another ifindex."""
+        """Deletes the netdev and makes it anew, with another ifindex."""
         station = self.stations[name]
         self.give(name, LinkGone(station.ifindex))
         station.kernel.flush()
@@ -195,7 +195,7 @@ class Network:
         self._feed_routes(station)
 
     def route(self, name: str, route: Route, *, remove: bool = False) -> None:
-        """Somebody changes the routing of a machine."""
+        """Changes the routing of a machine, as another program does."""
         kernel = self.stations[name].kernel
         if remove:
             kernel.remove(route)
@@ -206,7 +206,7 @@ class Network:
     # Time.
 
     def run(self, seconds: float) -> None:
-        """Lets everything happen that happens within so many seconds."""
+        """Runs all events within so many seconds."""
         until = self.now + seconds
         while self._queue and self._queue[0][0] <= until:
             self.now, _, station, event = heapq.heappop(self._queue)
@@ -215,7 +215,7 @@ class Network:
             elif not station.alive:
                 continue
             elif event is None:
-                if station.wake_at == self.now:  # if not, an earlier one took its place
+                if station.wake_at == self.now:  # else an earlier wake-up has replaced this one
                     station.wake_at = None
                     self._carry_out(station, station.engine.advance(self.now))
             elif isinstance(event, NeighborSolicited):
@@ -225,20 +225,20 @@ class Network:
         self.now = until
 
     def give(self, name: str, event: Event) -> None:
-        """Something happens to a station."""
+        """Gives a station an event."""
         station = self.stations[name]
         if station.alive:
             station.ike.hear(event)
             self._carry_out(station, turn(station.engine, event, self.now))
 
     def later(self, seconds: float, station: Station, event: Happening) -> None:
-        """Something happens to a station after a while."""
+        """Gives a station an event after a while."""
         self._push(self.now + seconds, station, event)
 
     def at(self, nbma: Address) -> Station | None:
-        """The station at an outer address."""
+        """Returns the station at an outer address."""
         found = self._found_at.get(nbma)
-        if found is None or found.outside != nbma:  # it came, or moved
+        if found is None or found.outside != nbma:  # the station is new, or moved
             stations = self.stations.values()
             found = next((each for each in stations if each.outside == nbma), None)
             if found is not None:
@@ -248,9 +248,9 @@ class Network:
     # Data.
 
     def talk(self, one: str, other: str) -> list[str]:
-        """A host behind one station sends a packet to a host behind another: the stations it came through.
+        """Sends a packet from a host behind one station to a host behind another; returns the stations on its path.
 
-        The last one is `other` if it got there.
+        The last one is `other` if the packet arrived.
         """
         source, destination = self.stations[one].site.host, self.stations[other].site.host
         station, path = self.stations[one], [one]
@@ -276,18 +276,18 @@ class Network:
             path.append(peer.name)
         return path
 
-    # For those who keep a record.
+    # Overridden to keep a record.
 
     def was_sent(self, station: Station, to: str, data: bytes, *, lost: bool) -> None:
-        """A station sent a packet; `to` is the receiver's name, or an address that nobody has."""
+        """Called when a station sent a packet; `to` is the receiver's name, or an unknown address."""
 
     def was_asked(self, station: Station, effect: Effect) -> None:
-        """An engine asked for something else, or gave a notice."""
+        """Called for every other effect of an engine, notices too."""
 
-    # Inside.
+    # Internals.
 
     def _probe(self, station: Station, event: NeighborSolicited) -> None:
-        """The kernel asks about an entry in use, if it is still STALE by now."""
+        """Has the kernel probe an entry in use, if it is still STALE."""
         if station.kernel.neighbors.get(event.address) == (event.nbma, NeighborState.STALE):
             self.give(station.name, event)
 

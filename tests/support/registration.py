@@ -1,4 +1,4 @@
-"""Spokes that are not registered yet, and what becomes of that."""
+"""Spokes that are not registered yet, and the states of their registrations."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ HUB2_NHS = an_nhs("192.168.100.11")
 
 
 def a_fresh_spoke(**settings: Any) -> Node:
-    """A spoke that has asked and heard nothing yet."""
+    """Returns a spoke that has sent a request and got no reply yet."""
     return a_spoke(2, registered=False, **settings)
 
 
 def states(node: Node, now: float = 0.0) -> list[object]:
-    """The states of its servers."""
+    """Returns the states of a node's servers."""
     return [row[0] for row in node.table(View.NHS, "state", now=now)]
 
 
 def times(node: Node, until: float, *types: PacketType) -> list[float]:
-    """When packets of these types are sent, if nobody answers."""
+    """Returns when packets of these types are sent, if nobody answers."""
     found: list[float] = []
     while (at := node.engine.next_deadline()) is not None and at <= until:
         found += [at] * len(sent(node.advance(at), *types))

@@ -1,4 +1,4 @@
-"""The one address plan, and what a site is configured with: its router's configuration, links, addresses, routes.
+"""The address plan of all tests, and a site's configuration, links, addresses and routes.
 
 Site N (1 to 254) has the tunnel address 10.255.255.N, the NBMA address 192.168.100.N and the LAN 172.16.N.0/24, as
 in the packets that FRR was seen to send. Site 1 is the hub. A router has the same ifindexes at every site.
@@ -44,21 +44,21 @@ class Site:
 
     @property
     def host(self) -> Address:
-        """A host on the LAN behind the router: the tenth one."""
+        """A host on the LAN behind the router: the tenth address."""
         return self.on_lan(10)
 
     @property
     def lan_address(self) -> Address:
-        """The router's own address on its LAN: the first one."""
+        """The router's own address on its LAN: the first address."""
         return self.on_lan(1)
 
     def on_lan(self, last: int) -> Address:
-        """The address on the LAN that ends with `last`."""
+        """Returns the address on the LAN that ends with `last`."""
         return (int.from_bytes(self.lan.address) + last).to_bytes(len(self.lan.address))
 
 
 def a_site(number: int, *, ipv6_overlay: bool = False, ipv6_underlay: bool = False) -> Site:
-    """Site N, of either family in both layers. N is 1 to 254."""
+    """Returns site N (1 to 254), of either family in both layers."""
     if ipv6_overlay:
         overlay, lan = f"fd00:ff::{number:x}", f"fd00:{number:x}::/64"
     else:
@@ -75,22 +75,22 @@ SPOKE_3 = a_site(13)
 
 
 def ip(text: str) -> Address:
-    """The address that a text names."""
+    """Returns the address of a text."""
     return parse_address(text)
 
 
 def nbma(number: int) -> Address:
-    """The NBMA address of site N."""
+    """Returns the NBMA address of site N."""
     return bytes([192, 168, 100, number])
 
 
 def tunnel(number: int) -> Address:
-    """The tunnel address of site N."""
+    """Returns the tunnel address of site N."""
     return bytes([10, 255, 255, number])
 
 
 def host(number: int, last: int = 10) -> Address:
-    """A host on the LAN of site N."""
+    """Returns a host on the LAN of site N."""
     return bytes([172, 16, number, last])
 
 
@@ -98,7 +98,7 @@ def host(number: int, last: int = 10) -> Address:
 
 
 class InterfaceSettings(TypedDict, total=False):
-    """What a test may say of an interface; the rest is as in `an_interface`."""
+    """The settings of an interface that a test may give; `an_interface` has the others."""
 
     network_id: int
     holding_time_s: int
@@ -114,13 +114,13 @@ class InterfaceSettings(TypedDict, total=False):
 
 
 def an_interface(name: str = "gre1", **settings: Unpack[InterfaceSettings]) -> InterfaceConfig:
-    """Network-id 1 and FRR's shortest holding time, 60 s; without servers it is a hub's."""
+    """Returns an interface with network-id 1 and FRR's shortest holding time, 60 s; a hub's without servers."""
     settings = {"network_id": 1, "holding_time_s": 60, **settings}
     return InterfaceConfig(name=name, **settings)
 
 
 def a_config(**settings: Unpack[InterfaceSettings]) -> Config:
-    """One interface, gre1, that follows Traffic Indications."""
+    """Returns a configuration with one interface, gre1, that follows Traffic Indications."""
     settings = {"shortcut": True, **settings}
     return Config(interfaces={"gre1": an_interface(**settings)})
 
@@ -131,51 +131,51 @@ def an_nhs(
     priority: int = 0,
     cluster: int = 0,
 ) -> NhsConfig:
-    """An NHS by NBMA address or name; without `protocol` its overlay address is to be learnt."""
+    """Returns an NHS by NBMA address or name; without `protocol` its overlay address is learnt."""
     outer = server if isinstance(server, str) else format_address(server.nbma)
     return NhsConfig(protocol=protocol, nbma=outer, priority=priority, cluster=cluster)
 
 
 def a_map(protocol: Address, to: Address) -> MapConfig:
-    """A static mapping of an overlay address to an NBMA address."""
+    """Returns a static binding of an overlay address to an NBMA address."""
     return MapConfig(protocol=protocol, nbma=to)
 
 
-# What the kernel tells.
+# Events of the kernel.
 
 
 def a_link(ifindex: int = UNDERLAY, name: str = "eth0", *, up: bool = True) -> LinkChanged:
-    """A link that is no tunnel."""
+    """Returns a link that is no tunnel."""
     return LinkChanged(ifindex=ifindex, name=name, up=up, mtu=1500)
 
 
 def a_tunnel_link(
     ifindex: int = GRE, name: str = "gre1", *, up: bool = True, gre: GreParameters | None = None
 ) -> LinkChanged:
-    """A multipoint GRE tunnel above eth0."""
+    """Returns a multipoint GRE tunnel over eth0."""
     gre = gre or GreParameters(key=42, ttl=64, link=UNDERLAY)
     return LinkChanged(ifindex=ifindex, name=name, up=up, mtu=1472, gre=gre)
 
 
 def an_address(ifindex: int, address: Address, length: int) -> AddressAdded:
-    """An address of this machine."""
+    """Returns an address of this machine."""
     return AddressAdded(ifindex=ifindex, address=address, prefix_length=length)
 
 
 def a_route(prefix: Prefix | str, ifindex: int = GRE, via: Address = b"", metric: int = 0) -> Route:
-    """A route through the tunnel, or through another link."""
+    """Returns a route through the tunnel, or through another link."""
     where = parse_prefix(prefix) if isinstance(prefix, str) else prefix
     return Route(prefix=where, ifindex=ifindex, gateway=via, metric=metric)
 
 
 def a_tunnel_of(site: Site, *, ifindex: int = GRE, up: bool = True) -> LinkChanged:
-    """The tunnel of a site, of its underlay's family."""
+    """Returns the tunnel of a site, of its underlay's family."""
     gre = GreParameters(key=42, ttl=64, link=UNDERLAY, ipv6=len(site.nbma) == 16)
     return a_tunnel_link(ifindex, up=up, gre=gre)
 
 
 def links_of(site: Site, *, ifindex: int = GRE, tunnel_length: int | None = None) -> list[Event]:
-    """What the kernel tells at start: eth0 and lan0, with the route to the LAN, then gre1, all with their addresses.
+    """Returns the kernel's events at start: eth0 and lan0, with the route to the LAN, then gre1, with addresses.
 
     Args:
         ifindex: that of the tunnel.

@@ -1,4 +1,4 @@
-"""One machine of a network: its engine, the kernel that obeys it, and its charon."""
+"""One machine of a network: its engine, its fake kernel, and its fake charon."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from tests.support.sites import GRE, Site
 
 @dataclass(slots=True, eq=False)
 class Station:
-    """One machine: its engine, the kernel that obeys it, and its charon."""
+    """One machine: its engine, its kernel and its charon."""
 
     name: str
     site: Site
     config: Config
     engine: Engine
     outside: Address
-    """The NBMA address that others see: another one than its own behind NAT."""
+    """The NBMA address that others see: behind NAT not its own."""
     tunnel_length: int
     kernel: FakeKernel = field(default_factory=FakeKernel)
     ike: Ike = field(default_factory=Ike)
@@ -30,10 +30,10 @@ class Station:
     alive: bool = False
     boots: int = 0
     wake_at: float | None = None
-    """The earliest time at which it will be woken for its timers."""
+    """The earliest time at which the engine is called for its timers."""
     sent: Counter[PacketType] = field(default_factory=Counter)
     afi: Afi = field(init=False)
-    """The family of the overlay."""
+    """The address family of the overlay."""
     is_client: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,9 +42,9 @@ class Station:
 
     @property
     def servers_up(self) -> list[Address]:
-        """The NBMA addresses of the next hop servers that it is registered with."""
+        """Returns the NBMA addresses of the next hop servers with which the engine is registered."""
         return inspect.servers_up(self.engine, self.afi)
 
     def nbma_of(self, protocol: Address) -> Address | None:
-        """The NBMA address that its engine has for an overlay address."""
+        """Returns the engine's NBMA address for an overlay address."""
         return inspect.nbma_of(self.engine, protocol, self.afi)

@@ -1,7 +1,7 @@
-"""Golden dialogues: what stations say, one theme a text file, to be read by people.
+"""Golden transcripts: the packets, effects and notices of a scenario (theme), one text file each, to be read by people.
 
-Each function plays one theme; its record must be the text file of its name, beside the file of tests. After a change
-that is meant, `pytest --rewrite-transcripts` writes them anew, and the diff is what a reviewer reads.
+Each function plays one theme; its record must equal the text file of its name, beside the file of tests. After an
+intended change `pytest --rewrite-transcripts` writes the files anew, and a reviewer reads the diff.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Themes:
         return play
 
     def check(self, name: str, config: pytest.Config) -> None:
-        """Plays a theme, and compares its record with the text of its name, or writes that anew."""
+        """Plays a theme, and compares its record with its text file, or writes the file anew."""
         dialogue = Dialogue()
         next(play for play in self.plays if play.__name__ == name)(dialogue)
         path = self.folder / f"{name}.txt"
@@ -57,11 +57,11 @@ class Themes:
 
     @property
     def names(self) -> list[str]:
-        """The names of the themes, which are those of the texts."""
+        """Returns the names of the themes, which are those of the text files."""
         return [play.__name__ for play in self.plays]
 
     def left_over(self) -> set[str]:
-        """Texts that no theme has any more."""
+        """Returns the text files without a theme."""
         return {path.stem for path in self.folder.glob("*.txt")} - set(self.names)
 
 
@@ -71,7 +71,7 @@ def a_hub(dialogue: Dialogue, **settings: Any) -> None:
 
 
 def a_cloud(dialogue: Dialogue) -> None:
-    """A hub and two spokes, registered; how that went is not of the theme."""
+    """Adds a hub and two spokes and waits for their registration, which is not recorded."""
     a_hub(dialogue)
     add_spoke(dialogue, "spoke-1", SPOKE_1)
     add_spoke(dialogue, "spoke-2", SPOKE_2)
@@ -80,7 +80,7 @@ def a_cloud(dialogue: Dialogue) -> None:
 
 
 def talk(dialogue: Dialogue, one: str = "spoke-1", other: str = "spoke-2") -> list[str]:
-    """A data packet, whose path is of the record."""
+    """Sends a data packet and records its path."""
     begin = len(dialogue.lines)
     path = dialogue.talk(one, other)
     dialogue.lines.insert(begin, f"{dialogue.now:9.3f} data     {' > '.join(path)}")
@@ -88,12 +88,12 @@ def talk(dialogue: Dialogue, one: str = "spoke-1", other: str = "spoke-2") -> li
 
 
 def a_registration(client: Site = SPOKE_1, **fields: Any) -> Message:
-    """A Registration Request as our own stations send it."""
+    """Returns a Registration Request as our own stations send it."""
     own = {"hop_count": 255, "entries": (OWN_ENTRY,), "extensions": EMPTY_RECORDS}
     return a_registration_request(client, **{**own, **fields})
 
 
 def a_request(request_id: int, target: Address = SPOKE_2.host, **fields: Any) -> Message:
-    """A Resolution Request as our own stations send it."""
+    """Returns a Resolution Request as our own stations send it."""
     own = {"hop_count": 255, "entries": (OWN_ENTRY,)}
     return a_resolution_request(SPOKE_1, target, request_id=request_id, **{**own, **fields})

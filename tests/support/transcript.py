@@ -1,4 +1,4 @@
-"""What stations say to each other, as text: a network whose every packet, effect and notice becomes a line."""
+"""A network with a transcript: every packet, effect and notice becomes a line of text."""
 
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.effects import (
@@ -34,22 +34,22 @@ _EXTENSIONS = {int(member): member.name.lower().replace("_", "-") for member in 
 
 
 class Dialogue(Network):
-    """A network with a record in `lines`. Packets take 10 ms; there is no weather but what a test makes."""
+    """A network with a record in `lines`. Packets take 10 ms; there is no other weather unless a test sets it."""
 
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__(seed=seed)
         self.lines: list[str] = []
         self.hidden: set[PacketType] = set()
-        """Types of packets that are not of the theme, and not recorded."""
+        """Types of packets that are not recorded."""
         self._request_keys: dict[tuple[str, int], tuple[PacketType, Address]] = {}
 
     @property
     def text(self) -> str:
-        """The record."""
+        """Returns the record as one text."""
         return "\n".join(self.lines) + "\n"
 
     def say(self, sentence: str) -> None:
-        """A heading of the record."""
+        """Adds a heading to the record."""
         self.lines += ["", f"-- {sentence}"] if self.lines else [f"-- {sentence}"]
 
     def kill(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Dialogue(Network):
 
 
 def describe_message(message: Message) -> str:
-    """All that a message says, but for lengths and checksums."""
+    """Returns a message as text, without lengths and checksums."""
     addresses = (
         f"{format_address(message.source_protocol)}[{format_address(message.source_nbma)}]"
         f" => {format_address(message.destination_protocol)}"
@@ -100,7 +100,7 @@ def describe_message(message: Message) -> str:
 
 
 def describe_effect(effect: Effect) -> str:
-    """What the engine asks of the world, other than packets."""
+    """Returns an effect other than a packet as text."""
     match effect:
         case OpenInterface():
             return f"opens {effect.name}"
@@ -135,7 +135,7 @@ def describe_effect(effect: Effect) -> str:
 
 
 def describe_notice(notice: Notice) -> str:
-    """The event of a notice and its fields, as a log line would have them."""
+    """Returns the event of a notice and its fields, as in a log line."""
     fields = notice.as_dict()
     del fields["interface"]
     return " ".join([notice.event, *(f"{key}={value}" for key, value in fields.items())])

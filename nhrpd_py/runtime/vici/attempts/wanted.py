@@ -44,7 +44,7 @@ class WantedSa:
         TRYING    ── failed ──────────────────────────────► HELD_DOWN  2, 4, 8 … 60 s
         TRYING    ── interrupted: charon is lost ─────────► WAITING    due at once
         HELD_DOWN ── due ─────────────────────────────────► TRYING
-        HELD_DOWN ── requested again, failures cleared ───► WAITING    after its `delay_s`
+        HELD_DOWN ── requested again, failures cleared ───► WAITING    at once, or after `delay_s`
         UP        ── gone after less than 30 s ───────────► HELD_DOWN  0, 2, 4 … 60 s
         UP        ── gone later ──────────────────────────► WAITING    due at once
         any       ── another charon has no SA ────────────► WAITING    due at once
