@@ -1,8 +1,8 @@
-"""Reads the configuration file (TOML) into `core.config.Config`, or tells all that is wrong with it.
+"""Reads the configuration file (TOML) into `core.config.Config`, or reports all errors in it.
 
-`load` is the entry; all its complaints come at once in one `ConfigError`, each as `file:
-path.to.key: what is wrong`. pydantic is imported when a file is read, not before: the commands that
-need no file start quicker without it.
+`load` is the entry; it raises one `ConfigError` with all errors, each as `file: path.to.key: the
+error`. pydantic is imported when a file is read, not before: commands that need no file start
+faster without it.
 """
 
 import difflib
@@ -21,7 +21,7 @@ Location: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Location, str]
 
 OF_LATER_VERSIONS = {"multicast-group"}
-"""Keys that mean something in a later version: who writes one has to hear that it has no effect."""
+"""Keys of a later version: the error says that they have no effect yet."""
 SYNTAX_PLACE = re.compile(
     r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
 )
@@ -45,7 +45,7 @@ def load(path: str | Path) -> Config:
 
 
 def parse(text: str, name: str) -> Config:
-    """Checks the text of a file; `name` is what messages call it."""
+    """Checks the text of a file; `name` is its name in messages."""
     from pydantic import ValidationError  # noqa: PLC0415 (slow, and only files need it)
 
     from nhrpd_py.config.schema import FileTable  # noqa: PLC0415
@@ -56,7 +56,7 @@ def parse(text: str, name: str) -> Config:
         raise ConfigError([f"{name}: {_syntax(error)}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: {TOO_DEEP}"]) from None
-    except ValueError:  # raised by int() for thousands of digits; it does not say where
+    except ValueError:  # raised by int() for thousands of digits, without the place
         raise ConfigError([f"{name}: {TOO_LONG}"]) from None
     too_long = [f"{name}: {_path(where)}: {TOO_LONG}" for where in _long_integers(document)]
     if too_long:
@@ -81,7 +81,7 @@ def _syntax(error: tomllib.TOMLDecodeError) -> str:
 
 
 def _long_integers(document: Mapping[str, Any]) -> Iterator[Location]:
-    """Yields where numbers are that TOML does not have.
+    """Yields the places of integers that are too long for TOML.
 
     It does not recurse, because dotted keys nest without end.
     """
@@ -101,7 +101,7 @@ def _long_integers(document: Mapping[str, Any]) -> Iterator[Location]:
 
 
 def _location(loc: Location) -> Location:
-    """Removes the `[key]` that pydantic appends where it complains of a dictionary's key."""
+    """Removes the `[key]` that pydantic appends in errors about a dictionary's key."""
     return loc[:-1] if loc and loc[-1] == "[key]" else loc
 
 
@@ -123,7 +123,7 @@ def _quoted(key: str) -> str:
 
 
 def _sentence(detail: Mapping[str, Any]) -> str:
-    """Says what is wrong in words for operators. A secret is never repeated."""
+    """Returns an error as a sentence for operators. A secret is never repeated."""
     location: Location = detail["loc"]
     value = detail["input"]
     shown = "" if "authentication" in location else f", not {_shown(value)}"
@@ -175,9 +175,9 @@ def _unknown_key(location: Location) -> str:
 
 
 def _across_tables(document: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yields what no single value shows: duplicates, mixed families, no interface at all.
+    """Yields errors across values: duplicates, mixed families, no interface at all.
 
-    Values of a wrong type are passed over: the models complain of them.
+    Values of a wrong type are skipped: the models report them.
     """
     interfaces = document.get("interface", {})
     if interfaces == {}:
@@ -250,7 +250,7 @@ def _entries(table: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Mapping
 
 
 def _normal(text: object) -> str:
-    """Returns one spelling for each address or name; empty for what is not even text."""
+    """Returns one spelling for each address or name; empty for a value that is no text."""
     if not isinstance(text, str):
         return ""
     try:

@@ -1,8 +1,8 @@
-"""The shape of the configuration file: one pydantic model a table, keys as people write them.
+"""The schema of the configuration file: one pydantic model for each table, with the file's keys.
 
-Only `nhrpd_py.config.load` uses this. Each model checks its own values, and its `value()` is the
-frozen value of `core.config` that it stands for; what concerns several tables at once is checked by
-the loader. Messages are sentences without the path, which the loader puts in front.
+Only `nhrpd_py.config.load` uses this. Each model checks its own values, and its `value()` returns
+the frozen value of `core.config`; the loader checks what concerns several tables. Messages are
+sentences without the path, which the loader puts in front.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,7 +1,7 @@
 """Checks of single values of the configuration file.
 
-Each returns the value as the configuration has it, or raises ValueError with a sentence that says
-what is wrong with it.
+Each function returns the value as the configuration has it, or raises ValueError with a sentence
+about the error.
 """
 
 import re
@@ -19,7 +19,7 @@ from nhrpd_py.core.config import ProfileValue
 
 MAX_INTERFACE_NAME = 15
 MAX_SOCKET_PATH = 107
-"""sun_path less its closing zero."""
+"""Octets of sun_path without its closing zero."""
 MAX_AUTHENTICATION = 8
 MAX_HOST_NAME = 253
 MAX_VICI_NAME = 64
@@ -46,7 +46,7 @@ def between(low: int, high: int) -> Callable[[int], int]:
 
 
 def interface_name(value: str) -> str:
-    """Accepts what the kernel accepts as the name of a netdev."""
+    """Accepts names of netdevs that the kernel accepts."""
     if not 1 <= len(value.encode()) <= MAX_INTERFACE_NAME:
         raise ValueError(f"an interface name has 1..{MAX_INTERFACE_NAME} octets, {value!r} has not")
     if value in {".", ".."} or any(c in "/:" or c.isspace() or not c.isprintable() for c in value):
@@ -60,7 +60,7 @@ def station_address(value: str) -> str:
 
 
 def nbma_or_name(value: str) -> str:
-    """Accepts an address or what could be a host name."""
+    """Accepts an address or a possible host name."""
     last = value.rstrip(".").rpartition(".")[2]
     if ":" in value or last.isdigit():
         return station_address(value)
@@ -91,7 +91,7 @@ def socket_path(value: str) -> str:
 
 
 def secret(value: str) -> str:
-    """Accepts the clear text of Cisco's authentication; its complaint must not repeat the secret."""
+    """Accepts the clear text of Cisco's authentication; the error never repeats the secret."""
     size = len(value.encode())
     if not 1 <= size <= MAX_AUTHENTICATION:
         raise ValueError(f"must have 1..{MAX_AUTHENTICATION} octets, it has {size}")
@@ -110,7 +110,7 @@ def route_protocol(value: int) -> int:
 
 
 def prefix(value: str) -> str:
-    """Accepts a network, or an address for a network of one; complains where host bits are set."""
+    """Accepts a network, or an address as a network of one host; refuses set host bits."""
     try:
         network = parse_prefix(value)
     except ValueError:
@@ -121,7 +121,7 @@ def prefix(value: str) -> str:
 
 
 def connection_name(value: str) -> str:
-    """Accepts what VICI can carry as the name of a connection, and swanctl.conf as that of a section."""
+    """Accepts names that VICI can carry for a connection, and swanctl.conf for a section."""
     if not 1 <= len(value) <= MAX_VICI_NAME or not value.isascii() or not value.isprintable():
         raise ValueError(f"must have 1..{MAX_VICI_NAME} printable ASCII characters")
     if any(c.isspace() or c in '{}#=:,."' for c in value):
@@ -130,14 +130,14 @@ def connection_name(value: str) -> str:
 
 
 def identity(value: str) -> str:
-    """Accepts what can be an IKE identity, or a pattern for some."""
+    """Accepts a possible IKE identity, or a pattern of identities."""
     if not value.strip() or not value.isprintable():
         raise ValueError("must be an IKE identity, such as spoke1.example.net or CN=spoke1")
     return value
 
 
 def profile_section(section: object, path: str = "") -> dict[str, ProfileValue]:
-    """Turns a connection written with the keys of swanctl.conf into what VICI takes.
+    """Turns a connection with the keys of swanctl.conf into VICI's form.
 
     Booleans become `yes` and `no`, numbers become text, lists stay lists.
     """

@@ -1,8 +1,8 @@
 """Client Information Entries (RFC 2332 §5.2.0.1).
 
-An entry is what NHRP says about one station. They stand in a list, without a count, in the
-mandatory part of types 1 to 6 and in the values of the extensions 3, 4, 5 and 9; the list ends
-where its container ends.
+An entry describes one station. Entries are in lists, without a count, in the mandatory part of
+types 1 to 6 and in the values of the extensions 3, 4, 5 and 9; a list ends where its container
+ends.
 """
 
 from collections.abc import Iterable
@@ -27,11 +27,12 @@ NO_PREFIX = 0xFF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientInformation:
-    """One entry. An address that is absent is empty; its reader substitutes that of the packet."""
+    """One entry. An absent address is empty; the reader takes the packet's instead."""
 
     code: int = 0
     prefix_length: int = 0
-    """Bits, of the address that the packet type says; 0 and 255 are both "a single address"."""
+    """Bits of the address, which one depends on the packet type; 0 and 255 are both "a single
+    address"."""
     mtu: int = 0
     """Octets; 0 is the default."""
     holding_time_s: int = 0
@@ -78,9 +79,9 @@ def decode_entries(
 ) -> tuple[ClientInformation, ...]:
     """Decodes all of ``data``; every address has the size of its family or is absent.
 
-    ``base_offset`` is where ``data`` stands in its packet, for the offset in ``BadPacket``.
-    ``foreign_protocol`` admits the other protocol family too: FRR names an IPv6 responder by its
-    IPv4 address, and that record must not cost the whole reply.
+    ``base_offset`` is the offset of ``data`` in its packet, for the offset in ``BadPacket``.
+    ``foreign_protocol`` accepts the other protocol family too: FRR names an IPv6 responder by its
+    IPv4 address, and the reply must not be dropped for that record.
     """
     entries: list[ClientInformation] = []
     at = 0

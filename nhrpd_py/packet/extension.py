@@ -1,7 +1,7 @@
 """Extensions (RFC 2332 §5.3): type, compulsory bit and an opaque value.
 
-A value is interpreted on demand, because a transit NHS hands on what it does not understand. The
-End extension is not represented: the encoder adds it, the decoder stops at it.
+A value is interpreted on demand, because a transit NHS forwards extensions that it does not know.
+The End extension is not represented: the encoder adds it, the decoder stops at it.
 """
 
 import hmac
@@ -34,7 +34,7 @@ _CLEAR_TEXT = bytes.fromhex("00000001")
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """One extension. ``type`` may be a number that nobody registered."""
+    """One extension. ``type`` may be an unregistered number."""
 
     type: int
     value: bytes = b""
@@ -45,8 +45,8 @@ class Extension:
     ) -> tuple[ClientInformation, ...]:
         """Reads the value as Client Information Entries.
 
-        Raises ``BadPacket``; only records (types 3, 4 and 5) out of ``decode`` are sure to parse.
-        ``base_offset`` is where the value stands in its packet.
+        Raises ``BadPacket``; only records (types 3, 4 and 5) from ``decode`` always parse.
+        ``base_offset`` is the offset of the value in its packet.
         """
         try:
             return decode_entries(
@@ -73,5 +73,5 @@ def cisco_authentication(secret: bytes) -> Extension:
 
 
 def authentication_matches(extension: Extension, secret: bytes) -> bool:
-    """Tells, in a time that depends on lengths only, whether the extension carries ``secret``."""
+    """Returns, in a time that depends on lengths only, whether the extension carries ``secret``."""
     return hmac.compare_digest(extension.value, _CLEAR_TEXT + secret)

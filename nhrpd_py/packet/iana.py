@@ -2,8 +2,8 @@
 
 RFC 2332 §5 defines nearly all of them; type 8 and the NAT numbers are those of Cisco and of
 draft-detienne-dmvpn, which every DMVPN implementation follows. An extension type, an error code or
-an entry's code that is in no registry stays a plain ``int`` inside a message: only text turns it
-into ``UNKNOWN(n)``.
+an entry's code that is in no registry stays a plain ``int`` inside a message; only in text is it
+``UNKNOWN(n)``.
 """
 
 from enum import IntEnum
@@ -53,7 +53,7 @@ class ErrorCode(IntEnum):
 
 
 LEGACY_LOOP_DETECTED = 2
-"""What the open-source daemons call "loop detected". Understood, never sent."""
+"""The code of open-source daemons for "loop detected". Understood, never sent."""
 
 
 class CieCode(IntEnum):
@@ -68,14 +68,14 @@ class CieCode(IntEnum):
 
 
 LEGACY_NO_BINDING = 11
-"""What the open-source daemons send for "no binding exists". Understood, never sent."""
+"""The code of open-source daemons for "no binding exists". Understood, never sent."""
 
 
 class ExtensionType(IntEnum):
     """Extension types, RFC 2332 §5.3.
 
-    9 is Cisco's NAT address; two abandoned documents gave the same number to other things, which is
-    why its value is never required to parse.
+    9 is Cisco's NAT address; two abandoned documents use the same number for other extensions, so
+    its value need not parse.
     """
 
     END = 0

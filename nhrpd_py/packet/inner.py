@@ -1,4 +1,4 @@
-"""Looks into the packets that indications carry: a data packet in type 8, an NHRP one in type 7."""
+"""Reads the packets inside indications: a data packet in type 8, an NHRP packet in type 7."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ _LAYOUTS = {PROTOCOL_IPV4: (4, 20, 12, 4), PROTOCOL_IPV6: (6, 40, 8, 16)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffendingHeader:
-    """What can still be told about the packet that an Error Indication complains about."""
+    """The header of the packet that an Error Indication is about, as far as it is there."""
 
     type: int
-    """May be a type that nobody knows: that can be the very complaint."""
+    """May be an unknown type, which can be the reason of the error."""
     afn: int
     protocol_type: int
     flags: int
@@ -46,10 +46,10 @@ def data_addresses(payload: bytes, protocol_type: int) -> tuple[bytes, bytes]:
 
 
 def peek(payload: bytes) -> OffendingHeader | None:
-    """Reads as much of an offending NHRP packet as every router sends: header and addresses.
+    """Reads the part of an offending NHRP packet that every router sends: header and addresses.
 
-    Size, checksum and extension offset still describe the packet before it was cut, and the hop
-    count may have changed since, so none of them is looked at.
+    Size, checksum and extension offset are still those of the packet before it was cut, and the hop
+    count may have changed since, so none of them is checked.
     """
     if len(payload) < HEADER_SIZE:
         return None

@@ -1,8 +1,8 @@
 """A whole NHRP packet (RFC 2332 §5) as a value, and its two conversions.
 
-``decode`` is strict and total: any octets yield a ``Message`` or raise ``BadPacket``, never
-anything else. It forgives what deployed routers send and what hurts nobody: octets behind the End
-extension, a missing End, extensions in an indication, garbage in unused fields.
+``decode`` is strict and total: any octets yield a ``Message`` or raise ``BadPacket``, never another
+exception. It accepts harmless deviations of deployed routers: octets behind the End extension, a
+missing End, extensions in an indication, garbage in unused fields.
 """
 
 import struct
@@ -54,7 +54,7 @@ REPLIES = frozenset(
     {PacketType.RESOLUTION_REPLY, PacketType.REGISTRATION_REPLY, PacketType.PURGE_REPLY}
 )
 
-# §5.2.2, §5.2.3: these two say nothing without an entry.
+# §5.2.2, §5.2.3: these two types have no meaning without an entry.
 _NEEDS_ENTRIES = frozenset({PacketType.RESOLUTION_REPLY, PacketType.REGISTRATION_REQUEST})
 
 # §5.2.0.1 lets any packet leave out the source NBMA address; but these two ask for a reply to that
@@ -64,7 +64,8 @@ _NEEDS_SOURCE_NBMA = frozenset({PacketType.RESOLUTION_REQUEST, PacketType.REGIST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One packet. Lengths, offsets and the checksum are the encoder's; unused fields are gone."""
+    """One packet. The encoder computes lengths, offsets and the checksum; unused fields are left
+    out."""
 
     type: PacketType
     afn: int
@@ -105,12 +106,12 @@ class Message:
 
     @property
     def is_request(self) -> bool:
-        """Tells whether the packet asks for a reply; it travels from source to destination."""
+        """Whether the packet is a request; it travels from source to destination."""
         return self.type in _REQUESTS
 
     @property
     def is_reply(self) -> bool:
-        """Tells whether the packet answers; it travels from destination to source."""
+        """Whether the packet is a reply; it travels from destination to source."""
         return self.type in REPLIES
 
     def extension(self, type: int) -> Extension | None:  # noqa: A002 - the field's name
@@ -294,10 +295,10 @@ def _intact(data: bytes, size: int) -> bytes:
 def _check_protocol_lengths(
     packet_type: PacketType, protocol_size: int, source_length: int, destination_length: int
 ) -> None:
-    """Admits an absent protocol address in an Error Indication only.
+    """Accepts an absent protocol address in an Error Indication only.
 
-    Everything else is routed, answered and stored by both; but the reporter of an error may have
-    had nothing better, and losing its report helps nobody.
+    All other types are routed, answered and stored by both addresses; but the sender of an error
+    may not know them, and its report is still useful.
     """
     admitted = {protocol_size}
     if packet_type is PacketType.ERROR_INDICATION:

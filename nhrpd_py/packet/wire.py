@@ -1,4 +1,4 @@
-"""What every part of the codec shares: why a packet is dropped, the one exception, the checksum."""
+"""Shared by the whole codec: the reasons of drops, the only exception, the checksum."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from nhrpd_py.packet.iana import ErrorCode
 
 
 class DropReason(StrEnum):
-    """Why a received packet went no further. The values are metric labels: they never change."""
+    """Why a received packet was dropped. The values are metric labels and never change."""
 
     # Found by the codec.
     TRUNCATED = "truncated"
@@ -48,7 +48,7 @@ class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error 
         self.offset = offset
         """Octet at fault, counted from the fixed part: the error offset of an Error Indication."""
         self.answer = answer
-        """What to put in an Error Indication; None where the RFC wants silence."""
+        """The code of the Error Indication to send; None where the RFC demands none."""
 
 
 def internet_checksum(data: bytes) -> int:
