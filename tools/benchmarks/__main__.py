@@ -25,7 +25,7 @@ from tools.lab.topology import Node
 
 LIMIT_S = 3600.0
 MEMORY = "8G"
-"""Of the guest, used as it is needed: 51 nodes with a charon and an nhrpd each take half of it."""
+"""The guest's memory, used as needed: 51 nodes with a charon and an nhrpd each take half of it."""
 RESULTS = "results.json"
 PROFILE = "profile.txt"
 SETTINGS = {
@@ -33,7 +33,7 @@ SETTINGS = {
     "net.ipv4.neigh.default.gc_thresh1": 20_000,
     "net.ipv4.neigh.default.gc_thresh2": 40_000,
     "net.ipv4.neigh.default.gc_thresh3": 80_000,
-    # Both daemons get what a window of requests needs, whether they ask for it or not.
+    # Both daemons get the socket buffer that a window of requests needs.
     "net.core.rmem_max": 8 << 20,
     "net.core.rmem_default": 8 << 20,
 }
@@ -81,10 +81,10 @@ def main() -> int:
 
 
 def _stay_on_one_processor() -> None:
-    """Keeps this process and all that it starts on one processor.
+    """Keeps this process and its children on one processor.
 
-    The guest has one. Each of its system calls is a conversation of two of our processes; on two
-    processors, one of which must be woken each time, it costs five times as much, now and then.
+    The guest has one. Each of its system calls is an exchange between two of our processes; on two
+    processors, one of which must be woken each time, it can cost five times as much.
     """
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
@@ -153,7 +153,7 @@ def _measure_starts(directory: Path, results: dict[str, Any]) -> None:
 
 
 def _measure_load(load: Load, arguments: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Alternates the contenders, so that what disturbs the machine disturbs both."""
+    """Alternates the contenders, so that other load of the machine affects both."""
     repetitions = 2 if arguments.quick else 3
     for repetition in range(repetitions):
         many = not arguments.quick and repetition == 0

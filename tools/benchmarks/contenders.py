@@ -1,4 +1,5 @@
-"""The hub under load: one namespace with the tunnel, one for the generator, and who answers.
+"""The hub under load: a namespace with the tunnel, one for the generator, and the daemons to
+compare.
 
 The hub is 192.0.2.1 on a veth whose other end is the generator's, with all of 10.64.0.0/10 behind
 it, and 10.255.255.1/32 on `gre1` (mGRE, key 42). Both contenders log warnings or errors only, and
@@ -30,7 +31,7 @@ ROUTER = "192.0.2.254"
 SPOKES_NBMA = "10.64.0.0/10"
 HOLDING_TIME_S = 7200
 FRR_NETLINK_BUFFER = 90_000_000
-"""What Debian's /etc/frr/daemons gives zebra."""
+"""zebra's value in Debian's /etc/frr/daemons."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -71,7 +72,7 @@ class Contender(ABC):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Frr(Contender):
-    """zebra and nhrpd."""
+    """The contender with FRR's zebra and nhrpd."""
 
     _daemons: FrrDaemons = field(init=False)
 
@@ -116,7 +117,7 @@ class Frr(Contender):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Ours(Contender):
-    """Our daemon."""
+    """The contender with our daemon."""
 
     profile: Path | None = None
     """Where to put profiles; see profiled.py."""

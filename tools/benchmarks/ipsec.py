@@ -1,7 +1,7 @@
 """What IPsec adds: the time to a direct encrypted path, a hub's reboot, and what SAs cost.
 
-Stock charons throughout, with the certificates and files of the lab. FRR's nhrpd cannot drive a stock
-charon, so that there is nothing of FRR's beside these figures; charon without us is, where it can be.
+Stock charons throughout, with the certificates and files of the lab. FRR's nhrpd cannot work
+with a stock charon, so these figures are compared with charon alone, where that is possible.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Say = Callable[[str], None]
 
 HOLDING_TIME_S = 600
 PING_OCTETS = 1000
-"""Larger than any NHRP message: under ESP nothing else tells data from NHRP."""
+"""Larger than any NHRP message: under ESP only the size tells data from NHRP."""
 WATCHED_S = 10.0
 PAUSE_S = 3.0
 REBOOT_LIMIT_S = 300.0
 FIRST_TARGET = 50
-"""Peers of the one who sets SAs up have the addresses 192.0.2.50 and up."""
+"""The peers with which a hub makes SAs have the addresses 192.0.2.50 and up."""
 IN_FLIGHT = 8
-"""As many attempts as nhrpd has under way, by charon alone too."""
+"""Attempts under way at once: nhrpd's number, for charon alone too."""
 SETUP_LIMIT_S = 300.0
 NO_REPLACING = (("unique = replace", "unique = no"),)
 """All targets have one identity here."""
@@ -45,7 +45,7 @@ NO_REPLACING = (("unique = replace", "unique = no"),)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is measured."""
+    """The number of rounds, nodes and peers to measure."""
 
     rounds: int
     spokes: int
@@ -74,18 +74,18 @@ class Figures:
     setup_s: float = 0.0
     setup_alone_s: float = 0.0
     setup_cpu_s: float = 0.0
-    """Of nhrpd, for all peers."""
+    """CPU time of nhrpd, for all peers."""
     charon_cpu_s: float = 0.0
     charon_alone_cpu_s: float = 0.0
     held_s: float = 0.0
     held_cpu_s: float = 0.0
-    """Of nhrpd with all SAs up."""
+    """CPU time of nhrpd with all SAs up."""
     idle_cpu_s: float = 0.0
-    """Of nhrpd without any, for as long."""
+    """CPU time of nhrpd without SAs, over the same time."""
 
 
 def measure(effort: Effort, say: Say) -> dict[str, Any]:
-    """Returns the figures, and what strongSwan it was."""
+    """Returns the figures, and strongSwan's version."""
     figures = Figures()
     say("IPsec: hub and two spokes")
     figures.direct_s = _direct_paths(effort.rounds)
@@ -144,7 +144,7 @@ def _is_data(packet: Packet) -> bool:
 
 
 def _forget(one: ClassicNode, two: ClassicNode) -> None:
-    """No shortcut, and no SA between the two: the next packet finds everything cold."""
+    """Removes shortcuts and SAs between two spokes, so that the next packet finds none."""
     for node in (one, two):
         node.forget_shortcuts()
 
@@ -211,18 +211,19 @@ def _targets(peers: int) -> Iterator[tuple[ClassicNode, list[str]]]:
 
 
 def _bring_up(node: ClassicNode, addresses: list[str]) -> None:
-    """As nhrpd does: a connection for each peer, then its child; but waits for it."""
+    """Brings SAs up as nhrpd does: a connection for each peer, then its child; but waits for
+    each."""
     with node.charon.session() as session:
         for address in addresses:
             name = f"alone-{address}"
             connection = node.charon.connection(node.nbma, address, unique="no")
             session.load_conn({name: connection})
             for _ in session.initiate({"child": "dmvpn", "ike": name, "timeout": "30000"}):
-                pass  # what charon logs meanwhile
+                pass  # log events of charon meanwhile
 
 
 def _wait_sas(node: Node, peers: int) -> None:
-    """Until the kernel has the SAs of all peers, in and out."""
+    """Waits until the kernel has the SAs of all peers, in and out."""
 
     def count() -> bool:
         said = node.namespace.run("ip", "xfrm", "state", "count")
@@ -233,7 +234,7 @@ def _wait_sas(node: Node, peers: int) -> None:
 
 
 def _cpu_of_waiting(pid: int, seconds: float) -> float:
-    time.sleep(PAUSE_S)  # what the start or the last SA left to do
+    time.sleep(PAUSE_S)  # work left from the start or the last SA
     spent = cpu_seconds(pid)
     time.sleep(seconds)
     return cpu_seconds(pid) - spent
@@ -247,7 +248,7 @@ def _reboot(spokes: int, figures: Figures, say: Say) -> None:
     with Lab(private_run=True) as lab:
         hub, *others = _cloud(lab, spokes)
         _wait_registered(hub, others)
-        # What a hub knows that has run for longer than a minute.
+        # The state file of a hub that has run for longer than a minute.
         state = hub.directory / "state.json"
         wait_until(
             lambda: state.exists() and all(each.tunnel in state.read_text() for each in others),

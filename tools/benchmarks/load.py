@@ -31,7 +31,7 @@ WARM_UP_SPOKE = 4_000_000
 PHASE_LIMIT_S = 120.0
 START_LIMIT_S = 30.0
 STEADY_S = 1.0
-"""Rest before memory is read."""
+"""Pause before memory is read."""
 NBMA_BASE, PROTOCOL_BASE = 0x0A400000, 0x0AC00000
 FEW = 1_000
 MANY = 10_000
@@ -39,7 +39,7 @@ MANY = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """What the generator and the process table say about one phase."""
+    """The figures of one phase, from the generator and the process table."""
 
     requests: int
     replied_s: float
@@ -49,9 +49,9 @@ class Phase:
     p99_us: float
     repeated: int
     generator_share: float
-    """Of the one processor, while requests were open."""
+    """The generator's share of the one processor, while requests were open."""
     cpu_s: float
-    """Of the daemons, in this phase."""
+    """CPU time of the daemons in this phase."""
 
     @property
     def per_s(self) -> float:
@@ -61,14 +61,14 @@ class Phase:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Run:
-    """One life of a daemon under load."""
+    """One run of a daemon under load."""
 
     phases: dict[str, Phase] = field(default_factory=dict)
     resident: dict[str, dict[str, int]] = field(default_factory=dict)
     """Octets by moment (`idle`, number of spokes) and daemon."""
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it for a file."""
+        """Returns the figures for a file."""
         return {
             "phases": {name: asdict(phase) for name, phase in self.phases.items()},
             "resident": self.resident,
@@ -90,7 +90,7 @@ class Load:
             subprocess.run([compiler, "-O2", "-o", binary, source], check=True, timeout=60)
 
     def capacity_per_s(self, *, requests: int) -> float:
-        """Returns what the generator reaches against a hub that keeps nothing."""
+        """Returns the generator's own limit, against a hub that stores nothing."""
         with network() as (hub, load):
             hub.popen(self.directory / "reflector", UNDERLAY)
             said = self._generate(load, "--spokes", FEW, "--requests", requests)
@@ -146,7 +146,7 @@ class Load:
         wait_until(Path(f"{prefix}.{number}").exists, 10.0, "a profile")
 
     def _warm_up(self, contender: Contender, load: Namespace) -> None:
-        """Registers one spoke that counts nowhere: the daemon is ready when that works."""
+        """Registers one spoke that is not measured: the daemon is ready when that works."""
         self._drive(
             *(contender, load, "--first", WARM_UP_SPOKE, "--retry-ms", 100),
             settle=True,

@@ -1,4 +1,5 @@
-"""What a user of the network waits for: the direct path, and the spoke's return after the hub's.
+"""Two waiting times of users: until the direct path, and until a spoke is back after a restart of
+the hub.
 
 Both are seen on the wire, in captures of the lab's hub and two spokes. Holding time 30 s; the hub
 samples each pair of LANs twice a second (rather than four times a minute), so that runs can follow
@@ -23,9 +24,9 @@ SAMPLE_RATE = "2/second"
 PING_INTERVAL_S = 0.002
 LOSS_INTERVAL_S = 0.1
 WATCHED_S = 4.0
-"""How long a run waits for the direct path: FRR needs a good second."""
+"""How long a run waits for the direct path: FRR needs over a second."""
 PAUSE_S = 3.0
-"""Between runs: the limits on redirects have forgotten the one before."""
+"""Pause between runs, after which the rate limits on redirects have ended."""
 RETURN_LIMIT_S = 90.0
 REGISTRATION_REPLY = 4
 CIE_CODE_AT = 40
@@ -39,7 +40,7 @@ class Paths:
     return_s: list[float | None] = field(default_factory=list)
     """From the end of the hub's daemon until the spoke's next registration was answered."""
     lost_s: list[float] = field(default_factory=list)
-    """Traffic from a spoke to the hub's LAN that was lost meanwhile."""
+    """Seconds without traffic from a spoke to the hub's LAN meanwhile."""
 
 
 def measure(
@@ -68,7 +69,7 @@ def measure(
 
 
 def median(values: list[float | None]) -> float | None:
-    """Returns the median; a run that did not get there counts as endless."""
+    """Returns the median; a run without a result counts as infinitely long."""
     middle = statistics.median(float("inf") if value is None else value for value in values)
     return None if middle == float("inf") else middle
 

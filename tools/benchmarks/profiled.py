@@ -1,9 +1,9 @@
 """Runs our daemon under a sampling profiler: `python -m tools.benchmarks.profiled PREFIX ARGUMENTS…`.
 
-A timer interrupts the daemon and notes its stack. A tracing profiler would not do: without a cheap
-clock, as in User-Mode Linux, it measures itself. Time in a C function counts for its caller; samples
-taken while the daemon waits for events are left out. Each SIGUSR1 writes what was collected since
-the one before to PREFIX.N (N from 0) and begins anew.
+A timer interrupts the daemon and notes its stack. A tracing profiler is not suitable: without a
+cheap clock, as in User-Mode Linux, it mostly measures itself. Time in a C function counts for its
+caller; samples taken while the daemon waits for events are left out. Each SIGUSR1 writes the
+samples since the one before to PREFIX.N (N from 0) and begins anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import FrameType
 from nhrpd_py.cli.daemon import main
 
 INTERVAL_S = 0.001
-"""The kernel may make more of it: its tick is 4 or 10 ms where timers are coarse."""
+"""The real interval may be longer: the kernel's tick is 4 or 10 ms where timers are coarse."""
 WAITING = "get_events"
 """trio's function that waits in epoll."""
 
@@ -38,7 +38,7 @@ class Sampler:
     """By every function that was on the stack."""
 
     def sample(self, _number: int, frame: FrameType | None) -> None:
-        """Is the handler of the timer's signal."""
+        """Counts the present stack; the handler of the timer's signal."""
         if frame is None or frame.f_code.co_name == WAITING:
             return
         self.samples += 1
@@ -51,7 +51,7 @@ class Sampler:
         self.whole.update(stack)
 
     def take(self) -> dict[str, object]:
-        """Returns what was collected, for a file, and begins anew."""
+        """Returns the samples for a file, and begins anew."""
         result: dict[str, object] = {"samples": self.samples}
         for name, counter in (("own", self.own), ("whole", self.whole)):
             result[name] = [[*place, count] for place, count in counter.most_common()]

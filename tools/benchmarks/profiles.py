@@ -1,4 +1,4 @@
-"""Where our daemon's time goes: the samples of profiled.py as text."""
+"""Turns the samples of profiled.py into text: where our daemon spends its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = 20
 
 
 def profile_text(profiles: dict[str, Path]) -> str:
-    """Returns, for each phase, what takes the most time by itself and with what it calls."""
+    """Returns, for each phase, the functions with the most time, alone and with their callees."""
     return "\n\n".join(_phase_text(name, path) for name, path in profiles.items())
 
 

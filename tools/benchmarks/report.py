@@ -24,7 +24,7 @@ class Row:
     more_is_better: bool = False
     target: float | None = None
     compared: bool = True
-    """Whether a ratio says anything."""
+    """Whether the ratio is meaningful."""
 
 
 def table(results: dict[str, Any]) -> list[str]:
@@ -218,7 +218,7 @@ def _key(name: str) -> Callable[[dict[str, Any]], float]:
 
 
 def _per_spoke(spokes: str, daemon: str | None = None) -> Callable[[Figures], float | None]:
-    """Growth per spoke of one daemon or of all."""
+    """Returns a function for the growth per spoke of one daemon or of all."""
 
     def value(figures: Figures) -> float | None:
         found = [

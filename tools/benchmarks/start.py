@@ -1,6 +1,6 @@
-"""A daemon's start: what it costs until the daemon answers, and what the daemon holds when it rests.
+"""A daemon's start: the CPU time until the daemon answers, and the memory of the idle daemon.
 
-A daemon of Python spends its start on importing modules; that is measured by itself as well.
+A Python daemon spends its start on importing modules; that is measured separately as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tools.lab.namespace import wait_until
 from tools.lab.nodes import START_LIMIT_S
 
 REST_S = 2.0
-"""How long a daemon rests before its memory is read."""
+"""How long a daemon is idle before its memory is read."""
 IMPORTS = """
 import time
 from nhrpd_py.runtime import late_imports
@@ -40,12 +40,12 @@ class Start:
     """One start of all daemons of a contender."""
 
     cpu_s: float
-    """Of all of them, until the last one answers."""
+    """CPU time of all daemons, until the last one answers."""
     resident: dict[str, int]
-    """Octets by daemon, after a rest."""
+    """Octets by daemon, after REST_S."""
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it for a file."""
+        """Returns the figures for a file."""
         return asdict(self)
 
 
@@ -70,9 +70,9 @@ def _answers(contender: Ours) -> bool:
 
 
 def import_seconds(runs: int = IMPORT_RUNS) -> list[float]:
-    """Returns the CPU time of each of some interpreters that import what our daemon imports.
+    """Returns the CPU time of several interpreters that import the modules of our daemon.
 
-    What pip installs is compiled; so that this is no question of who ran before, so is the rest.
+    All modules are compiled first, as pip does, so that the result does not depend on earlier runs.
     """
     compileall.compile_dir(REPOSITORY / "nhrpd_py", quiet=1)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

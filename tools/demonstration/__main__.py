@@ -1,4 +1,4 @@
-"""`tools/demo`: boots the lab, tells the story in it, and brings the drawing out."""
+"""`tools/demo`: boots the lab, runs the story in it, and copies the drawing out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The drawing of the demonstration: the network with both paths, and below it who said what, when. Plain SVG."""
+"""The drawing of the demonstration: the network with both paths, and below it the messages in time.
+Plain SVG."""
 
 from __future__ import annotations
 
@@ -158,7 +159,7 @@ class Drawing:
             f"<line x1='{start}' y1='{y}' x2='{end - inset}' y2='{y}' stroke='{color}'"
             f" stroke-width='2' marker-end='url(#{marker})'/>"
         )
-        # A label of a long arrow stands in its first half, clear of the hub's lifeline.
+        # The label of a long arrow is on its first half, clear of the hub's lifeline.
         between = start + (end - start) * (0.25 if abs(end - start) > 400 else 0.5)
         subject = step.about.partition(" at ")[0]
         if "→" in subject:
@@ -166,7 +167,7 @@ class Drawing:
         self._label(between, y, f"{step.what} {subject}".rstrip(), color, bold=marker in NOT_DATA)
 
     def _ink(self, step: Step) -> tuple[str, str]:
-        """The colour of a message, and the arrow head that has it."""
+        """Returns the colour of a message, and the arrow head of that colour."""
         if step.is_nhrp:
             return NHRP, "nhrp"
         if step.is_ike:

@@ -1,4 +1,5 @@
-"""What a capture of the whole Internet (there is one bridge) says: who sent what to whom, and when."""
+"""Turns a capture of the whole Internet (it is one bridge) into steps: sender, receiver, message,
+time."""
 
 from __future__ import annotations
 
@@ -25,10 +26,10 @@ class Step:
     """Seconds since 1970, when it entered the Internet."""
     source: int
     destination: int
-    """Numbers of the nodes that the outer addresses belong to."""
+    """Source and destination: the numbers of the nodes with the outer addresses."""
     what: str
     about: str = ""
-    """What an NHRP message is about: an address or prefix; what is said of it."""
+    """The subject of an NHRP message: an address or prefix, and the statement about it."""
     kind: int | None = None
     """NHRP packet type, None for data."""
     asker: str | None = None
@@ -38,7 +39,7 @@ class Step:
 
     is_ike: bool = False
     is_protected: bool = False
-    """It travelled in ESP."""
+    """It was sent in ESP."""
 
     @property
     def is_nhrp(self) -> bool:
@@ -68,7 +69,7 @@ class Echo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Everything that the pictures, in words and drawn, are made of."""
+    """The content of the text and of the drawing."""
 
     steps: Sequence[Step]
     """From the first data packet on."""
@@ -122,7 +123,7 @@ class Scene:
 
     @property
     def on_the_way_ms(self) -> float:
-        """Returns how much of `switch_ms` the links' delays make inevitable.
+        """Returns the part of `switch_ms` that is due to the links' delays.
 
         The first data packet to the hub, the indication back, every leg of the request and the reply
         that the sender got, and the IKE messages between the spokes: each takes the delay towards
@@ -160,7 +161,7 @@ class Scene:
         found = [step for step in self.steps if step.kind == kind]
         if kind is PacketType.TRAFFIC_INDICATION:
             return [step for step in found if step.destination == self.sender.number][:1]
-        # A request that is sent again, or a later renewal, is not on the way to the first answer.
+        # Requests that are sent again, and later renewals, do not lead to the first answer.
         legs: list[Step] = []
         for step in found:
             if step.asker == self.sender.tunnel and step.destination not in [
@@ -209,7 +210,8 @@ def steps(packets: Sequence[Packet], nodes: Sequence[Node]) -> list[Step]:
 
 
 def echoes(taken: Sequence[Step], rtts: Mapping[int, float]) -> list[Echo]:
-    """Returns each answered ping with its way; `rtts` is what the sender measured, by sequence."""
+    """Returns each answered ping with its path; `rtts` are the sender's measurements by sequence
+    number."""
     result = []
     for sequence, rtt_ms in sorted(rtts.items()):
         there = tuple(step for step in taken if step.echo == (ECHO_REQUEST, sequence))
@@ -220,7 +222,7 @@ def echoes(taken: Sequence[Step], rtts: Mapping[int, float]) -> list[Echo]:
 
 
 def _told(packet: Packet) -> tuple[str, str, str | None]:
-    """Name, subject and source protocol address of an NHRP message."""
+    """Returns name, subject and source protocol address of an NHRP message."""
     try:
         message = decode(packet.payload)
         return NAMES[message.type], _about(message), _address(message.source_protocol)
@@ -251,7 +253,7 @@ def _address(octets: bytes) -> str:
 
 
 def _echo(packet: Packet) -> tuple[int, int] | None:
-    """Type and sequence number of an ICMP echo in a tunnelled IPv4 packet."""
+    """Returns type and sequence number of an ICMP echo in a tunnelled IPv4 packet."""
     data = packet.payload
     if packet.inner_source is None or packet.is_nhrp or len(data) < 20 or data[9] != ICMP:
         return None

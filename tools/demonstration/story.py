@@ -1,4 +1,4 @@
-"""The story that the demonstration tells, with the network that it happens in."""
+"""The steps of the demonstration, and the network in which they happen."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tools.lab.topology import Lab
 EVERYTHING = "ip proto 47 or ip proto 50 or udp port 500"
 HUB_DELAY_MS, SPOKE_DELAY_MS = 20.0, 5.0
 PINGS, PING_INTERVAL_S = 150, 0.005
-"""As close together as the kernel's timer permits (User-Mode Linux: 10 ms): the moment of the change
-is known to within one interval."""
+"""The interval is the shortest that the kernel's timer permits (User-Mode Linux: 10 ms); the moment
+of the change is known to within one interval."""
 
 
 class StoryError(Exception):
@@ -33,7 +33,7 @@ class StoryError(Exception):
 
 
 def tell(drawing: Path, *, keep: bool) -> None:
-    """Tells it, writes the drawing, and ends in a shell if wanted. Raises StoryError."""
+    """Runs the story, writes the drawing, and ends in a shell if wanted. Raises StoryError."""
     with Lab(private_run=True, static=False) as lab:
         try:
             _tell(lab, drawing)
@@ -190,7 +190,8 @@ def _readable(wire: Capture, nodes: Sequence[ClassicNode]) -> list[Packet]:
 
 
 def _count(packets: Sequence[Packet]) -> None:
-    """Says how much of what was captured was protected. Raises StoryError when something was not."""
+    """Prints how many of the captured packets were protected. Raises StoryError when one was
+    not."""
     esp = sum(packet.is_esp for packet in packets)
     ike = sum(packet.ike_exchange is not None for packet in packets)
     clear = len(packets) - esp - ike

@@ -15,7 +15,7 @@ def heading(title: str) -> None:
 
 
 def quoted(text: str) -> str:
-    """Returns a command's output, indented; what is too wide goes on below, nothing is cut."""
+    """Returns a command's output, indented; lines that are too wide go on below, nothing is cut."""
     room = WIDTH - len(INDENT)
     blocks = [_fitting(block.splitlines(), room) for block in text.strip("\n").split("\n\n")]
     lines = [line for block in blocks for line in (*block, "")][:-1]
@@ -38,12 +38,12 @@ def _fitting(lines: list[str], room: int) -> list[str]:
 
 
 def _last_gap(lines: list[str], room: int) -> re.Match[str] | None:
-    """The last gap between two columns of a table before `room`: blank in every line of several."""
+    """Returns the last gap between two columns of a table before `room`: blank in every line."""
     if len(lines) < 2:
         return None
     width = max(map(len, lines))
     padded = [line.ljust(width) for line in lines]
     ink = "".join(" " if {*column} == {" "} else "x" for column in zip(*padded, strict=True))
     gaps = [gap for gap in re.finditer(r"(?<=x) {2,}(?=x)", ink) if gap.start() <= room]
-    # The mark of a folded part is followed by its first column: that is no place to fold again.
+    # No second fold between the mark of a folded part and its first column.
     return gaps[-1] if gaps and "…" not in lines[0][: gaps[-1].start()] else None

@@ -1,7 +1,7 @@
-"""Packets on a link, as tcpdump saw them: outer and inner addresses, and NHRP.
+"""Captures packets on a link with tcpdump, and decodes outer and inner addresses and NHRP.
 
-Works on Ethernet links (underlay `eth0`, LAN `lan0`): the delivery header is what a test of a path
-wants to see. Decodes just enough of IPv4, IPv6, GRE (RFC 2784, RFC 2890) and NHRP's fixed part.
+Works on Ethernet links (underlay `eth0`, LAN `lan0`): tests of a path need the delivery header.
+Decodes just enough of IPv4, IPv6, GRE (RFC 2784, RFC 2890) and NHRP's fixed part.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Packet:
 
 @dataclass(slots=True, eq=False)
 class Capture:
-    """A running tcpdump; a context manager. `packets()` may be asked while it runs and after."""
+    """A running tcpdump; a context manager. `packets()` may be called while it runs and after."""
 
     namespace: Namespace
     device: str
@@ -75,7 +75,8 @@ class Capture:
         )
 
         def listens() -> bool:
-            """It says so once the socket is open: nothing sent afterwards is missed."""
+            """Returns whether tcpdump reported that its socket is open: no later packet is
+            missed."""
             if process.poll() is not None:
                 raise CommandFailedError(f"tcpdump: {log.read_text(errors='replace')}")
             return "listening on" in log.read_text(errors="replace")
@@ -94,7 +95,7 @@ class Capture:
         return self.packets()
 
     def packets(self) -> list[Packet]:
-        """Returns what was seen so far."""
+        """Returns the packets captured so far."""
         return read_pcap(self.path.read_bytes())
 
     def nhrp(self, packet_type: int | None = None) -> list[Packet]:
@@ -155,7 +156,7 @@ def _decode_frame(frame: bytes, time: float) -> Packet | None:
 
 
 def _decode_udp(packet: Packet, payload: bytes) -> Packet:
-    """IKE, or ESP behind NAT (RFC 3948): there four octets of zero in front tell which it is."""
+    """Decodes IKE, or ESP behind NAT (RFC 3948), where IKE has four octets of zero in front."""
     ports = struct.unpack("!HH", payload[:4].ljust(4, b"\0"))
     data = payload[UDP_HEADER_BYTES:]
     if UDP_IKE_NAT in ports:
@@ -174,7 +175,7 @@ def _decode_udp(packet: Packet, payload: bytes) -> Packet:
 
 
 def decode_gre(packet: Packet, payload: bytes) -> Packet:
-    """Returns the packet with what its GRE header and content say; unchanged where that is no GRE."""
+    """Returns the packet with its GRE header and content decoded; unchanged if it is no GRE."""
     if len(payload) < 4:
         return packet
     flags, inner_type = struct.unpack_from("!HH", payload)

@@ -75,19 +75,21 @@ secrets {{
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ipsec:
-    """How a node's IPsec differs from the sample file, which is certificates and no remote id."""
+    """Differences of a node's IPsec from the sample file, which has certificates and no remote
+    id."""
 
     authority: Authority | None = None
-    """Who signed its certificate, and whom it trusts; None: the run's common ECDSA authority."""
+    """The authority that signs its certificate and that it trusts; None: the run's common ECDSA
+    one."""
     psk: str | None = None
-    """Authenticates by this secret in place of certificates."""
+    """Authenticates by this secret instead of certificates."""
     remote_id: str | None = None
     """Demands this identity of every peer; may have wildcards."""
     expired: bool = False
     address_blocks: tuple[str, ...] = ()
     """RFC 3779 blocks of its certificate."""
     changes: tuple[tuple[str, str], ...] = ()
-    """(text of the sample, other text) each: other proposals, `mode = tunnel`…"""
+    """(text of the sample, its replacement): other proposals, `mode = tunnel`…"""
     strongswan_conf: str = ""
     """Further sections of strongswan.conf."""
 
@@ -117,7 +119,7 @@ class Charon:
 
     namespace: Namespace
     name: str
-    """The node's: names its files."""
+    """The name of the node and of its files."""
     sample: str
     """`swanctl-hub.conf` or `swanctl-spoke.conf`."""
     identity: str
@@ -130,7 +132,7 @@ class Charon:
 
     @property
     def etc(self) -> Path:
-        """Returns what the node sees as /etc/swanctl."""
+        """Returns the directory that the node sees as /etc/swanctl."""
         return self.directory / "swanctl"
 
     @property
@@ -145,7 +147,7 @@ class Charon:
 
     @property
     def authority(self) -> Authority:
-        """Returns whom this node trusts."""
+        """Returns the authority that this node trusts."""
         return self.ipsec.authority or authority()
 
     def start(self, *, load: bool = True) -> None:
@@ -158,7 +160,7 @@ class Charon:
             self.load_all()
 
     def stop(self) -> int:
-        """Ends charon as systemd does: it tells its peers, and takes its SAs out of the kernel."""
+        """Ends charon as systemd does: it deletes its SAs at the peers and in the kernel."""
         status = stop(self.process)
         self._process = None
         return status
@@ -191,16 +193,16 @@ class Charon:
         return self.namespace.run("swanctl", *arguments, check=check)
 
     def load_all(self) -> str:
-        """Runs `swanctl --load-all`, which also takes what is gone from the files out of charon."""
+        """Runs `swanctl --load-all`, which also unloads what is no longer in the files."""
         return self.swanctl("--load-all", "--clear", "--noprompt")
 
     @property
     def swanctl_conf(self) -> Path:
-        """Returns the node's swanctl.conf, for tests that spoil and mend it."""
+        """Returns the path of the node's swanctl.conf, for tests that break and repair it."""
         return self.etc / "swanctl.conf"
 
     def write_files(self) -> None:
-        """Writes swanctl.conf, certificate, key and CRL as `ipsec` has them; not loaded yet."""
+        """Writes swanctl.conf, certificate, key and CRL as `ipsec` has them; does not load them."""
         for folder in ("x509", "x509ca", "x509crl", "ecdsa", "rsa", "private", "conf.d"):
             (self.etc / folder).mkdir(parents=True, exist_ok=True)
         self.swanctl_conf.write_text(self._swanctl_conf())
@@ -222,7 +224,7 @@ class Charon:
             self.install_crl()
 
     def install_crl(self) -> None:
-        """Puts the authority's list of revoked certificates, if it has one, among the files."""
+        """Copies the authority's list of revoked certificates, if it has one, to the files."""
         if self.authority.crl is not None:
             name = f"crl{self.authority.crl.suffix}"
             shutil.copy(self.authority.crl, self.etc / "x509crl" / name)
@@ -253,14 +255,14 @@ class Charon:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
-        """Gives a VICI session. It blocks: no events on one that also gives commands."""
+        """Yields a blocking VICI session; one for commands cannot follow events too."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(START_LIMIT_S)
             connection.connect(str(self.socket_path))
             yield Session(connection)
 
     def request(self, command: str, message: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Gives one VICI command and returns its answer in text; raises when it is refused."""
+        """Sends one VICI command and returns its answer as text; raises when it is refused."""
         with self.session() as session:
             answer: dict[str, Any] = _text(session.request(command, message))
         return answer
@@ -268,7 +270,7 @@ class Charon:
     def stream(
         self, command: str, event: str, message: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Gives a VICI command that answers in events, and returns these in text."""
+        """Sends a VICI command that is answered by events, and returns these as text."""
         with self.session() as session:
             return [_text(row) for row in session.streamed_request(command, event, message)]
 
@@ -364,13 +366,13 @@ class Charon:
 
 @functools.cache
 def load_modules() -> None:
-    """Has the kernel load what ESP needs; without it the first SA waits for over two seconds.
+    """Has the kernel load the modules of ESP; otherwise the first SA takes over two seconds.
 
-    What is built in, or what this kernel calls otherwise, is no error.
+    A module that is built in, or has another name in this kernel, is no error.
     """
     subprocess.run(["modprobe", "-a", "-q", *MODULES], check=False, capture_output=True)
-    # The kernel looks for a module by the name of each combination of algorithms, and only stops
-    # to do so as long as the combination is in use.
+    # The kernel looks for a module named after each combination of algorithms, unless the
+    # combination is in use.
     subprocess.run(_WARM_STATE, check=False, capture_output=True)
 
 

@@ -21,13 +21,13 @@ from tools.lab.routing import SAMPLES, Routing, hub_configuration, spoke_configu
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class ClassicNode(NhrpdNode):
-    """charon, BGP and nhrpd. `charon` and `routing` are there from `start` on."""
+    """A node with charon, BGP and nhrpd. `charon` and `routing` exist from `start` on."""
 
     ipsec: Ipsec | None = field(default_factory=Ipsec)
     """None: GRE in clear, no charon."""
     bgp: bool = True
     protected: bool = True
-    """Whether nhrpd is told to use IPsec; charon runs in any case."""
+    """Whether nhrpd is configured for IPsec; charon runs in any case."""
     ipsec_settings: str = ""
     """Lines for `[interface.gre1.ipsec]`."""
     charon: Charon = field(init=False)
@@ -62,7 +62,7 @@ class ClassicNode(NhrpdNode):
         NhrpdNode.start(self)
 
     def start_services(self) -> None:
-        """Starts what does not run yet, all but nhrpd."""
+        """Starts all services but nhrpd, unless they run."""
         self._build()
         for node in self.lab.nodes:
             name = f"{node.name}.{DOMAIN}"
@@ -79,7 +79,7 @@ class ClassicNode(NhrpdNode):
         NhrpdNode.kill(self)
 
     def power_off(self) -> None:
-        """Ends everything at once and empties the kernel; `power_on` is what a boot does then."""
+        """Ends everything at once and empties the kernel; `power_on` boots the node again."""
         self.kill()
         if self.bgp:
             self.routing.kill()

@@ -1,4 +1,4 @@
-"""Deals lab tests out to guests: what must stay together, how long it takes, who runs it.
+"""Deals lab tests to guests: which must stay together, how long they take, which guest runs them.
 
 Tests that share a fixture of a module stay together, for such a fixture is a cloud that takes half
 a minute to build; with a parameter, each value of it is another cloud. All other tests are dealt one
@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 Fixture = tuple[str, str, int]
-"""Where it is defined, its name, and which of its parameters."""
+"""File of the definition, name, and index of the parameter."""
 ASSUMED_DURATION_S = 10.0
-"""Of a test that was never measured."""
+"""For a test that was never measured."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,12 +32,12 @@ class Portion:
 
 @dataclass(slots=True, eq=False)
 class Hand:
-    """The tests of one guest, and the processor that it is kept on."""
+    """The tests of one guest, and the processor on which it is kept."""
 
     cpu: int
     items: list[pytest.Item] = field(default_factory=list)
     systemd: bool = False
-    """Whether it was filled before: with the tests that want systemd."""
+    """Whether it has the tests marked `systemd`, and gets no others."""
 
 
 def split(items: Iterable[pytest.Item]) -> list[Portion]:
@@ -67,7 +67,7 @@ def deal(
         return total, seconds(hand.items, durations)
 
     def urgency(portion: Portion) -> tuple[float, str]:
-        name = min(item.nodeid for item in portion.items)  # whatever order they are in
+        name = min(item.nodeid for item in portion.items)  # the same in every order
         return -seconds(portion.items, durations), name
 
     for portion in sorted(portions, key=urgency):
@@ -81,7 +81,7 @@ def seconds(items: Iterable[pytest.Item], durations: Mapping[str, float]) -> flo
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Returns node id → seconds; nothing is known without the file."""
+    """Returns node id → seconds; empty without the file."""
     if not path.exists():
         return {}
     return {node: float(seconds) for node, seconds in json.loads(path.read_text()).items()}
@@ -109,6 +109,6 @@ def _shared_fixtures(item: pytest.Item) -> frozenset[Fixture]:
         (definition.baseid, name, parameters.get(name, 0))
         for name, definitions in known.name2fixturedefs.items()
         for definition in definitions
-        # What pytest and its plugins define is cheap, and has an empty base.
+        # Fixtures of pytest and its plugins are cheap; they have an empty base.
         if definition.baseid and definition.scope != "function"
     )

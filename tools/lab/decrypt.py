@@ -1,7 +1,7 @@
-"""Looks into ESP (RFC 4303) with the keys of the lab's own kernels: what travelled inside, packet by packet.
+"""Decrypts captured ESP packets (RFC 4303) with the keys of the lab's own kernels.
 
-Knows what the sample configuration negotiates: AES in CBC mode with HMAC-SHA-2. A capture stays what the
-Internet saw; this is what nobody on it could see.
+Supports the algorithms of the sample configuration: AES in CBC mode with HMAC-SHA-2. A capture
+itself has the packets as they were on the Internet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """How to read what was sent with one SPI."""
+    """The keys of the packets with one SPI."""
 
     key: bytes
     icv_bytes: int

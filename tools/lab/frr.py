@@ -41,11 +41,11 @@ class FrrDaemons:
 
     @property
     def processes(self) -> Mapping[str, subprocess.Popen[Any]]:
-        """Returns those that were started, and neither stopped nor killed, by name."""
+        """Returns the running daemons by name: started, and neither stopped nor killed."""
         return self._processes
 
     def make_directories(self) -> None:
-        """Makes the directories of the path space; `own` follows once they have their files."""
+        """Makes the directories of the path space; call `own` when they have their files."""
         self.namespace.run("mkdir", "-p", self.run_directory, self.etc)
         self.namespace.run("touch", self.etc / "vtysh.conf")
 
@@ -54,24 +54,24 @@ class FrrDaemons:
         self.namespace.run("chown", "-R", "frr:frr", self.run_directory, self.etc, *more)
 
     def start(self, daemon: str, config: Path) -> None:
-        """Starts one; returns when it answers."""
+        """Starts a daemon; returns when it answers."""
         self._processes[daemon] = self.namespace.popen(
             *(FRR_DAEMONS / daemon, "-N", self.name, "-f", config),
             *self.options.get(daemon, ()),
             *("--log", "stdout", "--log-level", self.log_level),
             log=self.directory / f"{daemon}.log",
         )
-        # As the namespace sees it: its /run may be its own.
+        # The path inside the namespace: its /run may be its own.
         socket_path = Path(f"/proc/{self.namespace.pid}/root{self.run_directory}/{daemon}.vty")
         what = f"{self.name}: {daemon} answers"
         wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what, interval_s=0.05)
 
     def end(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> int:
-        """Ends one; returns its status."""
+        """Ends a daemon; returns its status."""
         return stop(self._processes.pop(daemon), how)
 
     def end_all(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ends those that run, the last first."""
+        """Ends the running daemons, the last one first."""
         for process in reversed(self._processes.values()):
             stop(process, how)
         self._processes.clear()
@@ -81,7 +81,7 @@ class FrrDaemons:
         return self.namespace.run("vtysh", "-N", self.name, *arguments, check=check)
 
     def check(self) -> None:
-        """Raises when one has ended by itself."""
+        """Raises when a daemon has ended by itself."""
         for daemon, process in self._processes.items():
             if process.poll() is not None:
                 log = (self.directory / f"{daemon}.log").read_text(errors="replace")

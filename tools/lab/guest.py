@@ -1,4 +1,4 @@
-"""Where the lab runs: a kernel with mGRE and NFLOG, and a throw-away place in it.
+"""Places for the lab: a kernel with mGRE and NFLOG, and a throw-away environment in it.
 
 Two places offer the same `run`. `Guest` boots User-Mode Linux on the machine's own root file
 system: whatever is installed here runs inside, everything written there is gone afterwards except
@@ -6,7 +6,7 @@ below the shared directory, and no privileges are needed. `Sandbox` uses the pre
 has the modules and we are root, inside fresh network, mount and process namespaces. `place()`
 chooses; the environment variable NHRPD_LAB=guest|host forces one of them.
 
-Whoever runs inside finds NHRPD_LAB_INSIDE=1 in the environment.
+Processes inside have NHRPD_LAB_INSIDE=1 in their environment.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ mount -t tmpfs -o mode=0755 tmpfs /run && ip link set lo up || exit 125
 """
 
 
-# A user's PATH, and root's after a plain `su`, lacks what the lab calls, here and inside.
+# A user's PATH, and root's after a plain `su`, lacks commands that the lab calls, here and inside.
 os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -56,7 +56,7 @@ class GuestFailedError(Exception):
 
 
 class Place(Protocol):
-    """Somewhere to run a lab job."""
+    """A place that runs a lab job."""
 
     def run(
         self,
@@ -86,7 +86,7 @@ class Place(Protocol):
 
     @property
     def usage(self) -> Usage:
-        """What the last `run` took; known after its end."""
+        """Returns the resources that the last `run` used; known after its end."""
 
 
 def inside() -> bool:
@@ -99,7 +99,7 @@ def missing_in_present_kernel() -> str | None:
     if os.geteuid() != 0:
         return "not root"
     for module in KERNEL_MODULES:
-        # What is built in needs no loading: only the tries below decide.
+        # Built-in modules need no loading: only the tries below decide.
         _succeeds(["modprobe", "--quiet", module])
     if not _can_make_gre():
         return "no ip_gre in this kernel"
@@ -138,8 +138,8 @@ def place(
 ) -> Place:
     """Chooses where to run; raises `LabUnavailableError` when nothing fits.
 
-    With `systemd`, what runs is a service of Debian's systemd: that takes a guest, wherever we are.
-    A guest is kept on the processor `cpu`.
+    With `systemd`, the job is a service of Debian's systemd, which always needs a guest. A guest is
+    kept on the processor `cpu`.
     """
     if systemd:
         there = missing_for_guest() or missing_for_systemd()
@@ -159,7 +159,7 @@ def place(
 
 
 def _on_cpu(number: int | None) -> list[str]:
-    """The guest has one CPU: kept on one of ours, its system calls cost a fraction."""
+    """Returns the command that keeps a guest on one processor, which makes its system calls cheap."""
     taskset = shutil.which("taskset")
     if taskset is None:
         return []
@@ -168,17 +168,17 @@ def _on_cpu(number: int | None) -> list[str]:
 
 @dataclass(slots=True, eq=False)
 class Guest:
-    """A User-Mode-Linux machine per `run`; several may run at once."""
+    """A place with a User-Mode-Linux machine for each `run`; several may run at once."""
 
     share: Path
-    """Directory that is the same inside, read-write. Its writes reach us at the latest at the end;
-    who wants them earlier calls fsync inside."""
+    """Directory that is the same inside, read-write. Writes inside are seen here at the end at the
+    latest; earlier after an fsync inside."""
     memory: str = "2G"
     limit_s: float = 900.0
     systemd: bool = False
-    """Whether Debian's systemd is the first process, and what runs here a service of it."""
+    """Whether Debian's systemd is the first process, and the job a service of it."""
     cpu: int | None = None
-    """The processor that it is kept on; the first one where nobody chose."""
+    """The processor on which it is kept; by default the first one."""
     _running: Job = field(init=False)
 
     def __post_init__(self) -> None:
@@ -240,7 +240,7 @@ class Guest:
                 (control / "systemd").touch()
             kernel_log = control / "kernel.log"
             with kernel_log.open("wb") as log:
-                # tty0 takes what the kernel says, tty1 is the job's.
+                # tty0 is the kernel's console, tty1 the job's.
                 consoles = ["con=null", f"con0=null,fd:{log.fileno()}", "con1=fd:0,fd:1"]
                 ended = self._running.wait(
                     [
@@ -275,7 +275,7 @@ class Guest:
 
 @dataclass(slots=True, eq=False)
 class Sandbox:
-    """Fresh network, mount and process namespaces of the present kernel per `run`."""
+    """Fresh network, mount and process namespaces of the present kernel for each `run`."""
 
     share: Path
     limit_s: float = 900.0
@@ -360,7 +360,7 @@ def _job(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], terminal: bo
 
 
 def _kernel_environment(control: Path) -> dict[str, str]:
-    """The guest kernel's memory is a file that must find room; and see wide_xstate.c."""
+    """Returns the guest kernel's environment: room for its memory; and see wide_xstate.c."""
     shm = Path("/dev/shm")
     roomy = shm.is_dir() and shutil.disk_usage(shm).free >= 4096 * MIB
     environment = {"TMPDIR": str(shm) if roomy else tempfile.gettempdir()}

@@ -1,7 +1,7 @@
-"""The side of pytest that runs lab tests in their place: time limits, logs, and reports sent out.
+"""The pytest hooks inside a place, where lab tests run: time limits, logs, and reports sent out.
 
-Each test is followed by how long the guest was idle meanwhile, which no load of the machine around it
-changes.
+After each test the guest's idle time during the test is sent, which does not depend on other load
+of the machine.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def idle_s() -> float | None:
 
 @dataclass(slots=True, eq=False)
 class InsidePlugin:
-    """The hooks inside."""
+    """The pytest hooks inside a place."""
 
     config: pytest.Config
     _output: TextIO | None = None
@@ -77,7 +77,7 @@ class InsidePlugin:
         )
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """Tells that a test has no further reports."""
+        """Sends the end of a test's reports."""
         self._send({"finished": nodeid, "idle_s": idle_s()})
 
     def _send(self, message: dict[str, Any]) -> None:

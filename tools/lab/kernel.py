@@ -1,4 +1,4 @@
-"""What the kernel of a namespace has, read with ip(8), and its packet filter."""
+"""Reads a namespace's kernel tables with ip(8), and sets its packet filter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tools.lab.namespace import Namespace
 
 RTPROT_BOOT = 3
-"""ip(8) adds routes with it, and leaves it out when it prints them."""
+"""Protocol of routes that ip(8) adds, which it does not print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Neighbor:
     state: str
     """REACHABLE, PERMANENT, STALE, FAILED…"""
     protocol: int | None
-    """NDA_PROTOCOL: who installed it."""
+    """NDA_PROTOCOL: the program that installed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,14 @@ def read_routes(namespace: Namespace, *, ipv6: bool) -> dict[str, Route]:
 
 
 def iptables(namespace: Namespace, rule: str, *, ipv6: bool = False) -> None:
-    """Runs iptables: the legacy one, which is all that the guest's kernel has, where it exists."""
+    """Runs iptables, the legacy one if it exists: the guest's kernel supports no other."""
     name = "ip6tables" if ipv6 else "iptables"
     namespace.run(_variant(namespace, name), *rule.split())
 
 
 def iptables_restore(namespace: Namespace, rules: Path) -> None:
-    """Adds the rules of a file, as its head says."""
+    """Adds the rules of a file with iptables-restore, as the comment in its head tells operators
+    to."""
     variant = "-legacy" if _variant(namespace, "iptables").endswith("-legacy") else ""
     namespace.run(f"iptables{variant}-restore", "--noflush", rules)
 

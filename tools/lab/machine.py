@@ -1,4 +1,4 @@
-"""A machine of the lab as its cables see it: number, place, addresses and namespaces."""
+"""A machine of the lab without its daemons: number, position, addresses and namespaces."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tools.lab.namespace import Namespace
 
 
 class Role(enum.Enum):
-    """What a node is to the others."""
+    """The role of a node."""
 
     HUB = "hub"
     SPOKE = "spoke"
 
 
 class Nat(enum.Enum):
-    """What stands between a node and the Internet."""
+    """The NAT between a node and the Internet."""
 
     NONE = "none"
     MASQUERADE = "masquerade"
-    """Lets in only what answers."""
+    """Lets in only replies."""
     STATIC = "static"
-    """Also forwards GRE, ESP and IKE that nobody asked for."""
+    """Also forwards unsolicited GRE, ESP and IKE."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

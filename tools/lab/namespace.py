@@ -27,9 +27,9 @@ PING_START_S = 10.0
 LAST_ANSWER_S = 0.5
 """How long the answer to a request may take before it counts as lost, at the end of a ping."""
 PING_SILENCE_S = 2.0
-"""How long a ping may do nothing beyond its interval, on a busy machine."""
+"""How long a ping may pause beyond its interval, on a busy machine."""
 PING_MINIMUM = 0.5
-"""The part of the requests which its interval promises that a ping sends on a busy machine."""
+"""Smallest share of the requests due by its interval that a ping must send, on a busy machine."""
 
 _HOLD = """
 mount -t sysfs sysfs /sys || exit 1
@@ -58,7 +58,7 @@ class CommandFailedError(AssertionError):
 def wait_until(
     predicate: Callable[[], Value | None], deadline_s: float, what: str, *, interval_s: float = 0.1
 ) -> Value:
-    """Calls `predicate` until its value is true and returns it; fails telling the last value."""
+    """Calls `predicate` until its value is true and returns it; else fails with the last value."""
     end = time.monotonic() + deadline_s
     while True:
         value = predicate()
@@ -71,7 +71,7 @@ def wait_until(
 
 @dataclass(slots=True, eq=False)
 class RunningPing:
-    """A ping that goes on, and writes what it sees into a file."""
+    """A ping that goes on, and writes its output into a file."""
 
     _process: subprocess.Popen[Any]
     log: Path
@@ -80,14 +80,14 @@ class RunningPing:
     """Seconds since 1970."""
 
     def stop(self) -> None:
-        """Ends it, whatever it saw."""
+        """Ends the ping without a result."""
         stop(self._process, signal.SIGINT)
 
     def finish(self) -> PingResult:
-        """Ends it and returns what became of the requests that were sent until now.
+        """Ends the ping and returns the result of the requests that were sent until now.
 
-        Waits for the answers to the last ones; what is sent meanwhile does not count. Fails when
-        ping ended by itself, paused, or sent too little: it has not seen then what it was to see.
+        Waits for the answers to the last ones; requests sent meanwhile do not count. Fails when
+        ping ended by itself, paused, or sent too few requests to show a loss.
         """
         until = time.time()
         sent = last_request(self.log.read_text())
@@ -116,7 +116,7 @@ class Namespace:
     private_run: bool = False
     """Whether /run is its own, for daemons that would fight for one path."""
     directory: Path | None = None
-    """Where the output of what runs for a while is kept."""
+    """Directory for the output of background commands."""
     _holder: subprocess.Popen[str] | None = None
     _processes: list[subprocess.Popen[Any]] = field(default_factory=list)
 
@@ -131,7 +131,7 @@ class Namespace:
         output = self._holder.stdout
         if output is None:
             raise CommandFailedError(f"namespace {self.name} has no holder")
-        with output:  # the holder says nothing more
+        with output:  # the holder writes nothing more
             if output.readline() != "ready\n":
                 raise CommandFailedError(f"namespace {self.name} could not be made")
         _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
@@ -143,7 +143,7 @@ class Namespace:
         self._processes.clear()
         if self._holder is None:
             return
-        # Whatever double-forked away from us still counts itself among the namespace's processes.
+        # Processes that double-forked are no children of ours, but still in the namespace.
         for pid in _run(["ip", "netns", "pids", self.name]).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
@@ -179,9 +179,10 @@ class Namespace:
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[Any]:
-        """Starts a command that ends with the namespace; output is appended to `log`, or is ours.
+        """Starts a command that ends with the namespace; output is appended to `log`, or goes to
+        ours.
 
-        Never a pipe: a command whose pipe is full stands still.
+        Never to a pipe: a command whose pipe is full stops.
         """
         with contextlib.ExitStack() as stack:
             output = None if log is None else stack.enter_context(log.open("ab"))
@@ -205,7 +206,7 @@ class Namespace:
             self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
 
     def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
-        """Returns what `ip -json ARGUMENTS` says."""
+        """Returns the output of `ip -json ARGUMENTS`."""
         rows: list[dict[str, Any]] = json.loads(self.run("ip", "-json", *arguments) or "[]")
         return rows
 
@@ -232,7 +233,7 @@ class Namespace:
         wait_s: float = 1.0,
         source: str | None = None,
     ) -> PingResult:
-        """Pings and counts the answers; losing some is no error."""
+        """Pings and counts the answers; lost ones are no error."""
         options = ["-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", f"{wait_s:g}"]
         if source is not None:
             options += ["-I", source]
@@ -242,7 +243,8 @@ class Namespace:
     def start_ping(
         self, destination: str, *, interval_s: float = 0.02, source: str | None = None
     ) -> RunningPing:
-        """Pings until `RunningPing.finish`, from before this returns: traffic while something happens."""
+        """Starts a ping that runs until `RunningPing.finish`: traffic while something else
+        happens."""
         if self.directory is None:
             raise CommandFailedError(f"namespace {self.name} keeps no output")
         log = self.directory / f"{self.name}-ping{len(self._processes)}.txt"
@@ -260,7 +262,7 @@ def stop(
     *,
     limit_s: float = STOP_LIMIT_S,
 ) -> int:
-    """Signals a process and returns its status; one that ignores it within the limit is killed."""
+    """Signals a process and returns its status; kills it if it has not ended within the limit."""
     if process.poll() is None:
         process.send_signal(how)
     try:

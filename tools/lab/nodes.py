@@ -1,4 +1,4 @@
-"""What speaks NHRP on a node: FRR's zebra and nhrpd, or our daemon."""
+"""The NHRP daemons of a node: FRR's zebra and nhrpd, or our daemon."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KIB = 1024
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class FrrNode(Node):
-    """zebra and nhrpd of FRR (and bgpd, when it has a configuration)."""
+    """A node with FRR's zebra and nhrpd (and bgpd, when it has a configuration)."""
 
     unique: bool = False
     shortcut: bool = True
@@ -60,7 +60,7 @@ class FrrNode(Node):
 
     @property
     def daemons(self) -> FrrDaemons:
-        """Returns those that run."""
+        """Returns the running daemons."""
         if self._daemons is None:
             raise CommandFailedError(f"{self.name}: FRR was not started")
         return self._daemons
@@ -105,7 +105,7 @@ class FrrNode(Node):
 
     def show(self, command: str) -> Any:
         """Returns the parsed output of `show COMMAND json`."""
-        # 8.4 prints the head of the text table before the object.
+        # FRR 8.4 prints the head of the text table before the object.
         _, brace, rest = self.vtysh(f"show {command} json").partition("{")
         return json.loads(brace + rest or "{}")
 
@@ -146,7 +146,7 @@ class FrrNode(Node):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class NhrpdNode(Node):
-    """Our daemon."""
+    """A node with our daemon."""
 
     unique: bool = False
     shortcut: bool = True
@@ -258,12 +258,12 @@ class NhrpdNode(Node):
         return done
 
     def show(self, view: str) -> Any:
-        """Returns the rows of `nhrpctl show VIEW`, asked for on the daemon's socket."""
+        """Returns the rows of `nhrpctl show VIEW`, read from the daemon's socket."""
         with self._asked() as client:
             return client.get(f"/v1/{view}")[view]
 
     def flush(self, what: str, **limits: str) -> int:
-        """Does what `nhrpctl flush WHAT` does, and returns how many rows matched."""
+        """Flushes as `nhrpctl flush WHAT` does; returns how many rows matched."""
         with self._asked() as client:
             return int(client.post("/v1/flush", what=what, **limits)["matched"])
 
@@ -297,7 +297,7 @@ class NhrpdNode(Node):
 
     @contextlib.contextmanager
     def _asked(self) -> Iterator[Client]:
-        """Gives what asks the daemon; fails the test when nobody answers."""
+        """Yields a client of the daemon; fails the test when the daemon does not answer."""
         try:
             yield Client(str(self.socket_path))
         except NoDaemonError as error:

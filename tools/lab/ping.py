@@ -1,4 +1,4 @@
-"""What ping(8) of iputils prints, read; with `-D -O` it prints a dated line for every request."""
+"""Reads the output of ping(8) of iputils; with `-D -O` it prints a dated line for every request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SUMMARY = re.compile(r"(?m)^(\d+) packets transmitted, (\d+) received")
 
 @dataclass(frozen=True, slots=True)
 class PingResult:
-    """What became of a number of requests."""
+    """The result of a number of requests."""
 
     sent: int
     received: int
     gaps: tuple[tuple[int, int], ...]
-    """First and last sequence number of requests in a row that nobody answered."""
+    """First and last sequence number of each row of unanswered requests."""
     output: str = field(repr=False)
 
     @property
@@ -30,7 +30,7 @@ class PingResult:
 
 
 def read_result(output: str, *, sent: int | None = None) -> PingResult | None:
-    """Returns what became of the first `sent` requests, of all that ping counted if None.
+    """Returns the result of the first `sent` requests, of all that ping counted if None.
 
     None when ping counted nothing.
     """
@@ -57,7 +57,7 @@ def first_answer_at(output: str) -> float | None:
 def longest_silence_s(output: str, since: float, until: float) -> float:
     """Returns the longest time in which `ping -D -O` printed nothing, in seconds.
 
-    `since` and `until`, in seconds since 1970, are the ends of the time that is looked at.
+    `since` and `until`, in seconds since 1970, are the ends of the time to examine.
     """
     dates = [at for at in map(float, _DATED.findall(output)) if since < at < until]
     return max(later - earlier for earlier, later in pairwise([since, *dates, until]))

@@ -1,7 +1,7 @@
 """Certification authorities made with strongSwan's `pki`, as an operator makes them.
 
-`authority()` hands out the same authority to everybody who asks for the same one: keys and
-certificates are made once per run. A certificate that was revoked is not handed out again.
+`authority()` returns the same authority for the same arguments: keys and certificates are made once
+per run. A certificate that was revoked is not returned again.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ LIMIT_S = 60.0
 
 
 class Key(enum.Enum):
-    """What keys are made of; the value is the folder of swanctl that private ones belong in."""
+    """The type of keys; the value is swanctl's folder for private keys of this type."""
 
     ECDSA = "ecdsa"
     """P-384, as strong as the ecp384 of the proposals, and made in 20 ms."""
     RSA = "rsa"
-    """2048 bits, what `pki --gen` makes when it is told nothing; 0.3 s and more each."""
+    """2048 bits, the default of `pki --gen`; 0.3 s and more for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A certificate and its private key. RSA ones are DER files, what `pki` writes unasked."""
+    """A certificate and its private key. RSA ones are DER files, the default of `pki`."""
 
     name: str
     certificate: Path
@@ -99,7 +99,7 @@ class Authority:
         return self._issued[wanted]
 
     def revoke(self, *credentials: Credential) -> Path:
-        """Signs a new list with these and all that were revoked before; none is fine too."""
+        """Signs a new list with these certificates, if any, and all that were revoked before."""
         options: list[str | Path] = [
             "--signcrl",
             "--cacert",
@@ -108,7 +108,7 @@ class Authority:
             self._credential.key,
         ]
         if self.crl is not None:
-            # Also makes its number higher: charon keeps the list with the highest.
+            # Also increases its number: charon keeps the list with the highest number.
             options += ["--lastcrl", self.crl]
         for credential in credentials:
             options += ["--reason", "superseded", "--cert", credential.certificate]
@@ -118,7 +118,7 @@ class Authority:
         self.crl = self._write("crl", options)
         return self.crl
 
-    # Unsaid for RSA: these are then the very commands of the strongSwan manuals.
+    # Omitted for RSA, so that these are exactly the commands of the strongSwan manuals.
 
     @property
     def _type(self) -> list[str]:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How long something ran, and what it took of the processors."""
+    """How long a job ran, and the processor time that it used."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
     """User and system time of the process and of the children that it waited for."""
     idle_s: float | None = None
-    """How long it had nothing to do, where somebody knows that."""
+    """How long it was idle, if known."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -51,7 +51,7 @@ class Job:
     ) -> int:
         """Runs `argv` in a process group of its own until it ends or the limit passes.
 
-        `litter` is what remains to be removed should we be killed ourselves.
+        `litter` are the files to be removed if this process itself is killed.
         """
         with contextlib.ExitStack() as stack:
             output = None if console is None else stack.enter_context(console.open("wb"))
@@ -77,7 +77,7 @@ class Job:
                     self.timed_out = not _ends_within(process.pid, self.limit_s)
             finally:
                 with self.lock:
-                    # Nobody has waited for it yet, so the number is still this group's.
+                    # The process was not waited for yet, so the number is still this group's.
                     os.killpg(process.pid, signal.SIGKILL)
                     _, status, used = os.wait4(process.pid, 0)
                     process.returncode = os.waitstatus_to_exitcode(status)
@@ -86,7 +86,7 @@ class Job:
             return -signal.SIGKILL if self.timed_out else process.returncode
 
     def kill(self) -> None:
-        """Ends what runs; nothing starts here afterwards."""
+        """Ends the running process; no other one starts afterwards."""
         with self.lock:
             self.closed = True
             if self.process is not None:
@@ -94,7 +94,7 @@ class Job:
 
 
 def _ends_within(pid: int, limit_s: float) -> bool:
-    """Waits for the end of a child, which is not reaped: `os.wait4` tells what it used."""
+    """Waits for the end of a child without reaping it: `os.wait4` then returns its usage."""
     descriptor = os.pidfd_open(pid)
     try:
         waiting = select.poll()

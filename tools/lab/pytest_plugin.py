@@ -1,10 +1,10 @@
 """Runs the lab tests where there is a kernel for them, as part of an ordinary pytest run.
 
-Tests are collected here. They are dealt out to a few places (NHRPD_LAB_GUESTS; see tools/lab/deal.py)
+Tests are collected here. They are dealt to a few places (NHRPD_LAB_GUESTS; see tools/lab/deal.py)
 that run at the same time as all other tests; tests marked `systemd` get a place of their own, where
-systemd is the first process. pytest runs inside each on its share, and its reports are replayed here
-as if the tests had run in this process: one closing line covers everything, and -x, --durations,
---lf work.
+systemd is the first process. pytest runs each share inside its place, and its reports are replayed
+here as if the tests had run in this process: one closing line covers everything, and -x,
+--durations, --lf work.
 
 tests/lab/conftest.py registers `LabPlugin`, and `InsidePlugin` in the places. Without a kernel, lab
 tests are skipped with the reason; where CI=true, they fail.
@@ -30,21 +30,21 @@ from tools.suite.times import Row, rows
 
 GUESTS_VARIABLE = "NHRPD_LAB_GUESTS"
 MOST_GUESTS = 4
-"""Where nobody asks for a number: one on each processor, as far as there is something to deal."""
+"""Limit of the default number of guests, which is one for each processor that has tests."""
 DURATIONS = LAB_TESTS / "durations.json"
 NICENESS = 5
-"""Of the tests beside the guests: they need less than the guests do and can wait."""
+"""nice value of the tests beside the guests: they need less time than the guests and can wait."""
 
 
 @dataclass(slots=True, eq=False)
 class LabPlugin:
-    """The hooks outside."""
+    """The pytest hooks outside the places."""
 
     config: pytest.Config
     _shards: list[Shard] = field(default_factory=list)
     _shard_of: dict[str, Shard] = field(default_factory=dict)
     _unavailable: dict[str, str] = field(default_factory=dict)
-    """Node id → why there is no place for it."""
+    """Node id → why no place can run it."""
     _started: bool = False
     _directory: tempfile.TemporaryDirectory[str] | None = None
     _durations: dict[str, float] = field(default_factory=lambda: read_durations(DURATIONS))
@@ -55,12 +55,12 @@ class LabPlugin:
         for item in filter(is_lab, items):
             item.add_marker(pytest.mark.lab)
             item.stash[LIMIT_S] = limit_of(item)
-            # Here, a test waits for its turn in the guest: the limit of the place applies.
+            # Here a test only waits for its turn in the guest, where its own limit applies.
             item.add_marker(pytest.mark.timeout(0), append=False)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Puts lab tests last, file by file: meanwhile, the guests are busy."""
+        """Puts lab tests last, file by file: the guests run them meanwhile."""
         lab = sorted(filter(is_lab, session.items), key=lambda item: str(item.path))
         session.items[:] = [item for item in session.items if not is_lab(item)] + lab
 
@@ -82,7 +82,7 @@ class LabPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Ends what still runs, and tells how long everything took."""
+        """Ends all places that still run, and records how long each part took."""
         for shard in self._shards:
             shard.end()
             rows(self.config).append(
@@ -108,7 +108,7 @@ class LabPlugin:
         """Boots the places."""
         if not items:
             return
-        # A guest sees our files and keeps none of its own: each would compile everything anew.
+        # Guests keep no files of their own: without this each would compile all modules anew.
         for sources in ("nhrpd_py", "tools"):
             compileall.compile_dir(REPOSITORY / sources, quiet=1)
         self._directory = tempfile.TemporaryDirectory(prefix="nhrpd-lab-", dir="/tmp")
@@ -132,7 +132,7 @@ class LabPlugin:
             os.nice(NICENESS)  # this thread's only: the guests are started by others
 
     def _deal(self, items: list[pytest.Item]) -> list[Hand]:
-        """Returns what each place runs."""
+        """Returns the tests of each place."""
         usable = sorted(os.sched_getaffinity(0))
         count = int(os.environ.get(GUESTS_VARIABLE, min(len(usable), MOST_GUESTS)))
         under_systemd = [item for item in items if item.get_closest_marker("systemd")]

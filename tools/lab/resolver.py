@@ -1,4 +1,4 @@
-"""The names of the nodes, by a real DNS server on the lab's Internet."""
+"""The nodes' names in DNS: a real server on the lab's Internet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_LIMIT_S = 30.0
 
 @dataclass(slots=True, eq=False)
 class Resolver:
-    """dnsmasq on the Internet, at 192.0.2.253: knows what it is told, and nothing else."""
+    """dnsmasq on the Internet, at 192.0.2.253; it has only the names that `set` gives it."""
 
     namespace: Namespace
     directory: Path
@@ -27,7 +27,7 @@ class Resolver:
 
     @property
     def resolv_conf(self) -> Path:
-        """Returns the resolv.conf of those who ask it."""
+        """Returns the resolv.conf of its clients."""
         return self.directory / "resolv.conf"
 
     @property
@@ -51,13 +51,13 @@ class Resolver:
         wait_until(self._started, START_LIMIT_S, "dnsmasq answers", interval_s=0.05)
 
     def stop(self) -> None:
-        """Ends it: names cannot be resolved any more."""
+        """Ends dnsmasq: names cannot be resolved any more."""
         if self._process is not None:
             stop(self._process)
             self._process = None
 
     def set(self, name: str, *addresses: str) -> None:
-        """Gives a name these addresses; none takes the name away."""
+        """Gives a name these addresses; without any, removes the name."""
         self.names[name] = addresses
         self._write()
         if self._process is not None:

@@ -49,11 +49,11 @@ class Routing:
         daemons.own()
         for daemon in ("zebra", "bgpd"):
             daemons.start(daemon, etc / f"{daemon}.conf")
-        # Says what it does not know, line by line, and status 2 then.
+        # Prints the lines that it does not know, and then exits with status 2.
         daemons.vtysh("-f", str(etc / "frr.conf"))
 
     def stop(self) -> None:
-        """Ends the daemons with SIGTERM: zebra takes BGP's routes out of the kernel."""
+        """Ends the daemons with SIGTERM: zebra removes BGP's routes from the kernel."""
         self._daemons.end_all()
 
     def kill(self) -> None:

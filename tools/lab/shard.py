@@ -1,7 +1,7 @@
-"""One share of the lab tests: the place that runs it, and the reports that come from there.
+"""One share of the lab tests: the place that runs it, and the reports that it sends.
 
 pytest runs inside on a file of node ids; tools/lab/inside.py writes its reports as JSON lines, which
-are read here. A test that a dying guest leaves without reports fails with the end of the console.
+are read here. A test without reports, because its guest died, fails with the end of the console.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Shard:
     systemd: bool = False
     ended: bool = False
     why: str = ""
-    """Why there are no more reports."""
+    """Why no more reports come."""
     _place: Place | None = None
     _thread: threading.Thread | None = None
     _reports: dict[str, list[pytest.TestReport]] = field(default_factory=lambda: defaultdict(list))
@@ -56,7 +56,7 @@ class Shard:
         self._thread.start()
 
     def end(self) -> None:
-        """Ends the place, whatever it does."""
+        """Ends the place at once."""
         if self._place is not None:
             self._place.kill()
         if self._thread is not None:
@@ -64,7 +64,7 @@ class Shard:
 
     @property
     def usage(self) -> Usage:
-        """What the place took, once it has ended."""
+        """Returns the resources that the place used, once it has ended."""
         usage = Usage() if self._place is None else self._place.usage
         known = max(self._idle_s.values(), default=0.0)
         return replace(usage, idle_s=known) if known else usage
@@ -72,8 +72,8 @@ class Shard:
     def durations(self) -> dict[str, float]:
         """Returns how long each test takes on a processor of its own, once the place has ended.
 
-        While a test does not idle it computes, or it waits for a processor that others have. The
-        share of the latter is known for all tests together only.
+        A test that is not idle computes, or waits for a processor that others use. The share of
+        this waiting is known only for all tests together.
         """
         usage = self.usage
         share = 1.0
@@ -89,9 +89,9 @@ class Shard:
         return durations
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
-        """Waits for the reports of one test; a failure is made up when none can come."""
+        """Waits for the reports of one test; makes a failure when none can come."""
         while True:
-            ended = self.ended  # before reading: what was written last is read too
+            ended = self.ended  # taken before reading, so that the last lines are read too
             self._receive()
             if item.nodeid in self._idle_s:
                 return self._reports[item.nodeid]
@@ -115,7 +115,7 @@ class Shard:
             arguments += ["-c", str(self.config.inipath)]
         if self.config.pluginmanager.has_plugin("randomly"):
             seed = getattr(option, "randomly_seed", "default")
-            # The order was decided here; the tests still draw from the same seed.
+            # The order was decided here; the tests still use the same seed.
             arguments += ["--randomly-dont-reorganize"]
             arguments += [] if seed == "default" else [f"--randomly-seed={seed}"]
         environment = {
@@ -138,7 +138,7 @@ class Shard:
             self.ended = True
 
     def _receive(self) -> None:
-        """Takes over what was written since the last call; an unfinished line waits."""
+        """Reads the reports written since the last call; an unfinished line waits."""
         with (self.directory / "reports").open("rb") as file:
             file.seek(self._read)
             data = file.read()

@@ -22,7 +22,7 @@ PS1='lab:\\w# '
 
 
 def interact(lab: Lab) -> None:
-    """Gives the terminal to a shell that knows the nodes by name; returns when it ends."""
+    """Runs a shell on the terminal, with commands named after the nodes; returns when it ends."""
     nodes = [name for node in lab.nodes for name in (node.name, node.lan.name)]
     functions = [f'{name}() {{ ip netns exec {name} "$@"; }}\n' for name in nodes]
     startup = lab.directory / "bashrc"

@@ -6,7 +6,7 @@ in the namespace `lanN`. With `ipv6`, also fd00:ff::N and fd00:N::/64. Routes be
 static, as a routing protocol would leave them: phase 3 has /32 tunnel addresses and everything via
 the hub, phase 2 a common /24 and each LAN via its own spoke.
 
-`Node` is the machine; what speaks NHRP on it is in tools/lab/nodes.py.
+`Node` is the machine; its NHRP daemons are in tools/lab/nodes.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOG_TAIL_LINES = 80
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A row of a daemon's cache, in the words that FRR and nhrpd share."""
+    """A row of a daemon's cache, with the terms that FRR and nhrpd share."""
 
     kind: str
     """local, static, nhs, dynamic, cached, incomplete, negative."""
@@ -56,7 +56,7 @@ class Node(Machine, ABC):
     HOST_ADDRESS_ONLY: ClassVar[bool] = False
     """Whether the daemon insists on a /32 on the tunnel, also in phase 2."""
 
-    # What a daemon does. Both implementations answer in the same words.
+    # The daemon. Both implementations return the same terms.
 
     @abstractmethod
     def start(self) -> None:
@@ -80,7 +80,7 @@ class Node(Machine, ABC):
 
     @abstractmethod
     def forget_shortcuts(self) -> None:
-        """Has the daemon forget its shortcuts, and our hub whom it redirected a moment ago."""
+        """Has the daemon forget its shortcuts; our hub also the redirects that it sent just now."""
 
     def binding(self, protocol: str, kind: str | None = None) -> Binding | None:
         """Returns the cache row of a tunnel address, of one kind if given."""
@@ -89,7 +89,7 @@ class Node(Machine, ABC):
                 return row
         return None
 
-    # What the kernel has.
+    # The kernel's tables.
 
     def neighbors(self) -> dict[str, Neighbor]:
         """Returns the tunnel's neighbour entries by tunnel address."""
@@ -105,7 +105,7 @@ class Node(Machine, ABC):
         path = self.directory / f"{device}-{count}.pcap"
         return Capture(self.namespace, device, path, expression)
 
-    # What happens to a node.
+    # Changes of a node.
 
     def ping_lan(self, other: Node, *, ipv6: bool = False, **options: Any) -> PingResult:
         """Pings from the host behind this node to the host behind another."""
@@ -155,7 +155,7 @@ AnyNode = TypeVar("AnyNode", bound=Node)
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Lab:
-    """The Internet and what is connected to it; a context manager that leaves nothing behind.
+    """The Internet and the nodes connected to it; a context manager that leaves nothing behind.
 
     When it is left by an exception it prints the end of every daemon's log, and copies everything
     below the directory named by NHRPD_LAB_ARTIFACTS.
@@ -168,7 +168,7 @@ class Lab:
     private_run: bool = False
     """Gives every node its own /run (two charons, for example)."""
     static: bool = True
-    """Whether routes between the sites are static; else they are a routing protocol's business."""
+    """Whether routes between the sites are static; else a routing protocol makes them."""
     sample_rate: str = "4/minute"
     """How often the hub samples one pair of sources and destinations for redirection."""
     firewall_sample: bool = False
@@ -297,7 +297,8 @@ class Lab:
         return commands
 
     def report(self) -> str:
-        """Returns the end of every daemon's log; keeps a copy of everything where asked to."""
+        """Returns the end of every daemon's log; copies everything to NHRPD_LAB_ARTIFACTS if
+        set."""
         lines: list[str] = []
         for node in self.nodes:
             for log in node.log_files():

@@ -1,4 +1,4 @@
-"""The daemon as a systemd service, in a guest booted by systemd: what systemd/install puts there."""
+"""The daemon as a systemd service, installed by systemd/install, in a guest booted by systemd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tools.lab.namespace import CommandFailedError
 from tools.lab.nodes import NhrpdNode
 
 INSTALLED = Path("/opt/nhrpd")
-"""Where services find the project: they see neither /tmp nor /home, where the repository may be."""
+"""The project's place for services: they see neither /tmp nor /home, where the repository may
+be."""
 COMMANDS = {"nhrpd": "daemon", "nhrpctl": "ctl"}
 COMMAND_LIMIT_S = 90.0
 
@@ -67,7 +68,7 @@ def as_user(name: str, *argv: str | Path) -> subprocess.CompletedProcess[str]:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit, as systemctl and journalctl show it."""
+    """A unit, read and controlled with systemctl and journalctl."""
 
     name: str
 
@@ -81,14 +82,14 @@ class Unit:
         return int(self["MainPID"])
 
     def do(self, verb: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs `systemctl VERB`; a failure tells the end of the journal."""
+        """Runs `systemctl VERB`; an error has the end of the journal."""
         done = run("systemctl", verb, *options, self.name, check=False)
         if check and done.returncode != 0:
             raise CommandFailedError(f"{verb} {self.name}: {done.stderr}\n{self.text()}")
         return done
 
     def override(self, **settings: str) -> None:
-        """Sets options of the unit's service until the next boot; without any, takes them back."""
+        """Sets options of the unit's service until the next boot; without any, removes them."""
         directory = Path("/run/systemd/system") / f"{self.name}.d"
         directory.mkdir(exist_ok=True)
         lines = [f"{key}={value}" for key, value in settings.items()]
@@ -127,13 +128,13 @@ class UnitNode(NhrpdNode):
         return Path("/etc/nhrpd") / f"{self.name}.toml"
 
     def configuration(self) -> str:
-        """Returns nhrpd.toml, with systemd's directories as the defaults that they are."""
+        """Returns nhrpd.toml without paths: systemd's directories are the defaults."""
         lines = NhrpdNode.configuration(self).splitlines()
         paths = ("control-socket", "state-directory")
         return "\n".join([*(line for line in lines if not line.startswith(paths)), ""])
 
     def write_configuration(self) -> None:
-        """Writes the file as an operator would who follows systemd/README.md."""
+        """Writes the file as systemd/README.md tells operators to."""
         self.config_path.write_text(self.configuration())
         run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/nhrpd.conf")
 
@@ -148,7 +149,7 @@ class UnitNode(NhrpdNode):
         return int(self.unit["ExecMainStatus"])
 
     def kill(self) -> None:
-        """Stops the service for good, as the end of the lab wants it."""
+        """Stops the service without a restart, at the end of the lab."""
         self.unit.do("stop", check=False)
         (self.directory / "journal.log").write_text(self.unit.text())
 

@@ -1,4 +1,4 @@
-"""The cables of the lab: a node's way to the Internet, its router where there is one, and its LAN."""
+"""The cables of the lab: a node's link to the Internet, its NAT router if any, and its LAN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ REDIRECT_GROUP = 1
 
 
 class Wiring:
-    """Connects machines to the namespace that is the Internet; `stack` ends what is made for them."""
+    """Connects machines to the namespace that is the Internet; `stack` ends the namespaces made for
+    them."""
 
     def __init__(self, internet: Namespace, stack: contextlib.ExitStack) -> None:
         self._internet = internet
@@ -24,7 +25,7 @@ class Wiring:
         self._routers: dict[int, Namespace] = {}
 
     def connect(self, machine: Machine) -> None:
-        """Gives a machine its links."""
+        """Makes the links of a machine."""
         self._connect_underlay(machine)
         self._connect_lan(machine)
 
@@ -84,7 +85,8 @@ class Wiring:
 
 
 def sample_forwarded(hub: Machine, rate: str, *, ipv6: bool) -> None:
-    """Hands the daemon what the hub sends back into the tunnel, as FRR's manual has it."""
+    """Adds the rule that samples packets which the hub relays into the tunnel, as in FRR's
+    manual."""
     for over_ipv6 in (False, True) if ipv6 else (False,):
         length = 64 if over_ipv6 else 24
         iptables(

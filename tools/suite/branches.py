@@ -1,9 +1,9 @@
 """Shows how many branches of each module the unit tests take, and asks for most of core and packet.
 
-`pytest -p tools.suite.branches` measures while a test of tests/unit runs: tracing doubles what a test
-takes, and what a simulation happens to pass through is not tested by it. Where all of tests/unit ran
-and passed, a module of `DEMANDING` below `FLOOR` fails the run; a part of the tests tells nothing
-about a module.
+`pytest -p tools.suite.branches` measures while a test of tests/unit runs: tracing doubles the time
+of a test, and branches that a simulation happens to take are not tested by it. Where all of
+tests/unit ran and passed, a module of `DEMANDING` below `FLOOR` fails the run; a part of the tests
+shows nothing about a module.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Module:
     taken: int
     all: int
     missing: tuple[str, ...]
-    """From line → to line; a negative line is the end of what begins there."""
+    """From line → to line; a negative line is the end of the block that begins there."""
 
     @property
     def share(self) -> float:
-        """Returns which share was taken: all of none, too."""
+        """Returns the share of branches that were taken; 1 for a module without branches."""
         return self.taken / self.all if self.all else 1.0
 
     @property
     def low(self) -> bool:
-        """Whether it is less than demanded."""
+        """Whether the share is below the required one."""
         return self.path.startswith(DEMANDING) and self.share < FLOOR
 
     def text(self) -> str:
@@ -71,8 +71,8 @@ def modules(report: dict[str, Any], root: Path) -> list[Module]:
 def exhausted(source: str) -> dict[int, int]:
     """Returns the line of the last case of each `match` → the line where the `match` ends.
 
-    From there nothing but the case itself can follow: mypy makes sure that one case fits
-    (`exhaustive-match`). coverage counts the way past it as a branch.
+    From the last case only its own body can follow: mypy checks that one case matches
+    (`exhaustive-match`). coverage counts the jump past it as a branch.
     """
     return {
         node.cases[-1].pattern.lineno: node.end_lineno or 0
@@ -88,7 +88,7 @@ def is_unit(item: pytest.Item) -> bool:
 
 @dataclass(slots=True, eq=False)
 class BranchesPlugin:
-    """The hooks."""
+    """The pytest hooks."""
 
     _coverage: coverage.Coverage = field(
         # No data file: nothing is left behind, and nothing of another run is read.
@@ -96,18 +96,18 @@ class BranchesPlugin:
     )
     _tracing: bool = False
     _outstanding: set[str] = field(default_factory=set)
-    """Unit tests that did not run yet, and those that nobody wants to."""
+    """Unit tests that did not run yet, and those that are deselected."""
     _modules: list[Module] = field(default_factory=list)
 
     def trace(self, *, wanted: bool) -> None:
-        """Begins or ends."""
+        """Begins or ends tracing."""
         if wanted != self._tracing:
             self._tracing = wanted
             (self._coverage.start if wanted else self._coverage.stop)()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Finds out what is to run."""
+        """Notes the tests that are to run."""
         unit = list(filter(is_unit, session.items))
         self._outstanding |= {item.nodeid for item in unit}
         missing = set(UNIT_TESTS.rglob("test_*.py")) - {item.path for item in unit}
@@ -127,7 +127,8 @@ class BranchesPlugin:
         self._outstanding.discard(nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Judges, when everything was there to judge by."""
+        """Fails the run if a module is below the floor, provided that all unit tests ran and
+        passed."""
         self.trace(wanted=False)
         if self._outstanding:
             return
@@ -138,7 +139,7 @@ class BranchesPlugin:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Prints the table: what is too low in the end, where one looks."""
+        """Prints the table, with the modules that are too low at its end."""
         if not self._modules:
             return
         terminalreporter.section("branches that the unit tests take")
@@ -152,7 +153,7 @@ class BranchesPlugin:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """pytest calls this before it imports what is measured."""
+    """Begins to measure; called by pytest before it imports the measured modules."""
     plugin = BranchesPlugin()
     plugin.trace(wanted=True)
     early_config.pluginmanager.register(plugin, "nhrpd-branches")

@@ -1,8 +1,8 @@
 """Format, lint, types and layers, checked beside the tests: `pytest -p tools.suite.checks`.
 
-They begin with the session, one after the other, on a processor that nobody else wants. What one
-finds is shown when it is found and again in the end, and fails the run. They end with the session,
-however that ends.
+They begin with the session, one after the other, at a low priority. The findings of a check are
+shown at once and again in the end, and fail the run. The checks end with the session, however it
+ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NICENESS = "5"
 
 @dataclass(slots=True, eq=False)
 class Check:
-    """One check, and what became of it."""
+    """One check, and its result."""
 
     name: str
     argv: list[str]
@@ -39,13 +39,13 @@ class Check:
     shown: bool = False
 
     def run(self) -> None:
-        """Runs it to its end."""
+        """Runs the check to its end."""
         self.status = self.job.wait(
             ["nice", "-n", NICENESS, *self.argv], console=self.output, terminal=False
         )
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
-        """Prints what a failed check found."""
+        """Prints the findings of a failed check."""
         reporter.ensure_newline()
         reporter.section(f"{self.name} failed ({self.status})", red=True)
         reporter.line(" ".join(self.argv))
@@ -55,7 +55,7 @@ class Check:
 
 @dataclass(slots=True, eq=False)
 class ChecksPlugin:
-    """The hooks."""
+    """The pytest hooks."""
 
     config: pytest.Config
     _checks: list[Check] = field(default_factory=list)
@@ -71,14 +71,15 @@ class ChecksPlugin:
         self._thread.start()
 
     def pytest_runtest_logfinish(self) -> None:
-        """Shows what was found meanwhile."""
+        """Shows the findings since the last test."""
         for check in self._checks:
             if check.status and not check.shown:
                 check.show(self._reporter)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Waits for the checks, unless somebody wants to go; a failed one fails the session."""
+        """Waits for the checks, unless the session was interrupted; a failed one fails the
+        session."""
         if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
             for check in self._checks:
                 check.job.kill()
@@ -90,7 +91,7 @@ class ChecksPlugin:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self) -> None:
-        """Shows what failed, where one looks for it."""
+        """Shows the failed checks again, at the end of the output."""
         for check in self._failed():
             check.show(self._reporter)
         if self._directory is not None:
@@ -111,5 +112,5 @@ class ChecksPlugin:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """pytest calls this."""
+    """Registers the plugin; called by pytest."""
     config.pluginmanager.register(ChecksPlugin(config), "nhrpd-checks")

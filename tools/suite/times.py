@@ -1,7 +1,7 @@
-"""The closing table of a run: how long each part took, and how much of that it was computing.
+"""The closing table of a run: how long each part took, and how much processor time it used.
 
-Who runs something beside the tests appends a row; without any there is no table. A guest is idle
-while it waits for a timer or a packet, and stalled while others have its processor.
+Plugins that run something beside the tests append a row; without any there is no table. A guest is
+idle while it waits for a timer or a packet, and stalled while others have its processor.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tools.lab.process import Usage
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A part of the run."""
+    """One part of the run."""
 
     name: str
     usage: Usage
     tests: int | None = None
     expected_s: float | None = None
-    """What the durations on file say."""
+    """The sum of the recorded durations."""
 
     def text(self) -> str:
         """Returns the line of the table."""
@@ -52,14 +52,14 @@ def rows(config: pytest.Config) -> list[Row]:
 
 
 def _processor_ticks() -> tuple[int, int]:
-    """Returns how long the machine's processors were idle, and how long they were there."""
+    """Returns the idle time and the total time of the machine's processors."""
     figures = Path("/proc/stat").read_text().split(maxsplit=11)[1:9]
     _user, _nice, _system, idle, iowait, *_rest = map(int, figures)
     return idle + iowait, sum(map(int, figures))
 
 
 def _own_cpu_s() -> float:
-    """Returns what this process and its children that ended used."""
+    """Returns the processor time of this process and its children that ended."""
     used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -86,7 +86,7 @@ class TimesPlugin:
         others = rows(self.config)
         if not others:
             return
-        # What the others used is by now among what our children did.
+        # By now the time of the other parts is included in that of our children.
         cpu_s = _own_cpu_s() - sum(row.usage.cpu_s for row in others)
         own = Row("tests in this process", Usage(self._wall_s, max(0.0, cpu_s)), self._tests)
         terminalreporter.section("where the time went")
