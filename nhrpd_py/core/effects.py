@@ -113,7 +113,7 @@ class WantSa:
 
 @dataclass(frozen=True, slots=True)
 class DropSa:
-    """Make no more attempts for an SA that nobody needs. If it is up, charon's own rules end it (inactivity)."""
+    """Make no more attempts for an SA that is not needed. If it is up, charon's own rules end it (inactivity)."""
 
     profile: str
     local: Address

@@ -86,9 +86,9 @@ def turn(
 ) -> list[Effect]:
     """Handles an event, then the packets that waited for it, as if they came in only now; returns all effects.
 
-    Whoever drives an engine calls this. With `contain`, a packet that trips a bug costs that packet alone: its effects
-    are lost and `contain` is called, inside the `except` clause. Without it, and for any other event, the exception is
-    the caller's.
+    Called by the pump, simulations and tests. With `contain`, a bug on a packet costs that packet alone: its effects
+    are lost and `contain` is called, inside the `except` clause. Without `contain`, and for any other event, the
+    exception is raised.
     """
     effects = _handle(engine, event, now, contain)
     if not isinstance(event, Packet):

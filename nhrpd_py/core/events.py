@@ -27,7 +27,7 @@ class TrafficSeen:
 
     in_ifindex: int
     out_ifindex: int
-    """0 where the kernel did not say."""
+    """0 where the kernel did not report it."""
     data: bytes
 
 
@@ -57,7 +57,7 @@ class LinkChanged:
     ifindex: int
     name: str
     up: bool
-    """IFF_UP: the operator wants it up. (A GRE netdev's operstate says nothing.)"""
+    """IFF_UP: the operator wants it up. (The operstate of a GRE netdev has no meaning.)"""
     mtu: int
     noarp: bool = False
     vrf: bool = False

@@ -1,7 +1,7 @@
 """The CHILD_SAs that charon has installed, by the pair of outer addresses between which they are.
 
-A pair carries traffic while it has at least one. There may be several: both ends initiated, a rekeying is going on, or
-two peers hide behind one NAT address, which IPsec cannot tell apart. Owned by the engine, fed by charon's reports.
+A pair carries traffic while it has at least one SA. It may have several: both ends initiated, a rekeying is going on,
+or two peers are behind one NAT address, which IPsec cannot tell apart. Owned by the engine, fed by charon's reports.
 """
 
 from nhrpd_py.core.address import Address
@@ -19,7 +19,7 @@ class Associations:
         self.known = False
         """charon has reported all its SAs at least once."""
         self.problem: str | None = "waiting for charon"
-        """Why charon cannot be asked just now, for people."""
+        """Why charon cannot be reached now, for people."""
         self._pairs: dict[Pair, dict[int, Association]] = {}
         self._since: dict[Pair, float] = {}
 

@@ -1,10 +1,10 @@
 """The kernel's main routing table as the engine knows it, without our own routes and without local ones.
 
-Resolution follows real routing, never the shortcuts that came of it: that is why our own routes stay out. One `Rib`
-for each address family; a prefix may have several routes, of which the lowest metric counts.
+Resolution follows the routes of others and never the shortcuts that it made itself: so our own routes are left out.
+There is one `Rib` for each address family; a prefix may have several routes, of which the lowest metric counts.
 
-FRR's zebra takes any route of ours for a better one (distance 0) and withdraws its own of the very same prefix from
-the kernel while ours stands. Such a route is `shadowed`: gone from the kernel, but still the routed path.
+FRR's zebra prefers any route of ours (distance 0) and removes its own route of the same prefix from the kernel while
+ours is there. Such a route is `shadowed`: gone from the kernel, but still the routed path.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What a Resolution Reply says: a prefix, the peer before it and the peer's NBMA address; and whether to believe it.
+"""Reads a Resolution Reply: its prefix, the peer before it and the peer's NBMA address; and whether to believe it.
 
 RFC 2332 §5.2.2; Cisco NAT extension.
 """

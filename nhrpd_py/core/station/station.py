@@ -1,4 +1,4 @@
-"""Our own end of one interface and address family: its addresses, its bindings, and the making and sending of messages.
+"""Our own end of one interface and address family: it has our addresses and bindings, and makes and sends messages.
 
 Everything else of an instance (registration, resolution, forwarding…) builds on a station: it stamps messages with our
 addresses, signs them, counts and sends them. RFC 2332 §5.2.0.1 (common header), §5.3.4 (authentication).

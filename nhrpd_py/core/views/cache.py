@@ -1,4 +1,4 @@
-"""The view of the cache: our own addresses, bindings, and what the kernel waits for."""
+"""The view of the cache: our own addresses, bindings, and addresses that are being resolved for the kernel."""
 
 from collections.abc import Iterator
 

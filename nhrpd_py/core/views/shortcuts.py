@@ -1,4 +1,4 @@
-"""The view of shortcuts, and of what is asked for or was refused."""
+"""The view of shortcuts, with the pending and the negative resolutions."""
 
 from collections.abc import Iterator
 

@@ -37,7 +37,7 @@ GRE_SELECTORS = ("[gre", "[47")
 
 
 class ProfileError(ViciError):
-    """A profile cannot be used; the text is a sentence that says why."""
+    """A profile cannot be used; the text is a sentence with the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Certificates:
     def __init__(self) -> None:
         self._are_needed = False
         self.available: bool | None = None
-        """Whether charon lists certificates; None before it was asked."""
+        """Whether charon lists certificates; None before the first request."""
         self._asked_again: set[str] = set()
         """Identities that had to authenticate again because their certificate was missing; each
         only once."""
