@@ -13,6 +13,11 @@ FRR_PROTOCOL = 191
 RESOLUTION_REQUEST, RESOLUTION_REPLY, TRAFFIC_INDICATION = 1, 2, 8
 
 
+def is_ours(*nodes: Node) -> bool:
+    """Tells whether our daemon speaks NHRP on all of them."""
+    return all(isinstance(node, NhrpdNode) for node in nodes)
+
+
 def route_protocol(node: Node) -> int:
     """The number that marks a node's routes in its kernel."""
     return FRR_PROTOCOL if isinstance(node, FrrNode) else OUR_PROTOCOL
@@ -92,6 +97,13 @@ def our_entries(node: Node) -> list[str]:
     ]
     routes = [prefix for prefix, each in node.routes().items() if each.protocol == OUR_PROTOCOL]
     return neighbors + routes
+
+
+def timed(what: Callable[[], object], deadline_s: float, about: str) -> float:
+    """Waits for something; says how many seconds it took."""
+    began = time.monotonic()
+    wait_until(what, deadline_s, about)
+    return time.monotonic() - began
 
 
 def row(node: NhrpdNode, view: str, **wanted: object) -> dict[str, object] | None:

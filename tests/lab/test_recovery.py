@@ -34,7 +34,7 @@ class Trio:
     def forget_limits(self) -> None:
         """The next redirect comes at once: neither the firewall nor the spokes remember the last."""
         for node in (self.hub, self.one, self.two):
-            node.run_ctl("flush", "shortcuts", check=False)
+            node.forget_shortcuts()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_killed_hub_keeps_forwarding_and_gets_its_clients_back(trio: Trio) -> 
     hub, one, two = trio.hub, trio.one, trio.two
     before = our_entries(hub)
     for spoke in (one, two):
-        spoke.run_ctl("flush", "shortcuts")
+        assert spoke.flush("shortcuts")
     hub.kill()
     (hub.directory / "state.json").unlink(missing_ok=True)  # of an earlier test's clean stop
     assert our_entries(hub) == before
@@ -123,8 +123,8 @@ def test_a_hub_that_lost_everything_learns_again_from_its_spokes(trio: Trio) -> 
     (hub.directory / "state.json").unlink(missing_ok=True)
     hub.start()
     # Nothing tells the hub who its spokes were; they come when their renewal or an error says so.
-    one.run_ctl("flush", "cache")
-    two.run_ctl("flush", "cache")
+    assert one.flush("cache")
+    assert two.flush("cache")
     said("hub rebooted, spokes told: registered", wait_registered(trio.lab))
 
 

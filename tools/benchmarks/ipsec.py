@@ -146,7 +146,7 @@ def _is_data(packet: Packet) -> bool:
 def _forget(one: ClassicNode, two: ClassicNode) -> None:
     """No shortcut, and no SA between the two: the next packet finds everything cold."""
     for node in (one, two):
-        node.run_ctl("flush", "shortcuts", check=False)
+        node.forget_shortcuts()
 
     def cold() -> bool:
         for node, other in ((one, two), (two, one)):

@@ -15,7 +15,7 @@ from typing import Any
 
 from tools.lab.capture import Packet
 from tools.lab.namespace import CommandFailedError, wait_until
-from tools.lab.nodes import FrrNode, NhrpdNode, dmvpn, registered
+from tools.lab.nodes import NhrpdNode, dmvpn, registered
 from tools.lab.topology import Lab, Node
 
 HOLDING_TIME_S = 30
@@ -89,10 +89,7 @@ def _direct_path(one: Node, two: Node) -> float | None:
 
 def _forget(one: Node, two: Node) -> None:
     for node in (one, two):
-        if isinstance(node, NhrpdNode):
-            node.run_ctl("flush", "shortcuts", check=False)
-        if isinstance(node, FrrNode):
-            node.vtysh("clear ip nhrp shortcut")
+        node.forget_shortcuts()
     wait_until(
         lambda: two.lan_prefix not in one.routes() and one.lan_prefix not in two.routes(),
         20.0,

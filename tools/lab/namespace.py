@@ -39,6 +39,17 @@ echo ready
 exec sleep infinity
 """
 
+_BIND = """
+target=$(readlink -f "$2")
+if [ -d "$1" ]; then
+    mkdir -p "$target"
+else
+    mkdir -p "${target%/*}"
+    [ -e "$target" ] || : > "$target"
+fi
+mount --bind "$1" "$target"
+"""
+
 
 class CommandFailedError(AssertionError):
     """A command in the lab ended with a status other than 0."""
@@ -186,17 +197,12 @@ class Namespace:
 
     def bind(self, source: Path, target: Path) -> None:
         """Has the processes in here see `source` where others see `target`, file or directory."""
-        where = Path(self.run("readlink", "-f", target).strip())
-        if source.is_dir():
-            self.run("mkdir", "-p", where)
-        else:
-            self.run("mkdir", "-p", where.parent)
-            self.run("sh", "-c", '[ -e "$1" ] || : > "$1"', "sh", where)
-        self.run("mount", "--bind", source, where)
+        self.run("sh", "-ec", _BIND, "sh", source, target)
 
     def ip(self, *commands: str) -> None:
         """Runs ip(8) commands, each without its leading `ip`, as one batch that must succeed."""
-        self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
+        if commands:
+            self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
 
     def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
         """Returns what `ip -json ARGUMENTS` says."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -124,6 +125,10 @@ class FrrNode(Node):
         """See `Node.shortcuts`."""
         rows = self._table("shortcut", ipv6=ipv6)
         return {row["prefix"]: _known(row.get("via")) for row in rows}
+
+    def forget_shortcuts(self) -> None:
+        """See `Node.forget_shortcuts`."""
+        self.vtysh("clear ip nhrp shortcut")
 
     def resident_bytes(self, daemon: str = "nhrpd") -> int:
         """Returns the resident memory of a daemon."""
@@ -254,10 +259,13 @@ class NhrpdNode(Node):
 
     def show(self, view: str) -> Any:
         """Returns the rows of `nhrpctl show VIEW`, asked for on the daemon's socket."""
-        try:
-            return Client(str(self.socket_path)).get(f"/v1/{view}")[view]
-        except NoDaemonError as error:
-            raise CommandFailedError(f"{self.name}: {error}") from error
+        with self._asked() as client:
+            return client.get(f"/v1/{view}")[view]
+
+    def flush(self, what: str, **limits: str) -> int:
+        """Does what `nhrpctl flush WHAT` does, and returns how many rows matched."""
+        with self._asked() as client:
+            return int(client.post("/v1/flush", what=what, **limits)["matched"])
 
     def cache(self, *, ipv6: bool = False) -> list[Binding]:
         """See `Node.cache`."""
@@ -274,9 +282,26 @@ class NhrpdNode(Node):
         rows = self.show("shortcuts")
         return {row["prefix"]: row["via"] for row in rows if row["afi"] == afi}
 
+    def forget_shortcuts(self) -> None:
+        """See `Node.forget_shortcuts`."""
+        self.flush("shortcuts")
+
+    def logged(self, text: str) -> list[str]:
+        """Returns the lines of the daemon's log with this text."""
+        lines = self.log_path.read_text(errors="replace").splitlines()
+        return [line for line in lines if text in line]
+
     def resident_bytes(self) -> int:
         """Returns the daemon's resident memory."""
         return resident_bytes(self.process.pid)
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[Client]:
+        """Gives what asks the daemon; fails the test when nobody answers."""
+        try:
+            yield Client(str(self.socket_path))
+        except NoDaemonError as error:
+            raise CommandFailedError(f"{self.name}: {error}") from error
 
     def _answers(self) -> bool:
         status = self.process.poll()

@@ -78,6 +78,10 @@ class Node(Machine, ABC):
     def shortcuts(self, *, ipv6: bool = False) -> dict[str, str | None]:
         """Returns the daemon's shortcuts: prefix to tunnel address, None while unresolved."""
 
+    @abstractmethod
+    def forget_shortcuts(self) -> None:
+        """Has the daemon forget its shortcuts, and our hub whom it redirected a moment ago."""
+
     def binding(self, protocol: str, kind: str | None = None) -> Binding | None:
         """Returns the cache row of a tunnel address, of one kind if given."""
         for row in self.cache(ipv6=":" in protocol):
