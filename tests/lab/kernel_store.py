@@ -17,8 +17,8 @@ from nhrpd_py.core.effects import (
     OpenInterface,
 )
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel.store import KernelStore
-from tests.lab import netns
+from nhrpd_py.runtime.kernel import Kernel
+from tools.lab import netns
 
 PEER = parse_address("10.255.0.2")
 NBMA = parse_address("192.0.2.2")

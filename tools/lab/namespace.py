@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tools.lab import netns
 from tools.lab.ping import PingResult, last_request, longest_silence_s, read_result
 
 Value = TypeVar("Value")
@@ -158,6 +159,11 @@ class Namespace:
             raise CommandFailedError(f"namespace {self.name} is not there")
         return self._holder.pid
 
+    @property
+    def root(self) -> Path:
+        """Returns what the processes in here see as `/`, to be read and written from outside."""
+        return Path(f"/proc/{self.pid}/root")
+
     def enter(self, argv: Sequence[str | Path]) -> list[str]:
         """Returns `argv` so that it runs in here; the process id stays the command's own."""
         return ["nsenter", "-t", str(self.pid), "-n", "-m", "--", *map(str, argv)]
@@ -202,17 +208,22 @@ class Namespace:
     def ip(self, *commands: str) -> None:
         """Runs ip(8) commands, each without its leading `ip`, as one batch that must succeed."""
         if commands:
-            self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
+            batch = "".join(f"{command}\n" for command in commands)
+            with netns.of_process(self.pid):
+                _run(["ip", "-batch", "-"], stdin=batch)
 
     def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
         """Returns what `ip -json ARGUMENTS` says."""
-        rows: list[dict[str, Any]] = json.loads(self.run("ip", "-json", *arguments) or "[]")
+        with netns.of_process(self.pid):
+            said = _run(["ip", "-json", *arguments])
+        rows: list[dict[str, Any]] = json.loads(said or "[]")
         return rows
 
     def sysctl(self, **values: str | int) -> None:
         """Sets kernel parameters; `__` in a name stands for the dot."""
-        settings = [f"{name.replace('__', '.')}={value}" for name, value in values.items()]
-        self.run("sysctl", "-qw", *settings)
+        with netns.of_process(self.pid):
+            for name, value in values.items():
+                Path("/proc/sys", *name.split("__")).write_text(f"{value}\n")
 
     def addresses(self, device: str) -> list[str]:
         """Returns the addresses of `device`, without prefix length and link-local ones."""
@@ -236,7 +247,8 @@ class Namespace:
         options = ["-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", f"{wait_s:g}"]
         if source is not None:
             options += ["-I", source]
-        output = self.run("ping", *options, destination, check=False)
+        with netns.of_process(self.pid):
+            output = _run(["ping", *options, destination], check=False)
         return read_result(output) or PingResult(count, 0, ((1, count),), output)
 
     def start_ping(
