@@ -17,7 +17,7 @@ from nhrpd_py.core.effects import (
     OpenInterface,
 )
 from nhrpd_py.runtime.inbox import Inbox
-from nhrpd_py.runtime.kernel import Kernel
+from nhrpd_py.runtime.kernel.store import KernelStore
 from tools.lab import netns
 
 PEER = parse_address("10.255.0.2")

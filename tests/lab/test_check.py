@@ -99,7 +99,6 @@ ROUNDS = {
     "address": ["address"],
     "gone": ["gone"],
     "remote": ["remote"],
-    "kind": ["kind"],
     "keys": ["keys"],
     "link": ["ttl", "mtu"],
     "settings": ["neighbours", "redirects", "rp_filter", "forward", "pmtu"],
@@ -121,6 +120,19 @@ def test_what_a_command_breaks_the_remedy_mends(hub: ClassicNode, cases: list[st
     for remedy in all_break(hub, states).values():
         obey(hub, remedy)
     all_mended(hub, states)
+
+
+def test_a_link_of_another_kind_is_left_alone_and_a_tunnel_made_beside_it(hub: ClassicNode) -> None:
+    hub.namespace.run("sh", "-c", "ip tunnel del gre1; ip link add gre1 type dummy")
+    words = "it is a link of kind dummy"
+    try:
+        obey(hub, breaks(hub, words, "problem"))
+        assert hub.namespace.ip_json("link", "show", "gre1", "type", "dummy")
+        assert breaks(hub, words, "problem").endswith("# the tunnels here: gre2")
+    finally:
+        hub.namespace.run("sh", "-c", "ip link delete gre2; ip link delete gre1")
+        obey(hub, breaks(hub, "there is no such link", "problem"))
+    mended(hub, words)
 
 
 def test_policies_that_are_gone_are_put_back_by_hand_while_nhrpd_is_away(hub: ClassicNode) -> None:
