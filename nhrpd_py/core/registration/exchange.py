@@ -78,6 +78,10 @@ class RegistrationExchange:
         self._station.circuits.need(registration.nbma, registration, server=True)
         self._send(registration, now)
 
+    def stand_by(self, registration: Registration) -> None:
+        """An idle NHS is not wanted: a better one is up, or on its first tries."""
+        self._enter(registration, NhsState.STANDBY)
+
     def restart(self, registration: Registration, now: float) -> None:
         """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
         self._station.requests.release(registration.request_id)

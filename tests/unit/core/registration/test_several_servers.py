@@ -15,6 +15,7 @@ from tests.support.sites import (
     GRE,
     HUB,
     a_map,
+    a_tunnel_link,
     an_nhs,
     ip,
     tunnel,
@@ -47,6 +48,23 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     assert purge.destination_protocol == HUB2
     assert the(of(effects, NhsDown)).reason == "a better next hop server is up"
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+def test_binding_of_a_worse_server_outlives_the_tunnel_although_a_better_one_is_asked_first() -> (
+    None
+):
+    """Traffic goes on over it until the better one has answered."""
+    spoke = a_fresh_spoke(nhs=(an_nhs(), an_nhs("192.168.100.11", priority=10)))
+    spoke.advance(1.0)
+    spoke.advance(3.0)
+    effects = spoke.advance(7.0)
+    second = the(message for to, message in packets(effects) if to == HUB2_NBMA)
+    spoke.receive(a_registration_reply(second, server=HUB2), HUB2_NBMA, now=7.1)
+    spoke.give(a_tunnel_link(up=False), now=8.0)
+    effects = spoke.give(a_tunnel_link(), now=8.5)
+    assert states(spoke) == ["registering", "standby"]
+    assert SetNeighbor(GRE, HUB2, HUB2_NBMA) in effects
+    assert of(effects, DropNeighbor) == []
 
 
 def a_spoke_of_a_hub_with_two_addresses(*priorities: int) -> Node:
