@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-transcripts",
         action="store_true",
-        help="write what the stations say now to tests/unit/transcripts/*.txt; read the diff",
+        help="write what the stations say now to tests/unit/transcripts/*/*.txt; read the diff",
     )
     parser.addoption(
         "--rewrite-lab-durations",

@@ -8,12 +8,14 @@ imported: what takes the longest of the start is no time at which one may end th
 import sys
 from collections.abc import Sequence
 
+from nhrpd_py.runtime import late_imports
 from nhrpd_py.runtime.signals import EarlySignals, StopRequested
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with EarlySignals() as signals:
+            late_imports.install()
             from nhrpd_py.cli import startup  # noqa: PLC0415 (see the module's docstring)
 
             return startup.run(arguments, signals)

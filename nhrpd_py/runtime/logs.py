@@ -77,7 +77,11 @@ def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
     if style == "console" or (style == "auto" and out.isatty()):
         shared += [
             structlog.processors.TimeStamper("%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24),
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(),
+                pad_event_to=24,
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
         ]
     elif style == "json":
         shared += [

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
@@ -28,22 +31,50 @@ def check(node: ClassicNode, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
-def seen(node: ClassicNode, words: str) -> dict[str, Any] | None:
+def found(rows: list[dict[str, Any]], words: str) -> dict[str, Any] | None:
     """The finding with these words, unless all is well."""
-    found = [row for row in check(node) if row["state"] != "ok" and words in row["finding"]]
+    wrong = [row for row in rows if row["state"] != "ok" and words in row["finding"]]
     # what the daemon complains of comes last: its own log is all that it can point to
-    return min(found, key=lambda row: row["area"] == "daemon", default=None)
+    return min(wrong, key=lambda row: row["area"] == "daemon", default=None)
+
+
+def all_break(node: ClassicNode, states: Mapping[str, str]) -> dict[str, str]:
+    """Waits for the findings with these words and returns their remedies; checks their states."""
+
+    seen: dict[str, dict[str, Any]] = {}
+
+    def all_found() -> bool:
+        rows = check(node)
+        seen.clear()
+        seen.update({words: row for words in states if (row := found(rows, words))})
+        return seen.keys() == states.keys()
+
+    try:
+        wait_until(all_found, WAIT_S, "the findings")
+    except AssertionError:
+        pytest.fail(f"not found: {states.keys() - seen.keys()}")
+    assert {words: row["state"] for words, row in seen.items()} == states, seen
+    return {words: str(row["remedy"]) for words, row in seen.items()}
+
+
+def all_mended(node: ClassicNode, every: Iterable[str], limit_s: float = WAIT_S) -> None:
+    """Waits until no finding has any of these words."""
+
+    def left() -> list[str]:
+        rows = check(node)
+        return [words for words in every if found(rows, words)]
+
+    wait_until(lambda: left() == [], limit_s, f"no findings {list(every)}")
 
 
 def breaks(node: ClassicNode, words: str, state: str) -> str:
     """Waits for the finding and returns its remedy."""
-    row = wait_until(lambda: seen(node, words), WAIT_S, f"the finding {words!r}")
-    assert row["state"] == state, row
-    return str(row["remedy"])
+    return all_break(node, {words: state})[words]
 
 
 def mended(node: ClassicNode, words: str, limit_s: float = WAIT_S) -> None:
-    wait_until(lambda: seen(node, words) is None, limit_s, f"no finding {words!r}")
+    """Waits until there is no such finding."""
+    all_mended(node, [words], limit_s)
 
 
 def obey(node: ClassicNode, remedy: str) -> None:

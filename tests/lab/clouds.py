@@ -2,15 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.lab.expect import row
 from tools.lab.capture import Packet
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 GRE_AND_ESP = "ip proto 47 or ip proto 50 or udp port 4500"
 HOLDING_TIME_S = 60
@@ -20,29 +21,28 @@ HOLDING_TIME_S = 60
 def cloud(
     *options: dict[str, Any],
     start: bool = True,
+    nhrpd: bool = True,
     static: bool = False,
     firewall_sample: bool = False,
     **common: Any,
 ) -> Iterator[tuple[Lab, list[ClassicNode]]]:
     """Hub 1 and spokes 2, 3…, one a dictionary, each with its options and those that are common.
 
+    All daemons run, unless `start` is false; all but nhrpd, if `nhrpd` is.
     `static` routes between the sites are for clouds without BGP. With `firewall_sample` all LANs share
     four samples a minute.
     """
+    usual: dict[str, Any] = {"holding_time_s": HOLDING_TIME_S, **common}
+    roles = [Role.HUB, *[Role.SPOKE] * (len(options) - 1)]
     with Lab(private_run=True, static=static, firewall_sample=firewall_sample) as lab:
         nodes = [
-            lab.add(
-                ClassicNode(
-                    number=number,
-                    role=Role.HUB if number == 1 else Role.SPOKE,
-                    **{"holding_time_s": HOLDING_TIME_S} | common | each,
-                )
-            )
-            for number, each in enumerate(options, start=1)
+            lab.add(ClassicNode(number=number, **{"role": role, **usual, **each}))
+            for number, (role, each) in enumerate(zip(roles, options, strict=True), start=1)
         ]
         if start:
             for node in nodes:
                 node.start_services()
+        if start and nhrpd:
             for node in nodes:
                 node.start()
         yield lab, nodes
@@ -77,13 +77,8 @@ def leads_to_hub(spoke: ClassicNode, other: ClassicNode, hub: ClassicNode) -> bo
 
 
 def server_state(spoke: ClassicNode) -> object:
-    servers = spoke.ctl("show", "nhs")
+    servers = spoke.show("nhs")
     return servers[0]["state"] if servers else None
-
-
-def says(node: ClassicNode, words: str) -> bool:
-    """Tells whether a node's daemon has logged this."""
-    return words in node.log_path.read_text(errors="replace")
 
 
 def peer(node: ClassicNode, other: ClassicNode) -> dict[str, object] | None:
@@ -111,12 +106,6 @@ def make_shortcuts(one: ClassicNode, two: ClassicNode, deadline_s: float = 40.0)
     wait_until(both, deadline_s, f"shortcuts between {one.name} and {two.name}")
 
 
-def drop_shortcuts(*nodes: ClassicNode) -> None:
-    """Makes the nodes forget what they learnt of each other, whatever there is."""
-    for node in nodes:
-        node.run_ctl("flush", "shortcuts", check=False)
-
-
 def in_clear(packets: Sequence[Packet]) -> list[Packet]:
     """The GRE packets that travelled unprotected."""
     return [packet for packet in packets if not packet.is_esp and packet.ike_exchange is None]
@@ -126,10 +115,3 @@ def straight(packets: Sequence[Packet], one: ClassicNode, two: ClassicNode) -> l
     """The packets that two nodes sent to each other without the hub."""
     ends = {one.nbma, two.nbma}
     return [each for each in packets if {each.outer_source, each.outer_destination} == ends]
-
-
-def timed(what: Callable[[], object], deadline_s: float, about: str) -> float:
-    """Waits for something; says how many seconds it took."""
-    began = time.monotonic()
-    wait_until(what, deadline_s, about)
-    return time.monotonic() - began

@@ -13,6 +13,11 @@ FRR_PROTOCOL = 191
 RESOLUTION_REQUEST, RESOLUTION_REPLY, TRAFFIC_INDICATION = 1, 2, 8
 
 
+def is_ours(*nodes: Node) -> bool:
+    """Tells whether our daemon speaks NHRP on all of them."""
+    return all(isinstance(node, NhrpdNode) for node in nodes)
+
+
 def route_protocol(node: Node) -> int:
     """The number that marks a node's routes in its kernel."""
     return FRR_PROTOCOL if isinstance(node, FrrNode) else OUR_PROTOCOL
@@ -94,9 +99,16 @@ def our_entries(node: Node) -> list[str]:
     return neighbors + routes
 
 
+def timed(what: Callable[[], object], deadline_s: float, about: str) -> float:
+    """Waits for something; says how many seconds it took."""
+    began = time.monotonic()
+    wait_until(what, deadline_s, about)
+    return time.monotonic() - began
+
+
 def row(node: NhrpdNode, view: str, **wanted: object) -> dict[str, object] | None:
     """The first row of a view with these values."""
-    for each in node.ctl("show", view):
+    for each in node.show(view):
         if all(each[key] == value for key, value in wanted.items()):
             return dict(each)
     return None

@@ -1,8 +1,6 @@
 """Somebody on the Internet who sends GRE frames with whatever in them, from any outer address."""
 
-import ctypes
 import ipaddress
-import os
 import socket
 import struct
 import time
@@ -10,12 +8,12 @@ from collections.abc import Iterable
 from typing import Self
 
 from nhrpd_py.packet.wire import internet_checksum
+from tools.lab import netns
 from tools.lab.namespace import Namespace
 from tools.lab.topology import Lab, Node
 from tools.lab.wiring import GRE_KEY, UNDERLAY
 
 ETHERTYPE_NHRP = 0x2001
-CLONE_NEWNET = 0x40000000
 SLICE = 64
 """Frames between two pauses."""
 
@@ -77,21 +75,10 @@ def socket_within(
     namespace: Namespace, device: str, family: int = socket.AF_PACKET, protocol: int = 0
 ) -> socket.socket:
     """Opens a raw socket in another network namespace; it stays there."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/proc/{namespace.pid}/ns/net", os.O_RDONLY)
-    try:
-        if libc.setns(there, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        try:
-            sock = socket.socket(family, socket.SOCK_RAW, protocol)
-            if family == socket.AF_PACKET:
-                sock.bind((device, 0))
-        finally:
-            libc.setns(home, CLONE_NEWNET)
-    finally:
-        os.close(home)
-        os.close(there)
+    with netns.of_process(namespace.pid):
+        sock = socket.socket(family, socket.SOCK_RAW, protocol)
+        if family == socket.AF_PACKET:
+            sock.bind((device, 0))
     return sock
 
 

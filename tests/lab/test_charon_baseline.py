@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.introduced import NHRPD_PROTOCOL, cloud, connect, introduce
+from tests.lab.by_hand import NHRPD_PROTOCOL, connect, introduce
+from tests.lab.clouds import cloud
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
-from tools.lab.topology import Lab
 
 
 def wait_announced(hub: ClassicNode, spoke: ClassicNode, other: ClassicNode) -> None:
@@ -32,8 +32,8 @@ def wait_announced(hub: ClassicNode, spoke: ClassicNode, other: ClassicNode) -> 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[ClassicNode]]:
-    with Lab(private_run=True, static=False) as lab:
-        yield cloud(lab, {}, {}, {})
+    with cloud({}, {}, {}, nhrpd=False) as (_, built):
+        yield built
 
 
 def test_a_clone_brings_up_a_child_sa_and_gre_goes_through_it(nodes: list[ClassicNode]) -> None:

@@ -1,6 +1,5 @@
 """`nhrpctl check` where there are peers: routing, names, servers, listeners."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -8,9 +7,10 @@ import pytest
 
 from tests.lab.checks import breaks, check, mended, obey
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 pytestmark = pytest.mark.lab
 
@@ -91,23 +91,23 @@ def test_a_route_of_somebody_else_with_our_number(pair: tuple[ClassicNode, Class
 
 
 GRAB = """
-import socket, struct, sys
+import signal, socket, struct
 s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
 s.bind((0, 0))
 payload = struct.pack('>BBH', 0, 0, 1) + struct.pack('=HHB3x', 5, 1, 1)
 s.send(struct.pack('=IHHII', 16 + len(payload), 1025, 5, 1, 0) + payload)
 print(struct.unpack('=i', s.recv(100)[16:20])[0], flush=True)
-sys.stdin.read() or __import__('signal').pause()
+signal.pause()
 """
 
 
 def test_a_group_that_another_program_took(pair: tuple[ClassicNode, ClassicNode]) -> None:
     hub, _ = pair
     hub.kill()
-    thief = hub.namespace.popen(sys.executable, "-c", GRAB, stdout=subprocess.PIPE)
-    assert thief.stdout is not None
+    log = hub.directory / "thief.txt"
+    thief = hub.namespace.popen(sys.executable, "-c", GRAB, log=log)
     try:
-        assert thief.stdout.readline() == b"0\n"
+        assert wait_until(log.read_text, 10.0, "the thief's word") == "0\n"
         hub.start()
         remedy = breaks(hub, "has bound it: nhrpd gets no samples", "problem")
         assert remedy.endswith(f"kill {thief.pid}")
@@ -117,7 +117,6 @@ def test_a_group_that_another_program_took(pair: tuple[ClassicNode, ClassicNode]
         mended(hub, "has bound it")
     finally:
         thief.kill()
-        thief.stdout.close()
 
 
 def test_a_file_that_was_changed_since_it_was_read(pair: tuple[ClassicNode, ClassicNode]) -> None:

@@ -1,24 +1,30 @@
-"""The classic DMVPN end to end: stock charons with certificates, BGP over the tunnels, NHRP, shortcuts in ESP."""
+"""The classic DMVPN end to end: stock charons with certificates, BGP over the tunnels, NHRP, shortcuts in ESP.
 
+All tests share one cloud, and leave it so that it works or comes to work again by itself.
+"""
+
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from nhrpd_py.runtime.vici.orphans import GRACE_S, LOOK_S
 from tests.lab.clouds import (
     GRE_AND_ESP,
     cloud,
-    drop_shortcuts,
     has_shortcut,
     in_clear,
     make_shortcuts,
     peer,
+    server_state,
     straight,
     wait_ready,
 )
-from tests.lab.expect import row
+from tests.lab.expect import row, timed
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
+from tools.lab.nodes import registered
 
 Nodes = list[ClassicNode]
 
@@ -32,7 +38,8 @@ def built() -> Iterator[Nodes]:
 @pytest.fixture
 def nodes(built: Nodes) -> Nodes:
     """A hub and two spokes that are registered, with traffic between the LANs over the hub."""
-    drop_shortcuts(*built[1:])
+    for spoke in built[1:]:
+        spoke.forget_shortcuts()
     wait_ready(built)
     return built
 
@@ -91,7 +98,8 @@ def test_load_all_in_between_changes_nothing(nodes: Nodes) -> None:
         node.charon.swanctl("--load-all", "--noprompt")
     assert one.ping_lan(two, count=5).lost == 0
     assert has_shortcut(one, two)
-    drop_shortcuts(one, two)
+    for spoke in (one, two):
+        spoke.forget_shortcuts()
     one.charon.swanctl("--terminate", "--ike", one.charon.children(two.nbma)[0].connection)
     make_shortcuts(one, two)
     assert server_rows(one) == server_rows(two) == ["up"]
@@ -100,7 +108,8 @@ def test_load_all_in_between_changes_nothing(nodes: Nodes) -> None:
 
 def test_both_spokes_asking_at_once_find_each_other(nodes: Nodes) -> None:
     _, one, two = nodes
-    drop_shortcuts(one, two)
+    for spoke in (one, two):
+        spoke.forget_shortcuts()
     pings = [
         one.lan.start_ping(two.lan_host, interval_s=0.1),
         two.lan.start_ping(one.lan_host, interval_s=0.1),
@@ -114,8 +123,71 @@ def test_both_spokes_asking_at_once_find_each_other(nodes: Nodes) -> None:
     assert one.ping_lan(two, count=5).lost == 0
 
 
+# What fails: charon restarts or crashes, a hub is switched off and on.
+
+
+def test_charon_restarted_on_the_hub(nodes: Nodes) -> None:
+    hub, one, two = nodes
+    hub.charon.restart()
+    seconds = timed(
+        lambda: all(server_state(node) == "up" and registered(hub, node) for node in (one, two)),
+        60.0,
+        "both spokes are registered again",
+    )
+    wait_until(lambda: forwards(one, two), 40.0, "traffic between the LANs")
+    print(f"registered again {seconds:.1f} s after charon of the hub was restarted")
+
+
+def test_a_charon_that_crashed_on_the_hub_costs_no_traffic(nodes: Nodes) -> None:
+    """Its SAs live on in the kernel until the spokes have them made anew."""
+    hub, *spokes = nodes
+    hub.charon.kill()
+    hub.charon.start()
+    # Were they given up, three pings to each spoke would tell.
+    end = time.monotonic() + GRACE_S + LOOK_S + 2 * 3 * 1.0
+    silent = dict.fromkeys(spokes, 0)
+    while time.monotonic() < end:
+        for spoke in spokes:
+            lost = hub.namespace.ping(spoke.tunnel, count=1, source=hub.tunnel).lost
+            silent[spoke] = silent[spoke] + 1 if lost else 0
+            assert silent[spoke] < 3, f"{spoke.name} does not answer"
+    for spoke in spokes:
+        spoke.charon.restart()
+        wait_until(lambda spoke=spoke: hub.charon.children(spoke.nbma), 40.0, "a new SA")  # type: ignore[misc]
+    wait_ready(nodes)
+
+
+def test_charon_restarted_on_a_spoke(nodes: Nodes) -> None:
+    hub, one, two = nodes
+    make_shortcuts(one, two)
+    one.charon.restart()
+    seconds = timed(
+        lambda: server_state(one) == "up" and registered(hub, one), 60.0, "registered again"
+    )
+    assert server_state(two) == "up"
+    wait_until(lambda: forwards(one, two), 40.0, "traffic between the LANs")
+    print(f"registered again {seconds:.1f} s after charon of the spoke was restarted")
+
+
+def test_a_hub_that_is_switched_off_and_on_has_its_spokes_again(nodes: Nodes) -> None:
+    hub, one, two = nodes
+    hub.power_off()
+    hub.power_on()
+    seconds = timed(
+        lambda: all(registered(hub, node) and server_state(node) == "up" for node in (one, two)),
+        90.0,
+        "both spokes are registered again",
+    )
+    wait_until(lambda: forwards(one, two), 60.0, "traffic between the LANs")
+    print(f"registered again {seconds:.1f} s after the daemons of the hub stood again")
+
+
+def forwards(one: ClassicNode, two: ClassicNode) -> bool:
+    return one.ping_lan(two).received == 1
+
+
 def server_rows(node: ClassicNode) -> list[Any]:
-    return [each["state"] for each in node.ctl("show", "nhs")]
+    return [each["state"] for each in node.show("nhs")]
 
 
 def bgp_ups(hub: ClassicNode) -> dict[str, int]:

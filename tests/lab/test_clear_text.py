@@ -10,21 +10,41 @@ from tests.lab.clouds import (
     in_clear,
     peer,
     server_state,
-    timed,
     wait_ready,
 )
+from tests.lab.expect import timed
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
 
 Nodes = list[ClassicNode]
 
 
+@pytest.fixture(scope="module")
+def built() -> Iterator[Nodes]:
+    with cloud({}, {}, bgp=False) as (_, nodes):
+        yield nodes
+
+
 @pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """A hub and a spoke, registered; what speaks on the tunnel all the time is a ping, not BGP."""
-    with cloud({}, {}, bgp=False) as (_, built):
-        wait_ready(built)
-        yield built
+def nodes(built: Nodes) -> Nodes:
+    """A hub and a spoke, registered by one SA; what speaks on the tunnel all the time is a ping, not BGP."""
+    wait_ready(built)
+    hub, spoke = built
+    for node, other in ((hub, spoke), (spoke, hub)):
+        wait_until(
+            lambda node=node, other=other: len(node.charon.children(other.nbma)) == 1,  # type: ignore[misc]
+            30.0,
+            f"one SA on {node.name}",
+        )
+    return built
+
+
+def lead_into_tunnel(node: ClassicNode, other: ClassicNode) -> None:
+    """Leaves entries as an operator or a routing daemon may have left them."""
+    node.namespace.ip(
+        f"neigh replace {other.tunnel} lladdr {other.nbma} nud permanent dev gre1",
+        f"route replace {other.tunnel} dev gre1",
+    )
 
 
 def watched(nodes: Nodes, what: Callable[[], None]) -> tuple[int, int]:
@@ -55,12 +75,8 @@ def test_before_the_first_sa_and_while_it_is_made() -> None:
     with cloud({}, {}, start=False, bgp=False) as (_, nodes):
         hub, spoke = nodes
         hub.start()
-        # What an operator or a routing daemon may have left: entries that lead into the tunnel.
-        for node, other in ((hub, spoke), (spoke, hub)):
-            node.namespace.ip(
-                f"neigh replace {other.tunnel} lladdr {other.nbma} nud permanent dev gre1",
-                f"route replace {other.tunnel} dev gre1",
-            )
+        lead_into_tunnel(hub, spoke)
+        lead_into_tunnel(spoke, hub)
         spoke.start_services()
 
         def bring_up() -> None:
@@ -116,15 +132,13 @@ def test_while_the_daemon_is_gone(nodes: Nodes, how: str) -> None:
         spoke.charon.swanctl("--terminate", "--ike", "*", check=False)
         for child in spoke.charon.children():
             spoke.charon.swanctl("--terminate", "--ike-id", str(child.ike_id))
-        spoke.namespace.ip(
-            f"neigh replace {hub.tunnel} lladdr {hub.nbma} nud permanent dev gre1",
-            f"route replace {hub.tunnel} dev gre1",
-        )
+        lead_into_tunnel(spoke, hub)
         assert spoke.namespace.ping(hub.tunnel, count=3, source=spoke.tunnel).received == 0
         spoke.start()
         wait_until(lambda: server_state(spoke) == "up", 40.0, "back")
 
     clear, esp = watched(nodes, take_away)
+    spoke.namespace.ip(f"route delete {hub.tunnel} dev gre1 proto boot")
     assert (clear, esp > 0) == (0, True)
 
 
@@ -154,7 +168,7 @@ def test_a_setting_that_skips_all_policies_closes_the_tunnel(nodes: Nodes) -> No
 
     hub.namespace.run("sysctl", "-qw", f"{setting}=1")
     wait_until(lambda: not leads_somewhere(), 15.0, "the hub's kernel knows no way to the spoke")
-    (shown,) = hub.ctl("show", "interfaces")
+    (shown,) = hub.show("interfaces")
     assert f"sysctl -w {setting.replace('.', '/')}=0" in shown["problem"]
 
     def ping() -> None:

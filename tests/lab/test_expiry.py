@@ -10,7 +10,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.lab.expect import RESOLUTION_REQUEST, goes_straight, wait_direct, wait_registered
+from tests.lab.expect import (
+    RESOLUTION_REQUEST,
+    goes_straight,
+    is_ours,
+    wait_direct,
+    wait_registered,
+)
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import FrrNode, NhrpdNode, dmvpn
 from tools.lab.topology import Lab, Node
@@ -31,10 +37,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         dmvpn(made, hub=HUBS[request.param], spokes=SPOKES, holding_time_s=HOLDING_TIME_S)
         wait_registered(made)
         yield made
-
-
-def is_ours(*nodes: Node) -> bool:
-    return all(isinstance(node, NhrpdNode) for node in nodes)
 
 
 def test_traffic_keeps_a_shortcut_and_silence_ends_it(lab: Lab) -> None:

@@ -109,7 +109,7 @@ def test_the_families_do_not_disturb_each_other(both_families: Lab) -> None:
     for node, peer in ((one, two), (two, one)):
         assert node.routes()[peer.lan_prefix].via == peer.tunnel
         assert isinstance(node, NhrpdNode)
-        assert {each["afi"] for each in node.ctl("show", "nhs") if each["state"] == "up"} == {
+        assert {each["afi"] for each in node.show("nhs") if each["state"] == "up"} == {
             "ipv4",
             "ipv6",
         }

@@ -1,6 +1,5 @@
 """The clear-text guard in a real kernel: what reaches the wire, and what becomes of the policies."""
 
-import ctypes
 import json
 import os
 import shlex
@@ -19,12 +18,12 @@ from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_ESP, Mode
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
+from tools.lab import netns
 from tools.lab.capture import Capture
 from tools.lab.namespace import Namespace
 
 pytestmark = pytest.mark.lab
 
-CLONE_NEWNET = 0x40000000
 GRE_42 = ProtectedGre(input_key=42, output_key=42, underlay="eth0")
 OURS, THEIRS = "192.0.2.1", "192.0.2.2"
 TUNNELS = {"gre42": 42, "gre43": 43, "grex": None}
@@ -51,19 +50,12 @@ def address_of(name: str, host: int) -> str:
 def peer():
     """We are one end of an underlay and of some tunnels, in a namespace of our own; returns the other end's."""
     run("modprobe -aq ipv6 ip_gre ip6_gre veth xfrm_user", check=False)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        with Namespace("peer") as other:
-            assert not libc.unshare(CLONE_NEWNET)
-            run("ip link set lo up")
-            run(f"ip link add eth0 type veth peer name eth0 netns {other.pid}")
-            subprocess.run(["ip", "-batch", "-"], input=batch(1), text=True, check=True)
-            other.run("ip", "-batch", "-", stdin=batch(2))
-            yield other
-    finally:
-        libc.setns(before, CLONE_NEWNET)
-        os.close(before)
+    with Namespace("peer") as other, netns.of_our_own():
+        run("ip link set lo up")
+        run(f"ip link add eth0 type veth peer name eth0 netns {other.pid}")
+        subprocess.run(["ip", "-batch", "-"], input=batch(1), text=True, check=True)
+        other.run("ip", "-batch", "-", stdin=batch(2))
+        yield other
 
 
 def batch(number: int) -> str:

@@ -1,15 +1,15 @@
 """More than one hub: fail-over by priority and back, and hubs that are found by name."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.lab.expect import row, wait_direct, wait_registered
+from tests.lab.expect import row, timed, wait_direct, wait_registered
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 24
@@ -30,15 +30,6 @@ priority = {priority}
 def is_registered_at(spoke: NhrpdNode, hub: NhrpdNode) -> bool:
     up = row(spoke, "nhs", nbma=hub.nbma, state="up")
     return up is not None and hub.binding(spoke.tunnel, "dynamic") is not None
-
-
-def seconds_until(what: str, condition, deadline_s: float) -> float:
-    """Waits, prints how long it took, and returns it."""
-    began = time.monotonic()
-    wait_until(condition, deadline_s, what)
-    taken = time.monotonic() - began
-    print(f"hubs: {what}: {taken:.2f} s")
-    return taken
 
 
 @pytest.mark.timeout(150)
@@ -73,11 +64,12 @@ def test_fail_over_to_the_second_hub_and_back() -> None:
             count = int((DETECTION_S + HOLDING_TIME_S / 2) / 0.1)
             ping = pool.submit(one.ping_lan, two, count=count, interval_s=0.1)
             first.kill()
-            seconds_until(
-                "first one killed, both spokes registered with the second",
+            seconds = timed(
                 lambda: is_registered_at(one, second) and is_registered_at(two, second),
                 DETECTION_S,
+                "both spokes registered with the second hub",
             )
+            print(f"hubs: both spokes registered with the second after {seconds:.2f} s")
             for spoke in (one, two):
                 lost = row(spoke, "nhs", nbma=first.nbma)
                 assert lost is not None
@@ -96,21 +88,22 @@ def test_fail_over_to_the_second_hub_and_back() -> None:
         assert {each.outer_destination for each in carried} == {two.nbma}, "shortcuts need no hub"
 
         for spoke in (one, two):
-            spoke.run_ctl("flush", "shortcuts")
+            assert spoke.flush("shortcuts")
         with one.capture() as wire:
             assert one.ping_lan(two).lost == 0
             wait_direct(one, two)
         assert wire.carried(one.lan_host, two.lan_host)[0].outer_destination == second.nbma
 
         first.start()
-        seconds_until(
-            "first one is back, both spokes registered with it and not with the second",
+        seconds = timed(
             lambda: all(
                 is_registered_at(spoke, first) and second.binding(spoke.tunnel) is None
                 for spoke in (one, two)
             ),
             20.0,
+            "both spokes registered with the first hub and not with the second",
         )
+        print(f"hubs: both spokes back at the first after {seconds:.2f} s")
         for spoke in (one, two):
             left = row(spoke, "nhs", nbma=second.nbma)
             assert left is not None
@@ -145,13 +138,12 @@ def test_every_address_of_a_name_is_a_hub_and_a_name_may_come_late() -> None:
         assert (unknown["state"], unknown["nbma"]) == ("down", None)
 
         names.write_text("".join(f"{hub.nbma} {NAME}\n" for hub in hubs))
-        seconds_until(
-            "the name is known, registered with both",
-            lambda: all(is_registered_at(spoke, hub) for hub in hubs),
-            20.0,
+        seconds = timed(
+            lambda: all(is_registered_at(spoke, hub) for hub in hubs), 20.0, "registered with both"
         )
+        print(f"hubs: registered with both {seconds:.2f} s after the name was known")
         wait_registered(lab)
-        rows = [each for each in spoke.ctl("show", "nhs") if each["name"] == NAME]
+        rows = [each for each in spoke.show("nhs") if each["name"] == NAME]
         assert {each["nbma"] for each in rows} == {hub.nbma for hub in hubs}
         assert {each["protocol"] for each in rows} == {hub.tunnel for hub in hubs}
         assert [each["last_error"] for each in rows] == [None, None]

@@ -13,6 +13,7 @@ from tests.lab.expect import (
     RESOLUTION_REPLY,
     RESOLUTION_REQUEST,
     TRAFFIC_INDICATION,
+    is_ours,
     route_protocol,
     row,
     wait_direct,
@@ -37,17 +38,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         dmvpn(made, hub=HUBS[request.param], spokes=SPOKES, holding_time_s=HOLDING_TIME_S)
         wait_registered(made)
         yield made
-
-
-def forget_shortcuts(node: Node) -> None:
-    if isinstance(node, NhrpdNode):
-        node.run_ctl("flush", "shortcuts", check=False)
-    elif isinstance(node, FrrNode):
-        node.vtysh("clear ip nhrp shortcut")
-
-
-def is_ours(*nodes: Node) -> bool:
-    return all(isinstance(node, NhrpdNode) for node in nodes)
 
 
 def test_registration_is_in_daemons_and_kernels(lab: Lab) -> None:
@@ -100,7 +90,7 @@ def test_first_packets_go_over_the_hub_and_the_others_straight(
 
 def without_shortcuts(one: Node, two: Node) -> None:
     for node, peer in ((one, two), (two, one)):
-        forget_shortcuts(node)
+        node.forget_shortcuts()
         wait_until(
             lambda node=node, peer=peer: peer.lan_prefix not in node.routes(),  # type: ignore[misc]
             5.0,

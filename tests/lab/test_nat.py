@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.expect import row, wait_direct, wait_registered
+from tools.lab.machine import Nat, Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import FrrNode, NhrpdNode
-from tools.lab.topology import Lab, Node, Role
-from tools.lab.wiring import Nat
+from tools.lab.topology import Lab, Node
 
 HOLDING_TIME_S = 60
 HUBS: dict[str, type[Node]] = {"our-hub": NhrpdNode, "frr-hub": FrrNode}

@@ -11,15 +11,14 @@ from tests.lab.clouds import (
     has_shortcut,
     in_clear,
     peer,
-    says,
     server_state,
     straight,
     wait_ready,
 )
 from tests.lab.expect import row
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Nat
 from tools.lab.namespace import wait_until
-from tools.lab.wiring import Nat
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -92,7 +91,7 @@ def test_the_second_behind_one_router_is_refused_until_the_first_is_gone(built: 
     second.start()
     try:
         words = f"{second.identity} comes from {first.nbma}, where {first.identity} is"
-        wait_until(lambda: says(hub, words), 60.0, "the hub says why")
+        wait_until(lambda: hub.logged(words), 60.0, "the hub says why")
         wait_until(lambda: server_state(second) != "up", 30.0, "it is not registered")
         assert hub.binding(second.tunnel) is None
         wait_until(

@@ -46,16 +46,16 @@ def test_a_taken_group_is_shown_and_costs_redirects_only(lab: Lab) -> None:
         assert told.startswith(
             f"no redirects: NFLOG group {REDIRECT_GROUP} cannot be bound: another"
         )
-        assert "nflog.failed" in hub.log_path.read_text()
+        assert hub.logged("nflog.failed")
         wait_registered(lab)
-        assert hub.ctl("show", "interfaces")[0]["up"]
+        assert hub.show("interfaces")[0]["up"]
         assert hub.lan.ping(lab.spokes[0].lan_host, count=2).lost == 0
     finally:
         stop(rival)
 
 
 def problem(node: NhrpdNode) -> str | None:
-    shown = {each["interface"]: each["problem"] for each in node.ctl("show", "interfaces")}
+    shown = {each["interface"]: each["problem"] for each in node.show("interfaces")}
     found: str | None = shown[TUNNEL]
     return found
 

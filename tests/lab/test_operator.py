@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.expect import our_entries, wait_direct, wait_registered
+from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
 from tools.lab.topology import Lab
-
-REPOSITORY = str(Path(__file__).parents[2])
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +31,14 @@ def cast(lab: Lab) -> tuple[NhrpdNode, NhrpdNode, NhrpdNode]:
     assert isinstance(two, NhrpdNode)
     wait_registered(lab)
     for node in (hub, one, two):
-        node.run_ctl("flush", "shortcuts", check=False)
+        node.forget_shortcuts()
     wait_direct(one, two)
     return hub, one, two
 
 
 def test_flushing_a_spoke_sends_traffic_to_the_hub_until_the_next_redirect(cast: tuple) -> None:
     hub, one, two = cast
-    before = one.ctl("show", "shortcuts")
+    before = one.show("shortcuts")
     assert [each["state"] for each in before] == ["active"]
     assert (
         one.run_ctl("flush", "shortcuts", "--protocol", "172.16.99.0/24", check=False).returncode
@@ -49,7 +48,7 @@ def test_flushing_a_spoke_sends_traffic_to_the_hub_until_the_next_redirect(cast:
     assert one.run_ctl("flush", "shortcuts", "--protocol", two.lan_prefix).returncode == 0
     wait_until(lambda: two.lan_prefix not in one.routes(), 3.0, "the kernel's shortcut route goes")
     assert one.ping_lan(two).lost == 0
-    hub.run_ctl("flush", "shortcuts", check=False)  # forgets whom it redirected a moment ago
+    hub.forget_shortcuts()  # forgets whom it redirected a moment ago
     wait_direct(one, two)
 
 
@@ -81,14 +80,14 @@ def test_an_address_that_nobody_has_is_negative_with_a_reason_in_the_log(cast: t
     state = wait_until(
         lambda: [
             each["state"]
-            for each in one.ctl("show", "shortcuts")
+            for each in one.show("shortcuts")
             if each["prefix"] == "172.16.200.1/32" and each["state"] != "incomplete"
         ],
         5.0,
         "an answer",
     )
     assert state == ["negative"]
-    assert "resolution.failed" in one.log_path.read_text()
+    assert one.logged("resolution.failed")
 
 
 def test_monitor_tells_what_happens(cast: tuple) -> None:
@@ -106,7 +105,7 @@ def test_monitor_tells_what_happens(cast: tuple) -> None:
         hub.namespace.enter(argv),
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": REPOSITORY},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     ) as watcher:
         assert watcher.stdout is not None
         try:
@@ -145,7 +144,7 @@ def test_a_second_daemon_is_refused(cast: tuple) -> None:
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert str(one.socket_path) in done.stderr
-    assert one.ctl("show", "interfaces")[0]["up"]
+    assert one.show("interfaces")[0]["up"]
 
 
 def test_without_rights_one_line_names_the_capability(cast: tuple, tmp_path: Path) -> None:
@@ -180,5 +179,5 @@ def run_daemon(node: NhrpdNode, config: Path, *prefix: str) -> subprocess.Comple
         text=True,
         check=False,
         timeout=30,
-        env={**os.environ, "PYTHONPATH": REPOSITORY},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )

@@ -54,7 +54,7 @@ def one(lab: Lab) -> NhrpdNode:
     """Our spoke, which has forgotten what it asked for before."""
     spoke = lab.spokes[0]
     assert isinstance(spoke, NhrpdNode)
-    spoke.run_ctl("flush", "all", check=False)
+    spoke.flush("all")
     others = {other.tunnel for other in lab.spokes}
     wait_until(
         lambda: others.isdisjoint(spoke.neighbors()), 5.0, "a kernel that knows no other spoke"

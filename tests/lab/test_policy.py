@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.clouds import cloud, make_shortcuts, says, server_state, wait_ready
+from tests.lab.clouds import cloud, make_shortcuts, server_state, wait_ready
 from tests.lab.expect import row
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import stop, wait_until
@@ -29,7 +29,10 @@ def rules(*numbers: int) -> str:
 
 @pytest.fixture(scope="module")
 def built() -> Iterator[Nodes]:
-    with cloud({}, {}, {}, static=True, bgp=False, extra=rules(2, 3)) as (_, nodes):
+    with cloud({}, {}, {}, static=True, bgp=False, extra=rules(2, 3), holding_time_s=24) as (
+        _,
+        nodes,
+    ):
         yield nodes
 
 
@@ -61,9 +64,9 @@ def test_a_spoke_that_registers_anothers_address_is_refused(nodes: Nodes) -> Non
     )
     try:
         words = f"{thief.identity} is not authorized for {one.tunnel}"
-        wait_until(lambda: says(hub, words), 30.0, "the hub says what it refused")
+        wait_until(lambda: hub.logged(words), 30.0, "the hub says what it refused")
         told = wait_until(
-            lambda: [each for each in thief.ctl("show", "nhs") if each["last_error"]],
+            lambda: [each for each in thief.show("nhs") if each["last_error"]],
             30.0,
             "the thief is told",
         )
@@ -86,9 +89,9 @@ def test_a_network_that_is_not_the_peers_stays_behind_the_hub(nodes: Nodes) -> N
     try:
         words = f"{thief.identity} is not authorized for {stolen}"
 
-        def refused() -> bool:
+        def refused() -> list[str]:
             one.lan.ping("172.16.99.1", count=1)
-            return says(one, words)
+            return one.logged(words)
 
         wait_until(refused, 40.0, "the spoke that asked says what it refused")
         assert one.lan.ping("172.16.99.1", count=3).lost == 0  # over the hub

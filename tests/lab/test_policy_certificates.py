@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.clouds import cloud, make_shortcuts, says, wait_ready
+from tests.lab.clouds import cloud, make_shortcuts, wait_ready
 from tools.lab.charon import Ipsec
 from tools.lab.namespace import wait_until
 from tools.lab.pki import Authority
@@ -34,7 +34,7 @@ def test_the_address_blocks_of_certificates_are_the_policy() -> None:
             f"address add {one.tunnel}/32 dev gre1", f"address del {thief.tunnel}/32 dev gre1"
         )
         words = f"{thief.identity} is not authorized for {one.tunnel}"
-        wait_until(lambda: says(hub, words), 30.0, "the hub refuses what no block covers")
+        wait_until(lambda: hub.logged(words), 30.0, "the hub refuses what no block covers")
         assert hub.neighbors()[one.tunnel].nbma == one.nbma
         hub.kill()  # and whoever starts anew beside the same charon knows the certificates again
         hub.start()

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.expect import our_entries, row, wait_direct, wait_one_registered, wait_registered
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 120
@@ -33,7 +34,7 @@ class Trio:
     def forget_limits(self) -> None:
         """The next redirect comes at once: neither the firewall nor the spokes remember the last."""
         for node in (self.hub, self.one, self.two):
-            node.run_ctl("flush", "shortcuts", check=False)
+            node.forget_shortcuts()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_a_killed_hub_keeps_forwarding_and_gets_its_clients_back(trio: Trio) -> 
     hub, one, two = trio.hub, trio.one, trio.two
     before = our_entries(hub)
     for spoke in (one, two):
-        spoke.run_ctl("flush", "shortcuts")
+        assert spoke.flush("shortcuts")
     hub.kill()
     (hub.directory / "state.json").unlink(missing_ok=True)  # of an earlier test's clean stop
     assert our_entries(hub) == before
@@ -122,8 +123,8 @@ def test_a_hub_that_lost_everything_learns_again_from_its_spokes(trio: Trio) -> 
     (hub.directory / "state.json").unlink(missing_ok=True)
     hub.start()
     # Nothing tells the hub who its spokes were; they come when their renewal or an error says so.
-    one.run_ctl("flush", "cache")
-    two.run_ctl("flush", "cache")
+    assert one.flush("cache")
+    assert two.flush("cache")
     said("hub rebooted, spokes told: registered", wait_registered(trio.lab))
 
 
@@ -154,7 +155,7 @@ def test_a_tunnel_that_was_down_works_when_it_is_up(trio: Trio, who: str) -> Non
     wait_until(lambda: problem(node) == "the netdev is down", 5.0, "show interfaces says so")
     node.tunnel_up()
     said(f"tunnel of {node.name} down and up: registered", wait_registered(trio.lab))
-    assert node.ctl("show", "interfaces")[0]["problem"] is None
+    assert node.show("interfaces")[0]["problem"] is None
 
 
 def test_a_new_tunnel_address_replaces_the_old_one_at_the_hub(trio: Trio) -> None:
@@ -197,12 +198,12 @@ def test_an_underlay_without_address_says_so_and_recovers(trio: Trio) -> None:
 @pytest.mark.parametrize("who", ["hub", "one"])
 def test_a_netdev_that_is_made_anew_works_again(trio: Trio, who: str) -> None:
     node: NhrpdNode = getattr(trio, who)
-    old = node.ctl("show", "interfaces")[0]["ifindex"]
+    old = node.show("interfaces")[0]["ifindex"]
     node.delete_tunnel()
     wait_until(lambda: "no such netdev" in str(problem(node)), 5.0, "show interfaces says so")
     node.make_tunnel()
     wait_until(lambda: problem(node) is None, 5.0, "the daemon found the new netdev")
-    assert node.ctl("show", "interfaces")[0]["ifindex"] != old
+    assert node.show("interfaces")[0]["ifindex"] != old
     said(f"netdev of {node.name} made anew: registered", wait_registered(trio.lab))
 
 
@@ -211,7 +212,7 @@ def test_a_daemon_waits_for_its_netdev(trio: Trio) -> None:
     spoke.delete_tunnel()
     spoke.start()
     assert "no such netdev" in str(problem(spoke))
-    assert "no such netdev" in str(spoke.ctl("show", "nhs")[0]["last_error"])
+    assert "no such netdev" in str(spoke.show("nhs")[0]["last_error"])
     spoke.make_tunnel()
     wait_one_registered(trio.hub, spoke)
     spoke.stop()
@@ -219,7 +220,7 @@ def test_a_daemon_waits_for_its_netdev(trio: Trio) -> None:
 
 
 def problem(node: NhrpdNode) -> object:
-    return node.ctl("show", "interfaces")[0]["problem"]
+    return node.show("interfaces")[0]["problem"]
 
 
 def nbma_at(hub: NhrpdNode, tunnel: str) -> str | None:

@@ -12,14 +12,15 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import AFN_IPV4, NAT, PROTOCOL_IPV4, PacketType
 from nhrpd_py.packet.message import Message, encode
 from tests.lab.expect import OUR_PROTOCOL
+from tools.lab.guest import REPOSITORY
+from tools.lab.machine import Role
 from tools.lab.namespace import Namespace, wait_until
 from tools.lab.nodes import NhrpdNode
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 SPOKES = 1500
 GC_THRESH3 = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 """One for all namespaces."""
-REPOSITORY = str(Path(__file__).parents[2])
 
 
 def nbma_of(number: int) -> str:
@@ -57,7 +58,7 @@ def test_1500_spokes_are_in_daemon_and_kernel_and_survive_a_crash(
     hub, spokes = crowd
     assert int(GC_THRESH3.read_text()) < SPOKES
     argv = [sys.executable, __file__, hub.nbma]
-    subprocess.run(spokes.enter(argv), check=True, timeout=120, env={"PYTHONPATH": REPOSITORY})
+    subprocess.run(spokes.enter(argv), check=True, timeout=120, env={"PYTHONPATH": str(REPOSITORY)})
     everyone = {tunnel_of(number) for number in range(1, SPOKES + 1)}
     wait_until(lambda: clients(hub) == everyone, 30.0, "all registered", interval_s=0.5)
     in_kernel(hub, everyone)
@@ -69,7 +70,7 @@ def test_1500_spokes_are_in_daemon_and_kernel_and_survive_a_crash(
 
 
 def clients(hub: NhrpdNode) -> set[str]:
-    return {each["protocol"] for each in hub.ctl("show", "cache") if each["type"] == "dynamic"}
+    return {each["protocol"] for each in hub.show("cache") if each["type"] == "dynamic"}
 
 
 def in_kernel(hub: NhrpdNode, everyone: set[str]) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from tools.lab.charon import SAMPLES, load_modules
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 from tools.lab.units import Unit, UnitNode, as_user, install, run
 
 pytestmark = pytest.mark.systemd
@@ -127,7 +128,7 @@ def test_kernel_tunables_are_read_only_and_the_tunnel_works_all_the_same(up, hub
     for node in (hub, spoke):
         mounts = Path(f"/proc/{node.unit.pid}/mountinfo").read_text()
         assert re.search(r" /proc/sys ro,", mounts)
-        (row,) = node.ctl("show", "interfaces")
+        (row,) = node.show("interfaces")
         assert row["problem"] is None
     assert spoke.ping_lan(hub, count=2).lost == 0
 
@@ -206,7 +207,7 @@ def test_a_reload_returns_when_the_new_file_is_in_force(up, spoke) -> None:
     spoke.holding_time_s += 30
     spoke.write_configuration()
     spoke.unit.do("reload")
-    (row,) = spoke.ctl("show", "interfaces")
+    (row,) = spoke.show("interfaces")
     assert row["holding_time_s"] == spoke.holding_time_s
     assert spoke.unit.pid == pid
     assert spoke.unit["SubState"] == "running"
@@ -223,13 +224,13 @@ def test_a_reload_of_a_wrong_file_fails_with_its_errors_and_changes_nothing(up, 
     assert "interface.gre1.network-id: " in said
     assert spoke.unit.pid == pid
     assert spoke.unit["SubState"] == "running"
-    assert spoke.ctl("show", "nhs")[0]["state"] == "up"
+    assert spoke.show("nhs")[0]["state"] == "up"
 
 
 def test_the_journal_has_lines_of_keys_and_values_with_their_levels(up, spoke) -> None:
     before = time.time()
     spoke.tunnel_down()
-    wait_until(lambda: spoke.ctl("show", "interfaces")[0]["problem"], 10, "the link is missed")
+    wait_until(lambda: spoke.show("interfaces")[0]["problem"], 10, "the link is missed")
     spoke.tunnel_up()
     spoke.unit.do("restart")
     entries = [

@@ -10,16 +10,15 @@ import trio
 from nhrpd_py.core.address import parse_address
 from nhrpd_py.core.effects import EndSa
 from nhrpd_py.core.events import IpsecLost, IpsecReady, SaFailed, SaGone, SaInstalled
+from tests.lab.clouds import cloud
 from tests.lab.driver import driving
-from tests.lab.introduced import cloud
 from tools.lab.classic import ClassicNode
-from tools.lab.topology import Lab
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[ClassicNode]]:
-    with Lab(private_run=True, static=False) as lab:
-        yield cloud(lab, {"bgp": False}, {"bgp": False}, {"bgp": False})
+    with cloud({}, {}, {}, nhrpd=False, bgp=False) as (_, built):
+        yield built
 
 
 @pytest.fixture

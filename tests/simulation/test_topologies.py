@@ -11,8 +11,17 @@ import pytest
 
 from nhrpd_py.core.address import Prefix, prefix_of
 from nhrpd_py.core.config import Secret
-from nhrpd_py.core.events import Route, RouteAdded
+from nhrpd_py.core.events import Route
 from nhrpd_py.packet import PacketType
+from tests.support.clouds import (
+    OVERLAY,
+    TUNNELS,
+    goes_direct,
+    registered,
+    spokes_of,
+    wait_until_registered,
+)
+from tests.support.network import Weather
 from tests.support.sites import (
     HUB,
     HUB_2,
@@ -25,19 +34,13 @@ from tests.support.sites import (
     a_site,
     an_nhs,
 )
-from tests.support.transcript import Dialogue, binding_at
+from tests.support.transcript import Dialogue
 
 HOLDING_TIME_S = 60
 MAX_RETRY_S = 64.0
 RTT_S = 0.1
-OVERLAY = "172.16.0.0/12"
-TUNNELS = "10.255.255.0/24"
 
 Topology = Callable[[Dialogue], None]
-
-
-def spokes_of(dialogue: Dialogue) -> list[str]:
-    return [name for name in dialogue.stations if name.startswith("spoke")]
 
 
 def star(
@@ -114,12 +117,9 @@ def phase_2(dialogue: Dialogue) -> None:
 def natted_spokes(dialogue: Dialogue) -> None:
     """Two spokes behind NAT boxes of their own, with the same private address; one with a public one."""
     star(dialogue, HUB)
-    hub = dialogue.stations["hub"]
     inside = bytes([192, 168, 1, 2])
     for number, site in enumerate((SPOKE_1, SPOKE_2, SPOKE_3), 1):
-        route = a_route(site.lan, via=site.tunnel)
-        hub.fixed.append(route)
-        dialogue.give("hub", RouteAdded(route))
+        dialogue.route("hub", a_route(site.lan, via=site.tunnel))
         own = site.nbma if number == 3 else inside
         dialogue.add(
             f"spoke-{number}",
@@ -211,32 +211,6 @@ def host(site: Site) -> Prefix:
     return prefix_of(site.tunnel, len(site.tunnel) * 8)
 
 
-def all_registered(dialogue: Dialogue) -> bool:
-    """Every spoke is up with a server that knows where it is."""
-    by_nbma = {each.site.nbma: each for each in dialogue.stations.values()}
-    for name in spokes_of(dialogue):
-        spoke = dialogue.stations[name]
-        servers = [by_nbma[nbma] for nbma in spoke.servers_up]
-        if not any(binding_at(each, spoke.site.tunnel) == spoke.outside for each in servers):
-            return False
-    return True
-
-
-def wait_until_registered(dialogue: Dialogue, *, bound_s: float) -> float:
-    began = dialogue.now
-    while not all_registered(dialogue):
-        assert dialogue.now - began <= bound_s, f"not registered after {bound_s} s"
-        dialogue.run(0.5)
-    return dialogue.now - began
-
-
-def goes_direct(dialogue: Dialogue, one: str, other: str, *, bound_s: float = 3.0) -> None:
-    end = dialogue.now + bound_s
-    while (path := dialogue.talk(one, other)) != [one, other]:
-        assert dialogue.now < end, f"the path is still {path}"
-        dialogue.run(0.1)
-
-
 def all_pairs_go_direct(dialogue: Dialogue) -> None:
     names = spokes_of(dialogue)
     for one in names:
@@ -260,14 +234,14 @@ def test_all_pairs_of_lans_find_the_direct_path(build: Topology) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_storm_leaves_nothing_behind(build: Topology, seed: int) -> None:
     dialogue = Dialogue(seed=seed)
-    dialogue.loss = 0.2
+    dialogue.weather = Weather(loss=0.2)
     build(dialogue)
     names = spokes_of(dialogue)
     for _ in range(60):
         for one, other in zip(names, names[1:] + names[:1], strict=True):
             dialogue.talk(one, other)
         dialogue.run(3.0)
-    dialogue.loss = 0.0
+    dialogue.weather = Weather()
     wait_until_registered(dialogue, bound_s=MAX_RETRY_S + RTT_S)
     # What was asked in vain is left alone for a minute; a refusal, for three.
     dialogue.run(185.0)
@@ -285,7 +259,7 @@ def test_everything_works_again_after_the_hub_rebooted(build: Topology) -> None:
     dialogue.reboot("hub")
     # A renewal is a third of the holding time away at most, and its first retries are quick.
     dialogue.run(HOLDING_TIME_S / 3 + MAX_RETRY_S + RTT_S)
-    assert all_registered(dialogue)
+    assert registered(dialogue) == spokes_of(dialogue)
     all_pairs_go_direct(dialogue)
 
 
@@ -298,7 +272,7 @@ def test_a_killed_hub_forwards_on_and_is_adopted_at_once(build: Topology) -> Non
     assert dialogue.talk("spoke-1", "spoke-2")[-1] == "spoke-2"
     dialogue.boot("hub")
     dialogue.run(2.0)
-    assert all_registered(dialogue)
+    assert registered(dialogue) == spokes_of(dialogue)
     assert dialogue.talk("spoke-1", "spoke-2")[-1] == "spoke-2"
 
 
@@ -349,7 +323,7 @@ def test_the_second_hub_takes_over_and_gives_back() -> None:
     assert spoke.servers_up == [HUB_2.nbma]
     for name in spokes_of(dialogue):  # a routing protocol would have seen it as well
         station = dialogue.stations[name]
-        for route in [each for each in station.fixed if each.gateway == HUB.tunnel]:
+        for route in [r for r in station.kernel.other_routes() if r.gateway == HUB.tunnel]:
             dialogue.route(name, route, remove=True)
     dialogue.run(1.0)
     goes_direct(dialogue, "spoke-1", "spoke-2")
@@ -382,7 +356,7 @@ def test_a_request_goes_up_the_hierarchy_and_down_again() -> None:
 def test_the_same_seed_gives_the_same_dialogue() -> None:
     def text(seed: int) -> str:
         dialogue = Dialogue(seed=seed)
-        dialogue.loss = 0.2
+        dialogue.weather = Weather(loss=0.2)
         one_hub(dialogue)
         for _ in range(20):
             dialogue.talk("spoke-1", "spoke-2")

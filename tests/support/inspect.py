@@ -5,7 +5,7 @@ parts of an engine, with what these say when a test calls them directly. An engi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nhrpd_py.core.address import Address, Afi, Prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
@@ -227,8 +227,7 @@ def indexed_bindings(engine: Engine, afi: Afi = Afi.IPV4) -> int:
 # What the engine holds, and wants of the kernel and of charon for it.
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """A binding."""
 
     protocol: Address
@@ -238,13 +237,14 @@ class Bound:
     """Where its neighbour entry leads; empty: it has none."""
     is_direct: bool
     """Its neighbour entry leads to the peer itself."""
+    may_be_direct: bool
+    """The peer has an SA, or needs none."""
     routed: bool
     inherited: bool
     """Its neighbour entry is of an earlier run, and charon has not told yet whether there is an SA."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """A shortcut."""
 
     prefix: Prefix
@@ -257,34 +257,37 @@ class Way:
     """It has a route: its peer has a neighbour entry."""
 
 
-def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> dict[Address, Bound]:
-    """The bindings by overlay address."""
-    entries = cache(engine, afi).entries
-    return {
-        each.protocol: Bound(
-            protocol=each.protocol,
-            nbma=each.nbma,
-            expires_at=each.expires_at,
-            leads_to=each.nbma if each.installed else entries.server_of(each.protocol),
-            is_direct=each.installed,
-            routed=each.routed,
-            inherited=each.entry is Entry.INHERITED,
+def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> list[Bound]:
+    """The bindings."""
+    home = station(engine, afi)
+    entries, is_up = home.cache.entries, home.circuits.is_up
+    return [
+        Bound(
+            each.protocol,
+            each.nbma,
+            each.expires_at,
+            each.nbma if each.installed else entries.server_of(each.protocol),
+            each.installed,
+            is_up(each.nbma),
+            each.routed,
+            each.entry is Entry.INHERITED,
         )
-        for each in cache(engine, afi)
-    }
+        for each in home.cache
+    ]
 
 
 def ways(engine: Engine, afi: Afi = Afi.IPV4) -> list[Way]:
     """The shortcuts."""
+    instance = family(engine, afi)
     return [
         Way(
-            prefix=each.prefix,
-            peer=each.binding.protocol,
-            expires_at=each.expires_at,
-            is_held=cache(engine, afi).get(each.binding.protocol) is each.binding,
-            active=each.binding.installed,
+            each.prefix,
+            each.binding.protocol,
+            each.expires_at,
+            instance.station.cache.get(each.binding.protocol) is each.binding,
+            each.binding.installed,
         )
-        for each in shortcuts(engine, afi)
+        for each in instance.shortcuts
     ]
 
 
@@ -316,11 +319,6 @@ def servers_up(engine: Engine, afi: Afi = Afi.IPV4) -> list[Address]:
 def is_protected(engine: Engine) -> bool:
     """Tells whether the interface has IPsec."""
     return station(engine).circuits.protected
-
-
-def is_up(engine: Engine, nbma: Address) -> bool:
-    """Tells whether packets may go to a peer: it has an SA, or none is needed."""
-    return station(engine).circuits.is_up(nbma)
 
 
 def own_nbma(engine: Engine) -> Address:

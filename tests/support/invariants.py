@@ -1,52 +1,53 @@
-"""What must be true of a node of a network after every event, whatever happened."""
-
-from typing import TYPE_CHECKING
+"""What must be true of a station of a network after every event, whatever happened."""
 
 from nhrpd_py.core.address import host_prefix
 from tests.support import inspect
-
-if TYPE_CHECKING:
-    from tests.support.network import Node
+from tests.support.station import Station
 
 
-def check(node: "Node", now: float, *, fully: bool) -> None:
-    """What must be true after every event; `fully`: also of what the engine holds."""
-    engine = node.engine
+def check(station: Station, now: float, *, fully: bool) -> None:
+    """No timer is overdue; `fully`: kernel and engine agree, nothing is expired, no table runs over."""
+    engine, afi, kernel, name = station.engine, station.afi, station.kernel, station.name
     deadline = engine.next_deadline()
-    assert deadline is None or deadline > now, "a timer at or before now"
-    if not fully or node.ifindex not in node.opened:
+    assert deadline is None or deadline > now, f"{name}: a timer at or before now"
+    if not fully or station.ifindex not in kernel.opened:
         return
-    bindings = inspect.bindings(engine)
-    interim = inspect.interim_neighbors(engine)
-    led = {to: nbma for to, nbma in interim.items() if to not in bindings}
-    led |= {to: each.leads_to for to, each in bindings.items() if each.leads_to}
-    assert {address: entry[0] for address, entry in node.neighbors.items()} == led, (
-        "neighbours and bindings differ"
-    )
-    for protocol, binding in bindings.items():
-        assert binding.expires_at > now, "an expired binding"
-        inherited = binding.inherited and not node.ike.told
-        assert inherited or binding.is_direct == inspect.is_up(engine, binding.nbma), protocol
-    wanted = {host_prefix(to) for to, each in bindings.items() if each.routed}
-    for way in inspect.ways(engine):
-        assert way.is_held, "a shortcut without a peer"
-        assert way.expires_at > now, "an expired shortcut"
+    bindings = inspect.bindings(engine, afi)
+    led = inspect.interim_neighbors(engine, afi)
+    wanted = set()
+    for each in bindings:
+        assert each.expires_at > now, f"{name}: an expired binding"
+        inherited = each.inherited and not station.ike.told
+        assert inherited or each.is_direct == each.may_be_direct, f"{name}: not by its SA"
+        led.pop(each.protocol, None)
+        if each.leads_to:
+            led[each.protocol] = each.leads_to
+        if each.routed:
+            wanted.add(host_prefix(each.protocol))
+    found = {to: kernel.neighbors[to][0] for to in kernel.wanted & kernel.neighbors.keys()}
+    assert found == led, f"{name}: neighbours and bindings differ"
+    for way in inspect.ways(engine, afi):
+        assert way.is_held, f"{name}: a shortcut without a peer"
+        assert way.expires_at > now, f"{name}: an expired shortcut"
         if way.active:
             wanted.add(way.prefix)
-            assert node.routes[way.prefix] == way.peer, "a shortcut without a route"
-    assert set(node.routes) == wanted, "routes that nobody wants, or wants in vain"
+            assert kernel.routes[way.prefix] == way.peer, f"{name}: a shortcut without a route"
+    assert kernel.routes.keys() == wanted, f"{name}: routes that nobody wants, or wants in vain"
     if inspect.is_protected(engine):
-        check_wishes(node)
-    assert inspect.timer_count(engine) <= 4 * (len(bindings) + len(inspect.asked(engine))) + 64
+        _check_wishes(station)
+    bound = 4 * (len(bindings) + len(inspect.asked(engine, afi))) + 64
+    assert inspect.timer_count(engine) <= bound, f"{name}: timers of nobody"
 
 
-def check_wishes(node: "Node") -> None:
+def _check_wishes(station: Station) -> None:
     """Neighbours lead through SAs, and every SA that is asked for has somebody who needs it."""
-    own, known = inspect.own_nbma(node.engine), node.ike.known
-    if node.ike.told:
-        for address, (nbma, _) in node.neighbors.items():
-            assert (own, nbma) in known, f"a neighbour without an SA: {address.hex()}"
-    assert inspect.idle_wishes(node.engine) == []
-    asked = {remote for local, remote in node.ike.wanted if local == own}
-    assert asked == inspect.wanted_sas(node.engine), own
-    assert not own or len(asked) == len(node.ike.wanted), "a wish from an old address"
+    engine, kernel, ike = station.engine, station.kernel, station.ike
+    own = inspect.own_nbma(engine)
+    if ike.told:
+        for address in kernel.wanted & kernel.neighbors.keys():
+            pair = own, kernel.neighbors[address][0]
+            assert pair in ike.known, f"a neighbour without an SA: {address.hex()}"
+    assert inspect.idle_wishes(engine) == []
+    asked = {remote for local, remote in ike.wanted if local == own}
+    assert asked == inspect.wanted_sas(engine), own
+    assert not own or len(asked) == len(ike.wanted), "a wish from an old address"

@@ -1,6 +1,6 @@
 """Protected routers, what charon tells them, and what they ask of it."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from nhrpd_py.core.address import Address, Prefix, format_address, parse_prefix
 from nhrpd_py.core.config import AuthorizeConfig, AuthorizeRule, IpsecConfig, Unlisted
@@ -22,6 +22,7 @@ from tests.support.messages import (
     TARGET,
     a_registration_reply,
     a_registration_request,
+    a_resolution_reply,
     a_traffic_indication,
 )
 from tests.support.sites import HUB, host, nbma
@@ -95,6 +96,13 @@ def a_policy(
     return AuthorizeConfig(rules=rules, unlisted=unlisted, certificate=certificate)
 
 
+POLICY = a_policy(
+    a_rule("spoke3.example", ("10.255.255.3/32",), ("172.16.3.0/24",)),
+    a_rule("spoke4.example", ("10.255.255.4/32",), ("172.16.4.0/24",)),
+)
+"""Spokes 3 and 4 may have what is theirs."""
+
+
 def a_protected_hub(*clients: int, **settings: Unpack[NodeSettings]) -> Node:
     """The hub; clients have their SA and are registered."""
     settings = {"ipsec": IPSEC, **settings}
@@ -166,3 +174,15 @@ def wishes(effects: list[Effect]) -> list[str]:
             case _:
                 pass
     return found
+
+
+def asks(spoke: Node, now: float) -> list[Message]:
+    """What the spoke asks after another redirect."""
+    redirect = a_traffic_indication(1, host(2), host(3))
+    return sent(spoke.receive(redirect, HUB.nbma, now=now), PacketType.RESOLUTION_REQUEST)
+
+
+def resolved(spoke: Node, now: float = 1.0, **reply: Any) -> list[str]:
+    """A redirect, the reply over the hub; what charon is asked for."""
+    request = redirected(spoke, now)
+    return wishes(spoke.receive(a_resolution_reply(request, **reply), HUB.nbma, now=now))

@@ -1,390 +1,364 @@
-"""A network of real engines under virtual time and bad weather, deterministic to the last packet.
+"""A network of real engines under virtual time and weather, deterministic to the last packet.
 
-Nodes are engines with a fake kernel: neighbours, routes, one tunnel, one LAN. Packets go through seeded weather. After
-every event of a node its safety properties are checked (`check`). One world is one seed: the same seed gives the same
-`trace`, a hash over everything that was sent.
+Each station has its site, configuration, kernel, routes and NAT; packets go through seeded weather, and after every
+step of a station its safety properties are checked (`invariants`). One seed gives one `trace`, a hash over all that
+was sent.
 """
 
 import hashlib
 import heapq
 import random
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
-from nhrpd_py.core.address import Address, Prefix, prefix_of
-from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
+from nhrpd_py.core.address import Address, format_address, prefix_of
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import (
-    CloseInterface,
-    DropNeighbor,
-    DropRoute,
     DropSa,
     Effect,
     EndSa,
+    Halt,
     NeighborState,
     OpenInterface,
     ResolveName,
     SendPacket,
     SetNeighbor,
-    SetRoute,
     WantSa,
 )
 from nhrpd_py.core.engine import Engine, turn
 from nhrpd_py.core.events import (
-    AddressAdded,
     AddressRemoved,
     BindingFound,
     Event,
-    GreParameters,
-    LinkChanged,
     LinkGone,
     NameResolved,
     NeighborSolicited,
     PacketReceived,
     Route,
     RouteAdded,
+    RouteRemoved,
     TrafficSeen,
 )
-from tests.support import inspect
-from tests.support.fake_charon import Charons, Ike
+from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.message import Message, decode
+from tests.support.fake_charon import Charons
 from tests.support.invariants import check
+from tests.support.messages import a_data_packet
+from tests.support.sites import GRE, UNDERLAY, Site, a_tunnel_of, an_address, links_of
+from tests.support.station import Station
 
-ETH, LAN = 2, 3
-HUB_NAME = "hub.example.net"
-DELAY_FIRST_PROBE_S = 5.0
-RTT_S = 0.2
+FIRST_PROBE_S = 5.0
+"""delay_first_probe_time: how long a kernel uses a STALE entry before it asks."""
+MAX_HOPS = 8
+LOOK_UP_S = 0.01
+MANY_NEIGHBORS = 8
+"""Hubs with more are looked at in full at every 64th step."""
+TYPE_AT = 17
+"""Where a packet has its type."""
+
+Happening = Event | Callable[[], None]
+Filter = Callable[[str, str, Message], bool]
+"""Tells whether to lose a message, given the names of sender and receiver."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Weather:
+    """What happens to packets on the way."""
+
     loss: float = 0.0
     duplication: float = 0.0
-    delay_s: float = 0.02
+    delay_s: float = 0.01
     jitter_s: float = 0.0
     """Up to so much more; more than the gap between packets reorders them."""
 
 
-@dataclass(slots=True, eq=False)
-class Node:
-    number: int
-    engine: Engine
-    nbma: Address
-    tunnel: Address
-    is_hub: bool
-    ifindex: int = 4
-    alive: bool = True
-    up: bool = True
-    neighbors: dict[Address, tuple[Address, NeighborState]] = field(default_factory=dict)
-    routes: dict[Prefix, Address] = field(default_factory=dict)
-    opened: set[int] = field(default_factory=set)
-    wake_at: float | None = None
-    sent: int = 0
-    boots: int = 0
-    ike: Ike = field(default_factory=Ike)
+class Network:
+    """Stations that exchange packets, by their names, under one clock."""
 
-    @property
-    def lan(self) -> Prefix:
-        return Prefix(bytes([172, 16 + (self.number >> 8), self.number & 255, 0]), 24)
-
-    @property
-    def host(self) -> Address:
-        return self.lan.address[:3] + b"\x0a"
-
-
-class World:
-    """See the module. Node 1 is the hub; spokes are 2 … `spokes` + 1."""
-
-    def __init__(
-        self, *, spokes: int, seed: int, holding_time_s: int = 600, ipsec: bool = False
-    ) -> None:
+    def __init__(self, *, seed: int = 0, ipsec: bool = False, ids_per_boot: int = 1000) -> None:
         self.now = 0.0
-        self.weather = Weather()
         self.rng = random.Random(seed)
-        self.notices: dict[str, int] = {}
+        self.weather = Weather()
+        self.losses: list[Filter] = []
+        self.names: dict[str, tuple[Address, ...]] = {}
+        """What names resolve to."""
+        self.stations: dict[str, Station] = {}
         self.steps = 0
-        self._holding_time_s = holding_time_s
         self.charons = Charons(self) if ipsec else None
+        """Without them, charon's words are the test's."""
+        self._ids_per_boot = ids_per_boot
+        self._found_at: dict[Address, Station] = {}
         self._sequence = 0
-        self._queue: list[tuple[float, int, Node, Event | Callable[[], None] | None]] = []
+        self._queue: list[tuple[float, int, Station, Happening | None]] = []
         self._trace = hashlib.sha256()
-        self._by_nbma: dict[Address, Node] = {}
-        self.nodes = {number: self._make(number) for number in range(1, spokes + 2)}
-        self.hub = self.nodes[1]
-        for node in self.nodes.values():
-            self.boot(node)
 
     @property
     def trace(self) -> str:
+        """A hash over everything that was sent, when and by whom."""
         return self._trace.hexdigest()
 
-    @property
-    def spokes(self) -> list[Node]:
-        return [node for node in self.nodes.values() if not node.is_hub]
+    # Stations and their lives.
 
-    # Life of a node.
+    def add(
+        self,
+        name: str,
+        site: Site,
+        config: Config,
+        *,
+        routes: Iterable[Route] = (),
+        tunnel_length: int | None = None,
+        outside: Address = b"",
+    ) -> Station:
+        """Puts a machine into the network and starts it."""
+        length = tunnel_length or len(site.tunnel) * 8
+        station = Station(
+            name,
+            site,
+            config,
+            Engine(config, rng=random.Random(0), now=self.now),
+            outside=outside or site.nbma,
+            tunnel_length=length,
+        )
+        station.kernel.metric = config.routes.metric
+        for route in routes:
+            station.kernel.add(route)
+        if length < len(site.tunnel) * 8:
+            station.kernel.add(Route(prefix=prefix_of(site.tunnel, length), ifindex=GRE))
+        self.stations[name] = station
+        self.boot(name)
+        return station
 
-    def boot(self, node: Node) -> None:
-        """Starts a daemon on whatever its kernel has: all for a new process, nothing after a reboot."""
-        node.engine = self._engine(node.number, is_hub=node.is_hub)
-        node.alive = True
-        node.boots += 1
+    def boot(self, name: str) -> None:
+        """Starts a new daemon on what its kernel has."""
+        station = self.stations[name]
+        station.boots += 1
+        station.engine = Engine(
+            station.config,
+            rng=random.Random(self.rng.random()),
+            now=self.now,
+            first_request_id=self._ids_per_boot * station.boots + 1,
+        )
+        station.alive = True
+        station.wake_at = None
+        station.kernel.forget_daemon()
+        station.ike.forget_daemon()
         if self.charons is not None:
-            self.charons.booted(node)
-        node.wake_at = None
-        node.opened.clear()
-        left = dict(node.neighbors)
-        node.neighbors.clear()  # what the new engine wants is asked for anew; the rest is swept
-        node.routes.clear()
-        for event in self._facts(node):
-            self.give(node, event)
-        for address, (nbma, _) in left.items():
-            self.give(node, BindingFound(node.ifindex, address, nbma))
+            self.charons.booted(station)
+        for event in links_of(
+            station.site, ifindex=station.ifindex, tunnel_length=station.tunnel_length
+        ):
+            self.give(name, event)
+        self._feed_routes(station)
 
-    def kill(self, node: Node) -> None:
-        node.alive = False
+    def kill(self, name: str) -> None:
+        """The daemon dies; its kernel goes on."""
+        self.stations[name].alive = False
 
-    def reboot(self, node: Node) -> None:
-        node.neighbors.clear()
-        node.routes.clear()
+    def reboot(self, name: str) -> None:
+        """The machine starts again, and nothing is left of what it knew."""
+        station = self.stations[name]
+        station.kernel.flush()
         if self.charons is not None:
-            self.charons.lost_all(node)
-        self.boot(node)
+            self.charons.lost_all(station)
+        self.boot(name)
 
-    def move(self, node: Node) -> None:
-        """Another NBMA address, as DHCP would have it."""
-        old = node.nbma
-        node.nbma = b"\x0a\x50" + self.rng.randbytes(2)
-        if node.nbma in self._by_nbma:
-            node.nbma = old
-            return
-        new, node.nbma = node.nbma, old
+    def move(self, name: str, nbma: Address) -> None:
+        """The machine has another NBMA address from now on, as DHCP would have it."""
+        station = self.stations[name]
+        old = station.site.nbma
         if self.charons is not None:
-            self.charons.lost_all(node)
-        node.nbma = new
-        del self._by_nbma[old]
-        self._by_nbma[node.nbma] = node
-        self.give(node, AddressAdded(ifindex=ETH, address=node.nbma, prefix_length=8))
-        self.give(node, AddressRemoved(ETH, old, 8))
+            self.charons.lost_all(station)
+        station.site, station.outside = replace(station.site, nbma=nbma), nbma
+        self.give(name, an_address(UNDERLAY, nbma, 24))
+        self.give(name, AddressRemoved(UNDERLAY, old, 24))
 
-    def flap(self, node: Node) -> None:
-        """Down and up: the kernel flushes the tunnel's neighbours and routes."""
-        self.give(node, self._tunnel(node, up=False))
-        node.neighbors.clear()
-        node.routes.clear()
-        for event in (self._tunnel(node), *self._static_routes(node)):
-            self.give(node, event)
+    def tunnel_down(self, name: str) -> None:
+        """The kernel flushes the tunnel's neighbours and routes."""
+        station = self.stations[name]
+        self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex, up=False))
+        station.kernel.flush()
 
-    def replace_netdev(self, node: Node) -> None:
-        self.give(node, LinkGone(node.ifindex))
-        node.neighbors.clear()
-        node.routes.clear()
-        node.ifindex += 1
-        address = AddressAdded(ifindex=node.ifindex, address=node.tunnel, prefix_length=32)
-        for event in (self._tunnel(node), address, *self._static_routes(node)):
-            self.give(node, event)
+    def tunnel_up(self, name: str) -> None:
+        """The tunnel is back, and with it the routes that others make."""
+        station = self.stations[name]
+        self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex))
+        self._feed_routes(station)
+
+    def replace_tunnel(self, name: str) -> None:
+        """The netdev is deleted and made anew, with another ifindex."""
+        station = self.stations[name]
+        self.give(name, LinkGone(station.ifindex))
+        station.kernel.flush()
+        station.ifindex += 10
+        self.give(name, a_tunnel_of(station.site, ifindex=station.ifindex))
+        self.give(name, an_address(station.ifindex, station.site.tunnel, station.tunnel_length))
+        self._feed_routes(station)
+
+    def route(self, name: str, route: Route, *, remove: bool = False) -> None:
+        """Somebody changes the routing of a machine."""
+        kernel = self.stations[name].kernel
+        if remove:
+            kernel.remove(route)
+        elif route.ifindex == GRE:
+            kernel.add(route)
+        self.give(name, RouteRemoved(route) if remove else RouteAdded(route))
 
     # Time.
 
-    def run(self, until: float) -> None:
-        """Lets everything happen that is due by then."""
+    def run(self, seconds: float) -> None:
+        """Lets everything happen that happens within so many seconds."""
+        until = self.now + seconds
         while self._queue and self._queue[0][0] <= until:
-            self.now, _, node, event = heapq.heappop(self._queue)
-            if callable(event):
+            self.now, _, station, event = heapq.heappop(self._queue)
+            if event is not None and callable(event):
                 event()
+            elif not station.alive:
                 continue
-            if not node.alive:
-                continue
-            if event is None:
-                if node.wake_at is not None and node.wake_at <= self.now:
-                    node.wake_at = None
-                    self._execute(node, node.engine.advance(self.now))
-            elif isinstance(event, PacketReceived) and event.ifindex != node.ifindex:
-                continue  # it was on its way to a netdev that is gone
-            else:
-                self.give(node, event)
+            elif event is None:
+                if station.wake_at == self.now:  # if not, an earlier one took its place
+                    station.wake_at = None
+                    self._carry_out(station, station.engine.advance(self.now))
+            elif isinstance(event, NeighborSolicited):
+                self._probe(station, event)
+            elif not isinstance(event, PacketReceived) or event.ifindex == station.ifindex:
+                self.give(station.name, event)
         self.now = until
 
-    def give(self, node: Node, event: Event) -> None:
-        if node.alive:
-            if self.charons is not None:
-                self.charons.told(node, event)
-            self._execute(node, turn(node.engine, event, self.now))
+    def give(self, name: str, event: Event) -> None:
+        """Something happens to a station."""
+        station = self.stations[name]
+        if station.alive:
+            station.ike.hear(event)
+            self._carry_out(station, turn(station.engine, event, self.now))
 
-    def _execute(self, node: Node, effects: list[Effect]) -> None:
-        self.steps += 1
-        for effect in effects:
-            self._carry_out(node, effect)
-        check(node, self.now, fully=not node.is_hub or self.steps % 64 == 0)
-        deadline = node.engine.next_deadline()
-        if deadline is not None and (node.wake_at is None or deadline < node.wake_at):
-            node.wake_at = deadline
-            self._push(deadline, node, None)
+    def later(self, seconds: float, station: Station, event: Happening) -> None:
+        """Something happens to a station after a while."""
+        self._push(self.now + seconds, station, event)
 
-    def _carry_out(self, node: Node, effect: Effect) -> None:
-        match effect:
-            case SendPacket():
-                assert effect.ifindex in node.opened, "sent through a closed interface"
-                assert self._may_send(node, effect.nbma), "sent without an SA"
-                self._send(node, effect)
-            case SetNeighbor():
-                assert self._may_send(node, effect.nbma) or not node.ike.told, "no SA"
-                assert effect.ifindex in node.opened, "a neighbour of a closed interface"
-                node.neighbors[effect.address] = (effect.nbma, effect.state)
-            case DropNeighbor(ifindex, address):
-                assert ifindex in node.opened
-                node.neighbors.pop(address, None)
-            case SetRoute():
-                assert effect.ifindex in node.opened, "a route of a closed interface"
-                node.routes[effect.prefix] = effect.gateway
-            case DropRoute(prefix, ifindex):
-                assert ifindex in node.opened
-                node.routes.pop(prefix, None)
-            case OpenInterface(ifindex):
-                node.opened.add(ifindex)
-            case CloseInterface(ifindex):
-                node.opened.remove(ifindex)
-            case WantSa() if self.charons is not None:
-                self.charons.want(node, effect)
-            case DropSa() if self.charons is not None:
-                self.charons.drop(node, effect)
-            case EndSa() if self.charons is not None:
-                self.charons.end(node, effect)
-            case ResolveName(name):
-                addresses = (self.nodes[1].nbma,) if 1 in self.nodes else ()
-                self._push(self.now + 0.01, node, NameResolved(name, addresses))
-            case _:
-                event = getattr(effect, "event", type(effect).__name__)
-                self.notices[event] = self.notices.get(event, 0) + 1
-
-    def _send(self, node: Node, effect: SendPacket) -> None:
-        node.sent += 1
-        self._trace.update(b"%d %f " % (node.number, self.now) + effect.nbma + effect.data)
-        peer = self._by_nbma.get(effect.nbma)
-        if peer is None or (self.charons is not None and not self.charons.carries(node, peer)):
-            return
-        copies = 2 if self.rng.random() < self.weather.duplication else 1
-        for _ in range(copies):
-            if self.rng.random() < self.weather.loss:
-                continue
-            at = self.now + self.weather.delay_s + self.weather.jitter_s * self.rng.random()
-            self._push(at, peer, PacketReceived(peer.ifindex, node.nbma, effect.data))
-
-    def _may_send(self, node: Node, nbma: Address) -> bool:
-        return self.charons is None or (node.nbma, nbma) in node.ike.known
-
-    def at(self, nbma: Address) -> Node | None:
-        """The node at an outer address."""
-        return self._by_nbma.get(nbma)
-
-    def later(self, seconds: float, node: Node, event: Event | Callable[[], None]) -> None:
-        self._push(self.now + seconds, node, event)
-
-    def _push(self, at: float, node: Node, event: Event | Callable[[], None] | None) -> None:
-        self._sequence += 1
-        heapq.heappush(self._queue, (at, self._sequence, node, event))
+    def at(self, nbma: Address) -> Station | None:
+        """The station at an outer address."""
+        found = self._found_at.get(nbma)
+        if found is None or found.outside != nbma:  # it came, or moved
+            stations = self.stations.values()
+            found = next((each for each in stations if each.outside == nbma), None)
+            if found is not None:
+                self._found_at[nbma] = found
+        return found
 
     # Data.
 
-    def talk(self, one: Node, two: Node) -> list[int]:
-        """Sends a data packet from LAN to LAN; gives the nodes that it passed, ending at `two` if it got there."""
-        node, path = one, [one.number]
-        for _ in range(6):
-            if node is two:
-                return path
-            gateway = self._gateway(node, two)
-            entry = node.neighbors.get(gateway)
+    def talk(self, one: str, other: str) -> list[str]:
+        """A host behind one station sends a packet to a host behind another: the stations it came through.
+
+        The last one is `other` if it got there.
+        """
+        source, destination = self.stations[one].site.host, self.stations[other].site.host
+        station, path = self.stations[one], [one]
+        while station.name != other and len(path) < MAX_HOPS:
+            hop = station.kernel.next_hop(destination)
+            if hop is None:
+                break
+            if hop not in station.kernel.neighbors:
+                self.give(station.name, NeighborSolicited(station.ifindex, hop, b""))
+            entry = station.kernel.neighbors.get(hop)
             if entry is None:
-                self.give(node, NeighborSolicited(node.ifindex, gateway, b""))
-                return path
-            nbma, state = entry
-            if state is NeighborState.STALE:
-                event = NeighborSolicited(node.ifindex, gateway, nbma)
-                self._push(self.now + DELAY_FIRST_PROBE_S, node, event)
-            came_in = len(path) > 1
-            if came_in and node.is_hub:
-                header = struct.pack(">BBHHHBBH", 0x45, 0, 84, 0, 0, 63, 1, 0)
-                sample = header + one.host + two.host + bytes(64)
-                self.give(node, TrafficSeen(node.ifindex, node.ifindex, sample))
-            peer = self._by_nbma.get(nbma)
-            if peer is None or (self.charons is not None and not self.charons.carries(node, peer)):
-                return path
-            node = peer
-            path.append(node.number)
+                break
+            if entry[1] is NeighborState.STALE:
+                probe = NeighborSolicited(station.ifindex, hop, entry[0])
+                self.later(FIRST_PROBE_S, station, probe)
+            if len(path) > 1:
+                sample = a_data_packet(source, destination)
+                self.give(station.name, TrafficSeen(station.ifindex, station.ifindex, sample))
+            peer = self.at(entry[0])
+            if peer is None or not self._carries(station, peer):
+                break
+            station = peer
+            path.append(peer.name)
         return path
 
-    def _gateway(self, node: Node, to: Node) -> Address:
-        direct = node.routes.get(to.lan)
-        if direct:
-            return direct
-        return to.tunnel if node.is_hub else self.hub.tunnel
+    # For those who keep a record.
 
-    # What there is.
+    def was_sent(self, station: Station, to: str, data: bytes, *, lost: bool) -> None:
+        """A station sent a packet; `to` is the receiver's name, or an address that nobody has."""
 
-    def _make(self, number: int) -> Node:
-        low = number.to_bytes(2)
-        node = Node(
-            number,
-            self._engine(number, is_hub=number == 1),
-            nbma=b"\x0a\x40" + low,
-            tunnel=b"\x0a\xff" + low,
-            is_hub=number == 1,
-        )
-        self._by_nbma[node.nbma] = node
-        return node
+    def was_asked(self, station: Station, effect: Effect) -> None:
+        """An engine asked for something else, or gave a notice."""
 
-    def _engine(self, number: int, *, is_hub: bool) -> Engine:
-        nhs = () if is_hub else (NhsConfig(protocol=None, nbma=HUB_NAME),)
-        interface = InterfaceConfig(
-            name="gre1",
-            network_id=1,
-            holding_time_s=self._holding_time_s,
-            shortcut=True,
-            redirect=is_hub,
-            nhs=nhs,
-            ipsec=IpsecConfig(profile="dmvpn") if self.charons is not None else None,
-        )
-        return Engine(
-            Config(interfaces={"gre1": interface}),
-            rng=random.Random(self.rng.random()),
-            now=self.now,
-            first_request_id=1 + int(self.now) * 64,
-        )
+    # Inside.
 
-    def _facts(self, node: Node) -> list[Event]:
-        lan_address = node.lan.address[:3] + b"\x01"
-        return [
-            LinkChanged(ifindex=ETH, name="eth0", up=True, mtu=1500),
-            AddressAdded(ifindex=ETH, address=node.nbma, prefix_length=8),
-            LinkChanged(ifindex=LAN, name="lan0", up=True, mtu=1500),
-            AddressAdded(ifindex=LAN, address=lan_address, prefix_length=24),
-            RouteAdded(Route(prefix=node.lan, ifindex=LAN)),
-            self._tunnel(node),
-            AddressAdded(ifindex=node.ifindex, address=node.tunnel, prefix_length=32),
-            *self._static_routes(node),
-        ]
+    def _probe(self, station: Station, event: NeighborSolicited) -> None:
+        """The kernel asks about an entry in use, if it is still STALE by now."""
+        if station.kernel.neighbors.get(event.address) == (event.nbma, NeighborState.STALE):
+            self.give(station.name, event)
 
-    def _tunnel(self, node: Node, *, up: bool = True) -> LinkChanged:
-        gre = GreParameters(key=42, ttl=64, link=ETH)
-        return LinkChanged(ifindex=node.ifindex, name="gre1", up=up, mtu=1472, gre=gre)
+    def _feed_routes(self, station: Station) -> None:
+        for route in station.kernel.other_routes():
+            self.give(station.name, RouteAdded(replace(route, ifindex=station.ifindex)))
 
-    def _static_routes(self, node: Node) -> list[Event]:
-        if not node.is_hub:
-            via_hub = b"\x0a\xff\x00\x01"
-            prefixes = [prefix_of(b"\x0a\xff\x00\x00", 16), prefix_of(b"\xac\x10\x00\x00", 12)]
-            return [
-                RouteAdded(Route(prefix=each, ifindex=node.ifindex, gateway=via_hub))
-                for each in prefixes
-            ]
-        return [
-            RouteAdded(Route(prefix=each.lan, ifindex=node.ifindex, gateway=each.tunnel))
-            for each in getattr(self, "nodes", {}).values()
-            if not each.is_hub
-        ]
+    def _push(self, at: float, station: Station, event: Happening | None) -> None:
+        self._sequence += 1
+        heapq.heappush(self._queue, (at, self._sequence, station, event))
 
-    def registered(self) -> int:
-        """How many spokes are up, with a binding at the hub that leads to them."""
-        return sum(
-            bool(inspect.servers_up(each.engine))
-            and inspect.nbma_of(self.hub.engine, each.tunnel) == each.nbma
-            for each in self.spokes
-        )
+    def _carry_out(self, station: Station, effects: list[Effect]) -> None:
+        self.steps += 1
+        for effect in effects:
+            self._carry_out_one(station, effect)
+        is_small = station.is_client or len(station.kernel.neighbors) <= MANY_NEIGHBORS
+        check(station, self.now, fully=is_small or self.steps % 64 == 0)
+        deadline = station.engine.next_deadline()
+        if deadline is not None and (station.wake_at is None or deadline < station.wake_at):
+            station.wake_at = deadline
+            self._push(deadline, station, None)
+
+    def _carry_out_one(self, station: Station, effect: Effect) -> None:
+        station.kernel.apply(effect)
+        match effect:
+            case SendPacket():
+                assert self._may_send(station, effect.nbma), "sent without an SA"
+                self._send(station, effect)
+                return
+            case SetNeighbor():
+                assert self._may_send(station, effect.nbma) or not station.ike.told, "no SA"
+            case OpenInterface(ifindex):
+                for address, (nbma, _) in station.kernel.neighbors.items():
+                    self.later(0.0, station, BindingFound(ifindex, address, nbma))
+            case WantSa() | DropSa() | EndSa():
+                station.ike.carry_out(effect)
+                if self.charons is not None:
+                    self.charons.asked(station, effect)
+            case ResolveName(name):
+                found = self.names.get(name, ())
+                error = None if found else "name not known"
+                self.later(LOOK_UP_S, station, NameResolved(name, found, error))
+            case Halt():
+                station.alive = False
+            case _:
+                pass
+        self.was_asked(station, effect)
+
+    def _send(self, station: Station, effect: SendPacket) -> None:
+        station.sent[PacketType(effect.data[TYPE_AT])] += 1
+        when = f"{station.name} {self.now:f} ".encode()
+        self._trace.update(when + effect.nbma + effect.data)
+        peer = self.at(effect.nbma)
+        to = peer.name if peer else format_address(effect.nbma)
+        lost = peer is None or not self._carries(station, peer)
+        lost = lost or any(each(station.name, to, decode(effect.data)) for each in self.losses)
+        weather = self.weather
+        doubled = weather.duplication and self.rng.random() < weather.duplication
+        for _ in range(2 if doubled else 1):
+            lost_now = lost or self.rng.random() < weather.loss
+            self.was_sent(station, to, effect.data, lost=lost_now)
+            if peer is not None and not lost_now:
+                seconds = weather.delay_s
+                if weather.jitter_s:
+                    seconds += weather.jitter_s * self.rng.random()
+                self.later(
+                    seconds, peer, PacketReceived(peer.ifindex, station.outside, effect.data)
+                )
+
+    def _carries(self, station: Station, peer: Station) -> bool:
+        return self.charons is None or self.charons.carries(station, peer)
+
+    def _may_send(self, station: Station, nbma: Address) -> bool:
+        return self.charons is None or (station.site.nbma, nbma) in station.ike.known

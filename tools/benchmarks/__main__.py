@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.benchmarks import ipsec
+from tools.benchmarks import ipsec, start
 from tools.benchmarks.contenders import Contender, Frr, Ours
 from tools.benchmarks.load import Load, Run
 from tools.benchmarks.paths import measure
@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="also say where our time goes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
-        "--only", choices=["load", "paths", "ipsec"], help="only one part, for work on it"
+        "--only", choices=["start", "load", "paths", "ipsec"], help="only one part, for work on it"
     )
     parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -104,6 +104,9 @@ def _measure(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="nhrpd-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
+        if arguments.only in (None, "start"):
+            say("starts")
+            _measure_starts(directory, results)
         if arguments.only in (None, "load"):
             # Loaded in the middle of a run, it would change the underlay; see contenders.py.
             subprocess.run(["modprobe", "--quiet", "ipv6"], check=False)
@@ -137,6 +140,16 @@ def _measure(arguments: argparse.Namespace) -> None:
         if arguments.only in (None, "ipsec"):
             results["ipsec"] = ipsec.measure(ipsec.Effort.of(quick=arguments.quick), say)
     (share / RESULTS).write_text(json.dumps(results, indent=1))
+
+
+def _measure_starts(directory: Path, results: dict[str, Any]) -> None:
+    contenders = results["contenders"]
+    contenders["nhrpd_py"]["imports_s"] = start.import_seconds()
+    for repetition in range(3):
+        for kind in (Frr, Ours):
+            contender = kind(directory=directory / f"start-{kind.NAME}{repetition}")
+            starts = contenders[kind.NAME].setdefault("starts", [])
+            starts.append(start.measure(contender).as_json())
 
 
 def _measure_load(load: Load, arguments: argparse.Namespace, results: dict[str, Any]) -> None:

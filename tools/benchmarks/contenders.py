@@ -11,12 +11,12 @@ import contextlib
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tools.lab.frr import FRR_DAEMONS
+from tools.lab.frr import FrrDaemons
 from tools.lab.guest import REPOSITORY
 from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
 from tools.lab.nodes import START_LIMIT_S, cpu_seconds, resident_bytes
@@ -40,7 +40,6 @@ class Contender(ABC):
     directory: Path
     """Configuration and logs."""
     namespace: Namespace = field(init=False)
-    processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
 
     NAME: ClassVar[str]
 
@@ -48,19 +47,18 @@ class Contender(ABC):
     def start(self) -> None:
         """Starts the daemons in `namespace`."""
 
+    @abstractmethod
     def stop(self) -> None:
         """Ends the daemons, the last one first."""
-        for process in reversed(self.processes.values()):
-            stop(process)
-        self.processes.clear()
 
+    @abstractmethod
     def check(self) -> None:
         """Raises when a daemon has ended by itself."""
-        for name, process in self.processes.items():
-            if process.poll() is not None:
-                log = self.directory / f"{name}.log"
-                said = log.read_text(errors="replace")[-2000:]
-                raise CommandFailedError(f"{name} ended ({process.returncode})\n{said}")
+
+    @property
+    @abstractmethod
+    def processes(self) -> Mapping[str, subprocess.Popen[Any]]:
+        """Returns the daemons that run, by name."""
 
     def resident(self) -> dict[str, int]:
         """Returns each daemon's resident memory in octets."""
@@ -75,44 +73,45 @@ class Contender(ABC):
 class Frr(Contender):
     """zebra and nhrpd."""
 
+    _daemons: FrrDaemons = field(init=False)
+
     NAME: ClassVar[str] = "frr"
 
     def start(self) -> None:
         """See `Contender.start`."""
-        name = self.namespace.name
-        run, etc = Path("/run/frr") / name, Path("/etc/frr") / name
-        (self.directory / "zebra.conf").write_text("hostname hub\n")
-        (self.directory / "nhrpd.conf").write_text(
-            f"hostname hub\ninterface {TUNNEL}\n tunnel source {UNDERLAY}\n ip nhrp network-id 1\n"
-            f" ip nhrp holdtime {HOLDING_TIME_S}\n ip nhrp registration no-unique\n"
+        self._daemons = FrrDaemons(
+            namespace=self.namespace,
+            name=self.namespace.name,
+            directory=self.directory,
+            log_level="errors",
+            options={"zebra": ("-s", str(FRR_NETLINK_BUFFER))},
         )
-        self.namespace.run("mkdir", "-p", run, etc)
-        self.namespace.run("chown", "-R", "frr:frr", run, etc, self.directory)
-        options: dict[str, tuple[str, ...]] = {
-            "zebra": ("-s", str(FRR_NETLINK_BUFFER)),
-            "nhrpd": (),
+        configurations = {
+            "zebra": "hostname hub\n",
+            "nhrpd": f"hostname hub\ninterface {TUNNEL}\n tunnel source {UNDERLAY}\n"
+            f" ip nhrp network-id 1\n ip nhrp holdtime {HOLDING_TIME_S}\n"
+            " ip nhrp registration no-unique\n",
         }
-        for daemon, more in options.items():
-            config = str(self.directory / f"{daemon}.conf")
-            argv = [str(FRR_DAEMONS / daemon), "-N", name, "-f", config, *more]
-            self.processes[daemon] = self.namespace.popen(
-                *(*argv, "--log", "stdout", "--log-level", "errors"),
-                log=self.directory / f"{daemon}.log",
-            )
-            wait_until(
-                lambda path=run / f"{daemon}.vty": self._answers(path),  # type: ignore[misc]
-                START_LIMIT_S,
-                f"{daemon} answers",
-            )
+        self._daemons.make_directories()
+        for daemon, text in configurations.items():
+            (self.directory / f"{daemon}.conf").write_text(text)
+        self._daemons.own(self.directory)
+        for daemon in configurations:
+            self._daemons.start(daemon, self.directory / f"{daemon}.conf")
 
     def stop(self) -> None:
         """See `Contender.stop`. Clears what the daemons left in /run for the next ones."""
-        Contender.stop(self)
-        self.namespace.run("rm", "-rf", Path("/run/frr") / self.namespace.name)
+        self._daemons.end_all()
+        self.namespace.run("rm", "-rf", self._daemons.run_directory)
 
-    def _answers(self, path: Path) -> bool:
-        self.check()
-        return path.is_socket()
+    def check(self) -> None:
+        """See `Contender.check`."""
+        self._daemons.check()
+
+    @property
+    def processes(self) -> Mapping[str, subprocess.Popen[Any]]:
+        """See `Contender.processes`."""
+        return self._daemons.processes
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -121,6 +120,7 @@ class Ours(Contender):
 
     profile: Path | None = None
     """Where to put profiles; see profiled.py."""
+    _process: subprocess.Popen[Any] | None = None
 
     NAME: ClassVar[str] = "nhrpd_py"
 
@@ -136,12 +136,29 @@ class Ours(Contender):
         module = ["nhrpd_py.cli.daemon"]
         if self.profile is not None:
             module = ["tools.benchmarks.profiled", str(self.profile)]
-        self.processes["nhrpd"] = self.namespace.popen(
+        self._process = self.namespace.popen(
             *(sys.executable, "-m", *module, "-c", str(config)),
             log=self.directory / "nhrpd.log",
             env={"PYTHONPATH": str(REPOSITORY)},
         )
         wait_until(lambda: self._answers(control), START_LIMIT_S, "nhrpd answers")
+
+    def stop(self) -> None:
+        """See `Contender.stop`."""
+        if self._process is not None:
+            stop(self._process)
+            self._process = None
+
+    def check(self) -> None:
+        """See `Contender.check`."""
+        if self._process is not None and self._process.poll() is not None:
+            said = (self.directory / "nhrpd.log").read_text(errors="replace")[-2000:]
+            raise CommandFailedError(f"nhrpd ended ({self._process.returncode})\n{said}")
+
+    @property
+    def processes(self) -> Mapping[str, subprocess.Popen[Any]]:
+        """See `Contender.processes`."""
+        return {} if self._process is None else {"nhrpd": self._process}
 
     def _answers(self, control: Path) -> bool:
         self.check()

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tools.lab.capture import Packet
 from tools.lab.charon import Ipsec
 from tools.lab.classic import ClassicNode
-from tools.lab.namespace import CommandFailedError, stop, wait_until
+from tools.lab.machine import Role
+from tools.lab.namespace import CommandFailedError, RunningPing, stop, wait_until
 from tools.lab.nodes import cpu_seconds, registered
-from tools.lab.topology import Lab, Node, Role
+from tools.lab.ping import first_answer_at
+from tools.lab.topology import Lab, Node
 from tools.lab.wiring import UNDERLAY
 
 Say = Callable[[str], None]
@@ -117,7 +118,7 @@ def _direct_path(one: ClassicNode, two: ClassicNode) -> float | None:
     time.sleep(PAUSE_S)
     with one.capture(expression=f"ip proto 50 and src host {one.nbma}") as wire:
         ping = ["-n", "-q", "-i", "0.01", "-s", str(PING_OCTETS), "-w", f"{WATCHED_S:g}"]
-        process = one.lan.popen("ping", *ping, two.lan_host, stdout=subprocess.DEVNULL)
+        process = one.lan.popen("ping", *ping, two.lan_host, log=one.directory / "ping.txt")
         try:
             wait_until(lambda: _first(wire.packets(), two), WATCHED_S + 1, "a direct packet")
         except AssertionError:
@@ -145,7 +146,7 @@ def _is_data(packet: Packet) -> bool:
 def _forget(one: ClassicNode, two: ClassicNode) -> None:
     """No shortcut, and no SA between the two: the next packet finds everything cold."""
     for node in (one, two):
-        node.run_ctl("flush", "shortcuts", check=False)
+        node.forget_shortcuts()
 
     def cold() -> bool:
         for node, other in ((one, two), (two, one)):
@@ -255,39 +256,26 @@ def _reboot(spokes: int, figures: Figures, say: Say) -> None:
         )
         say("  all registered")
         hub.power_off()
-        pings = [_ping(spoke, hub) for spoke in others]
+        pings = [
+            spoke.namespace.start_ping(hub.tunnel, interval_s=0.5, source=spoke.tunnel)
+            for spoke in others
+        ]
         began = time.time()
         hub.power_on()
         figures.boot_s = time.time() - began
         try:
             figures.forwarding_s = [_answered_after(ping, began) for ping in pings]
         finally:
-            for process, _ in pings:
-                stop(process)
+            for ping in pings:
+                ping.stop()
 
 
-Ping = tuple[subprocess.Popen[Any], Path]
-
-
-def _ping(spoke: ClassicNode, hub: ClassicNode) -> Ping:
-    path = spoke.directory / "ping.txt"
-    options = ["-n", "-D", "-i", "0.5", "-I", spoke.tunnel]
-    return spoke.namespace.popen("stdbuf", "-oL", "ping", *options, hub.tunnel, log=path), path
-
-
-def _answered_after(ping: Ping, began: float) -> float | None:
-    _, path = ping
+def _answered_after(ping: RunningPing, began: float) -> float | None:
     try:
-        at = wait_until(lambda: first_answer(path.read_text()), REBOOT_LIMIT_S, "an answer")
+        at = wait_until(lambda: first_answer_at(ping.log.read_text()), REBOOT_LIMIT_S, "an answer")
     except AssertionError:
         return None
-    return float(at) - began
-
-
-def first_answer(said: str) -> float | None:
-    """Returns when the first answer came, in seconds since 1970, from what `ping -D` said."""
-    found = re.search(r"(?m)^\[(\d+\.\d+)\] \d+ bytes from ", said)
-    return float(found[1]) if found else None
+    return at - began
 
 
 # All of them.

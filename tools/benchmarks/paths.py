@@ -7,8 +7,6 @@ one another.
 
 from __future__ import annotations
 
-import re
-import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -16,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.lab.capture import Packet
-from tools.lab.namespace import CommandFailedError, stop, wait_until
-from tools.lab.nodes import FrrNode, NhrpdNode, dmvpn, registered
+from tools.lab.namespace import CommandFailedError, wait_until
+from tools.lab.nodes import NhrpdNode, dmvpn, registered
 from tools.lab.topology import Lab, Node
 
 HOLDING_TIME_S = 30
 SAMPLE_RATE = "2/second"
 PING_INTERVAL_S = 0.002
+LOSS_INTERVAL_S = 0.1
 WATCHED_S = 4.0
 """How long a run waits for the direct path: FRR needs a good second."""
 PAUSE_S = 3.0
@@ -90,10 +89,7 @@ def _direct_path(one: Node, two: Node) -> float | None:
 
 def _forget(one: Node, two: Node) -> None:
     for node in (one, two):
-        if isinstance(node, NhrpdNode):
-            node.run_ctl("flush", "shortcuts", check=False)
-        if isinstance(node, FrrNode):
-            node.vtysh("clear ip nhrp shortcut")
+        node.forget_shortcuts()
     wait_until(
         lambda: two.lan_prefix not in one.routes() and one.lan_prefix not in two.routes(),
         20.0,
@@ -108,8 +104,7 @@ def _return_after_restart(hub: Node, spoke: Node) -> tuple[float | None, float]:
         wait_until(
             lambda: len(_accepted(wire.packets(), spoke)) > seen, HOLDING_TIME_S, "a renewal"
         )
-        interval = ["-n", "-q", "-i", "0.1", "-w", f"{RETURN_LIMIT_S:g}"]
-        ping = spoke.lan.popen("ping", *interval, hub.lan_host, stdout=-1)
+        ping = spoke.lan.start_ping(hub.lan_host, interval_s=LOSS_INTERVAL_S)
         killed_at = time.time()
         hub.kill()
         hub.start()
@@ -118,12 +113,8 @@ def _return_after_restart(hub: Node, spoke: Node) -> tuple[float | None, float]:
             time.sleep(0.25)
             later = (p.time for p in _accepted(wire.packets(), spoke) if p.time > killed_at)
             back_at = next(later, None)
-        ping.send_signal(signal.SIGINT)
-        said = ping.communicate()[0].decode()
-        stop(ping)
-    counts = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-    lost = int(counts[1]) - int(counts[2]) if counts else 0
-    return None if back_at is None else back_at - killed_at, lost * 0.1
+        lost_s = ping.finish().lost * LOSS_INTERVAL_S
+    return None if back_at is None else back_at - killed_at, lost_s
 
 
 def _accepted(packets: list[Packet], spoke: Node) -> list[Packet]:

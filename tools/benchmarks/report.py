@@ -73,6 +73,17 @@ def _rows() -> list[Row]:
     third = 1 / 3
     rows = [
         Row(
+            title="start: memory, 2 s after it answers",
+            value=_start(lambda start: _sum(start["resident"]) / KIB),
+            form="{:,.0f} KiB",
+        ),
+        Row(
+            title="start: CPU until it answers",
+            value=_start(lambda start: float(start["cpu_s"])),
+            form=cpu,
+        ),
+        Row(title="start: CPU of the imports alone", value=_imports, form=cpu),
+        Row(
             title="first registrations, 1 000 spokes",
             value=_phase(_per_s, "first"),
             form=rate,
@@ -172,9 +183,10 @@ def _legend(results: dict[str, Any]) -> list[str]:
         ),
         "Medians of all runs; ratio: nhrpd_py / FRR. 32 requests unanswered at a time. First",
         "registrations last until neighbours and host routes of all spokes are in the kernel. CPU is",
-        "user and system time of the daemons (FRR: nhrpd + zebra). Memory is resident memory above",
-        "that with no spoke. The hub was killed right after a renewal and started at once, holding",
-        f"time {paths.HOLDING_TIME_S} s: a spoke that only waits comes back after a third of that.",
+        "user and system time of the daemons (FRR: nhrpd + zebra). A start has a tunnel and no spoke;",
+        "its memory is VmRSS of all daemons. Memory per spoke is resident memory above that with no",
+        "spoke. The hub was killed right after a renewal and started at once, holding time",
+        f"{paths.HOLDING_TIME_S} s: a spoke that only waits comes back after a third of that.",
         f"Requests sent again: {repeated['frr']} to FRR, {repeated['nhrpd_py']} to nhrpd_py.",
     ]
 
@@ -232,6 +244,19 @@ def _resident(moment: str) -> Callable[[Figures], float | None]:
 
 def _sum(resident: dict[str, int], daemon: str | None = None) -> int:
     return sum(size for name, size in resident.items() if daemon in (None, name))
+
+
+def _start(figure: Callable[[dict[str, Any]], float]) -> Callable[[Figures], float | None]:
+    def value(figures: Figures) -> float | None:
+        found = [figure(start) for start in figures.get("starts", [])]
+        return statistics.median(found) if found else None
+
+    return value
+
+
+def _imports(figures: Figures) -> float | None:
+    found = figures.get("imports_s")
+    return statistics.median(found) if found else None
 
 
 def _path(key: str, scale: float) -> Callable[[Figures], float | None]:

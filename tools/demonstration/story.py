@@ -15,10 +15,11 @@ from tools.demonstration.text import heading, quoted
 from tools.lab.capture import Capture, Packet
 from tools.lab.classic import ClassicNode
 from tools.lab.decrypt import decrypted, keys_of
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
 from tools.lab.shell import interact
-from tools.lab.topology import Lab, Role
+from tools.lab.topology import Lab
 
 EVERYTHING = "ip proto 47 or ip proto 50 or udp port 500"
 HUB_DELAY_MS, SPOKE_DELAY_MS = 20.0, 5.0

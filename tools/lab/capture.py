@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from tools.lab.namespace import CommandFailedError, Namespace, stop
+from tools.lab.namespace import CommandFailedError, Namespace, stop, wait_until
 
+START_LIMIT_S = 30.0
 PCAP_HEADER = struct.Struct("=IHHiIII")
 PCAP_RECORD = struct.Struct("=IIII")
 PCAP_MAGIC = 0xA1B2C3D4
@@ -68,16 +69,18 @@ class Capture:
 
     def __enter__(self) -> Self:
         options = ["-i", self.device, "-U", "--immediate-mode", "-s", "0", "-Z", "root"]
-        self._process = self.namespace.popen(
-            "tcpdump", *options, "-w", self.path, *self.expression.split(), stderr=subprocess.PIPE
+        log = self.path.with_suffix(".txt")
+        self._process = process = self.namespace.popen(
+            "tcpdump", *options, "-w", self.path, *self.expression.split(), log=log
         )
-        said = b""
-        # It says so once the socket is open: nothing sent afterwards is missed.
-        while b"listening on" not in said:
-            line = self._process.stderr.readline() if self._process.stderr else b""
-            if not line:
-                raise CommandFailedError(f"tcpdump: {said.decode(errors='replace')}")
-            said += line
+
+        def listens() -> bool:
+            """It says so once the socket is open: nothing sent afterwards is missed."""
+            if process.poll() is not None:
+                raise CommandFailedError(f"tcpdump: {log.read_text(errors='replace')}")
+            return "listening on" in log.read_text(errors="replace")
+
+        wait_until(listens, START_LIMIT_S, "tcpdump listens", interval_s=0.02)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.lab.charon import Charon, Ipsec
+from tools.lab.machine import Role
 from tools.lab.nodes import NhrpdNode
 from tools.lab.resolver import DOMAIN
 from tools.lab.routing import SAMPLES, Routing, hub_configuration, spoke_configuration
-from tools.lab.topology import Role
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
+import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,14 @@ START_LIMIT_S = 30.0
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class FrrDaemons:
-    """See the module. Each daemon logs to DAEMON.log in `directory`."""
+    """FRR's daemons of one node; each logs to DAEMON.log in `directory`."""
 
     namespace: Namespace
     name: str
     directory: Path
+    log_level: str = "debugging"
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further options of single daemons, by daemon."""
     _processes: dict[str, subprocess.Popen[Any]] = field(default_factory=dict)
 
     @property
@@ -34,33 +41,37 @@ class FrrDaemons:
         return Path("/etc/frr") / self.name
 
     @property
-    def running(self) -> bool:
-        """Whether some were started, and neither stopped nor killed."""
-        return bool(self._processes)
+    def processes(self) -> Mapping[str, subprocess.Popen[Any]]:
+        """Returns those that were started, and neither stopped nor killed, by name."""
+        return self._processes
 
     def make_directories(self) -> None:
         """Makes the directories of the path space; `own` follows once they have their files."""
-        self.namespace.run("mkdir", "-p", self.run_directory, self.etc)
-        self.namespace.run("touch", self.etc / "vtysh.conf")
+        for directory in (self.run_directory, self.etc):
+            self._outside(directory).mkdir(parents=True, exist_ok=True)
+        self.write("vtysh.conf", "")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file of `etc`."""
+        (self._outside(self.etc) / name).write_text(text)
 
     def own(self, *more: Path) -> None:
-        """Gives the directories, and others, to FRR's user."""
-        self.namespace.run("chown", "-R", "frr:frr", self.run_directory, self.etc, *more)
+        """Gives the directories and what is in them, and others, to FRR's user."""
+        for directory in (self.run_directory, self.etc, *more):
+            for path in (self._outside(directory), *self._outside(directory).rglob("*")):
+                shutil.chown(path, "frr", "frr")
 
     def start(self, daemon: str, config: Path) -> None:
         """Starts one; returns when it answers."""
         self._processes[daemon] = self.namespace.popen(
             *(FRR_DAEMONS / daemon, "-N", self.name, "-f", config),
-            *("--log", "stdout", "--log-level", "debugging"),
+            *self.options.get(daemon, ()),
+            *("--log", "stdout", "--log-level", self.log_level),
             log=self.directory / f"{daemon}.log",
         )
-        socket_path = self.run_directory / f"{daemon}.vty"
+        socket_path = self._outside(self.run_directory) / f"{daemon}.vty"
         what = f"{self.name}: {daemon} answers"
-        wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what)
-
-    def pid(self, daemon: str) -> int:
-        """Returns the process of one that runs."""
-        return self._processes[daemon].pid
+        wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what, interval_s=0.05)
 
     def end(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends one; returns its status."""
@@ -76,12 +87,23 @@ class FrrDaemons:
         """Runs vtysh and returns its output."""
         return self.namespace.run("vtysh", "-N", self.name, *arguments, check=check)
 
-    def _answers(self, path: Path) -> bool:
+    def check(self) -> None:
+        """Raises when one has ended by itself."""
         for daemon, process in self._processes.items():
             if process.poll() is not None:
                 log = (self.directory / f"{daemon}.log").read_text(errors="replace")
                 raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
-        return self.namespace.run("sh", "-c", f"test -S {path} && echo yes", check=False) != ""
+
+    def _outside(self, path: Path) -> Path:
+        """Returns a path of the namespace, whose /run may be its own, as it is reached from here."""
+        return self.namespace.root / path.relative_to("/")
+
+    def _answers(self, path: Path) -> bool:
+        self.check()
+        with socket.socket(socket.AF_UNIX) as vty, contextlib.suppress(OSError):
+            vty.connect(str(path))
+            return True
+        return False
 
 
 def commands(*lines: str) -> list[str]:

@@ -15,12 +15,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
+
+from tools.lab import netns
+from tools.lab.ping import PingResult, last_request, longest_silence_s, read_result
 
 Value = TypeVar("Value")
 
 COMMAND_LIMIT_S = 60.0
 STOP_LIMIT_S = 10.0
+PING_START_S = 10.0
+LAST_ANSWER_S = 0.5
+"""How long the answer to a request may take before it counts as lost, at the end of a ping."""
+PING_SILENCE_S = 2.0
+"""How long a ping may do nothing beyond its interval, on a busy machine."""
+PING_MINIMUM = 0.5
+"""The part of the requests which its interval promises that a ping sends on a busy machine."""
 
 _HOLD = """
 mount -t sysfs sysfs /sys || exit 1
@@ -28,6 +38,17 @@ mount -t sysfs sysfs /sys || exit 1
 ip link set lo up || exit 1
 echo ready
 exec sleep infinity
+"""
+
+_BIND = """
+target=$(readlink -f "$2")
+if [ -d "$1" ]; then
+    mkdir -p "$target"
+else
+    mkdir -p "${target%/*}"
+    [ -e "$target" ] || : > "$target"
+fi
+mount --bind "$1" "$target"
 """
 
 
@@ -49,43 +70,43 @@ def wait_until(
         time.sleep(interval_s)
 
 
-@dataclass(frozen=True, slots=True)
-class PingResult:
-    """What ping counted."""
-
-    sent: int
-    received: int
-    output: str
-
-    @property
-    def lost(self) -> int:
-        """Returns the number of unanswered requests."""
-        return self.sent - self.received
-
-
 @dataclass(slots=True, eq=False)
 class RunningPing:
-    """A ping that goes on."""
+    """A ping that goes on, and writes what it sees into a file."""
 
     _process: subprocess.Popen[Any]
+    log: Path
+    _interval_s: float
+    _began_at: float
+    """Seconds since 1970."""
+
+    def stop(self) -> None:
+        """Ends it, whatever it saw."""
+        stop(self._process, signal.SIGINT)
 
     def finish(self) -> PingResult:
-        """Ends it as Ctrl-C does, and returns what it counted."""
-        self._process.send_signal(signal.SIGINT)
-        output, _ = self._process.communicate(timeout=STOP_LIMIT_S)
-        counted = _counted(output.decode(errors="replace"))
-        if counted is None:
-            raise CommandFailedError(f"ping told nothing: {output!r}")
-        return counted
+        """Ends it and returns what became of the requests that were sent until now.
 
-
-def _counted(output: str) -> PingResult | None:
-    """What ping's last lines say."""
-    for line in output.splitlines():
-        if "packets transmitted" in line:
-            words = line.split()
-            return PingResult(int(words[0]), int(words[3]), output)
-    return None
+        Waits for the answers to the last ones; what is sent meanwhile does not count. Fails when
+        ping ended by itself, paused, or sent too little: it has not seen then what it was to see.
+        """
+        until = time.time()
+        sent = last_request(self.log.read_text())
+        time.sleep(LAST_ANSWER_S)
+        ended = self._process.poll()
+        self.stop()
+        output = self.log.read_text()
+        result = read_result(output, sent=sent)
+        tail = output[-1000:]
+        if ended is not None or result is None:
+            raise CommandFailedError(f"ping ended by itself ({ended}): {tail}")
+        silence_s = longest_silence_s(output, self._began_at, until)
+        if silence_s > self._interval_s + PING_SILENCE_S:
+            raise CommandFailedError(f"ping paused for {silence_s:.1f} s: {tail}")
+        planned = (until - self._began_at) / self._interval_s
+        if sent < planned * PING_MINIMUM - 1:
+            raise CommandFailedError(f"ping sent {sent} requests, not {planned:.0f}: {tail}")
+        return result
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +116,8 @@ class Namespace:
     name: str
     private_run: bool = False
     """Whether /run is its own, for daemons that would fight for one path."""
+    directory: Path | None = None
+    """Where the output of what runs for a while is kept."""
     _holder: subprocess.Popen[str] | None = None
     _processes: list[subprocess.Popen[Any]] = field(default_factory=list)
 
@@ -107,8 +130,11 @@ class Namespace:
             text=True,
         )
         output = self._holder.stdout
-        if output is None or output.readline() != "ready\n":
-            raise CommandFailedError(f"namespace {self.name} could not be made")
+        if output is None:
+            raise CommandFailedError(f"namespace {self.name} has no holder")
+        with output:  # the holder says nothing more
+            if output.readline() != "ready\n":
+                raise CommandFailedError(f"namespace {self.name} could not be made")
         _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
         return self
 
@@ -123,8 +149,6 @@ class Namespace:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         self._holder.wait()
-        if self._holder.stdout is not None:
-            self._holder.stdout.close()
         self._holder = None
         _run(["ip", "netns", "delete", self.name])
 
@@ -134,6 +158,11 @@ class Namespace:
         if self._holder is None:
             raise CommandFailedError(f"namespace {self.name} is not there")
         return self._holder.pid
+
+    @property
+    def root(self) -> Path:
+        """Returns what the processes in here see as `/`, to be read and written from outside."""
+        return Path(f"/proc/{self.pid}/root")
 
     def enter(self, argv: Sequence[str | Path]) -> list[str]:
         """Returns `argv` so that it runs in here; the process id stays the command's own."""
@@ -155,18 +184,18 @@ class Namespace:
         *argv: str | Path,
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
-        stdout: int | IO[Any] | None = None,
-        stderr: int | IO[Any] | None = None,
     ) -> subprocess.Popen[Any]:
-        """Starts a command that ends with the namespace; output is appended to `log`."""
+        """Starts a command that ends with the namespace; output is appended to `log`, or is ours.
+
+        Never a pipe: a command whose pipe is full stands still.
+        """
         with contextlib.ExitStack() as stack:
-            if log is not None:
-                stdout, stderr = stack.enter_context(log.open("ab")), subprocess.STDOUT
+            output = None if log is None else stack.enter_context(log.open("ab"))
             process: subprocess.Popen[Any] = subprocess.Popen(
                 self.enter(argv),
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
             )
         self._processes.append(process)
@@ -174,27 +203,27 @@ class Namespace:
 
     def bind(self, source: Path, target: Path) -> None:
         """Has the processes in here see `source` where others see `target`, file or directory."""
-        where = Path(self.run("readlink", "-f", target).strip())
-        if source.is_dir():
-            self.run("mkdir", "-p", where)
-        else:
-            self.run("mkdir", "-p", where.parent)
-            self.run("sh", "-c", '[ -e "$1" ] || : > "$1"', "sh", where)
-        self.run("mount", "--bind", source, where)
+        self.run("sh", "-ec", _BIND, "sh", source, target)
 
     def ip(self, *commands: str) -> None:
         """Runs ip(8) commands, each without its leading `ip`, as one batch that must succeed."""
-        self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
+        if commands:
+            batch = "".join(f"{command}\n" for command in commands)
+            with netns.of_process(self.pid):
+                _run(["ip", "-batch", "-"], stdin=batch)
 
     def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
         """Returns what `ip -json ARGUMENTS` says."""
-        rows: list[dict[str, Any]] = json.loads(self.run("ip", "-json", *arguments) or "[]")
+        with netns.of_process(self.pid):
+            said = _run(["ip", "-json", *arguments])
+        rows: list[dict[str, Any]] = json.loads(said or "[]")
         return rows
 
     def sysctl(self, **values: str | int) -> None:
         """Sets kernel parameters; `__` in a name stands for the dot."""
-        settings = [f"{name.replace('__', '.')}={value}" for name, value in values.items()]
-        self.run("sysctl", "-qw", *settings)
+        with netns.of_process(self.pid):
+            for name, value in values.items():
+                Path("/proc/sys", *name.split("__")).write_text(f"{value}\n")
 
     def addresses(self, device: str) -> list[str]:
         """Returns the addresses of `device`, without prefix length and link-local ones."""
@@ -218,18 +247,23 @@ class Namespace:
         options = ["-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", f"{wait_s:g}"]
         if source is not None:
             options += ["-I", source]
-        output = self.run("ping", *options, destination, check=False)
-        return _counted(output) or PingResult(count, 0, output)
+        with netns.of_process(self.pid):
+            output = _run(["ping", *options, destination], check=False)
+        return read_result(output) or PingResult(count, 0, ((1, count),), output)
 
     def start_ping(
         self, destination: str, *, interval_s: float = 0.02, source: str | None = None
     ) -> RunningPing:
-        """Pings until `RunningPing.finish`: traffic while something happens."""
-        options = ["-n", "-i", f"{interval_s:g}", "-W", "2"]
+        """Pings until `RunningPing.finish`, from before this returns: traffic while something happens."""
+        if self.directory is None:
+            raise CommandFailedError(f"namespace {self.name} keeps no output")
+        log = self.directory / f"{self.name}-ping{len(self._processes)}.txt"
+        options = ["-n", "-D", "-O", "-i", f"{interval_s:g}", "-W", "2"]
         if source is not None:
             options += ["-I", source]
-        process = self.popen("ping", *options, destination, stdout=subprocess.PIPE)
-        return RunningPing(process)
+        process = self.popen("ping", *options, destination, log=log)
+        wait_until(lambda: log.read_text() != "", PING_START_S, "ping starts", interval_s=0.02)
+        return RunningPing(process, log, interval_s, time.time())
 
 
 def stop(
@@ -246,10 +280,6 @@ def stop(
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
-    finally:
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
 
 
 def _run(

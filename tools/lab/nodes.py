@@ -9,15 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nhrpd_py.cli.client import Client, NoDaemonError
 from tools.lab import frr
 from tools.lab.frr import FrrDaemons
 from tools.lab.guest import REPOSITORY
+from tools.lab.machine import Role
 from tools.lab.namespace import CommandFailedError, stop, wait_until
-from tools.lab.topology import Binding, Lab, Node, Role
+from tools.lab.topology import Binding, Lab, Node
 from tools.lab.wiring import REDIRECT_GROUP, TUNNEL
 
 START_LIMIT_S = 30.0
@@ -123,9 +126,13 @@ class FrrNode(Node):
         rows = self._table("shortcut", ipv6=ipv6)
         return {row["prefix"]: _known(row.get("via")) for row in rows}
 
+    def forget_shortcuts(self) -> None:
+        """See `Node.forget_shortcuts`."""
+        self.vtysh("clear ip nhrp shortcut")
+
     def resident_bytes(self, daemon: str = "nhrpd") -> int:
         """Returns the resident memory of a daemon."""
-        return resident_bytes(self.daemons.pid(daemon))
+        return resident_bytes(self.daemons.processes[daemon].pid)
 
     @property
     def _holdtime(self) -> int:
@@ -250,31 +257,51 @@ class NhrpdNode(Node):
             raise CommandFailedError(f"nhrpctl {arguments}: status {done.returncode}\n{said}")
         return done
 
-    def ctl(self, *arguments: str) -> Any:
-        """Returns the parsed answer of `nhrpctl --json ARGUMENTS`; for `show VIEW`, its rows."""
-        answer = json.loads(self.run_ctl("--json", *arguments).stdout or "{}")
-        if arguments[0] == "show":
-            return answer[arguments[1]]
-        return answer
+    def show(self, view: str) -> Any:
+        """Returns the rows of `nhrpctl show VIEW`, asked for on the daemon's socket."""
+        with self._asked() as client:
+            return client.get(f"/v1/{view}")[view]
+
+    def flush(self, what: str, **limits: str) -> int:
+        """Does what `nhrpctl flush WHAT` does, and returns how many rows matched."""
+        with self._asked() as client:
+            return int(client.post("/v1/flush", what=what, **limits)["matched"])
 
     def cache(self, *, ipv6: bool = False) -> list[Binding]:
         """See `Node.cache`."""
         afi = "ipv6" if ipv6 else "ipv4"
         return [
             Binding(row["type"], row["protocol"], row["nbma"], row["claimed_nbma"])
-            for row in self.ctl("show", "cache")
+            for row in self.show("cache")
             if row["afi"] == afi
         ]
 
     def shortcuts(self, *, ipv6: bool = False) -> dict[str, str | None]:
         """See `Node.shortcuts`."""
         afi = "ipv6" if ipv6 else "ipv4"
-        rows = self.ctl("show", "shortcuts")
+        rows = self.show("shortcuts")
         return {row["prefix"]: row["via"] for row in rows if row["afi"] == afi}
+
+    def forget_shortcuts(self) -> None:
+        """See `Node.forget_shortcuts`."""
+        self.flush("shortcuts")
+
+    def logged(self, text: str) -> list[str]:
+        """Returns the lines of the daemon's log with this text."""
+        lines = self.log_path.read_text(errors="replace").splitlines()
+        return [line for line in lines if text in line]
 
     def resident_bytes(self) -> int:
         """Returns the daemon's resident memory."""
         return resident_bytes(self.process.pid)
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[Client]:
+        """Gives what asks the daemon; fails the test when nobody answers."""
+        try:
+            yield Client(str(self.socket_path))
+        except NoDaemonError as error:
+            raise CommandFailedError(f"{self.name}: {error}") from error
 
     def _answers(self) -> bool:
         status = self.process.poll()

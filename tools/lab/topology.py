@@ -12,7 +12,6 @@ the hub, phase 2 a common /24 and each LAN via its own spoke.
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import shutil
 import tempfile
@@ -24,26 +23,14 @@ from typing import Any, ClassVar, Self, TypeVar
 from tools.lab.capture import Capture
 from tools.lab.guest import REPOSITORY
 from tools.lab.kernel import Neighbor, Route, iptables_restore, read_neighbors, read_routes
-from tools.lab.namespace import Namespace, PingResult
+from tools.lab.machine import Machine, Role
+from tools.lab.namespace import Namespace
+from tools.lab.ping import PingResult
 from tools.lab.resolver import RESOLVER_ADDRESS, Resolver
-from tools.lab.wiring import (
-    GRE_KEY,
-    TUNNEL,
-    UNDERLAY,
-    Nat,
-    Wiring,
-    sample_forwarded,
-)
+from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY, Wiring, sample_forwarded
 
 ARTIFACTS_VARIABLE = "NHRPD_LAB_ARTIFACTS"
 LOG_TAIL_LINES = 80
-
-
-class Role(enum.Enum):
-    """What a node is to the others."""
-
-    HUB = "hub"
-    SPOKE = "spoke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,68 +45,16 @@ class Binding:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Node(ABC):
-    """A hub or spoke: its namespaces, links, addresses; daemons are started by subclasses."""
+class Node(Machine, ABC):
+    """A hub or spoke: a machine, its tunnel and its kernel; daemons are started by subclasses."""
 
-    number: int
-    role: Role
-    nat: Nat = Nat.NONE
-    nat_of: int | None = None
-    """The number of an earlier node whose router masquerades this one too."""
     holding_time_s: int = 60
     lab: Lab = field(init=False)
-    namespace: Namespace = field(init=False)
-    lan: Namespace = field(init=False)
     directory: Path = field(init=False)
     """Configuration, logs, sockets, captures."""
 
     HOST_ADDRESS_ONLY: ClassVar[bool] = False
     """Whether the daemon insists on a /32 on the tunnel, also in phase 2."""
-
-    @property
-    def name(self) -> str:
-        """Returns the name of the node and of its namespace."""
-        return f"{self.role.value}{self.number}"
-
-    @property
-    def nbma(self) -> str:
-        """Returns the address that others see; behind NAT it is the router's."""
-        return f"192.0.2.{self.nat_of or self.number}"
-
-    @property
-    def underlay(self) -> str:
-        """Returns the address of `eth0` that the node starts with."""
-        return self.nbma if self.nat is Nat.NONE else f"10.9.{self.number}.2"
-
-    @property
-    def tunnel(self) -> str:
-        """Returns the tunnel address."""
-        return f"10.255.255.{self.number}"
-
-    @property
-    def tunnel6(self) -> str:
-        """Returns the IPv6 tunnel address."""
-        return f"fd00:ff::{self.number:x}"
-
-    @property
-    def lan_prefix(self) -> str:
-        """Returns the network behind the node."""
-        return f"172.16.{self.number}.0/24"
-
-    @property
-    def lan_host(self) -> str:
-        """Returns the address of the host behind the node."""
-        return f"172.16.{self.number}.10"
-
-    @property
-    def lan_host6(self) -> str:
-        """Returns the IPv6 address of the host behind the node."""
-        return f"fd00:{self.number:x}::10"
-
-    @property
-    def lan_prefix6(self) -> str:
-        """Returns the IPv6 network behind the node."""
-        return f"fd00:{self.number:x}::/64"
 
     # What a daemon does. Both implementations answer in the same words.
 
@@ -142,6 +77,10 @@ class Node(ABC):
     @abstractmethod
     def shortcuts(self, *, ipv6: bool = False) -> dict[str, str | None]:
         """Returns the daemon's shortcuts: prefix to tunnel address, None while unresolved."""
+
+    @abstractmethod
+    def forget_shortcuts(self) -> None:
+        """Has the daemon forget its shortcuts, and our hub whom it redirected a moment ago."""
 
     def binding(self, protocol: str, kind: str | None = None) -> Binding | None:
         """Returns the cache row of a tunnel address, of one kind if given."""
@@ -183,8 +122,7 @@ class Node(ABC):
         ]
         if self.lab.ipv6:
             commands.append(f"address add {self.tunnel6}/128 dev {TUNNEL} nodad")
-        self.namespace.ip(*commands)
-        self.tunnel_up()
+        self.namespace.ip(*commands, *self._up_commands())
 
     def delete_tunnel(self) -> None:
         """Deletes `gre1`, and with it addresses and routes."""
@@ -196,7 +134,10 @@ class Node(ABC):
 
     def tunnel_up(self) -> None:
         """Sets `gre1` up and puts back the static routes that go through it."""
-        self.namespace.ip(f"link set {TUNNEL} up", *self.lab.static_routes(self))
+        self.namespace.ip(*self._up_commands())
+
+    def _up_commands(self) -> list[str]:
+        return [f"link set {TUNNEL} up", *self.lab.static_routes(self)]
 
     def set_underlay(self, address: str) -> None:
         """Replaces the address of `eth0` (any free one of 192.0.2.0/24), as DHCP might."""
@@ -291,8 +232,12 @@ class Lab:
         node.lab = self
         node.directory = self.directory / node.name
         node.directory.mkdir()
-        node.namespace = self._stack.enter_context(Namespace(node.name, self.private_run))
-        node.lan = self._stack.enter_context(Namespace(f"lan{node.number}"))
+        node.namespace = self._stack.enter_context(
+            Namespace(node.name, self.private_run, directory=node.directory)
+        )
+        node.lan = self._stack.enter_context(
+            Namespace(f"lan{node.number}", directory=node.directory)
+        )
         node.namespace.sysctl(
             net__ipv4__ip_forward=1,
             net__ipv4__conf__all__rp_filter=0,

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import enum
-from typing import TYPE_CHECKING
 
 from tools.lab.kernel import iptables
+from tools.lab.machine import Machine, Nat
 from tools.lab.namespace import Namespace
-
-if TYPE_CHECKING:
-    from tools.lab.topology import Node
 
 TUNNEL = "gre1"
 UNDERLAY = "eth0"
@@ -19,83 +15,75 @@ GRE_KEY = 42
 REDIRECT_GROUP = 1
 
 
-class Nat(enum.Enum):
-    """What stands between a node and the Internet."""
-
-    NONE = "none"
-    MASQUERADE = "masquerade"
-    """Lets in only what answers."""
-    STATIC = "static"
-    """Also forwards GRE, ESP and IKE that nobody asked for."""
-
-
 class Wiring:
-    """Connects nodes to the namespace that is the Internet; `stack` ends what is made for them."""
+    """Connects machines to the namespace that is the Internet; `stack` ends what is made for them."""
 
     def __init__(self, internet: Namespace, stack: contextlib.ExitStack) -> None:
         self._internet = internet
         self._stack = stack
         self._routers: dict[int, Namespace] = {}
 
-    def connect(self, node: Node) -> None:
-        """Gives a node its links."""
-        self._connect_underlay(node)
-        self._connect_lan(node)
+    def connect(self, machine: Machine) -> None:
+        """Gives a machine its links."""
+        self._connect_underlay(machine)
+        self._connect_lan(machine)
 
-    def _connect_underlay(self, node: Node) -> None:
-        if node.nat_of is not None:
-            self._connect_inside(node, self._routers[node.nat_of])
+    def _connect_underlay(self, machine: Machine) -> None:
+        if machine.nat_of is not None:
+            self._connect_inside(machine, self._routers[machine.nat_of])
             return
-        router = node.namespace
-        if node.nat is not Nat.NONE:
-            router = self._stack.enter_context(Namespace(f"nat{node.number}"))
+        router = machine.namespace
+        if machine.nat is not Nat.NONE:
+            router = self._stack.enter_context(Namespace(f"nat{machine.number}"))
             router.sysctl(net__ipv4__ip_forward=1)
-            self._routers[node.number] = router
+            self._routers[machine.number] = router
         self._internet.ip(
-            f"link add {node.name} type veth peer name {UNDERLAY} netns {router.pid}",
-            f"link set {node.name} master br0 up",
+            f"link add {machine.name} type veth peer name {UNDERLAY} netns {router.pid}",
+            f"link set {machine.name} master br0 up",
         )
-        router.ip(f"address add {node.nbma}/24 dev {UNDERLAY}", f"link set {UNDERLAY} up")
-        if node.nat is Nat.NONE:
+        router.ip(f"address add {machine.nbma}/24 dev {UNDERLAY}", f"link set {UNDERLAY} up")
+        if machine.nat is Nat.NONE:
             return
-        self._connect_inside(node, router)
-        rule = f"POSTROUTING -o {UNDERLAY} -j SNAT --to-source {node.nbma}"
+        self._connect_inside(machine, router)
+        rule = f"POSTROUTING -o {UNDERLAY} -j SNAT --to-source {machine.nbma}"
         iptables(router, f"-t nat -A {rule}")
-        if node.nat is Nat.STATIC:
+        if machine.nat is Nat.STATIC:
             for match in ("-p gre", "-p esp", "-p udp --dport 500", "-p udp --dport 4500"):
-                rule = f"PREROUTING -i {UNDERLAY} {match} -j DNAT --to-destination {node.underlay}"
+                rule = (
+                    f"PREROUTING -i {UNDERLAY} {match} -j DNAT --to-destination {machine.underlay}"
+                )
                 iptables(router, f"-t nat -A {rule}")
 
-    def _connect_inside(self, node: Node, router: Namespace) -> None:
-        device, inside = f"inside{node.number}", f"10.9.{node.number}.1"
+    def _connect_inside(self, machine: Machine, router: Namespace) -> None:
+        device, inside = f"inside{machine.number}", f"10.9.{machine.number}.1"
         router.ip(
-            f"link add {device} type veth peer name {UNDERLAY} netns {node.namespace.pid}",
+            f"link add {device} type veth peer name {UNDERLAY} netns {machine.namespace.pid}",
             f"address add {inside}/24 dev {device}",
             f"link set {device} up",
         )
-        node.namespace.ip(
-            f"address add {node.underlay}/24 dev {UNDERLAY}",
+        machine.namespace.ip(
+            f"address add {machine.underlay}/24 dev {UNDERLAY}",
             f"link set {UNDERLAY} up",
             f"route add default via {inside}",
         )
 
-    def _connect_lan(self, node: Node) -> None:
-        node.namespace.ip(
-            f"link add {LAN} type veth peer name {UNDERLAY} netns {node.lan.pid}",
-            f"address add 172.16.{node.number}.1/24 dev {LAN}",
-            f"address add fd00:{node.number:x}::1/64 dev {LAN} nodad",
+    def _connect_lan(self, machine: Machine) -> None:
+        machine.namespace.ip(
+            f"link add {LAN} type veth peer name {UNDERLAY} netns {machine.lan.pid}",
+            f"address add 172.16.{machine.number}.1/24 dev {LAN}",
+            f"address add fd00:{machine.number:x}::1/64 dev {LAN} nodad",
             f"link set {LAN} up",
         )
-        node.lan.ip(
-            f"address add {node.lan_host}/24 dev {UNDERLAY}",
-            f"address add {node.lan_host6}/64 dev {UNDERLAY} nodad",
+        machine.lan.ip(
+            f"address add {machine.lan_host}/24 dev {UNDERLAY}",
+            f"address add {machine.lan_host6}/64 dev {UNDERLAY} nodad",
             f"link set {UNDERLAY} up",
-            f"route add default via 172.16.{node.number}.1",
-            f"route add default via fd00:{node.number:x}::1",
+            f"route add default via 172.16.{machine.number}.1",
+            f"route add default via fd00:{machine.number:x}::1",
         )
 
 
-def sample_forwarded(hub: Node, rate: str, *, ipv6: bool) -> None:
+def sample_forwarded(hub: Machine, rate: str, *, ipv6: bool) -> None:
     """Hands the daemon what the hub sends back into the tunnel, as FRR's manual has it."""
     for over_ipv6 in (False, True) if ipv6 else (False,):
         length = 64 if over_ipv6 else 24

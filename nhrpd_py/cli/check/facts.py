@@ -24,6 +24,7 @@ class Link:
     name: str
     up: bool
     mtu: int
+    index: int = 0
     flags: frozenset[str] = frozenset()
     kind: str = ""
     """`gre`, `ip6gre`, `bridge`…; empty for hardware and loopback."""

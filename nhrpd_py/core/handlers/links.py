@@ -1,7 +1,13 @@
 """Link and address events: which tunnels are open, and who must know.
 
 A tunnel is open while the kernel was asked to prepare its netdev and packets can come and go. One that the kernel
-refuses is closed; it is tried again after a while, and at once when what was wrong is mended.
+refuses is closed; it is tried again after a while, and at once when what was wrong is mended:
+
+    CLOSED ◄──(the link is down, gone or unfit)── OPEN, ON TRIAL
+       └──(packets can come and go)──► OPEN ──(the kernel refuses it)──► REFUSED ──(30 s, or mended)──► ON TRIAL
+                                        ▲                                   ▲                              │
+                                        └──(a second without a refusal)─────│──────────────────────────────┤
+                                                                            └──(the kernel refuses it)─────┘
 """
 
 from typing import NamedTuple, Self
@@ -16,7 +22,7 @@ from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.kernel.links import Links
 from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
-from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.interface import Interface, OpenRefusal
 
 REOPEN_S = 30.0
 """How long a tunnel that the kernel refused is left alone."""
@@ -100,8 +106,9 @@ class LinkHandler:
         if tunnel is None:
             return
         interface = tunnel.interface
-        interface.refusal = interface.link_problem = event.error
-        if interface.trial not in (None, event.error):
+        before, interface.refusal = interface.refusal, OpenRefusal(event.error)
+        interface.link_problem = event.error
+        if before is not None and before.reason != event.error:
             self._notify_lost(interface)
         self.close(tunnel, event.ifindex, withdrawn=event.exposed)
         self._set_timer(interface, now + REOPEN_S)
@@ -115,16 +122,16 @@ class LinkHandler:
 
     def timer_due(self, interface: Interface, now: float) -> None:
         """A refused tunnel was left alone long enough, or one on trial has stayed open."""
-        if interface.refusal is not None:
+        if interface.refusal is not None and not interface.refusal.on_trial:
             self._retry(interface, now)
         else:
-            interface.trial = None
+            interface.refusal = None
             self._notify(interface)
 
     def _retry(self, interface: Interface, now: float) -> None:
         """Opens a tunnel again that was refused; it is said to work once it stays open."""
-        if interface.refusal is not None:
-            interface.trial, interface.refusal = interface.refusal, None
+        if interface.refusal is not None and not interface.refusal.on_trial:
+            interface.refusal.on_trial = True
             self._set_timer(interface, now + TRIAL_S)
             self.follow(now)
 
@@ -182,7 +189,7 @@ class LinkHandler:
     def _notify(self, interface: Interface) -> None:
         """Says when a tunnel begins to work, and when it ceases to."""
         works = interface.works
-        if works == interface.announced or (works and interface.trial is not None):
+        if works == interface.announced or (works and interface.refusal is not None):
             return
         interface.announced = works
         if works:

@@ -4,6 +4,8 @@ The entity lives as long as the file names it; links come and go under it. `prob
 see when it cannot work. Who calls: the engine, on link and address events.
 """
 
+from dataclasses import dataclass
+
 from nhrpd_py.core.address import (
     Address,
     Afi,
@@ -23,6 +25,15 @@ from nhrpd_py.core.kernel.links import Link, Links
 NO_SUCH_LINK = "no such netdev; waiting for it"
 
 
+@dataclass(slots=True, eq=False)
+class OpenRefusal:
+    """The kernel would not open the netdev, or its guard is gone. `handlers.links` has the transitions."""
+
+    reason: str
+    on_trial: bool = False
+    """It was tried again; the refusal is forgotten once the netdev has been open for a while."""
+
+
 class Interface:
     """The netdev of one configured tunnel. `ifindex` is 0 while there is no such link."""
 
@@ -39,7 +50,6 @@ class Interface:
         "nbma_problem",
         "opened",
         "refusal",
-        "trial",
         "underlay",
     )
 
@@ -59,10 +69,7 @@ class Interface:
         """The kernel was asked to prepare it, and the link is up since."""
         self.announced = False
         """A notice said that it works, and none since that it does not."""
-        self.refusal: str | None = None
-        """Why the kernel would not open it."""
-        self.trial: str | None = None
-        """What it was refused for, until it has been open again for a while."""
+        self.refusal: OpenRefusal | None = None
         self.link_problem: str | None = NO_SUCH_LINK
         """Why packets can neither come nor go."""
         self.nbma_problem: str | None = None
@@ -161,7 +168,7 @@ class Interface:
             return "the tunnel is in a VRF: only the main routing table is supported"
         if not link.state.up:
             return "the netdev is down"
-        return self.refusal
+        return self.refusal.reason if self.refusal and not self.refusal.on_trial else None
 
     def _find_nbma(self, links: Links) -> tuple[Address, str | None, str | None]:
         """Our NBMA address, the link it is from, and what is wrong where there is none.

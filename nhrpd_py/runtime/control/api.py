@@ -16,6 +16,7 @@ pump running in between.
 """
 
 import contextlib
+import importlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,6 @@ from nhrpd_py.core.queries import Command, Flush, FlushWhat, Query, Resolve, Vie
 from nhrpd_py.core.rows import InterfaceRow, Row, SaRow
 from nhrpd_py.runtime.control.commands import CommandRelay
 from nhrpd_py.runtime.control.json import ROWS_PER_SLICE, render
-from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
 from nhrpd_py.runtime.control.notices import NoticeHub, TooManySubscribers
 from nhrpd_py.runtime.reload import ReloadOutcome
 
@@ -94,7 +94,6 @@ class _Api:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._collector = DaemonCollector(sources.ask, sources.counters, sources.uptime)
 
     async def view(self, request: Request) -> Response:
         name = request.path_params["view"]
@@ -137,7 +136,12 @@ class _Api:
         )
 
     async def metrics(self, _request: Request) -> Response:
-        text = exposition(self._collector)
+        # The first scrape loads it, in a thread, so that the pump keeps running meanwhile.
+        await trio.to_thread.run_sync(importlib.import_module, "nhrpd_py.runtime.control.metrics")
+        from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition  # noqa: PLC0415
+
+        sources = self._sources
+        text = exposition(DaemonCollector(sources.ask, sources.counters, sources.uptime))
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def flush(self, request: Request) -> Response:

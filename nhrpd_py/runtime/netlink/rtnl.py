@@ -161,7 +161,7 @@ def _defect(kind: str, gre: Decoded) -> str | None:
         return "the tunnel was made with `external`: it does not look at neighbours"
     if kind == "ip6gre":
         # It compares the tunnel's own addresses with the machine's, not the packet's, and drops all
-        # (tests/lab/test_kernel.py will notice a kernel that does better).
+        # (tests/lab/test_sockets.py will notice a kernel that does better).
         return "Linux sends nothing through a multipoint ip6gre: use type gre, over IPv4"
     return None
 

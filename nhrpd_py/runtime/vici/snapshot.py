@@ -6,12 +6,8 @@ from nhrpd_py.core.address import format_address
 from nhrpd_py.core.rows import SaRow
 from nhrpd_py.runtime.vici.attempts.wanted import WantedSa, WantedState
 from nhrpd_py.runtime.vici.sas.children import Pair
-from nhrpd_py.runtime.vici.sas.table import (
-    LIVE_STATES,
-    AssociationTable,
-    children_of,
-    pair_of,
-)
+from nhrpd_py.runtime.vici.sas.messages import LIVE_STATES, children_of, pair_of
+from nhrpd_py.runtime.vici.sas.table import AssociationTable
 from nhrpd_py.runtime.vici.wire.connection import Section, number, text
 
 

@@ -2,14 +2,7 @@
 
 from typing import Any
 
-from tools.benchmarks.ipsec import Effort, first_answer, table
-
-PING = """\
-PING 10.255.255.1 (10.255.255.1) from 10.255.255.2 : 56(84) bytes of data.
-[1764057600.250000] From 10.255.255.2 icmp_seq=1 Destination Host Unreachable
-[1764057612.500000] 64 bytes from 10.255.255.1: icmp_seq=25 ttl=64 time=0.3 ms
-[1764057613.000000] 64 bytes from 10.255.255.1: icmp_seq=26 ttl=64 time=0.3 ms
-"""
+from tools.benchmarks.ipsec import Effort, table
 
 
 def results(**changes: Any) -> dict[str, Any]:
@@ -35,12 +28,6 @@ def results(**changes: Any) -> dict[str, Any]:
 def cell(lines: list[str], title: str) -> str:
     (line,) = [line for line in lines if line.strip().startswith(title)]
     return line.rpartition("  ")[2]
-
-
-def test_the_first_answer_is_the_first_that_is_one() -> None:
-    assert first_answer(PING) == 1764057612.5
-    assert first_answer(PING.partition("64 bytes")[0]) is None
-    assert first_answer("") is None
 
 
 def test_the_table_has_medians_extremes_and_rates() -> None:

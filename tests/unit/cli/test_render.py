@@ -6,7 +6,7 @@ import pytest
 
 from nhrpd_py.cli import render, tables
 from nhrpd_py.core.registration.servers import NhsState
-from nhrpd_py.runtime.vici.sas.table import LIVE_STATES
+from nhrpd_py.runtime.vici.sas.messages import LIVE_STATES
 from tests.unit.runtime.fake_daemon import (
     FakeEngine,
     a_cache_row,

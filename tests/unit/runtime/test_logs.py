@@ -128,3 +128,23 @@ def test_what_cannot_be_written_is_counted_and_no_error(target) -> None:
         before = logs.counters["lost"]
         NoticeLog("info").write(UP, 0.0)
         assert logs.counters["lost"] == before + 1
+
+
+@pytest.mark.parametrize("style", ["console", "json", "auto"])
+def test_a_traceback_is_plain_and_shows_no_values(style) -> None:
+    def fail(secret: str) -> None:
+        raise ValueError("no good")
+
+    secret = "hid" + "den"
+    with tempfile.TemporaryFile("w+") as out:
+        logs.configure("info", style, out)
+        try:
+            fail(secret)
+        except ValueError:
+            structlog.get_logger().exception("packet.failed")
+        out.seek(0)
+        text = out.read()
+    assert "Traceback (most recent call last)" in text
+    assert "ValueError: no good" in text
+    assert "packet.failed" in text
+    assert "hidden" not in text

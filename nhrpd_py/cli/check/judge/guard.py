@@ -1,6 +1,6 @@
 """Checks of what keeps protected tunnels from clear text: policies and settings. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
@@ -35,7 +35,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         else:
             yield from _standing(area, tunnel, policies)
     if not isinstance(policies, Unread):
-        yield from _holes(policies, families)
+        yield from _holes(policies, families, {link.index: link.name for link in links.values()})
     yield from _counters(facts)
 
 
@@ -69,7 +69,9 @@ def _bypasses(facts: Facts, area: Area, tunnel: ProtectedGre) -> Iterator[Findin
         yield area.ok("the kernel obeys IPsec policies")
 
 
-def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]:
+def _holes(
+    policies: Sequence[Policy], families: set[bool], names: Mapping[int, str]
+) -> Iterator[Finding]:
     """Finds policies of others that win over the guard's and let GRE pass in clear text."""
     for policy in policies:
         selector = policy.selector
@@ -83,9 +85,12 @@ def _holes(policies: Sequence[Policy], families: set[bool]) -> Iterator[Finding]
             and not policy.if_id  # an if_id: only for packets of a link of kind xfrm
         ):
             direction = Direction(policy.direction).label
+            words = str(selector)
+            if selector.ifindex:
+                words += f" dev {names.get(selector.ifindex, selector.ifindex)}"
             yield Area(AREA, f"policy {direction}").problem(
-                f"lets GRE pass in clear text: {selector} priority {policy.priority}",
-                f"ip xfrm policy delete {selector} dir {direction}{_marked(policy)}",
+                f"lets GRE pass in clear text: {words} priority {policy.priority}",
+                f"ip xfrm policy delete {words} dir {direction}{_marked(policy)}",
             )
 
 

@@ -6,6 +6,7 @@ from nhrpd_py.cli.check.facts import Facts, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.tunnels import (
     DEFAULT_TTL,
+    MADE_BY_MODULES,
     change,
     has_outer_address,
     is_external,
@@ -48,6 +49,10 @@ def missing(facts: Facts, area: Area, config: InterfaceConfig, link: Link | None
 
 def check(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iterator[Finding]:
     """Yields all findings about a GRE tunnel and its underlay."""
+    misfit = _misfit(link)
+    if misfit is not None:
+        yield area.problem(misfit, use_another(facts, config))
+        return
     yield _multipoint(facts, area, config, link)
     yield _key(area, link)
     if int(link.data.get("ttl") or 0) == 0:
@@ -74,13 +79,17 @@ def check(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iter
     yield from _underlay(facts, area, config, link)
 
 
+def _misfit(link: Link) -> str | None:
+    """Returns why a GRE tunnel can never serve NHRP, however it is set; None: it can."""
+    if link.name in MADE_BY_MODULES:
+        return "the module made it, for packets of no other tunnel: it cannot be changed"
+    if is_external(link):
+        return "it was made with `external`: it does not look at neighbours"
+    return None
+
+
 def _multipoint(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Finding:
     remote = remote_of(link)
-    if is_external(link):
-        return area.problem(
-            "it was made with `external`: it does not look at neighbours",
-            use_another(facts, config),
-        )
     if link.kind == "ip6gre" and remote is None:
         return area.problem(
             "Linux sends nothing through a multipoint ip6gre: NHRP needs type gre, over IPv4",

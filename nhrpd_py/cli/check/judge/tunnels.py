@@ -83,6 +83,7 @@ def configured_links(facts: Facts) -> list[Link]:
 
 def change(link: Link, options: str) -> str:
     """Returns the command that changes some options of a tunnel and leaves the others."""
+    # of an ip6gre, `ip tunnel` crashes (iproute2 6.1), and `ip -6 tunnel` does not change the TTL
     if link.kind == "ip6gre":
         return f"ip link set {link.name} type ip6gre {options}"
     return f"ip tunnel change {link.name} {options}"

@@ -98,6 +98,7 @@ def _link(row: Row, addresses: tuple[tuple[str, int, str], ...]) -> Link:
         name=row["ifname"],
         up="UP" in row.get("flags", ()),
         mtu=int(row.get("mtu", 0)),
+        index=int(row.get("ifindex", 0)),
         flags=frozenset(row.get("flags", ())),
         kind=str(info.get("info_kind", "")),
         data=info.get("info_data") or {},

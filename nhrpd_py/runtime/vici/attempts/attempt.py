@@ -15,7 +15,7 @@ from nhrpd_py.runtime.vici.profiles.profile import (
     peer_connection,
 )
 from nhrpd_py.runtime.vici.sas.children import Pair
-from nhrpd_py.runtime.vici.sas.table import children_of, is_ours, pair_of
+from nhrpd_py.runtime.vici.sas.messages import children_of, is_ours, pair_of
 from nhrpd_py.runtime.vici.wire.connection import (
     CommandChannel,
     Section,

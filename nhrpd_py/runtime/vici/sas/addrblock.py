@@ -4,10 +4,6 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import Any
 
-from pyasn1.codec.der.decoder import decode
-from pyasn1.error import PyAsn1Error
-from pyasn1_modules import rfc3779, rfc5280
-
 from nhrpd_py.core.address import Prefix
 
 FAMILIES: dict[bytes, tuple[Any, int]] = {b"\0\1": (IPv4Address, 32), b"\0\2": (IPv6Address, 128)}
@@ -21,6 +17,10 @@ def address_blocks(certificate: bytes) -> tuple[Prefix, ...] | None:
     certificate does not contain. Raises ValueError for octets that are no certificate, or no canonical
     one: nothing in it may be believed then.
     """
+    from pyasn1.codec.der.decoder import decode  # noqa: PLC0415 (most daemons read no certificate)
+    from pyasn1.error import PyAsn1Error  # noqa: PLC0415
+    from pyasn1_modules import rfc3779, rfc5280  # noqa: PLC0415
+
     try:
         parsed, _ = decode(certificate, asn1Spec=rfc5280.Certificate())
         for extension in parsed["tbsCertificate"]["extensions"]:

@@ -11,10 +11,16 @@ from typing import TypeAlias
 from nhrpd_py.core.address import Prefix, format_address, parse_address
 from nhrpd_py.core.events import Event, SaGone, SaInstalled
 from nhrpd_py.runtime.vici.sas.children import Child, Children, Pair
+from nhrpd_py.runtime.vici.sas.messages import (
+    LIVE_STATES,
+    TRANSPORT_MODES,
+    child_end,
+    children_of,
+    ike_end,
+    is_ours,
+)
 from nhrpd_py.runtime.vici.wire.connection import Section, number, sections, text
 
-LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
-TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
 ROW_LIMIT = 65536
 TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
 
@@ -102,7 +108,7 @@ class AssociationTable:
                     answered = text(ike.get("initiator")) != "yes"
                     yield from self._add(ike, child, answered=answered)
                 else:
-                    yield from self._remove(number(child.get("uniqueid")), _down_reason(ike, child))
+                    yield from self._remove(number(child.get("uniqueid")), child_end(ike, child))
 
     def _child_rekey(self, message: Section) -> Iterator[Event]:
         for _, ike in sections(message):
@@ -120,7 +126,7 @@ class AssociationTable:
         for _, ike in sections(message):
             ike_id = number(ike.get("uniqueid"))
             for each in [each for each in self._children if each.ike_id == ike_id]:
-                yield from self._remove(each.unique_id, _ike_reason(ike))
+                yield from self._remove(each.unique_id, ike_end(ike))
             self._ending.pop(ike_id, None)
 
     def _ike_rekey(self, message: Section) -> None:
@@ -330,49 +336,9 @@ class AssociationTable:
         ]
 
 
-def children_of(ike: Section) -> list[tuple[str, Section]]:
-    """Returns the CHILD_SAs of an IKE_SA with the names of their sections."""
-    children = ike.get("child-sas")
-    return sections(children) if isinstance(children, Mapping) else []
-
-
-def is_ours(child: Section, names: Collection[str]) -> bool:
-    """Returns whether the engine must know a CHILD_SA: installed, in transport mode, with one of the names."""
-    return (
-        text(child.get("name")) in names
-        and text(child.get("state")) in LIVE_STATES
-        and text(child.get("mode")) in TRANSPORT_MODES
-    )
-
-
-def pair_of(ike: Section) -> Pair | None:
-    """Returns the addresses of an IKE_SA, or None where it has none yet."""
-    try:
-        local, remote = (text(ike.get(f"{end}-host")) for end in ("local", "remote"))
-        return parse_address(local), parse_address(remote)
-    except ValueError:
-        return None
-
-
 def _same(known: Child, row: Child) -> bool:
     return (known.spi_in, known.spi_out, known.pair) == (row.spi_in, row.spi_out, row.pair)
 
 
 def _at(child: Child) -> str:
     return format_address(child.remote)
-
-
-def _down_reason(ike: Section, child: Section) -> str:
-    if text(child.get("state")) == "DELETED":
-        return "the CHILD_SA was deleted"
-    return _ike_reason(ike)
-
-
-def _ike_reason(ike: Section) -> str:
-    match text(ike.get("state")):
-        case "DELETING":
-            return "the IKE_SA was deleted"
-        case "ESTABLISHED" | "REKEYING" | "REKEYED":
-            return "the peer answers no more"
-        case _:
-            return "the IKE_SA is gone"

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core.effects import SendPacket
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.notices import ErrorReceived, PacketDropped
 from nhrpd_py.core.queries import Query, View
 from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension, cisco_authentication
+from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import ErrorCode, PacketType
 from nhrpd_py.packet.message import encode
 from nhrpd_py.packet.wire import internet_checksum
@@ -27,7 +26,6 @@ from tests.support.engine import (
     the_packet,
 )
 from tests.support.messages import (
-    AUTHENTICATION,
     a_purge_request,
     a_registration_reply,
     a_registration_request,
@@ -40,7 +38,6 @@ from tests.support.sites import (
     GRE,
     HUB,
     LAN,
-    SECRET,
     a_route,
     a_tunnel_link,
     an_address,
@@ -167,105 +164,6 @@ def test_packet_of_another_underlay_than_ours_is_dropped() -> None:
 
 def test_packet_from_ourselves_is_dropped() -> None:
     assert drops(a_hub().receive(REGISTRATION, HUB.nbma)) == ["from-ourselves"]
-
-
-# Authentication.
-
-
-@pytest.mark.parametrize(
-    "extensions",
-    [
-        (),
-        (cisco_authentication(b"Secret"),),
-        (cisco_authentication(b"secre"),),
-        (cisco_authentication(b"secrets"),),
-        (Extension(7, b"\0\0\0\2secret"),),
-        (Extension(7, b""),),
-    ],
-)
-def test_wrong_or_missing_pass_phrase_is_error_11(extensions) -> None:
-    hub = a_hub(authentication=SECRET)
-    effects = hub.receive(a_registration_request(2, extensions=extensions), nbma(2))
-    assert drops(effects) == ["authentication-failed"]
-    error = the_packet(effects)[1]
-    assert error.error_code == ErrorCode.AUTHENTICATION_FAILURE
-    assert error.extensions == ()
-    assert b"secret" not in b"".join(
-        each.data for each in effects if isinstance(each, SendPacket) and not extensions
-    )
-    assert hub.cache() == {}
-
-
-def test_right_pass_phrase_counts_compulsory_or_not() -> None:
-    hub = a_hub(authentication=SECRET)
-    optional = replace(AUTHENTICATION, compulsory=False)
-    effects = hub.receive(a_registration_request(2, extensions=(optional,)), nbma(2))
-    assert drops(effects) == []
-
-
-def test_every_type_must_be_signed_but_an_error() -> None:
-    hub = a_hub(authentication=SECRET)
-    request = a_resolution_request(2, HUB.tunnel)
-    for message in (
-        request,
-        a_resolution_reply(request),
-        a_registration_reply(a_registration_request(1)),
-        a_purge_request(2, "10.255.255.2/32", HUB.tunnel),
-        a_traffic_indication(2, HUB.tunnel, host(3)),
-    ):
-        assert drops(hub.receive(message, nbma(2))) == ["authentication-failed"]
-    assert drops(hub.receive(an_error_indication(2, 6, a_registration_request(1)), nbma(2))) == []
-
-
-def test_error_with_a_wrong_pass_phrase_is_dropped_in_silence() -> None:
-    wrong = (cisco_authentication(b"wrong"),)
-    effects = a_hub(authentication=SECRET).receive(
-        an_error_indication(2, 6, a_registration_request(1), extensions=wrong), nbma(2)
-    )
-    assert drops(effects) == ["authentication-failed"]
-    assert packets(effects) == []
-
-
-def test_pass_phrase_that_we_do_not_ask_for_is_no_harm() -> None:
-    effects = a_hub().receive(a_registration_request(2, extensions=(AUTHENTICATION,)), nbma(2))
-    assert kinds(effects) == [(nbma(2), PacketType.REGISTRATION_REPLY)]
-
-
-# Unknown extensions.
-
-UNKNOWN = Extension(0x123, b"x")
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        a_registration_request(2, extensions=(UNKNOWN,)),
-        a_resolution_request(2, host(1, 77), extensions=(UNKNOWN,)),
-        a_purge_request(2, "172.16.2.0/24", HUB.tunnel, extensions=(UNKNOWN,)),
-    ],
-)
-def test_request_with_an_unknown_compulsory_extension_is_error_1(message) -> None:
-    effects = a_hub(shortcut=True).receive(message, nbma(2))
-    assert drops(effects) == ["unrecognized-extension"]
-    assert the_packet(effects)[1].error_code == ErrorCode.UNRECOGNIZED_EXTENSION
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        a_traffic_indication(1, host(2), host(3), extensions=(UNKNOWN,)),
-        a_registration_reply(a_registration_request(2), UNKNOWN),
-    ],
-)
-def test_others_with_an_unknown_compulsory_extension_are_dropped_in_silence(message) -> None:
-    effects = a_spoke(2, registered=False).receive(message, HUB.nbma)
-    assert drops(effects) == ["unrecognized-extension"]
-    assert packets(effects) == []
-
-
-def test_error_with_an_unknown_compulsory_extension_is_heard() -> None:
-    error = an_error_indication(2, 6, a_registration_request(1), extensions=(UNKNOWN,))
-    assert of(a_hub().receive(error, nbma(2)), ErrorReceived)
 
 
 # Errors.

@@ -24,6 +24,7 @@ from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
 from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the
 from tests.support.ipsec import IPSEC, READY, a_rule, installed
 from tests.support.messages import a_registration_reply, a_registration_request
+from tests.support.resolution import a_shortcut_spoke
 from tests.support.sites import (
     GRE,
     HUB,
@@ -36,7 +37,6 @@ from tests.support.sites import (
     nbma,
     tunnel,
 )
-from tests.unit.core.resolution.test_requester import a_shortcut_spoke
 
 SPOKE = an_interface(shortcut=True, nhs=(an_nhs(),))
 

@@ -2,61 +2,47 @@
 
 from typing import Any
 
-import pytest
-
 from nhrpd_py.core.config import Unlisted
-from nhrpd_py.core.effects import Effect, SendPacket
 from nhrpd_py.core.events import (
     AddressRemoved,
-    BindingFound,
     CommandGiven,
-    Event,
     NameResolved,
-    NeighborSolicited,
     ShutdownRequested,
 )
-from nhrpd_py.core.notices import ClaimRefused, NhsDown, RegistrationRefused, ResolutionFailed
+from nhrpd_py.core.notices import ClaimRefused, NhsDown, ResolutionFailed
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import of_entries
-from nhrpd_py.packet.iana import CieCode, ExtensionType, PacketType
-from nhrpd_py.packet.message import Message
-from tests.support import inspect
+from nhrpd_py.packet.iana import ExtensionType, PacketType
 from tests.support.engine import Node, of, sent, the
 from tests.support.ipsec import (
-    IPSEC,
-    READY,
+    POLICY,
     a_policy,
-    a_protected_hub,
     a_protected_spoke,
     a_rule,
+    asks,
     failed,
     gone,
     installed,
     kernel,
     redirected,
     register,
+    resolved,
     wishes,
 )
 from tests.support.messages import (
     a_record,
     a_registration_reply,
-    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
-    a_traffic_indication,
     std_extensions,
 )
 from tests.support.sites import (
-    GRE,
     HUB,
-    LAN,
     UNDERLAY,
-    a_link,
     a_map,
     a_tunnel_link,
     an_address,
-    an_interface,
     an_nhs,
     host,
     nbma,
@@ -64,22 +50,8 @@ from tests.support.sites import (
 )
 
 REQUEST = PacketType.REGISTRATION_REQUEST
+
 RESOLUTION = PacketType.RESOLUTION_REQUEST
-
-
-def asks(spoke: Node, now: float) -> list[Message]:
-    """What the spoke asks after another redirect."""
-    return list(
-        sent(
-            spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=now), RESOLUTION
-        )
-    )
-
-
-def resolved(spoke: Node, now: float = 1.0, **reply: Any) -> list[str]:
-    """A redirect, the reply over the hub; what charon is asked for."""
-    request = redirected(spoke, now)
-    return wishes(spoke.receive(a_resolution_reply(request, **reply), HUB.nbma, now=now))
 
 
 # Servers.
@@ -303,167 +275,6 @@ def test_peer_that_moves_to_where_an_sa_is_gets_its_routes_back() -> None:
     ]
 
 
-# Identity.
-
-POLICY = a_policy(
-    a_rule("spoke3.example", ("10.255.255.3/32",), ("172.16.3.0/24",)),
-    a_rule("spoke4.example", ("10.255.255.4/32",), ("172.16.4.0/24",)),
-)
-
-
-def test_registration_of_anothers_address_is_refused() -> None:
-    hub = a_protected_hub(authorize=POLICY)
-    hub.give(installed(3, local=1))
-    theft = a_registration_request(3, source_protocol=tunnel(4), destination_protocol=tunnel(4))
-    effects = hub.receive(theft, nbma(3), now=1.0)
-    assert the(sent(effects)).entries[0].code == CieCode.ADMINISTRATIVELY_PROHIBITED
-    assert the(of(effects, RegistrationRefused)).reason == (
-        "spoke3.example is not authorized for 10.255.255.4"
-    )
-    assert hub.cache() == {}
-
-
-def test_registration_of_another_in_an_entry_is_refused() -> None:
-    hub = a_protected_hub(authorize=POLICY)
-    hub.give(installed(3, local=1))
-    entries = (
-        ClientInformation(prefix_length=32, holding_time_s=60, protocol=tunnel(3)),
-        ClientInformation(prefix_length=32, holding_time_s=60, protocol=tunnel(4)),
-    )
-    reply = the(sent(hub.receive(a_registration_request(3, entries=entries), nbma(3), now=1.0)))
-    assert [each.code for each in reply.entries] == [0, 4]
-
-
-@pytest.mark.parametrize("passed", [(), (7,)])
-def test_resolution_in_the_name_of_another_is_refused(passed: tuple[int, ...]) -> None:
-    """Also where the record tells of an NHS on the way: anybody can write that."""
-    hub = a_protected_hub(authorize=POLICY)
-    hub.give(installed(3, local=1))
-    record = of_entries(ExtensionType.FORWARD_TRANSIT_NHS, [a_record(each) for each in passed])
-    extensions = (record, *std_extensions()[1:])
-    request = a_resolution_request(3, host(1), source_protocol=tunnel(4), extensions=extensions)
-    effects = hub.receive(request, nbma(3), now=1.0)
-    assert the(sent(effects)).entries[0].code == CieCode.ADMINISTRATIVELY_PROHIBITED
-    assert the(of(effects, ClaimRefused)).protocol == tunnel(4)
-    assert hub.cache() == {}
-
-
-def test_gateway_that_its_sa_does_not_vouch_for_is_refused_when_that_is_up() -> None:
-    spoke = a_protected_spoke(authorize=POLICY)
-    resolved(spoke)
-    effects = spoke.give(installed(3, identity="spoke4.example"), now=2.0)
-    assert kernel(effects) == ["- 10.255.255.3"]
-    assert wishes(effects) == ["drop 192.168.100.3"]
-    assert the(of(effects, ClaimRefused)).protocol == tunnel(3)
-    assert asks(spoke, 100.0) == []
-
-
-def test_network_that_its_sa_does_not_vouch_for_is_refused_when_that_is_up() -> None:
-    spoke = a_protected_spoke(authorize=POLICY)
-    request = redirected(spoke, 1.0, host(4))
-    spoke.receive(a_resolution_reply(request), HUB.nbma, now=1.0)
-    effects = spoke.give(installed(3), now=2.0)
-    assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.3", "+ 10.255.255.3/32"]
-    assert str(the(of(effects, ClaimRefused)).prefix) == "172.16.4.0/24"
-
-
-def test_single_host_of_anothers_network_is_refused_too() -> None:
-    """Only networks were looked at where the SA was up already: any host could be drawn in one by one."""
-    spoke = a_protected_spoke(3, authorize=POLICY)
-    request = redirected(spoke, 1.0, host(4))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
-    assert kernel(effects) == []
-    assert the(of(effects, ResolutionFailed)).reason == (
-        "spoke3.example is not authorized for 172.16.4.10"
-    )
-
-
-def test_resolution_of_the_gateway_itself_needs_its_address_only() -> None:
-    policy = a_policy(a_rule("spoke3.example", None, ("172.16.3.0/24",)))
-    spoke = a_protected_spoke(3, authorize=policy)
-    request = redirected(spoke, 1.0, tunnel(3))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
-    assert "+ 10.255.255.3 at 192.168.100.3" in kernel(effects)
-
-
-def test_client_whose_next_sa_is_another_peers_is_forgotten() -> None:
-    hub = a_protected_hub(3, authorize=POLICY)
-    effects = hub.give(installed(3, local=1, id=44, identity="spoke4.example"), now=2.0)
-    assert kernel(effects) == ["- 10.255.255.3/32", "- 10.255.255.3"]
-
-
-# Phase 2: the kernel asks for tunnel addresses.
-
-
-def solicit(spoke: Node, now: float) -> list[Effect]:
-    return list(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=now))
-
-
-def led_spoke() -> Node:
-    """The kernel's traffic to spoke 3 goes by way of the hub, while the SA is being made."""
-    spoke = a_protected_spoke()
-    effects = spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0)
-    assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.1"]
-    request = the(sent(effects, RESOLUTION))
-    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
-    assert kernel(effects) == []
-    assert wishes(effects) == ["want 192.168.100.3"]
-    return spoke
-
-
-def test_interim_neighbour_leads_over_the_hub_until_the_sa_is_there() -> None:
-    spoke = led_spoke()
-    assert kernel(spoke.give(installed(3), now=2.0)) == [
-        "+ 10.255.255.3 at 192.168.100.3",
-        "+ 10.255.255.3/32",
-    ]
-
-
-def test_interim_neighbour_goes_with_the_circuit_to_the_hub() -> None:
-    """It pointed to a hub without an SA, into the clear-text guard, until the kernel forgot it."""
-    assert kernel(led_spoke().give(gone(1), now=2.0)) == [
-        "- 10.255.255.1/32",
-        "- 10.255.255.1",
-        "- 10.255.255.3",
-    ]
-    spoke = a_protected_spoke()
-    solicit(spoke, 1.0)
-    assert "- 10.255.255.3" in kernel(spoke.give(gone(1), now=2.0))
-
-
-def test_interim_neighbour_goes_over_to_the_other_hub() -> None:
-    servers = (an_nhs(), an_nhs("192.168.100.9"))
-    spoke = a_protected_spoke(nhs=servers)
-    request = the(sent(spoke.give(installed(9), now=0.5), REQUEST))
-    spoke.receive(a_registration_reply(request, server=tunnel(9)), nbma(9), now=0.5)
-    request = the(sent(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0), RESOLUTION))
-    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
-    assert "+ 10.255.255.3 at 192.168.100.9" in kernel(spoke.give(gone(1), now=2.0))
-
-
-def test_solicitation_while_the_sa_is_being_made_leads_over_the_hub() -> None:
-    spoke = a_protected_spoke()
-    resolved(spoke)
-    effects = spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.5)
-    assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.1"]
-    spoke.give(gone(1), now=2.0)
-    assert kernel(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=2.5)) == []
-
-
-def test_interim_neighbour_goes_with_a_binding_whose_sa_failed() -> None:
-    spoke = led_spoke()
-    assert kernel(spoke.give(failed(3), now=2.0)) == ["- 10.255.255.3"]
-    assert kernel(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=3.0)) == [
-        "+ 10.255.255.3 at 192.168.100.1"
-    ]
-
-
-def test_interim_neighbour_is_forgotten_with_the_netdev() -> None:
-    spoke = led_spoke()
-    spoke.give(a_tunnel_link(up=False), now=2.0)
-    assert kernel(spoke.give(gone(1), now=2.5)) == []
-
-
 # Configured bindings.
 
 
@@ -500,104 +311,3 @@ def test_wishes_end_when_the_tunnel_goes_down_and_come_again_with_it() -> None:
     assert sorted(wishes(effects)) == ["drop 192.168.100.1", "drop 192.168.100.3"]
     effects = spoke.give(a_tunnel_link(), now=2.0)
     assert sorted(wishes(effects)) == ["want 192.168.100.1 server", "want 192.168.100.3"]
-
-
-# Restarts.
-
-
-def found(number: int = 3, **fields: Any) -> BindingFound:
-    return BindingFound(GRE, tunnel(number), nbma(number), **fields)
-
-
-def a_restarted_hub(*events: BindingFound) -> tuple[Node, list[Effect]]:
-    """A new daemon that does not know charon's SAs yet."""
-    hub = Node(an_interface(redirect=True, ipsec=IPSEC), events=_events_of_a_hub())
-    return hub, list(hub.give(*events, now=1.0))
-
-
-def _events_of_a_hub() -> list[Event]:
-    return [
-        a_link(),
-        an_address(UNDERLAY, nbma(1), 24),
-        a_link(LAN, "lan0"),
-        a_tunnel_link(),
-        an_address(GRE, tunnel(1), 32),
-    ]
-
-
-def test_kernel_entries_of_an_earlier_run_stay_until_charon_has_told() -> None:
-    hub, effects = a_restarted_hub(found())
-    assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.3", "+ 10.255.255.3/32"]
-    assert sent(effects) == []
-    assert kernel(hub.give(installed(3, local=1), READY, now=2.0)) == []
-
-
-def test_adopted_clients_are_asked_to_register_when_charon_has_told() -> None:
-    """They were asked before, in vain, and not again."""
-    hub, _ = a_restarted_hub(found())
-    assert sent(hub.advance(1.5)) == []
-    hub.give(installed(3, local=1), READY, now=2.0)
-    hint = the(sent(hub.advance(3.0), PacketType.PURGE_REQUEST))
-    assert hint.destination_protocol == tunnel(3)
-    assert inspect.drops(hub.engine) == {}
-
-
-def test_kernel_entries_of_an_earlier_run_without_an_sa_go_and_their_clients_are_called_back() -> (
-    None
-):
-    hub, _ = a_restarted_hub(found())
-    effects = hub.give(READY, now=2.0)
-    assert kernel(effects) == ["- 10.255.255.3/32", "- 10.255.255.3"]
-    assert wishes(effects) == ["want 192.168.100.3"]
-    assert hub.give(READY, now=3.0) == []
-
-
-def test_kernel_entry_found_after_charon_has_told_goes_at_once() -> None:
-    """It stayed, led into the guard, and looked like a client that is there."""
-    hub, _ = a_restarted_hub()
-    hub.give(READY, now=1.0)
-    effects = hub.give(found(), now=2.0)
-    assert kernel(effects) == ["- 10.255.255.3"]
-    assert wishes(effects) == ["want 192.168.100.3"]
-
-
-def test_recalled_clients_are_called_back_after_a_reboot_unless_behind_nat() -> None:
-    hub, _ = a_restarted_hub()
-    hub.give(READY, now=1.0)
-    effects = hub.give(
-        found(3, remaining_s=50.0),
-        found(4, remaining_s=50.0, claimed_nbma=bytes([10, 0, 0, 1])),
-        now=2.0,
-    )
-    assert wishes(effects) == ["want 192.168.100.3"]
-    assert list(hub.cache()) == ["10.255.255.3"]
-    effects = hub.give(installed(3, local=1), now=3.0)
-    assert "+ 10.255.255.3 at 192.168.100.3" in kernel(effects)
-    assert wishes(hub.receive(a_registration_request(3), nbma(3), now=3.1)) == [
-        "drop 192.168.100.3"
-    ]
-
-
-def test_recalled_client_that_cannot_be_called_is_forgotten() -> None:
-    hub, _ = a_restarted_hub()
-    hub.give(READY, found(3, remaining_s=50.0), now=2.0)
-    assert wishes(hub.give(failed(3, local=1), now=12.0)) == ["drop 192.168.100.3"]
-    assert hub.cache() == {}
-
-
-def test_recalled_clients_are_called_again_when_the_tunnel_comes_back() -> None:
-    """They were not, and their bindings lingered without a circuit to their end."""
-    hub, _ = a_restarted_hub()
-    hub.give(READY, found(3, remaining_s=50.0), now=2.0)
-    assert wishes(hub.give(a_tunnel_link(up=False), now=3.0)) == ["drop 192.168.100.3"]
-    assert wishes(hub.give(a_tunnel_link(), now=4.0)) == ["want 192.168.100.3"]
-
-
-def test_hub_that_moves_calls_its_clients_from_its_new_address() -> None:
-    hub = a_protected_hub(2, 3)
-    effects = hub.give(
-        an_address(UNDERLAY, nbma(9), 24), AddressRemoved(UNDERLAY, nbma(1), 24), now=5.0
-    )
-    assert wishes(effects) == ["want 192.168.100.2", "want 192.168.100.3"]
-    assert [each for each in effects if isinstance(each, SendPacket)] == []
-    assert "+ 10.255.255.2 at 192.168.100.2" in kernel(hub.give(installed(2, local=9), now=6.0))

@@ -9,7 +9,7 @@ from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused, Tab
 from nhrpd_py.core.queries import View
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension, of_entries
+from nhrpd_py.packet.extension import of_entries
 from nhrpd_py.packet.iana import (
     NAT,
     REGISTRATION_UNIQUE,
@@ -19,7 +19,6 @@ from nhrpd_py.packet.iana import (
 )
 from tests.support.engine import Node, a_hub, a_spoke, kinds, of, packets, sent, the, the_packet
 from tests.support.messages import (
-    AUTHENTICATION,
     a_record,
     a_registration_reply,
     a_registration_request,
@@ -28,11 +27,9 @@ from tests.support.messages import (
 from tests.support.sites import (
     GRE,
     HUB,
-    SECRET,
     a_map,
     a_route,
     an_address,
-    an_nhs,
     host,
     ip,
     nbma,
@@ -293,46 +290,6 @@ def test_client_without_records_is_believed_to_be_direct() -> None:
     assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.50")}
 
 
-def test_extensions_come_back_in_their_order_known_or_not() -> None:
-    vendor = Extension(ExtensionType.VENDOR_PRIVATE, b"\0\0\x0cgroup", compulsory=False)
-    unknown = Extension(0x123, b"x", compulsory=False)
-    request = a_registration_request(2, extensions=(vendor, *std_extensions(), unknown, vendor))
-    reply = the_packet(a_hub().receive(request, nbma(2)))[1]
-    assert [each.type for each in reply.extensions] == [8, 4, 5, 3, 0x123, 8]
-    assert reply.extensions[0] == vendor
-    assert reply.extensions[4] == unknown
-    responder = the(reply.extensions[3].entries(4, 4))
-    assert (responder.protocol, responder.nbma) == (HUB.tunnel, HUB.nbma)
-    assert (responder.code, responder.prefix_length, responder.holding_time_s) == (0, 0, 60)
-
-
-def test_nothing_is_added_that_was_not_asked_for() -> None:
-    reply = the_packet(a_hub().receive(a_registration_request(2, extensions=()), nbma(2)))[1]
-    assert reply.extensions == ()
-
-
-def test_signature_comes_last_and_is_ours() -> None:
-    hub = a_hub(authentication=SECRET)
-    request = a_registration_request(2, extensions=(AUTHENTICATION, *std_extensions()))
-    reply = the_packet(hub.receive(request, nbma(2)))[1]
-    assert [each.type for each in reply.extensions] == [4, 5, 3, 7]
-    assert reply.extensions[-1] == AUTHENTICATION
-
-
-def test_nat_extension_of_another_meaning_gets_our_entry_alone() -> None:
-    """Other documents gave type 9 to something else: its value is not a list of entries."""
-    odd = Extension(ExtensionType.NAT_ADDRESS, b"\1\2\3", compulsory=False)
-    request = a_registration_request(2, extensions=std_extensions(odd))
-    reply = the_packet(a_hub().receive(request, nbma(50)))[1]
-    extension = reply.extension(ExtensionType.NAT_ADDRESS)
-    assert extension is not None
-    seen = the(extension.entries(4, 4))
-    assert (seen.protocol, seen.nbma, seen.prefix_length) == (tunnel(2), nbma(50), 32)
-    # Seen as claimed, it comes back as it was.
-    reply = the_packet(a_hub().receive(request, nbma(2)))[1]
-    assert reply.extension(ExtensionType.NAT_ADDRESS) == odd
-
-
 def test_registration_for_another_server_is_handed_on() -> None:
     hub = a_hub(3)
     request = a_registration_request(2, destination_protocol=tunnel(3), hop_count=5)
@@ -348,31 +305,6 @@ def test_registration_is_ours_when_it_names_us_itself_or_the_broadcast_address(
     hub = a_hub(prefix_length=24)
     effects = hub.receive(a_registration_request(2, destination_protocol=destination), nbma(2))
     assert the_packet(effects)[1].destination_protocol == HUB.tunnel
-
-
-def test_two_of_our_own_agree() -> None:
-    """Our client's request, answered by our server, brings our client up."""
-    spoke = a_spoke(2, registered=False)
-    request = the(sent(spoke.started))
-    to, reply = the_packet(a_hub().receive(request, nbma(2)))
-    assert to == nbma(2)
-    spoke.receive(reply, HUB.nbma)
-    assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
-
-
-def test_client_behind_nat_and_server_behind_nat_agree() -> None:
-    spoke = a_spoke(2, registered=False, nhs=(an_nhs("198.51.100.1"),))
-    request = the(sent(spoke.started))
-    # The hub sees the spoke at .50, the spoke sees the hub at 198.51.100.1.
-    reply = the_packet(a_hub().receive(request, nbma(50)))[1]
-    spoke.receive(reply, ip("198.51.100.1"))
-    assert spoke.cache() == {"10.255.255.1": ("nhs", "198.51.100.1")}
-    assert spoke.table(View.CACHE, "type", "nbma", "claimed_nbma", "nat")[0] == (
-        "local",
-        "192.168.100.50",
-        "192.168.100.2",
-        True,
-    )
 
 
 def test_registration_of_ipv6_clients_is_a_matter_of_its_own() -> None:

@@ -5,7 +5,7 @@ import pytest
 from nhrpd_py.core.address import Afi
 from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.kernel.links import Links
-from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.interface import Interface, OpenRefusal
 from tests.support.bench import a_bare_interface
 from tests.support.sites import (
     GRE,
@@ -221,7 +221,7 @@ def test_refusal_of_the_kernel_is_forgotten_with_the_netdev() -> None:
     links.change(a_tunnel_link())
     interface = a_bare_interface(an_interface())
     interface.follow(links)
-    interface.refusal = "no"
+    interface.refusal = OpenRefusal("no")
     interface.follow(links)
     assert interface.problem == "no"
     links.change(a_tunnel_link(9))

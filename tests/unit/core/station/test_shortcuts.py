@@ -11,7 +11,7 @@ from tests.support.engine import a_spoke, of, the
 from tests.support.sites import GRE, host, nbma, tunnel
 
 
-class Bench:
+class TableBench:
     """The table of a spoke that is up, with bindings to lean on."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Bench:
 
 
 def test_new_shortcut_is_a_route_by_way_of_the_peer_and_a_notice() -> None:
-    bench = Bench()
+    bench = TableBench()
     bench.install()
     effects = bench.effects()
     assert of(effects, SetRoute) == [SetRoute(parse_prefix("172.16.3.0/24"), GRE, tunnel(3))]
@@ -46,7 +46,7 @@ def test_new_shortcut_is_a_route_by_way_of_the_peer_and_a_notice() -> None:
 
 
 def test_refreshed_shortcut_is_no_news_but_its_route_is_asserted() -> None:
-    bench = Bench()
+    bench = TableBench()
     bench.install()
     bench.effects()
     shortcut = bench.install(holding_time_s=30, now=10.0)
@@ -56,7 +56,7 @@ def test_refreshed_shortcut_is_no_news_but_its_route_is_asserted() -> None:
 
 
 def test_shortcut_that_moves_to_another_peer_replaces_its_route() -> None:
-    bench = Bench()
+    bench = TableBench()
     bench.install(peer=3)
     bench.effects()
     bench.install(peer=4)
@@ -69,7 +69,7 @@ def test_shortcut_that_moves_to_another_peer_replaces_its_route() -> None:
 
 def test_full_table_is_told_once_a_minute(monkeypatch) -> None:
     monkeypatch.setattr(shortcut_module, "MAX_SHORTCUTS", 1)
-    bench = Bench()
+    bench = TableBench()
     assert bench.install()
     bench.effects()
     assert bench.install("172.16.4.0/24") is None
@@ -80,7 +80,7 @@ def test_full_table_is_told_once_a_minute(monkeypatch) -> None:
 
 
 def test_removed_shortcut_falls_back_to_the_routed_path() -> None:
-    bench = Bench()
+    bench = TableBench()
     shortcut = bench.install()
     assert shortcut is not None
     bench.effects()
@@ -96,7 +96,7 @@ def test_removed_shortcut_falls_back_to_the_routed_path() -> None:
 
 
 def test_expired_shortcut_goes() -> None:
-    bench = Bench()
+    bench = TableBench()
     bench.install(holding_time_s=30)
     bench.effects()
     bench.spoke.run(29.9)
@@ -105,7 +105,7 @@ def test_expired_shortcut_goes() -> None:
 
 
 def test_binding_goes_after_the_shortcuts_that_lean_on_it() -> None:
-    bench = Bench()
+    bench = TableBench()
     bench.install("172.16.3.0/24")
     bench.install("172.16.30.0/24")
     bench.install("172.16.4.0/24", peer=4)
@@ -117,7 +117,7 @@ def test_binding_goes_after_the_shortcuts_that_lean_on_it() -> None:
 
 
 def test_longest_shortcut_of_an_address_is_found() -> None:
-    bench = Bench()
+    bench = TableBench()
     bench.install("172.16.0.0/16")
     bench.install("172.16.3.0/24")
     found = bench.table.longest(host(3))
@@ -127,7 +127,7 @@ def test_longest_shortcut_of_an_address_is_found() -> None:
 
 
 def test_touching_are_those_within_and_those_around() -> None:
-    bench = Bench()
+    bench = TableBench()
     for text in ("172.16.0.0/16", "172.16.3.0/24", "172.16.3.128/25", "172.17.0.0/16"):
         bench.install(text)
     found = {str(each.prefix) for each in bench.table.touching(parse_prefix("172.16.3.0/24"))}

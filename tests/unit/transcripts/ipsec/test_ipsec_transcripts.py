@@ -1,8 +1,6 @@
 """Golden dialogues over IPsec: charon's words are the author's, what the stations make of them is the record."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +10,12 @@ from nhrpd_py.core.events import (
     AddressAdded,
     AddressRemoved,
     Association,
-    IpsecReady,
     SaFailed,
     SaGone,
     SaInstalled,
 )
-from tests.support.ipsec import IPSEC
+from tests.support.clouds import add_hub, add_spoke
+from tests.support.ipsec import IPSEC, READY
 from tests.support.messages import received
 from tests.support.sites import (
     HUB,
@@ -27,16 +25,12 @@ from tests.support.sites import (
     SPOKE_3,
     UNDERLAY,
     Site,
-    a_config,
-    a_route,
     an_nhs,
 )
+from tests.support.themes import RENEWALS, Themes, a_registration, talk
 from tests.support.transcript import Dialogue
-from tests.unit.transcripts.test_transcripts import OVERLAY, RENEWALS, TUNNELS, a_registration, talk
 
-Theme = Callable[[Dialogue], None]
-THEMES: list[Theme] = []
-READY = IpsecReady("6.0.1", patched=False)
+theme = Themes(__file__)
 SITES = {"hub": HUB, "hub-2": HUB_2, "spoke-1": SPOKE_1, "spoke-2": SPOKE_2}
 POLICY = AuthorizeConfig(
     rules=tuple(
@@ -47,23 +41,14 @@ POLICY = AuthorizeConfig(
 )
 
 
-def theme(play: Theme) -> Theme:
-    THEMES.append(play)
-    return play
-
-
 def a_hub(dialogue: Dialogue, name: str = "hub", site: Site = HUB) -> None:
-    routes = [a_route(each.lan, via=each.tunnel) for each in (SPOKE_1, SPOKE_2)]
-    config = a_config(redirect=True, holding_time_s=60, ipsec=IPSEC, authorize=POLICY)
-    dialogue.add(name, site, config, routes=routes)
+    add_hub(dialogue, SPOKE_1, SPOKE_2, name=name, site=site, ipsec=IPSEC, authorize=POLICY)
     dialogue.give(name, READY)
 
 
 def a_spoke(dialogue: Dialogue, name: str, site: Site, *more: NhsConfig) -> None:
-    routes = [a_route(each, via=HUB.tunnel) for each in (OVERLAY, TUNNELS)]
     servers = (an_nhs(), *more)
-    config = a_config(nhs=servers, holding_time_s=60, ipsec=IPSEC, authorize=POLICY)
-    dialogue.add(name, site, config, routes=routes)
+    add_spoke(dialogue, name, site, nhs=servers, ipsec=IPSEC, authorize=POLICY)
     dialogue.give(name, READY)
 
 
@@ -190,16 +175,10 @@ def underlay_address_changed_with_ipsec(dialogue: Dialogue) -> None:
     dialogue.run(1.0)
 
 
-@pytest.mark.parametrize("play", THEMES, ids=lambda play: play.__name__)
-def test_transcript(play: Theme, request: pytest.FixtureRequest) -> None:
-    dialogue = Dialogue()
-    play(dialogue)
-    path = Path(__file__).with_name(f"{play.__name__}.txt")
-    if request.config.getoption("--rewrite-transcripts"):
-        path.write_text(dialogue.text)
-    assert path.read_text() == dialogue.text
+@pytest.mark.parametrize("name", theme.names)
+def test_transcript(name: str, pytestconfig: pytest.Config) -> None:
+    theme.check(name, pytestconfig)
 
 
 def test_no_transcript_is_left_over() -> None:
-    names = {path.stem for path in Path(__file__).parent.glob("*.txt")}
-    assert names <= {play.__name__ for play in THEMES}
+    assert theme.left_over() == set()

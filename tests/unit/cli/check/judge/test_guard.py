@@ -10,7 +10,7 @@ from nhrpd_py.cli.check.report import findings
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.runtime.guard.gre_block import block_policies
 from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, PolicyTemplate, Selector
-from tests.unit.cli.check.machines import a_machine, complaints, the_complaint
+from tests.unit.cli.check.machines import ETH0, a_kernel, a_machine, complaints, gre1, the_complaint
 
 OURS = block_policies(ProtectedGre(42, 42))
 ANYTHING = Policy(Selector(ipv6=False), Direction.OUT, Action.ALLOW, 10)
@@ -47,10 +47,15 @@ def test_policies_of_others(policy, hole) -> None:
         assert (found[0].remedy or "").startswith("ip xfrm policy delete src 0.0.0.0/0 dst")
 
 
-def test_a_policy_with_a_mark_is_deleted_by_its_mark_and_one_of_xfrm_links_is_no_hole() -> None:
+def test_a_policy_is_deleted_by_its_mark_and_link_and_one_of_xfrm_links_is_no_hole() -> None:
     marked = replace(ANYTHING, mark=(5, 0xFF))
     found = the_complaint(a_machine(ipsec=IpsecFacts(policies=(*OURS, marked))))
     assert (found.remedy or "").endswith("dst 0.0.0.0/0 dir out mark 0x5 mask 0xff")
+    selector = replace(ANYTHING.selector, ifindex=2)
+    bound = replace(ANYTHING, selector=selector, mark=(0, 0))
+    kernel = a_kernel(replace(ETH0, index=2), gre1())
+    facts = a_machine(ipsec=IpsecFacts(policies=(*OURS, bound)), kernel=kernel)
+    assert (the_complaint(facts).remedy or "").endswith("dst 0.0.0.0/0 dev eth0 dir out")
     inside = replace(ANYTHING, if_id=9)
     assert complaints(a_machine(ipsec=IpsecFacts(policies=(*OURS, inside)))) == []
 

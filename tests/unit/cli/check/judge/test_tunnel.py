@@ -132,6 +132,14 @@ def test_an_ip6gre_is_changed_by_the_command_of_its_family(changes, words, optio
     assert found == [f"ip link set gre1 type ip6gre {options}"]
 
 
+def test_the_link_of_the_module_is_no_tunnel_to_configure() -> None:
+    named = replace(CLEAR, name="gre0")
+    facts = a_machine(named, kernel=a_kernel(ETH0, gre1(name="gre0"), gre1()))
+    (found,) = (each for each in complaints(facts) if each.area == "kernel")
+    assert found.finding.startswith("the module made it")
+    assert (found.remedy or "").endswith("# the tunnels here: gre1")
+
+
 def test_a_tunnel_that_is_made_anew_keeps_its_own_outer_address() -> None:
     link = gre1(remote="192.0.2.9", local="192.0.2.1")
     found = the_complaint(a_machine(CLEAR, kernel=a_kernel(ETH0, link)))

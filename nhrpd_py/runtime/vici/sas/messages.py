@@ -1,0 +1,53 @@
+"""What charon's events and lists say of an IKE_SA and its CHILD_SAs. No IO."""
+
+from collections.abc import Collection, Mapping
+
+from nhrpd_py.core.address import parse_address
+from nhrpd_py.runtime.vici.sas.children import Pair
+from nhrpd_py.runtime.vici.wire.connection import Section, sections, text
+
+LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
+"""States of a CHILD_SA that is in the kernel."""
+TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
+
+
+def children_of(ike: Section) -> list[tuple[str, Section]]:
+    """Returns the CHILD_SAs of an IKE_SA with the names of their sections."""
+    children = ike.get("child-sas")
+    return sections(children) if isinstance(children, Mapping) else []
+
+
+def is_ours(child: Section, names: Collection[str]) -> bool:
+    """Returns whether the engine must know a CHILD_SA: installed, in transport mode, with one of the names."""
+    return (
+        text(child.get("name")) in names
+        and text(child.get("state")) in LIVE_STATES
+        and text(child.get("mode")) in TRANSPORT_MODES
+    )
+
+
+def pair_of(ike: Section) -> Pair | None:
+    """Returns the addresses of an IKE_SA, or None where it has none yet."""
+    try:
+        local, remote = (text(ike.get(f"{end}-host")) for end in ("local", "remote"))
+        return parse_address(local), parse_address(remote)
+    except ValueError:
+        return None
+
+
+def child_end(ike: Section, child: Section) -> str:
+    """Returns why a CHILD_SA went, by the states that its last event has."""
+    if text(child.get("state")) == "DELETED":
+        return "the CHILD_SA was deleted"
+    return ike_end(ike)
+
+
+def ike_end(ike: Section) -> str:
+    """Returns why an IKE_SA went, by the state that its last event has."""
+    match text(ike.get("state")):
+        case "DELETING":
+            return "the IKE_SA was deleted"
+        case "ESTABLISHED" | "REKEYING" | "REKEYED":
+            return "the peer answers no more"
+        case _:
+            return "the IKE_SA is gone"

@@ -1,0 +1,102 @@
+"""The kernel store in a network namespace of the test's own: an underlay, a tunnel, and all that the store told."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from nhrpd_py.core.address import parse_address
+from nhrpd_py.core.config import RoutesConfig
+from nhrpd_py.core.effects import (
+    OpenInterface,
+)
+from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel import Kernel
+from tools.lab import netns
+
+PEER = parse_address("10.255.0.2")
+NBMA = parse_address("192.0.2.2")
+
+
+def run(command: str) -> str:
+    return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+
+
+def read(path: str) -> str:
+    return Path(path).read_text().strip()
+
+
+@pytest.fixture
+def gre():
+    """A namespace of our own with an underlay `eth0` and a tunnel `gre1`; returns the ifindex of the latter."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(netns.of_our_own())
+        except PermissionError:
+            pytest.skip("needs CAP_SYS_ADMIN for a network namespace")
+        try:
+            run("ip link add gre1 type gre key 42 ttl 64 local 192.0.2.1")
+        except subprocess.CalledProcessError:
+            pytest.skip("needs a kernel with ip_gre")
+        for command in (
+            "ip link set lo up",
+            "ip link add eth0 type dummy",
+            "ip link set eth0 up",
+            "ip addr add 192.0.2.1/24 dev eth0",
+            "ip addr add 10.255.0.1/32 dev gre1",
+            "ip link set gre1 up",
+        ):
+            run(command)
+        yield socket.if_nametoindex("gre1")
+
+
+class Store:
+    """A running kernel store and all that it told."""
+
+    def __init__(self, protocol=208):
+        self.inbox = Inbox()
+        self.notices: list[Any] = []
+        self.kernel = KernelStore(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
+        self.events = []
+
+    @contextlib.asynccontextmanager
+    async def running(self):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._collect)
+            with trio.fail_after(10):
+                await nursery.start(self.kernel.run)
+            yield self
+            nursery.cancel_scope.cancel()
+
+    async def _collect(self):
+        while True:
+            self.events += await self.inbox.take()
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, condition, what, seconds=5):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come; {self.events[-5:]}")
+            await trio.sleep(0.02)
+
+    async def open(self, ifindex):
+        self.kernel.open_interface(OpenInterface(ifindex, "gre1"))
+        await self.until(lambda: self.kernel._wanted[ifindex].ready, "readiness")
+
+
+def neighbors():
+    rows = json.loads(run("ip -j neigh show dev gre1"))
+    return {row["dst"]: row for row in rows}
+
+
+def routes(family="-4"):
+    return json.loads(run(f"ip -j {family} route show table main"))

@@ -1,0 +1,102 @@
+"""Phase 2 over IPsec: traffic goes by way of the hub until the SA with the peer is there."""
+
+from nhrpd_py.core.effects import Effect
+from nhrpd_py.core.events import (
+    NeighborSolicited,
+)
+from nhrpd_py.packet.iana import PacketType
+from tests.support.engine import Node, sent, the
+from tests.support.ipsec import (
+    a_protected_spoke,
+    failed,
+    gone,
+    installed,
+    kernel,
+    resolved,
+    wishes,
+)
+from tests.support.messages import (
+    a_registration_reply,
+    a_resolution_reply,
+)
+from tests.support.sites import (
+    GRE,
+    HUB,
+    a_tunnel_link,
+    an_nhs,
+    nbma,
+    tunnel,
+)
+
+RESOLUTION = PacketType.RESOLUTION_REQUEST
+
+REQUEST = PacketType.REGISTRATION_REQUEST
+
+
+def solicit(spoke: Node, now: float) -> list[Effect]:
+    return list(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=now))
+
+
+def led_spoke() -> Node:
+    """The kernel's traffic to spoke 3 goes by way of the hub, while the SA is being made."""
+    spoke = a_protected_spoke()
+    effects = spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0)
+    assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.1"]
+    request = the(sent(effects, RESOLUTION))
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
+    assert kernel(effects) == []
+    assert wishes(effects) == ["want 192.168.100.3"]
+    return spoke
+
+
+def test_interim_neighbour_leads_over_the_hub_until_the_sa_is_there() -> None:
+    spoke = led_spoke()
+    assert kernel(spoke.give(installed(3), now=2.0)) == [
+        "+ 10.255.255.3 at 192.168.100.3",
+        "+ 10.255.255.3/32",
+    ]
+
+
+def test_interim_neighbour_goes_with_the_circuit_to_the_hub() -> None:
+    """It pointed to a hub without an SA, into the clear-text guard, until the kernel forgot it."""
+    assert kernel(led_spoke().give(gone(1), now=2.0)) == [
+        "- 10.255.255.1/32",
+        "- 10.255.255.1",
+        "- 10.255.255.3",
+    ]
+    spoke = a_protected_spoke()
+    solicit(spoke, 1.0)
+    assert "- 10.255.255.3" in kernel(spoke.give(gone(1), now=2.0))
+
+
+def test_interim_neighbour_goes_over_to_the_other_hub() -> None:
+    servers = (an_nhs(), an_nhs("192.168.100.9"))
+    spoke = a_protected_spoke(nhs=servers)
+    request = the(sent(spoke.give(installed(9), now=0.5), REQUEST))
+    spoke.receive(a_registration_reply(request, server=tunnel(9)), nbma(9), now=0.5)
+    request = the(sent(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0), RESOLUTION))
+    spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
+    assert "+ 10.255.255.3 at 192.168.100.9" in kernel(spoke.give(gone(1), now=2.0))
+
+
+def test_solicitation_while_the_sa_is_being_made_leads_over_the_hub() -> None:
+    spoke = a_protected_spoke()
+    resolved(spoke)
+    effects = spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.5)
+    assert kernel(effects) == ["+ 10.255.255.3 at 192.168.100.1"]
+    spoke.give(gone(1), now=2.0)
+    assert kernel(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=2.5)) == []
+
+
+def test_interim_neighbour_goes_with_a_binding_whose_sa_failed() -> None:
+    spoke = led_spoke()
+    assert kernel(spoke.give(failed(3), now=2.0)) == ["- 10.255.255.3"]
+    assert kernel(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=3.0)) == [
+        "+ 10.255.255.3 at 192.168.100.1"
+    ]
+
+
+def test_interim_neighbour_is_forgotten_with_the_netdev() -> None:
+    spoke = led_spoke()
+    spoke.give(a_tunnel_link(up=False), now=2.0)
+    assert kernel(spoke.give(gone(1), now=2.5)) == []

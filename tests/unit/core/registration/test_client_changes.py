@@ -1,0 +1,126 @@
+"""What happens to a registered client: other addresses, a tunnel that goes down, servers that forget it."""
+
+from nhrpd_py.core.address import Afi
+from nhrpd_py.core.base.timers import TimerKind
+from nhrpd_py.core.events import (
+    AddressRemoved,
+)
+from nhrpd_py.packet.iana import (
+    PURGE_NO_REPLY,
+    PacketType,
+)
+from tests.support import inspect
+from tests.support.engine import a_spoke, drops, kinds, sent, the, the_packet
+from tests.support.messages import (
+    AUTHENTICATION,
+    a_purge_request,
+    a_registration_reply,
+    a_registration_request,
+)
+from tests.support.registration import HUB2_NBMA, a_fresh_spoke, states, times
+from tests.support.sites import (
+    GRE,
+    HUB,
+    SECRET,
+    UNDERLAY,
+    a_map,
+    a_tunnel_link,
+    an_address,
+    an_nhs,
+    ip,
+    nbma,
+    tunnel,
+)
+
+
+def test_new_overlay_address_registers_at_once_and_takes_the_old_one_back() -> None:
+    spoke = a_spoke(2)
+    effects = spoke.give(an_address(GRE, ip("10.255.254.2"), 24), now=5.0)
+    assert kinds(effects) == [
+        (HUB.nbma, PacketType.PURGE_REQUEST),
+        (HUB.nbma, PacketType.REGISTRATION_REQUEST),
+    ]
+    purge, request = sent(effects)
+    assert the(purge.entries).protocol == tunnel(2)
+    assert request.source_protocol == ip("10.255.254.2")
+
+
+def test_new_nbma_address_registers_at_once() -> None:
+    spoke = a_spoke(2)
+    gone = spoke.give(AddressRemoved(UNDERLAY, nbma(2), 24), now=5.0)
+    assert sent(gone) == []
+    effects = spoke.give(an_address(UNDERLAY, nbma(22), 24), now=6.0)
+    to, request = the_packet(effects)
+    assert (to, request.source_nbma) == (HUB.nbma, nbma(22))
+
+
+def test_nothing_is_asked_while_the_tunnel_is_down_and_at_once_when_it_is_back() -> None:
+    spoke = a_spoke(2)
+    spoke.give(a_tunnel_link(up=False), now=5.0)
+    assert times(spoke, 59.0) == []
+    effects = spoke.give(a_tunnel_link(), now=59.0)
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
+
+
+def test_server_that_lost_us_is_registered_with_at_once() -> None:
+    """A Purge of our own address by our server: it was restarted."""
+    spoke = a_spoke(2)
+    effects = spoke.receive(a_purge_request(1, "10.255.255.2/32", tunnel(2)), HUB.nbma, now=5.0)
+    assert kinds(effects) == [
+        (HUB.nbma, PacketType.REGISTRATION_REQUEST),
+        (HUB.nbma, PacketType.PURGE_REPLY),
+    ]
+
+
+def test_flood_of_purges_does_not_keep_us_from_registering() -> None:
+    spoke = a_spoke(2)
+    purge = a_purge_request(1, "10.255.255.2/32", tunnel(2), flags=PURGE_NO_REPLY)
+    effects = [each for _ in range(50) for each in spoke.receive(purge, HUB.nbma, now=5.0)]
+    request = the(sent(effects))
+    assert drops(spoke.receive(a_registration_reply(request), HUB.nbma, now=5.1)) == []
+    assert len(sent(spoke.receive(purge, HUB.nbma, now=5.2))) == 1  # and a later one counts again
+
+
+def test_server_that_is_not_wanted_is_not_kicked() -> None:
+    spoke = a_fresh_spoke(nhs=(an_nhs(), an_nhs("192.168.100.11", priority=10)))
+    effects = spoke.receive(a_purge_request(11, "10.255.255.2/32", tunnel(2)), HUB2_NBMA, now=0.5)
+    assert kinds(effects) == [(HUB2_NBMA, PacketType.PURGE_REPLY)]
+
+
+def test_server_under_probe_that_lost_us_is_asked_as_if_anew() -> None:
+    spoke = a_fresh_spoke()
+    times(spoke, 8.0)
+    assert states(spoke) == ["probe"]
+    spoke.receive(a_purge_request(1, "10.255.255.2/32", tunnel(2)), HUB.nbma, now=8.0)
+    assert states(spoke) == ["registering"]
+    assert spoke.engine.next_deadline() == 9.0
+
+
+def test_signed_requests_have_the_signature_last() -> None:
+    request = the_packet(a_fresh_spoke(authentication=SECRET).started)[1]
+    assert request.extensions[-1] == AUTHENTICATION
+    assert [each.type for each in request.extensions] == [4, 5, 3, 9, 7]
+
+
+def test_configured_binding_of_a_server_is_not_overwritten() -> None:
+    spoke = a_spoke(2, maps=(a_map(HUB.tunnel, nbma(77)),))
+    assert spoke.cache() == {"10.255.255.1": ("static", "192.168.100.77")}
+    assert states(spoke) == ["up"]
+
+
+def test_server_that_is_our_client_too_becomes_a_server() -> None:
+    spoke = a_fresh_spoke()
+    spoke.receive(a_registration_request(1), HUB.nbma)
+    assert spoke.cache() == {"10.255.255.1": ("dynamic", "192.168.100.1")}
+    spoke.receive(a_registration_reply(the_packet(spoke.started)[1]), HUB.nbma)
+    assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+def test_timer_of_a_registration_that_is_gone_is_harmless() -> None:
+    spoke = a_spoke(2)
+    for kind, subject in (
+        (TimerKind.NHS_SEND, (Afi.IPV4, 0, nbma(99))),
+        (TimerKind.NHS_RESOLVE, (Afi.IPV4, 99)),
+    ):
+        assert inspect.timer_due(spoke.engine, kind, subject, 1.0) == []
+    assert states(spoke) == ["up"]
