@@ -244,6 +244,22 @@ def test_a_server_that_may_no_longer_be_ours_is_asked_anew_over_its_sa() -> None
     assert spoke.cache(11.0) == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
 
+def test_a_server_that_refuses_us_and_may_no_longer_be_ours_is_asked_anew_too() -> None:
+    spoke = a_protected_spoke()
+    at = 0.0
+    for _ in range(4):  # it refuses the renewal, and all that is asked after it: the binding stays
+        at = spoke.engine.next_deadline() or at
+        request = the(sent(spoke.advance(at), PacketType.REGISTRATION_REQUEST))
+        spoke.receive(a_registration_reply(request, code=4), HUB.nbma, now=at)
+    assert spoke.table(View.NHS, "state", now=at) == [("refused",)]
+    assert spoke.cache(at) == {"10.255.255.1": ("nhs", "192.168.100.1")}
+    rule = a_rule("spoke1.example", protocol=("10.255.255.9/32",))
+    config = replace(SPOKE, ipsec=IPSEC)
+    effects = reload(spoke, replace(config, authorize=AuthorizeConfig(rules=(rule,))), now=at)
+    assert spoke.cache(at) == {}
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
+
+
 def test_a_map_without_an_sa_waits_for_it_whoever_may_claim() -> None:
     maps = (a_map(tunnel(9), nbma(9)),)
     hub = a_hub(ipsec=IPSEC, maps=maps)
