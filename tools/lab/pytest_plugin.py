@@ -32,7 +32,7 @@ GUESTS_VARIABLE = "NHRPD_LAB_GUESTS"
 MOST_GUESTS = 4
 """Where nobody asks for a number: one on each processor, as far as there is something to deal."""
 DURATIONS = LAB_TESTS / "durations.json"
-NICENESS = 5
+NICENESS = 3
 """Of the tests beside the guests: they need less than the guests do and can wait."""
 
 
@@ -107,6 +107,10 @@ class LabPlugin:
     def _start(self, items: list[pytest.Item]) -> None:
         """Boots the places."""
         if not items:
+            return
+        if hasattr(self.config, "workerinput"):
+            reason = "pytest-xdist deals tests out itself, and all of these to each worker's guests"
+            self._unavailable |= {item.nodeid: reason for item in items}
             return
         # A guest sees our files and keeps none of its own: each would compile everything anew.
         for sources in ("nhrpd_py", "tools"):
