@@ -8,7 +8,7 @@ Each NBMA address of an NHS has a `Registration`, a small state machine:
                                  ▼     │                    ▼
                               REFUSED ◄──(refused)─────── PROBE ──(accepted, from REFUSED too)──► UP
                                  └──(three in a row unanswered, or no SA can be had; from REGISTERING too)──► PROBE
-    any ──(end)──► STANDBY or DOWN, taken back at the server; ──(release)──► DOWN, without a message
+    any ──(end)──► STANDBY or DOWN, taken back at the server; ──(release)──► DOWN ──(stand by)──► STANDBY, silently
 
 A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s; so is one that was refused,
 for policy may change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
@@ -97,6 +97,10 @@ class RegistrationExchange:
         self._ways.unbind(registration, reason, now)
         self.release(registration)
         self._enter(registration, state)
+
+    def stand_by(self, registration: Registration) -> None:
+        """Leaves an idle NHS alone; its binding stays, where the tunnel was closed under it: traffic may need it."""
+        self._enter(registration, NhsState.STANDBY)
 
     def release(self, registration: Registration) -> None:
         """Lets go of an NHS without a message; its binding stays."""
