@@ -23,7 +23,7 @@ class Where(Enum):
     HERE = "here"
     """An address of this machine."""
     BEHIND_US = "behind us"
-    """Routed out of the cloud: we are the outgoing."""
+    """Routed out of the cloud: we are the egress."""
     NEXT_HOP = "next hop"
     """Through a peer whose NBMA address we know."""
     UNRESOLVED = "unresolved"
