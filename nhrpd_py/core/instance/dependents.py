@@ -49,7 +49,7 @@ class Dependents:
                         self._station.cache.entries.circuit_up(binding)
         for registration in list(self._client.servers.registrations()):
             waits = not registration.is_idle and registration.next_at is None
-            if waits and circuits.is_up(registration.nbma):
+            if waits and circuits.carries(registration.nbma):  # else `circuit_up` comes in a moment
                 self._client.register_now(now, registration.nbma)
 
     def _may_stay(self, binding: Binding, now: float) -> bool:
