@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tools.lab.classic import ClassicNode
 from tools.lab.namespace import wait_until
 
@@ -39,12 +41,18 @@ def found(rows: list[dict[str, Any]], words: str) -> dict[str, Any] | None:
 def all_break(node: ClassicNode, states: Mapping[str, str]) -> dict[str, str]:
     """Waits for the findings with these words and returns their remedies; checks their states."""
 
-    def all_found() -> dict[str, dict[str, Any]] | None:
-        rows = check(node)
-        seen = {words: row for words in states if (row := found(rows, words))}
-        return seen if seen.keys() == states.keys() else None
+    seen: dict[str, dict[str, Any]] = {}
 
-    seen = wait_until(all_found, WAIT_S, f"the findings {list(states)}")
+    def all_found() -> bool:
+        rows = check(node)
+        seen.clear()
+        seen.update({words: row for words in states if (row := found(rows, words))})
+        return seen.keys() == states.keys()
+
+    try:
+        wait_until(all_found, WAIT_S, "the findings")
+    except AssertionError:
+        pytest.fail(f"not found: {states.keys() - seen.keys()}")
     assert {words: row["state"] for words, row in seen.items()} == states, seen
     return {words: str(row["remedy"]) for words, row in seen.items()}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from nhrpd_py.packet.wire import internet_checksum
-from tests.lab import netns
+from tools.lab import netns
 from tools.lab.namespace import Namespace
 from tools.lab.topology import Lab, Node
 from tools.lab.wiring import GRE_KEY, UNDERLAY

@@ -2,13 +2,11 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
 from nhrpd_py.core.address import parse_address
@@ -18,7 +16,6 @@ from nhrpd_py.core.effects import (
 )
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.store import KernelStore
-from tests.lab import netns
 
 PEER = parse_address("10.255.0.2")
 NBMA = parse_address("192.0.2.2")
@@ -30,30 +27,6 @@ def run(command: str) -> str:
 
 def read(path: str) -> str:
     return Path(path).read_text().strip()
-
-
-@pytest.fixture
-def gre():
-    """A namespace of our own with an underlay `eth0` and a tunnel `gre1`; returns the ifindex of the latter."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(netns.of_our_own())
-        except PermissionError:
-            pytest.skip("needs CAP_SYS_ADMIN for a network namespace")
-        try:
-            run("ip link add gre1 type gre key 42 ttl 64 local 192.0.2.1")
-        except subprocess.CalledProcessError:
-            pytest.skip("needs a kernel with ip_gre")
-        for command in (
-            "ip link set lo up",
-            "ip link add eth0 type dummy",
-            "ip link set eth0 up",
-            "ip addr add 192.0.2.1/24 dev eth0",
-            "ip addr add 10.255.0.1/32 dev gre1",
-            "ip link set gre1 up",
-        ):
-            run(command)
-        yield socket.if_nametoindex("gre1")
 
 
 class Store:

@@ -7,6 +7,7 @@ both ends has a pair of its own there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,10 +59,15 @@ Pair = tuple[ClassicNode, ClassicNode]
 @pytest.fixture(scope="module")
 def pairs() -> Iterator[dict[str, Pair]]:
     """Hub and spoke by what is special about them."""
-    options: list[dict[str, Any]] = [{"role": Role.SPOKE}]
+
+    def spoke_of(ipsec: Ipsec) -> dict[str, Any]:
+        """The sample's spoke demands hub1."""
+        return {"role": Role.SPOKE, "ipsec": replace(ipsec, remote_id="*.vpn.example")}
+
+    options = [spoke_of(Ipsec())]
     options += [{"role": Role.HUB, "ipsec": ipsec} for ipsec in HUBS.values()]
     for ipsec in PAIRS.values():
-        options += [{"role": role, "ipsec": ipsec} for role in (Role.HUB, Role.SPOKE)]
+        options += [{"role": Role.HUB, "ipsec": ipsec}, spoke_of(ipsec)]
     with cloud(*options, nhrpd=False, bgp=False) as (_, (spoke, *others)):
         made = {name: (others.pop(0), spoke) for name in HUBS}
         yield made | {name: (others.pop(0), others.pop(0)) for name in PAIRS}

@@ -18,7 +18,7 @@ from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.netlink.xfrm import IPPROTO_ESP, Mode
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
-from tests.lab import netns
+from tools.lab import netns
 from tools.lab.capture import Capture
 from tools.lab.namespace import Namespace
 

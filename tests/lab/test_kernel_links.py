@@ -22,7 +22,6 @@ from nhrpd_py.core.events import (
 from nhrpd_py.runtime.netlink import rtnl
 from tests.lab.kernel_store import NBMA, PEER, Store, neighbors, read, run
 
-pytest_plugins = ["tests.lab.kernel_store"]
 pytestmark = pytest.mark.lab
 
 

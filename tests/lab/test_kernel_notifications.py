@@ -21,7 +21,6 @@ from nhrpd_py.core.events import (
 )
 from tests.lab.kernel_store import NBMA, PEER, Store, neighbors, run
 
-pytest_plugins = ["tests.lab.kernel_store"]
 pytestmark = pytest.mark.lab
 
 

@@ -23,7 +23,6 @@ from nhrpd_py.core.events import (
 from nhrpd_py.runtime.kernel import store as kernel_module
 from tests.lab.kernel_store import NBMA, PEER, Store, neighbors, read, routes, run
 
-pytest_plugins = ["tests.lab.kernel_store"]
 pytestmark = pytest.mark.lab
 
 

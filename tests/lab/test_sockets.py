@@ -20,7 +20,6 @@ from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.packets import PacketSockets
 from tests.lab.kernel_store import NBMA, run
 
-pytest_plugins = ["tests.lab.kernel_store"]
 pytestmark = pytest.mark.lab
 
 

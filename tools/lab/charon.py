@@ -143,7 +143,7 @@ class Charon:
     @property
     def socket_path(self) -> Path:
         """Returns the VICI socket, as it is reached from outside the node."""
-        return Path(f"/proc/{self.namespace.pid}/root{SOCKET}")
+        return self.namespace.root / SOCKET.relative_to("/")
 
     @property
     def authority(self) -> Authority:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,12 +47,19 @@ class FrrDaemons:
 
     def make_directories(self) -> None:
         """Makes the directories of the path space; call `own` when they have their files."""
-        self.namespace.run("mkdir", "-p", self.run_directory, self.etc)
-        self.namespace.run("touch", self.etc / "vtysh.conf")
+        for directory in (self.run_directory, self.etc):
+            self._outside(directory).mkdir(parents=True, exist_ok=True)
+        self.write("vtysh.conf", "")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file of `etc`."""
+        (self._outside(self.etc) / name).write_text(text)
 
     def own(self, *more: Path) -> None:
-        """Gives the directories, and others, to FRR's user."""
-        self.namespace.run("chown", "-R", "frr:frr", self.run_directory, self.etc, *more)
+        """Gives the directories and what is in them, and others, to FRR's user."""
+        for directory in (self.run_directory, self.etc, *more):
+            for path in (self._outside(directory), *self._outside(directory).rglob("*")):
+                shutil.chown(path, "frr", "frr")
 
     def start(self, daemon: str, config: Path) -> None:
         """Starts a daemon; returns when it answers."""
@@ -61,8 +69,7 @@ class FrrDaemons:
             *("--log", "stdout", "--log-level", self.log_level),
             log=self.directory / f"{daemon}.log",
         )
-        # The path inside the namespace: its /run may be its own.
-        socket_path = Path(f"/proc/{self.namespace.pid}/root{self.run_directory}/{daemon}.vty")
+        socket_path = self._outside(self.run_directory) / f"{daemon}.vty"
         what = f"{self.name}: {daemon} answers"
         wait_until(lambda: self._answers(socket_path), START_LIMIT_S, what, interval_s=0.05)
 
@@ -86,6 +93,11 @@ class FrrDaemons:
             if process.poll() is not None:
                 log = (self.directory / f"{daemon}.log").read_text(errors="replace")
                 raise CommandFailedError(f"{self.name}: {daemon} ended\n{log[-2000:]}")
+
+    def _outside(self, path: Path) -> Path:
+        """Returns a path of the namespace, whose /run may be its own, as it is reached from
+        here."""
+        return self.namespace.root / path.relative_to("/")
 
     def _answers(self, path: Path) -> bool:
         self.check()

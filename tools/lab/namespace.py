@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tools.lab import netns
 from tools.lab.ping import PingResult, last_request, longest_silence_s, read_result
 
 Value = TypeVar("Value")
@@ -134,7 +135,11 @@ class Namespace:
         with output:  # the holder writes nothing more
             if output.readline() != "ready\n":
                 raise CommandFailedError(f"namespace {self.name} could not be made")
-        _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
+        try:
+            _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
+        except CommandFailedError:
+            stop(self._holder, signal.SIGKILL)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -144,9 +149,9 @@ class Namespace:
         if self._holder is None:
             return
         # Processes that double-forked are no children of ours, but still in the namespace.
-        for pid in _run(["ip", "netns", "pids", self.name]).split():
+        for pid in netns.members(self._holder.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self._holder.wait()
         self._holder = None
         _run(["ip", "netns", "delete", self.name])
@@ -157,6 +162,11 @@ class Namespace:
         if self._holder is None:
             raise CommandFailedError(f"namespace {self.name} is not there")
         return self._holder.pid
+
+    @property
+    def root(self) -> Path:
+        """Returns what the processes in here see as `/`, to be read and written from outside."""
+        return Path(f"/proc/{self.pid}/root")
 
     def enter(self, argv: Sequence[str | Path]) -> list[str]:
         """Returns `argv` so that it runs in here; the process id stays the command's own."""
@@ -203,17 +213,22 @@ class Namespace:
     def ip(self, *commands: str) -> None:
         """Runs ip(8) commands, each without its leading `ip`, as one batch that must succeed."""
         if commands:
-            self.run("ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
+            batch = "".join(f"{command}\n" for command in commands)
+            with netns.of_process(self.pid):
+                _run(["ip", "-batch", "-"], stdin=batch)
 
     def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
         """Returns the output of `ip -json ARGUMENTS`."""
-        rows: list[dict[str, Any]] = json.loads(self.run("ip", "-json", *arguments) or "[]")
+        with netns.of_process(self.pid):
+            said = _run(["ip", "-json", *arguments])
+        rows: list[dict[str, Any]] = json.loads(said or "[]")
         return rows
 
     def sysctl(self, **values: str | int) -> None:
         """Sets kernel parameters; `__` in a name stands for the dot."""
-        settings = [f"{name.replace('__', '.')}={value}" for name, value in values.items()]
-        self.run("sysctl", "-qw", *settings)
+        with netns.of_process(self.pid):
+            for name, value in values.items():
+                Path("/proc/sys", *name.split("__")).write_text(f"{value}\n")
 
     def addresses(self, device: str) -> list[str]:
         """Returns the addresses of `device`, without prefix length and link-local ones."""
@@ -237,7 +252,8 @@ class Namespace:
         options = ["-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", f"{wait_s:g}"]
         if source is not None:
             options += ["-I", source]
-        output = self.run("ping", *options, destination, check=False)
+        with netns.of_process(self.pid):
+            output = _run(["ping", *options, destination], check=False)
         return read_result(output) or PingResult(count, 0, ((1, count),), output)
 
     def start_ping(

@@ -6,8 +6,10 @@ per run. A certificate that was revoked is not returned again.
 
 from __future__ import annotations
 
+import atexit
 import enum
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +20,7 @@ from pathlib import Path
 
 ORGANISATION = "C=CH, O=strongSwan"
 LIMIT_S = 60.0
+PLUGINS = "random nonce x509 pubkey pkcs1 pkcs8 pem openssl"
 
 
 class Key(enum.Enum):
@@ -82,7 +85,6 @@ class Authority:
         if known is not None:
             return known
         key = self._generate(name)
-        public = _pki("--pub", "--in", key, *self._type)
         options: list[str | Path] = [
             "--issue",
             "--cacert",
@@ -94,6 +96,11 @@ class Authority:
         options += _repeated("--addrblock", address_blocks)
         if expired:
             options += ["--not-before", "01.01.20 00:00:00", "--not-after", "02.01.20 00:00:00"]
+        public = b""
+        if self.kind is Key.RSA:
+            public = _pki("--pub", "--in", key)
+        else:  # in one step
+            options += ["--in", key, *self._type]
         certificate = self._write(name, options, stdin=public)
         self._issued[wanted] = Credential(name, certificate, key, self.kind)
         return self._issued[wanted]
@@ -154,9 +161,23 @@ def _repeated(option: str, values: Sequence[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
+@functools.cache
+def _settings() -> Path:
+    """A strongswan.conf with the plugins that it takes: to load all of them takes longer than the work."""
+    path = Path(tempfile.mkdtemp(prefix="nhrpd-pki-")) / "strongswan.conf"
+    atexit.register(shutil.rmtree, path.parent)
+    path.write_text(f"pki {{\n    load = {PLUGINS}\n}}\n")
+    return path
+
+
 def _pki(*options: str | Path, stdin: bytes = b"") -> bytes:
     done = subprocess.run(
-        ["pki", *options], input=stdin, capture_output=True, check=False, timeout=LIMIT_S
+        ["pki", *options],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=LIMIT_S,
+        env={**os.environ, "STRONGSWAN_CONF": str(_settings())},
     )
     if done.returncode != 0 or not done.stdout:
         said = done.stderr.decode(errors="replace")

@@ -32,7 +32,7 @@ GUESTS_VARIABLE = "NHRPD_LAB_GUESTS"
 MOST_GUESTS = 4
 """Limit of the default number of guests, which is one for each processor that has tests."""
 DURATIONS = LAB_TESTS / "durations.json"
-NICENESS = 5
+NICENESS = 3
 """nice value of the tests beside the guests: they need less time than the guests and can wait."""
 
 
@@ -107,6 +107,10 @@ class LabPlugin:
     def _start(self, items: list[pytest.Item]) -> None:
         """Boots the places."""
         if not items:
+            return
+        if hasattr(self.config, "workerinput"):
+            reason = "pytest-xdist deals tests out itself, and all of these to each worker's guests"
+            self._unavailable |= {item.nodeid: reason for item in items}
             return
         # Guests keep no files of their own: without this each would compile all modules anew.
         for sources in ("nhrpd_py", "tools"):

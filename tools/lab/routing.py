@@ -44,8 +44,8 @@ class Routing:
         daemons, etc = self._daemons, self._daemons.etc
         daemons.make_directories()
         for file_name in ("zebra.conf", "bgpd.conf"):
-            self.namespace.run("touch", etc / file_name)
-        self.namespace.run("tee", etc / "frr.conf", stdin=self.configuration)
+            daemons.write(file_name, "")
+        daemons.write("frr.conf", self.configuration)
         daemons.own()
         for daemon in ("zebra", "bgpd"):
             daemons.start(daemon, etc / f"{daemon}.conf")

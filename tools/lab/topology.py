@@ -122,8 +122,7 @@ class Node(Machine, ABC):
         ]
         if self.lab.ipv6:
             commands.append(f"address add {self.tunnel6}/128 dev {TUNNEL} nodad")
-        self.namespace.ip(*commands)
-        self.tunnel_up()
+        self.namespace.ip(*commands, *self._up_commands())
 
     def delete_tunnel(self) -> None:
         """Deletes `gre1`, and with it addresses and routes."""
@@ -135,7 +134,10 @@ class Node(Machine, ABC):
 
     def tunnel_up(self) -> None:
         """Sets `gre1` up and puts back the static routes that go through it."""
-        self.namespace.ip(f"link set {TUNNEL} up", *self.lab.static_routes(self))
+        self.namespace.ip(*self._up_commands())
+
+    def _up_commands(self) -> list[str]:
+        return [f"link set {TUNNEL} up", *self.lab.static_routes(self)]
 
     def set_underlay(self, address: str) -> None:
         """Replaces the address of `eth0` (any free one of 192.0.2.0/24), as DHCP might."""

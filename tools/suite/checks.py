@@ -112,5 +112,6 @@ class ChecksPlugin:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the plugin; called by pytest."""
-    config.pluginmanager.register(ChecksPlugin(config), "nhrpd-checks")
+    """pytest calls this, also in the workers of pytest-xdist."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(ChecksPlugin(config), "nhrpd-checks")

@@ -9,7 +9,6 @@ from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.instance.adoption import Adoption
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.registration.client import NhsClient
-from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.core.resolution.failure import Failure, FailureKind
 from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
@@ -49,8 +48,8 @@ class Dependents:
                     if self._may_stay(binding, now):
                         self._station.cache.entries.circuit_up(binding)
         for registration in list(self._client.servers.registrations()):
-            idle = registration.state is NhsState.PROBE and registration.next_at is None
-            if idle and circuits.is_up(registration.nbma):
+            waits = not registration.is_idle and registration.next_at is None
+            if waits and circuits.carries(registration.nbma):  # else `circuit_up` comes in a moment
                 self._client.register_now(now, registration.nbma)
 
     def _may_stay(self, binding: Binding, now: float) -> bool:

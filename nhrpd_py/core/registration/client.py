@@ -206,7 +206,9 @@ class NhsClient:
             for registration in server.registrations.values():
                 if wanted and registration.is_idle:
                     self._exchange.begin(registration, now)
-                elif not wanted and registration.state is not NhsState.STANDBY:
+                elif not wanted and registration.is_idle:
+                    self._exchange.stand_by(registration)
+                elif not wanted:
                     self._exchange.end(
                         registration, NhsState.STANDBY, "a better next hop server is up", now
                     )

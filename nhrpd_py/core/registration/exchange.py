@@ -12,6 +12,7 @@ Each NBMA address of an NHS has a `Registration`, a small state machine:
                                      not accepted                          was refused
     any ──────────────────────────── end: taken back at the server ──────► STANDBY or DOWN
     any ──────────────────────────── release: without a message ─────────► DOWN
+    DOWN ─────────────────────────── a better server is hopeful ─────────► STANDBY
 
 An unanswered request is sent again with the same request id after 1, 2, 4 … 64 s; so is a refused one, for policy may
 change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
@@ -100,6 +101,10 @@ class RegistrationExchange:
         self._ways.unbind(registration, reason, now)
         self.release(registration)
         self._enter(registration, state)
+
+    def stand_by(self, registration: Registration) -> None:
+        """Leaves an idle NHS alone; its binding stays, where the tunnel was closed under it: traffic may need it."""
+        self._enter(registration, NhsState.STANDBY)
 
     def release(self, registration: Registration) -> None:
         """Stops registering with an NHS without a message; its binding stays."""
