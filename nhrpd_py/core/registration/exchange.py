@@ -8,7 +8,7 @@ Each NBMA address of an NHS has a `Registration`, a small state machine:
     REGISTERING, REFUSED ─────────── no SA can be made ──────────────────► PROBE
     REGISTERING, REFUSED, PROBE ──── restart ────────────────────────────► REGISTERING (UP stays UP)
     UP ───────────────────────────── the SA is gone ─────────────────────► PROBE
-    UP and all that ask ──────────── three or more in a row ─────────────► PROBE, or REFUSED where the last request
+    UP, REGISTERING, REFUSED, PROBE  three or more in a row ─────────────► PROBE, or REFUSED where the last request
                                      not accepted                          was refused
     any ──────────────────────────── end: taken back at the server ──────► STANDBY or DOWN
     any ──────────────────────────── release: without a message ─────────► DOWN
