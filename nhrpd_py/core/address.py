@@ -34,7 +34,7 @@ AFN_OF_SIZE = {IPV4_SIZE: AFN_IPV4, IPV6_SIZE: AFN_IPV6}
 
 
 def afi_of(address: Address) -> Afi:
-    """Tells the family of an address by its length."""
+    """Returns the family of an address, by its length."""
     return Afi.IPV4 if len(address) == IPV4_SIZE else Afi.IPV6
 
 
@@ -50,14 +50,14 @@ def parse_address(text: str) -> Address:
 
 
 def is_unicast(address: Address) -> bool:
-    """Tells whether an address can name one station: not unspecified, multicast, loopback or broadcast."""
+    """Returns whether an address can name one station: not unspecified, multicast, loopback or broadcast."""
     if len(address) == IPV4_SIZE:
         return 0 < address[0] < 224 and address[0] != 127  # noqa: PLR2004 (224/4 and 127/8)
     return address[0] != 0xFF and address[:15] != bytes(15)  # noqa: PLR2004 (ff00::/8)
 
 
 def is_link_local(address: Address) -> bool:
-    """Tells whether an address is of 169.254/16 or fe80::/10, which no NHS can serve."""
+    """Returns whether an address is of 169.254/16 or fe80::/10, which no NHS can serve."""
     if len(address) == IPV4_SIZE:
         return address[:2] == b"\xa9\xfe"
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80  # noqa: PLR2004 (fe80::/10)
@@ -73,11 +73,11 @@ class Prefix(NamedTuple):
         return f"{format_address(self.address)}/{self.length}"
 
     def contains(self, address: Address) -> bool:
-        """Tells whether an address of the same family lies within."""
+        """Returns whether an address of the same family lies within."""
         return len(address) == len(self.address) and cut(address, self.length) == self.address
 
     def covers(self, other: "Prefix") -> bool:
-        """Tells whether all of `other` lies within this prefix (a prefix covers itself)."""
+        """Returns whether all of `other` lies within this prefix (a prefix covers itself)."""
         return other.length >= self.length and self.contains(other.address)
 
     @property
@@ -95,7 +95,7 @@ def cut(address: Address, length: int) -> Address:
 
 
 def prefix_of(address: Address, length: int) -> Prefix:
-    """The network of `length` bits around an address."""
+    """Returns the network of `length` bits around an address."""
     return Prefix(cut(address, length), length)
 
 

@@ -29,7 +29,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A pass phrase that shows itself to nobody by accident."""
+    """A pass phrase; its text is in no `repr` and so in no log line."""
 
     value: bytes = field(repr=False)
 
@@ -48,7 +48,7 @@ class NhsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapConfig:
-    """A binding that the operator vouches for."""
+    """A static binding of the configuration."""
 
     protocol: Address
     nbma: Address
@@ -68,7 +68,7 @@ class IpsecConfig:
 
 
 class Unlisted(StrEnum):
-    """What becomes of a peer whose identity no rule names."""
+    """What a peer whose identity no rule names may claim."""
 
     ALLOW = "allow"
     DENY = "deny"

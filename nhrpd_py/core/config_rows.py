@@ -1,4 +1,4 @@
-"""The configuration in force as rows, in the words of its file. Secrets are not shown."""
+"""The configuration in force as rows, with the keys of its file. Secrets are not shown."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -13,7 +13,7 @@ _FILE_KEYS = {"holding_time_s": "holding-time", "maps": "map"}
 
 
 def config_rows(config: Config, interface: str | None) -> Iterator[ConfigRow]:
-    """One row a setting; with an interface, only its own."""
+    """Yields one row for each setting; with `interface`, only the settings of that interface."""
     if interface is None:
         for section in ("daemon", "nflog", "routes", "vici"):
             yield from _rows(section, getattr(config, section))
@@ -45,7 +45,7 @@ def _rows(path: str, section: Any, skip: tuple[str, ...] = ()) -> Iterator[Confi
 
 
 def _authorize_rows(path: str, authorize: AuthorizeConfig) -> Iterator[ConfigRow]:
-    """The file has the rules beside `ipsec`, and how they are meant within it."""
+    """Yields the rules, which the file has beside `ipsec`, and the other settings, which it has within `ipsec`."""
     if authorize == AuthorizeConfig():
         return
     kind = "certificate" if authorize.certificate else "rules"

@@ -38,7 +38,7 @@ class ProtectedGre:
 class OpenInterface:
     """Prepare a tunnel (NOARP cleared, solicitations to us, no ICMP redirects) and receive NHRP from it.
 
-    With a guard, only once that stands; it stays when the interface is closed.
+    With `guard`, only when the clear-text guard is in the kernel; the guard stays when the interface is closed.
     """
 
     ifindex: int
@@ -50,7 +50,7 @@ class OpenInterface:
 class CloseInterface:
     """Stop receiving; forget all wanted neighbours and routes of this ifindex without touching the kernel.
 
-    `withdrawn`: nothing must go there any more: all entries of ours are deleted, those of an earlier run too.
+    `withdrawn`: all our entries are deleted, those of an earlier run too, so that nothing is sent there any more.
     """
 
     ifindex: int
@@ -96,24 +96,24 @@ class DropRoute:
 class WantSa:
     """Keep a CHILD_SA between two addresses up, until `DropSa`.
 
-    One a (interface, profile, local, remote); said again it replaces what was said before, and the next attempt is made
-    at once instead of after its back-off.
+    There is one for each (interface, profile, local, remote). A repeated one replaces the earlier one, and the next
+    attempt is made at once instead of after its hold-down.
     """
 
     ipsec: IpsecConfig
     local: Address
     remote: Address
     server: bool
-    """An NHS of ours: the profile's own remote identity is for it. Else `peer_identity` is."""
+    """The peer is one of our NHSs and must have the profile's own remote identity; any other peer `peer_identity`."""
     interface: str = ""
-    """Whose wish it is: two tunnels may go between the same addresses."""
+    """The tunnel that needs the SA: two tunnels may go between the same addresses."""
     delay_s: float = 0.0
-    """How long to leave the other end the first go, so that not both initiate."""
+    """How long to wait before the first attempt, so that the peer can initiate and not both ends do."""
 
 
 @dataclass(frozen=True, slots=True)
 class DropSa:
-    """Nobody needs the SA any more: make no more attempts. What is up ends by charon's own rules (inactivity)."""
+    """Make no more attempts for an SA that nobody needs. If it is up, charon's own rules end it (inactivity)."""
 
     profile: str
     local: Address
@@ -123,7 +123,7 @@ class DropSa:
 
 @dataclass(frozen=True, slots=True)
 class EndSa:
-    """What SAs there are between two addresses carry nothing: end them without asking the peer. A wish stays."""
+    """End the SAs between two addresses, which carry nothing, without asking the peer. A `WantSa` stays in force."""
 
     local: Address
     remote: Address
@@ -148,7 +148,7 @@ class AnswerCommand:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Everything that must go has been asked to go; the runtime may end after it has carried that out."""
+    """The last effect of a clean stop: after the withdrawals before it are carried out, the daemon may end."""
 
 
 Effect: TypeAlias = (

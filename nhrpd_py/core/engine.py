@@ -68,7 +68,7 @@ from nhrpd_py.packet.wire import DropReason
 
 
 class Machine(Protocol):
-    """What `turn` needs of an engine."""
+    """The methods of an engine that `turn` calls."""
 
     def handle(self, event: Event, now: float) -> list[Effect]: ...
     def released(self) -> Sequence[PacketReceived]: ...
@@ -87,7 +87,7 @@ def turn(
     """Handles an event, then the packets that waited for it, as if they came in only now; returns all effects.
 
     Whoever drives an engine calls this. With `contain`, a packet that trips a bug costs that packet alone: its effects
-    are lost and `contain` is told, inside the `except` clause. Without it, and for any other event, the exception is
+    are lost and `contain` is called, inside the `except` clause. Without it, and for any other event, the exception is
     the caller's.
     """
     effects = _handle(engine, event, now, contain)
@@ -149,7 +149,7 @@ class Engine:
         self._halted = False
 
     def handle(self, event: Event, now: float) -> list[Effect]:
-        """Takes an event in; gives the effects of due timers and of the event."""
+        """Handles an event; returns the effects of the timers that are due, then those of the event."""
         effects = self._outbox.begin()
         if self._halted:
             return effects
@@ -172,19 +172,19 @@ class Engine:
         return effects
 
     def next_deadline(self) -> float | None:
-        """When `advance` has something to do; None: not before another event."""
+        """Returns when `advance` must be called next; None: not before another event."""
         return None if self._halted else self._timers.next_deadline()
 
     def view(self, query: Query, now: float) -> list[Row]:
-        """A snapshot for people; changes nothing."""
+        """Returns the rows of a view; changes nothing."""
         return self._views.rows(query, now)
 
     def peer_count(self) -> int:
-        """How many outer addresses we have bindings for; much cheaper than their view."""
+        """Returns how many NBMA addresses we have bindings for; much cheaper than the view of peers."""
         return peer_count(self._tunnels)
 
     def saved_state(self, now: float) -> SavedState:
-        """What the next start should know of this run."""
+        """Returns what the state file keeps for the next start."""
         return saved_state(self._tunnels, self._requests.last_id, now)
 
     def _dispatch(self, event: Event, now: float) -> None:  # noqa: PLR0915 - one arm an event

@@ -33,12 +33,12 @@ class TrafficSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GreParameters:
-    """What IFLA_LINKINFO tells of a GRE netdev. `local` and `remote` are empty when unset (multipoint)."""
+    """The IFLA_LINKINFO of a GRE netdev. `local` and `remote` are empty when unset (multipoint)."""
 
     local: Address = b""
     remote: Address = b""
     key: int | None = None
-    """Of what comes in, which is also that of what goes out, but for odd tunnels."""
+    """The key of received packets (IFLA_GRE_IKEY); nearly always that of sent packets too."""
     output_key: int | None = None
     ttl: int = 0
     """0: inherited from the inner packet."""
@@ -113,7 +113,7 @@ class RouteRemoved:
 
 @dataclass(frozen=True, slots=True)
 class NeighborSolicited:
-    """The kernel asks (RTM_GETNEIGH). With an `nbma`, it probes an entry that is in use; without, it knows none."""
+    """The kernel asks for a neighbour (RTM_GETNEIGH): with `nbma` it probes an entry in use, else it has no entry."""
 
     ifindex: int
     address: Address
@@ -147,14 +147,14 @@ class Association:
     identity: str
     """The IKE identity that the peer proved, as charon prints it."""
     answered: bool = False
-    """The peer began it and may not have our answer yet: until then it cannot receive through it."""
+    """The peer initiated the SA; it cannot receive through it until it has our answer."""
     address_blocks: tuple[Prefix, ...] | None = None
     """The RFC 3779 blocks of its certificate; None where the certificate is not known or has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaInstalled:
-    """A CHILD_SA carries traffic from now on. For each one that exists also after every connect to charon."""
+    """A CHILD_SA carries traffic from now on. Also sent for each existing one after every connect to charon."""
 
     association: Association
 
@@ -181,16 +181,16 @@ class SaFailed:
 
 @dataclass(frozen=True, slots=True)
 class IpsecReady:
-    """charon is there and has told all its SAs."""
+    """charon is connected, and all its SAs have been reported."""
 
     version: str
     patched: bool
-    """It knows `my-host` and `other-host` (Alpine's and VyOS's builds)."""
+    """charon takes `my-host` and `other-host` with `initiate` (Alpine's and VyOS's builds)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IpsecLost:
-    """charon cannot be reached. Its SAs may live on in the kernel; what really went is reported by SaGone."""
+    """charon cannot be reached. Its SAs may live on in the kernel; an SA that really ended is reported by SaGone."""
 
     reason: str
 
@@ -225,7 +225,7 @@ class InterfaceRefused:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceMended:
-    """What an interface was refused for is over."""
+    """The reason of an earlier `InterfaceRefused` no longer holds."""
 
     ifindex: int
 
@@ -244,7 +244,7 @@ class ConfigChanged:
 
     config: Config
     token: int | None = None
-    """Of the `AnswerCommand` that tells that all is applied; None: nobody waits."""
+    """The token of the `AnswerCommand` that confirms that all is applied; None: no answer is needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Notice:
     interface: str
 
     def as_dict(self) -> dict[str, str | int | float | bool | None]:
-        """The fields as JSON would have them: addresses and prefixes as text."""
+        """Returns the fields as JSON has them: addresses and prefixes as text."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
 
@@ -185,7 +185,7 @@ class ResolutionFailed(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionAnswered(PeerNotice):
-    """We told a requester (`protocol`, `nbma`) what lies behind us, or why not."""
+    """We answered the Resolution Request of a peer (`protocol`, `nbma`), or refused it."""
 
     event = "resolution.answered"
     target: bytes
@@ -246,7 +246,7 @@ class KernelRefusal(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingLacking(Notice):
-    """A setting of the kernel that we may not change spoils something; `problem` ends with the command for it."""
+    """A kernel setting that we may not change breaks something; `problem` ends with the command for it."""
 
     event = "setting.lacking"
     level = "warning"
@@ -255,7 +255,7 @@ class SettingLacking(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRestored(Notice):
-    """Somebody took the clear-text guard of a tunnel away; it stands again."""
+    """The clear-text guard of a tunnel was removed or replaced by another program, and is restored."""
 
     event = "guard.restored"
     level = "error"
@@ -266,7 +266,7 @@ class GuardRestored(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardFailed(Notice):
-    """The clear-text guard of a tunnel does not stand; of all, where `interface` is empty: it hears no news."""
+    """The clear-text guard of a tunnel is not in force; empty `interface`: the kernel's notifications are missing."""
 
     event = "guard.failed"
     level = "error"
@@ -275,7 +275,7 @@ class GuardFailed(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRemoved(Notice):
-    """A policy of the guard that the configuration asks for no more; `interface` is empty for one of an earlier run."""
+    """A guard policy that is no longer configured was removed; `interface` is empty for one of an earlier run."""
 
     event = "guard.removed"
     policy: str

@@ -1,4 +1,4 @@
-"""What an operator can ask (queries: answered at once, change nothing) and tell (commands) the engine."""
+"""Operators' queries, which are answered at once and change nothing, and commands to the engine."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +28,7 @@ class Query:
 
 class FlushWhat(StrEnum):
     CACHE = "cache"
-    """Bindings that were learnt (dynamic and cached), with the shortcuts that lean on them; NHS register anew."""
+    """Bindings that were learnt (dynamic and cached), with the shortcuts over them; we register anew with our NHSs."""
     SHORTCUTS = "shortcuts"
     """Shortcuts, active, incomplete and negative, and the cached bindings they brought."""
     ALL = "all"

@@ -7,7 +7,7 @@ from nhrpd_py.core.address import Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedBinding:
-    """A client's registration, by interface name, for ifindexes do not outlive a reboot."""
+    """A client's registration; its interface is named, since an ifindex changes with a reboot."""
 
     interface: str
     protocol: Address

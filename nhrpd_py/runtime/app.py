@@ -2,14 +2,15 @@
 
 Order: the control socket first (it proves that we are the only one), then the state file, packets,
 resolver, the clear-text guard and the pump, then charon's SAs, then the kernel's tables, which the
-pump already consumes and which are judged by those, then NFLOG and the HTTP side. Then the service
-manager hears that we are ready: the control socket answers and the engine has seen every link; that
-one is missing, or charon, shows in the status and holds nothing up. Three parts may fail without
-ending the daemon and are tried again: charon, NFLOG and single control connections. Anything else
-that fails ends it; systemd starts it anew.
+pump handles while they come in and for which the SAs must be known, then NFLOG and the HTTP side.
+Then the service manager is notified that we are ready: the control socket answers and the engine
+has seen every link. A missing link or charon shows in the status and delays nothing. Three parts
+may fail without ending the daemon and are tried again: charon, NFLOG and single control
+connections. Any other failure ends the daemon; systemd starts it again.
 
-A clean stop (SIGTERM, SIGINT): save the state, tell the engine, which withdraws what must go and
-says `Halt`, wait for the kernel to have it, leave. A second signal leaves at once.
+A clean stop (SIGTERM, SIGINT): save the state, give the engine `ShutdownRequested`, upon which it
+withdraws its kernel entries and emits `Halt`, wait until the kernel has the changes, exit. A second
+signal exits at once.
 """
 
 import gc
@@ -52,13 +53,13 @@ from nhrpd_py.runtime.vici.supervisor import Supervisor
 SETTLE_S = 5.0
 """How long the kernel may take to apply the withdrawals of a clean stop."""
 HALT_DEADLINE_S = 10.0
-"""How long engine and pump may take to get there."""
+"""How long engine and pump may take until `Halt`."""
 SUMMARY_INTERVAL_S = 5.0
 STATUS_INTERVAL_S = 1.0
 CHARON_S = 3.0
 """How long a reload waits for charon's SAs."""
 FIRST_LOOK_LIMIT_S = 5.0
-"""How long the kernel's first dump may keep the pump busy before we call ourselves ready."""
+"""How long the kernel's first dump may keep the pump busy before we report ready all the same."""
 FULL_COLLECTION_INTERVAL_S = 3600.0
 
 
@@ -69,14 +70,14 @@ def protected(config: Config) -> frozenset[str] | None:
 
 
 def redirect_group(config: Config) -> int | None:
-    """Returns the NFLOG group that the firewall samples for redirects; None where none sends them."""
+    """Returns the NFLOG group that the firewall samples for redirects; None if no interface
+    sends redirects."""
     wanted = any(interface.redirect for interface in config.interfaces.values())
     return config.nflog.redirect_group if wanted else None
 
 
 class App:
-    """Holds the parts of one run of the daemon: how they are wired, started, reconfigured and
-    stopped."""
+    """One run of the daemon: wires, starts, reconfigures and stops its parts."""
 
     def __init__(
         self,
@@ -89,7 +90,8 @@ class App:
         earlier: Sequence[signal.Signals] = (),
     ) -> None:
         """`read` gives the file's present content or raises ConfigError; `log_level` is the command
-        line's and beats the file's; `earlier` are signals that came before this run obeys them."""
+        line's and beats the file's; `earlier` are the signals caught before this run handles them
+        itself."""
         self._log_level = log_level
         self._log_format = log_format
         self._earlier = earlier
@@ -106,7 +108,7 @@ class App:
         self._state = StateFile(config.daemon.state_directory)
         self._state.read()
 
-        # What brings events to the inbox.
+        # Parts that put events into the inbox.
         self._inbox = inbox = Inbox()
         self._packets = PacketSockets(inbox)
         self._resolver = NameResolver(inbox)
@@ -116,17 +118,17 @@ class App:
         self._supervisor = Supervisor(inbox, config, esp_pairs)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
 
-        # What takes them out, and carries out what the engine makes of them.
+        # Parts that take events out, and carry out the engine's effects.
         self._engine = self._make_engine(config)
         self._pump = self._make_pump()
 
-        # What runs only where the configuration has a use for it.
+        # Parts that run only where the configuration needs them.
         self._guarding = Steered(
             "guard",
             protected,
             lambda _names, status: self._guard.run(status),
             follow=self._guard_follows,
-            isolates=(GuardError,),  # an interface that needs it will be refused
+            isolates=(GuardError,),  # interfaces that need the guard are then refused
         )
         self._charon = Steered(
             "charon",
@@ -241,13 +243,13 @@ class App:
         await ControlServer(sources).run(listener, task_status=task_status)
 
     async def _first_look(self) -> None:
-        """Waits until the engine knows what the kernel had at the start."""
+        """Waits until the engine has handled the kernel's first dump."""
         with trio.move_on_after(FIRST_LOOK_LIMIT_S):
             while len(self._inbox):  # noqa: ASYNC110 (the pump signals nothing when it is idle)
                 await trio.sleep(0.01)
 
     async def _keep_status(self) -> None:
-        """Tells the service manager that the daemon serves, and from then on its state."""
+        """Reports to the service manager that the daemon is ready, and from then on its state."""
         if not self._notifier.listened_to:
             return
         if not self._stopping:
@@ -304,7 +306,7 @@ class App:
     # Another configuration.
 
     async def _reload_when_started(self) -> None:
-        await self._started.wait()  # parts that are still starting are not steered a second time
+        await self._started.wait()  # parts that are still starting cannot be reconfigured
         await self._reload()
 
     async def _reload(self) -> ReloadOutcome:
@@ -316,8 +318,8 @@ class App:
                 self._notifier.ready(self._status.sentence())
 
     async def _configure(self, config: Config) -> None:
-        """Applies a configuration to every part. The engine takes it after what it needs was
-        started, and before what it no longer needs is stopped."""
+        """Applies a configuration to every part: parts that the engine needs are started before it
+        gets the configuration, parts that it no longer needs are stopped afterwards."""
         nursery = self._nursery
         if nursery is None:
             return
@@ -326,13 +328,13 @@ class App:
             logs.configure(level, self._log_format)
             self._notice_log.set_level(level)
         await self._charon.steer(nursery, config)
-        if protected(config):  # what the peers' certificates grant is known before it is asked for
+        if protected(config):  # the peers' address blocks are known before the engine needs them
             with trio.move_on_after(CHARON_S):
                 await self._supervisor.heard()
             if not self._guarding.running:
                 await self._guarding.steer(nursery, config)
         await self._commands.configure(config)
-        if self._guarding.running:  # what the engine closed needs its policies no more
+        if self._guarding.running:  # tunnels that the engine closed need no policies any more
             await self._guarding.steer(nursery, config)
         await self._samples.steer(nursery, config)
 
@@ -342,12 +344,12 @@ class App:
             self._guard.configure(names or ())
         finally:
             if names is None and not self._guarding.running:
-                self._guard.close()  # it only looked for what an earlier run left
+                self._guard.close()  # it only removed policies of an earlier run
 
-    # What the parts need of each other.
+    # Callbacks between the parts.
 
     def _report(self, events: Sequence[Event]) -> None:
-        """Brings events to the inbox for code that cannot wait."""
+        """Puts events into the inbox for code that cannot wait."""
         if self._nursery is not None:
             self._nursery.start_soon(self._inbox.put, events)
 

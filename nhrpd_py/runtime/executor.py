@@ -1,7 +1,7 @@
-"""Carries out what the engine asks for, in its order, synchronously.
+"""Carries out the engine's effects, in their order, synchronously.
 
-Nothing here waits: packets are sent or counted as lost, kernel and resolver only note what is
-wanted, answers wake the request that waits for them.
+Nothing here waits: packets are sent or counted as lost, kernel store and resolver only note the
+wanted state or name, and an answer wakes the control request that waits for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ from nhrpd_py.runtime.guard.policies import GuardError
 
 
 class PacketVerbs(Protocol):
-    """What the executor needs of the packet sockets."""
+    """The methods of the packet sockets that the executor calls."""
 
     def open(self, ifindex: int) -> None: ...
     def close(self, ifindex: int) -> None: ...
@@ -39,7 +39,7 @@ class PacketVerbs(Protocol):
 
 
 class KernelVerbs(Protocol):
-    """What the executor needs of the kernel store."""
+    """The methods of the kernel store that the executor calls."""
 
     def set_neighbor(self, effect: SetNeighbor) -> None: ...
     def drop_neighbor(self, effect: DropNeighbor) -> None: ...
@@ -50,13 +50,13 @@ class KernelVerbs(Protocol):
 
 
 class GuardVerbs(Protocol):
-    """What the executor needs of the clear-text guard."""
+    """The methods of the clear-text guard that the executor calls."""
 
     def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None: ...
 
 
 class SaVerbs(Protocol):
-    """What the executor needs of the VICI supervisor."""
+    """The methods of the VICI supervisor that the executor calls."""
 
     def want(self, effect: WantSa) -> None: ...
     def drop(self, effect: DropSa) -> None: ...
@@ -79,8 +79,8 @@ class Executor:
         recall: Callable[[int, str], Sequence[Event]],
         report: Callable[[Sequence[Event]], None],
     ) -> None:
-        """`recall` returns what an earlier run knew of an interface; `report` brings events to the
-        inbox without loss."""
+        """`recall` returns the bindings of an earlier run on an interface; `report` puts events
+        into the inbox without loss."""
         self._packets = packets
         self._kernel = kernel
         self._guard = guard
@@ -104,7 +104,7 @@ class Executor:
         }
 
     def execute(self, effects: Sequence[Effect]) -> bool:
-        """Returns True once `Halt` was among the effects."""
+        """Carries effects out; returns whether `Halt` was among them."""
         send = self._packets.send
         verbs = self._verbs
         for effect in effects:
@@ -118,7 +118,7 @@ class Executor:
         return self._halted
 
     def _learn(self, kind: type) -> Callable[[Any], None]:
-        """Adds a type of notice to the table when the first of it is published, for there are many
+        """Returns the function for notices of one type; added at the first one, for there are many
         types."""
         if not issubclass(kind, Notice):
             raise TypeError(f"no adapter carries out {kind.__name__}")
@@ -138,7 +138,7 @@ class Executor:
             reason = f"cannot receive packets: {error.strerror or error}"
             self._report([InterfaceRefused(effect.ifindex, reason)])
             return
-        # What the state file knows comes first: it has the times that the kernel's entries lack.
+        # The state file comes first: it has the holding times, which the kernel's entries lack.
         known = self._recall(effect.ifindex, effect.name)
         if known:
             self._report(known)

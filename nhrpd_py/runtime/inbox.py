@@ -2,9 +2,10 @@
 empties.
 
 A batch is a short sequence of events that belong together (one read of a socket); the pump hands
-all of it to the engine without awaiting in between. Two rules meet overflow: what the network
-repeats anyway (packets, samples, solicitations) is `offer`ed, and dropped and counted when the
-queue is full; what would be lost for good (links, routes, commands) is `put`, and its sender waits.
+all of it to the engine without awaiting in between. There are two rules for overflow: events
+that the network repeats anyway (packets, samples, solicitations) are `offer`ed, and dropped and
+counted when the queue is full; events that would be lost for good (links, routes, commands) are
+`put`, and their sender waits.
 """
 
 from collections.abc import Sequence

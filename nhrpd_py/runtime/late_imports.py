@@ -1,21 +1,21 @@
-"""What the libraries import and the daemon does not use stays unloaded: a third of the daemon's memory,
-and two fifths of the time of its start.
+"""Keeps modules unloaded that the libraries import and the daemon does not use: saves a third of
+its memory, and two fifths of the time of its start.
 
 `install`, called before the libraries are imported, puts a finder in front of Python's own. Two
-tables say what it does differently:
+tables say which modules it treats differently:
 
-- A module of `LATE` is imported empty. Its code runs when somebody asks it for a name, and from then
-  on it is the module that it always was. A name that others take with `from MODULE import NAME` would
-  be asked for at once; if it is called later, or never, they get a stand-in that loads the module
-  when it is called. Submodules do not wait for their package: `pyroute2.netlink` needs nothing of what
+- A module of `LATE` is imported empty. Its code runs at the first access to one of its attributes,
+  and from then on it is an ordinary module. `from MODULE import NAME` is such an access; for names
+  that are called later, or never, it gives a stand-in that loads the module when it is called.
+  Submodules do not load their package: `pyroute2.netlink` needs nothing of what
   `pyroute2/__init__.py` imports.
-- A module of `WITHOUT` is loaded as where an optional library is not installed.
+- A module of `WITHOUT` is loaded as if an optional library were not installed.
 
-So nothing is missing. A client that speaks HTTP/2 to the control socket gets its answer, and the code
-for it is loaded meanwhile. If another version of a library asks for further names, the module is
-loaded at once; if it has the module no more, the entry has no effect; both cost memory and nothing
-else. What would break is a library that derives a class from a stand-in, or asks whether something is
-an instance of it: a TypeError. The tests load all that the daemon loads, see that it is no more than
+So no function is missing. A client that speaks HTTP/2 to the control socket gets its answer, and
+the code for it is loaded meanwhile. If another version of a library uses further names, the module
+is loaded at once; if the library no longer has the module, the entry has no effect; both only cost
+memory. What would break is a library that derives a class from a stand-in, or uses it in
+`isinstance`: a TypeError. The tests load all that the daemon loads, check that it is no more than
 that, and then use each entry.
 """
 
@@ -45,9 +45,9 @@ LATE: Mapping[str, Sequence[str]] = {
     "http.cookies": (),
     "email.utils": ("format_datetime", "formatdate"),
     "html": (),
-    # The words for a status that has none; the parser of e-mail comes with it.
+    # The reason phrases of HTTP statuses; the parser of e-mail comes with them.
     "http.client": (),
-    # What Starlette does in threads, and with files.
+    # Starlette's work in threads and with files.
     "anyio": (),
     "anyio.abc": (),
     "anyio.to_thread": (),
@@ -63,15 +63,15 @@ LATE: Mapping[str, Sequence[str]] = {
     # Where pydantic looks for plugins.
     "importlib.metadata": ("entry_points", "version"),
 }
-"""Module → the names that others take when they are imported. There is a stand-in for each; one of a
-submodule, `submodule.name`, is fetched from there."""
+"""Module → the names that other modules import from it. Each has a stand-in; `submodule.name` is
+taken from that submodule."""
 WITHOUT: Mapping[str, Sequence[str]] = {
     # Coloured tracebacks, with the values of variables, which may be secrets.
     "structlog.dev": ("rich", "better_exceptions"),
 }
-"""Module → the libraries that it does not find."""
+"""Module → the libraries that are hidden from it."""
 ENVIRONMENT: Mapping[str, str] = {
-    # Else pydantic reads the metadata of all that is installed, and runs what calls itself a plugin.
+    # Else pydantic reads the metadata of all installed packages, and loads its plugins.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
 }
 START_OBJECTS = 200_000
@@ -79,8 +79,8 @@ START_OBJECTS = 200_000
 
 
 def install() -> None:
-    """Has what is imported from now on loaded late, and no garbage looked for meanwhile: what modules
-    make stays. (`pump.tame_garbage_collector` ends that.)
+    """Makes imports late from now on, and stops garbage collection meanwhile: the objects that
+    modules create stay. (`pump.tame_garbage_collector` ends that.)
     """
     gc.set_threshold(START_OBJECTS)
     for name, value in ENVIRONMENT.items():
@@ -90,7 +90,8 @@ def install() -> None:
 
 
 class _Finder:
-    """Finds the modules of the tables where they are Python files; all else is left to others."""
+    """Finds the modules of the tables if they are Python files; leaves all others to Python's
+    finders."""
 
     @staticmethod
     def find_spec(
@@ -106,14 +107,14 @@ class _Finder:
 
 
 class _LateLoader(SourceFileLoader):
-    """Leaves a module empty until it is asked for a name."""
+    """Leaves a module empty until the first access to one of its attributes."""
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__.update(_Late(module, super().exec_module).names)
 
 
 class _Late:
-    """One such module."""
+    """The state of one late module: empty, running its code, or loaded."""
 
     def __init__(self, module: ModuleType, run: Callable[[ModuleType], None]) -> None:
         """`run` runs the module's code in it."""
@@ -124,7 +125,7 @@ class _Late:
         self._submodules: dict[str, str] = {}
         """Name → the submodule that it comes from."""
         self.names: dict[str, Any] = {"__getattr__": self._ask}
-        """What the module has until its code runs."""
+        """The attributes of the module until its code runs."""
         for entry in LATE[module.__name__]:
             submodule, _, name = entry.rpartition(".")
             if submodule:
@@ -133,8 +134,8 @@ class _Late:
                 self.names[name] = self._stand_in(name)
 
     def _ask(self, name: str) -> Any:
-        """Python calls this for a name that the module does not have (PEP 562)."""
-        if name == "__path__":  # it asks whether this is a package; one that is has it
+        """Returns an attribute that the module does not have yet; called by Python (PEP 562)."""
+        if name == "__path__":  # asked to find out whether this is a package; packages have it
             raise self._missing(name)
         if name in self._submodules:
             found = getattr(self._import(self._submodules[name]), name, None)
@@ -151,7 +152,8 @@ class _Late:
         return AttributeError(f"module {self._module.__name__!r} has no attribute {name!r}")
 
     def _import(self, name: str) -> ModuleType | None:
-        """Imports a submodule, the package stays empty; returns None where there is no such one."""
+        """Imports a submodule while the package stays empty; returns None where it does not
+        exist."""
         if not hasattr(self._module, "__path__"):
             return None
         path = f"{self._module.__name__}.{name}"
@@ -170,7 +172,7 @@ class _Late:
         return call
 
     def _load(self) -> None:
-        """Runs the module's code, unless that is done. A second thread waits for the first."""
+        """Runs the module's code unless it has run. A second thread waits for the first."""
         with self._lock:
             if self._state != "empty":
                 return
@@ -181,7 +183,7 @@ class _Late:
             try:
                 self._run(self._module)
             except BaseException:
-                self._state = "empty"  # whoever asks next hears of it as well
+                self._state = "empty"  # the next access raises it as well
                 raise
             self._state = "complete"
             if namespace.get("__getattr__") is self.names["__getattr__"]:

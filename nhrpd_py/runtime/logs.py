@@ -1,10 +1,10 @@
-"""Where log lines go and how they look; notices of the engine become lines here.
+"""Sets up logging, and writes the engine's notices as log lines.
 
 Three formats: `console` for a terminal, `json` (one object a line), and `line`, which `auto` picks
 when standard error is no terminal: `event key=value …`, with the priority in front (`<6>`,
-sd-daemon(3)) when journald reads it. Nothing is formatted for a level that is not shown. Whatever a
-peer can cause by the thousand is cut to a few lines a second, followed by one that tells how many
-were left out (`FloodGate`). Secrets never come here: the core's `Secret` does not show itself.
+sd-daemon(3)) when journald reads it. Nothing is formatted for a level that is not shown. Lines that
+a peer can cause by the thousand are cut to a few a second, followed by one with the number of those
+left out (`FloodGate`). Secrets never get here: the core's `Secret` hides its text.
 """
 
 import logging
@@ -37,8 +37,8 @@ counters: Counter[str] = Counter()
 
 
 class Outlet:
-    """Writes lines to a stream, and neither waits nor fails: a reader that has stopped, one that is
-    gone and a full disk cost lines, never the network."""
+    """Writes lines to a stream without ever waiting or failing: a reader that stopped or is gone,
+    or a full disk, costs lines and does not stop the daemon."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class Outlet:
 
     def write(self, text: str) -> None:
         data = text.encode(errors="backslashreplace")
-        for start in range(0, len(data), select.PIPE_BUF):  # what surely fits when there is room
+        for start in range(0, len(data), select.PIPE_BUF):  # a write of this size is whole or fails
             try:
                 if not self._room.poll(0):
                     raise BlockingIOError
@@ -58,14 +58,14 @@ class Outlet:
                 return
 
     def flush(self) -> None:
-        """Does nothing, for nothing is held back."""
+        """Does nothing, for nothing is buffered."""
 
     def isatty(self) -> bool:
         return self._stream.isatty()
 
     def leads_to_journald(self) -> bool:
-        """Returns whether journald reads this very stream: the variable that says so is inherited
-        by processes whose output goes elsewhere."""
+        """Returns whether journald reads this very stream: JOURNAL_STREAM alone is not enough,
+        since processes whose output goes elsewhere inherit it."""
         status = os.fstat(self._descriptor)
         return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
@@ -137,8 +137,8 @@ class FloodGate:
         return seen <= self._limit
 
     def roll(self, now: float) -> list[tuple[str, int]]:
-        """Begins a new window when the old one is over; returns how many of each key the old one
-        left out."""
+        """Begins a new window when the old one is over; returns, for each key, how many occurrences
+        the old one left out."""
         if now < self._window_ends_at:
             return []
         self._window_ends_at = now + self._window_s
@@ -165,7 +165,7 @@ class NoticeLog:
         self._lost_lines = counters["lost"]
 
     def set_level(self, level: str) -> None:
-        """Writes nothing below this level from now on."""
+        """Sets the lowest level that is written."""
         self._threshold = level_number(level)
 
     def write(self, notice: Notice, now: float) -> None:
@@ -176,7 +176,8 @@ class NoticeLog:
             self._write[notice.level](notice.event, **notice.as_dict())
 
     def summarise(self, now: float) -> None:
-        """Logs what the last window left out; also called now and then, for when no notice follows."""
+        """Logs how many lines the last window left out; also called regularly, if no notice
+        follows."""
         for event, count in self._gate.roll(now):
             self._log.warning("notices.suppressed", notice=event, count=count)
         lost = counters["lost"]
@@ -184,4 +185,4 @@ class NoticeLog:
             self._log.error("log.lost", lines=lost - self._lost_lines)
             if counters["lost"] == lost:
                 self._lost_lines = lost
-            counters["lost"] = lost  # this line is not one of them: it will be written again
+            counters["lost"] = lost  # this line is written again and not counted

@@ -38,7 +38,7 @@ RECEIVE_BUFFER_FULL = "receive-buffer-full"
 OVERLOAD = "overload"
 SEND_FAILED = "send-failed"
 """Reasons of drops that the engine never sees; the values are metric labels, as those of its own
-`DropReason`. `overload`: the inbox was full; `send-failed`: `counters` tells the errno (EMSGSIZE
+`DropReason`. `overload`: the inbox was full; `send-failed`: the errno is in `counters` (EMSGSIZE
 where the MTU is too small).
 """
 
@@ -96,8 +96,8 @@ _sendto.argtypes = (
 
 
 class _Batch:
-    """Holds the buffers of one `recvmmsg`, which all sockets share: a read is copied out before the
-    next."""
+    """Holds the buffers of `recvmmsg`, which all sockets share: packets are copied out before the
+    next read."""
 
     def __init__(self) -> None:
         self._data = bytearray(BATCH * SLOT_SIZE)
@@ -118,8 +118,8 @@ class _Batch:
     def read(
         self, sock: socket.socket, ifindex: int, drops: Counter[str]
     ) -> tuple[list[PacketReceived], int]:
-        """Reads what waits, and counts by reason what cannot be handed on. Returns the packets, and
-        how many slots were filled. Raises OSError.
+        """Reads the waiting packets, and counts by reason those that are unusable. Returns the
+        packets, and how many slots were filled. Raises OSError.
         """
         filled = _recvmmsg(sock.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
         if filled < 0:
@@ -177,7 +177,8 @@ class PacketSockets:
         self.drops: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Receives until cancelled; interfaces are opened and closed meanwhile."""
+        """Receives on all open interfaces until cancelled; they may be opened and closed
+        meanwhile."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -220,13 +221,13 @@ class PacketSockets:
             tunnel.socket.close()
 
     def send(self, ifindex: int, nbma: Address, data: bytes) -> None:
-        """Sends a packet to an outer destination, or counts why not; never waits."""
+        """Sends a packet to an outer destination, or counts the failure; never waits."""
         tunnel = self._tunnels.get(ifindex)
         if tunnel is None:
             self.counters["send_closed"] += 1
             return
         address = SOCKADDR_LL.pack(socket.AF_PACKET, PROTOCOL, ifindex, 0, 0, len(nbma)) + nbma
-        address = address.ljust(20, b"\0")  # the kernel wants a whole struct sockaddr_ll
+        address = address.ljust(20, b"\0")  # the kernel requires a whole struct sockaddr_ll
         descriptor = tunnel.socket.fileno()
         sent = _sendto(descriptor, data, len(data), socket.MSG_DONTWAIT, address, len(address))
         if sent < 0:
@@ -258,7 +259,7 @@ class PacketSockets:
             await trio.lowlevel.checkpoint()
 
     def _count_kernel_drops(self, tunnel: _Tunnel) -> None:
-        """Adds what the kernel dropped since last asked (struct tpacket_stats: packets, drops)."""
+        """Adds the kernel's drops since the last call (struct tpacket_stats: packets, drops)."""
         try:
             raw = tunnel.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         except OSError:

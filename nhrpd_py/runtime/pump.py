@@ -1,15 +1,15 @@
 """The only task that touches the engine's state: events in, effects out.
 
 It takes a batch of events or waits for the engine's next deadline, lets the engine handle the whole
-batch at one instant, and executes all effects before it waits again, so nobody ever sees a
+batch at one instant, and executes all effects before it waits again, so no other task ever sees a
 half-done turn.
 
 A packet that trips a bug must not take the network down: the traceback and the packet (hex) are
-logged, a few a minute, counted as `internal-error`, and the packet is forgotten. Those that waited
-for an event are handled right after it, in the same way. Timers that are due run before the batch
-and outside of that protection; a bug there, or on any other event, ends the daemon, which then
-starts anew from its state file and the kernel's tables. That beats running on with an engine that
-has lost its time.
+logged, a few a minute, counted as `internal-error`, and the packet is forgotten. Packets that were
+held for an event are handled right after it, in the same way. Timers that are due run before the
+batch and outside of that protection; a bug there, or on any other event, ends the daemon, which
+then starts anew from its state file and the kernel's tables. That is better than to go on with an
+engine whose timers are lost.
 
 Garbage: the engine's objects form no cycles, so reference counting frees them; the collector only
 costs pauses that grow with the number of spokes. `tame_garbage_collector` therefore freezes what
@@ -43,7 +43,7 @@ before a full one."""
 
 
 class Driven(Machine, Protocol):
-    """What the pump needs of the engine."""
+    """The methods of the engine that the pump calls."""
 
     def advance(self, now: float) -> list[Effect]: ...
     def next_deadline(self) -> float | None: ...
@@ -61,10 +61,10 @@ class Pump:
         beat: Callable[[float], None] | None = None,
         beat_interval_s: float | None = None,
     ) -> None:
-        """`execute` carries effects out at once and returns True once `Halt` was among them.
+        """`execute` carries effects out at once and returns whether `Halt` was among them.
 
-        `beat` is called at the end of every turn; there is one each `beat_interval_s`, whether or
-        not anything happens.
+        `beat` is called at the end of every turn; there is a turn at least every
+        `beat_interval_s`, also without events.
         """
         self._engine = engine
         self._inbox = inbox
@@ -84,8 +84,8 @@ class Pump:
             halted = self._turn(events, trio.current_time())
 
     async def _next_batch(self) -> Sequence[Event]:
-        """Waits for events, at most until the engine wants to be woken or a beat is due; empty in
-        that case."""
+        """Waits for events, at most until the engine's next deadline or the next beat; returns an
+        empty batch then."""
         deadline = self._engine.next_deadline()
         latest = trio.current_time() + self._beat_interval_s
         with trio.move_on_at(latest if deadline is None else min(deadline, latest)):

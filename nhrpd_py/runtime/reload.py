@@ -1,7 +1,8 @@
 """Reads the configuration file again and applies it to the running daemon, or refuses it whole.
 
-The file is read and checked in a thread, completely, before anything is touched. Reloads run one after the other. What
-the process cannot change while it runs is named in the answer, and everything else is applied.
+The file is read and checked in a thread, completely, before anything is changed. Reloads run one
+after the other. Settings that only a restart can change are named in the answer, and all others are
+applied.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,7 +17,7 @@ from nhrpd_py.core.config import Config, ConfigError, InterfaceConfig
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
-    """Says what came of a reload: `problems` when the file was refused, else what changed."""
+    """The result of a reload: `problems` when the file was refused, else what changed."""
 
     changes: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -25,7 +26,7 @@ class ReloadOutcome:
 
 
 class Reloader:
-    """Keeps the configuration in force, and replaces it by what the file has."""
+    """Keeps the configuration in force, and replaces it by the file's."""
 
     def __init__(
         self,
@@ -33,17 +34,17 @@ class Reloader:
         config: Config,
         apply: Callable[[Config], Awaitable[None]],
     ) -> None:
-        """`read` returns what the file has now or raises ConfigError; `apply` returns when all of a
-        new configuration is in force."""
+        """`read` returns the file's configuration or raises ConfigError; `apply` returns when all
+        of a new configuration is in force."""
         self._read = read
         self._apply = apply
         self._turn = trio.Lock()
         self._log = structlog.get_logger()
         self.config = config
-        """What is in force."""
+        """The configuration in force."""
 
     async def reload(self) -> ReloadOutcome:
-        """Reads the file and applies it; logs what came of it."""
+        """Reads the file and applies it; logs the outcome."""
         async with self._turn:
             try:
                 read = await trio.to_thread.run_sync(self._read)
@@ -69,7 +70,7 @@ class Reloader:
 
 
 def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
-    """Returns the new configuration with those settings as they were that only a restart can
+    """Returns the new configuration with the old values of the settings that only a restart can
     change, and their names."""
     restart: list[str] = []
     level = replace(old.daemon, log_level=new.daemon.log_level)
@@ -82,7 +83,7 @@ def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 def describe(old: Config, new: Config) -> Iterator[str]:
-    """Yields what differs, a line for each section."""
+    """Yields the differences, a line for each section."""
     for section in ("daemon", "nflog", "vici"):
         names = _differences(getattr(old, section), getattr(new, section))
         if names:

@@ -1,8 +1,8 @@
-"""Looks host names of NHS up without holding the daemon: `getaddrinfo` in worker threads.
+"""Looks up host names of NHSs without stopping the daemon: `getaddrinfo` in worker threads.
 
-At most 8 lookups run at once and one for a name; each has 10 s, its wait for a thread included, and
-then the engine gets an error text. A thread that libc keeps beyond that is left behind and holds
-its place until it returns.
+At most 8 lookups run at once, and one for each name. A lookup has 10 s, including its wait for a
+thread; then the engine gets an error text. A thread that libc blocks longer is abandoned and keeps
+its place among the 8 until it returns.
 """
 
 import socket
@@ -36,8 +36,7 @@ class NameResolver:
             await trio.sleep_forever()
 
     def resolve(self, name: str) -> None:
-        """Begins a lookup of a name; does nothing while one of it is under way, whose answer will
-        do."""
+        """Begins a lookup of a name, unless one of this name is under way already."""
         if self._nursery is None or name in self._under_way:
             return
         self._under_way.add(name)

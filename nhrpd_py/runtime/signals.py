@@ -1,9 +1,9 @@
-"""The signals that the daemon answers to, and what catches them before its event loop does.
+"""The signals that the daemon handles, and how they are caught before its event loop runs.
 
 SIGTERM and SIGINT stop it, SIGHUP reads the configuration file again. SIGUSR1 and SIGUSR2 have no
-meaning here; they are caught all the same, for their default is to end the process, and whoever
-sends one takes nhrpd for a daemon that writes its state down or opens its log anew. Imports nothing
-but the standard library's lightest, so that it can be the first thing that the daemon does.
+meaning here; they are caught all the same, for their default action ends the process, while an
+operator who sends one expects the daemon to write its state or to reopen its log. Imports only
+light modules of the standard library, so that it can be the first thing that the daemon does.
 """
 
 import signal
@@ -41,15 +41,15 @@ class EarlySignals:
         self.release()
 
     def release(self) -> None:
-        """Gives the signals back to whoever had them before."""
+        """Restores the former handlers of the signals."""
         while self._before:
             signal.signal(*self._before.popitem())
 
     def hold(self) -> None:
-        """Keeps signals from now on, for there is something that must not be left half done.
+        """Only records signals from now on, for what follows must not be interrupted.
 
-        Raises StopRequested where one came already and its exception was lost, as it is in a
-        finalizer.
+        Raises StopRequested if a signal to stop came before and its exception was lost, as
+        exceptions in a finalizer are.
         """
         self._holding = True
         if STOPPING.intersection(self.received):

@@ -1,13 +1,13 @@
-"""What a daemon leaves for its successor: `state.json` in the state directory.
+"""The state that a daemon saves for its next start: `state.json` in the state directory.
 
 It holds the last request id and the registrations that clients made, with the wall-clock instant
-when each ends. The file is written whole beside the old one and renamed over it, so it is never
-half there; it is readable by its owner only. It is a convenience: a missing, foreign or damaged one
-costs a warning, and so does a directory that cannot be written.
+when each ends. The file is written as a new one and renamed over the old one, so it is always
+complete; it is readable by its owner only. The daemon works without it: a missing, foreign or
+damaged file only leads to a warning, and so does a directory that cannot be written.
 
 Request ids jump ahead at each start (`REQUEST_ID_JUMP`), for those used after the last save are not
-in the file; with no file at all they start from the clock, so a reply to an earlier run is not
-taken for one to this.
+in the file; without a file they start from the clock, so that a reply to a request of an earlier
+run is not taken for one of this run.
 """
 
 import json
@@ -31,19 +31,19 @@ SAVE_INTERVAL_S = 60.0
 REQUEST_ID_JUMP = 65_536
 REQUEST_ID_SPACE = 1 << 32
 DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
-"""What reading a file raises that we did not write."""
+"""Exceptions of reading a file that we did not write."""
 
 
 class StateFile:
-    """Reads the state once, hands its bindings out as their interfaces appear, and writes it anew
-    now and then."""
+    """Reads the state once, returns its bindings when their interfaces appear, and saves it every
+    minute."""
 
     def __init__(self, directory: str, clock: Callable[[], float] = time.time) -> None:
         self._path = Path(directory) / FILE_NAME
         self._clock = clock
         self._log = structlog.get_logger().bind(file=str(self._path))
         self._bindings: dict[str, list[tuple[SavedBinding, float]]] = {}
-        """Interface name → bindings not given out yet, each with the instant (wall clock) when it
+        """Interface name → bindings not returned yet, each with the instant (wall clock) when it
         ends."""
         self._request_id: int | None = None
         self._written: tuple[int, frozenset[tuple[object, ...]]] | None = None
@@ -58,7 +58,8 @@ class StateFile:
         return start % REQUEST_ID_SPACE or 1
 
     def read(self) -> None:
-        """Takes over what an earlier run left, if anything. Blocks; call before anything else runs."""
+        """Reads the file of an earlier run, if there is one. Blocks; call before anything else
+        runs."""
         try:
             # O_NONBLOCK: a FIFO in its place must not hold the start up
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -79,11 +80,11 @@ class StateFile:
         saved_at = float(document["saved_at"])
         count = 0
         for entry in document["bindings"]:
-            # A clock that was set back must not make a registration last longer than it was to.
+            # After the clock was set back a registration must not outlast its holding time.
             left = min(float(entry["expires_at"]) - now, float(entry["expires_at"]) - saved_at)
             if left <= 0:
                 continue
-            if not left <= MAX_HOLDING_TIME_S:  # also of what is no number
+            if not left <= MAX_HOLDING_TIME_S:  # NaN too
                 raise ValueError(f"a binding that lasts {left} s")
             binding = SavedBinding(
                 interface=str(entry["interface"]),
@@ -99,8 +100,8 @@ class StateFile:
         self._log.info("state.read", bindings=count, request_id=request_id)
 
     def recall(self, ifindex: int, name: str) -> list[BindingFound]:
-        """Returns the bindings of an interface that has appeared, once, with the time that they
-        still have."""
+        """Returns the bindings of an interface that has appeared, with their remaining time;
+        once."""
         now = self._clock()
         return [
             BindingFound(
@@ -116,13 +117,13 @@ class StateFile:
         ]
 
     async def run(self, snapshot: Callable[[], SavedState]) -> None:
-        """Saves every minute when there is something new."""
+        """Saves every minute if the state has changed."""
         while True:
             await trio.sleep(SAVE_INTERVAL_S)
             await self.save(snapshot())
 
     async def save(self, state: SavedState) -> None:
-        """Writes a snapshot, unless it is what the file holds already."""
+        """Writes a snapshot, unless the file has the same content already."""
         async with self._saving:  # a stop may come while the minute's is being written
             await self._save(state)
 
@@ -153,7 +154,7 @@ class StateFile:
     ) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = self._path.with_suffix(".new")
-        beside.unlink(missing_ok=True)  # of a run that was killed; or a link to somewhere else
+        beside.unlink(missing_ok=True)  # of a killed run; or a symbolic link
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.writelines(_lines(request_id, entries, now))
@@ -163,13 +164,14 @@ class StateFile:
 
 
 def _identity(binding: SavedBinding, ends_at: float) -> tuple[object, ...]:
-    """Returns what makes a binding worth writing again; the rounding hides the clock's jitter."""
+    """Returns a value that changes when a binding must be saved again; rounding hides clock
+    jitter."""
     return (binding.interface, binding.protocol, binding.nbma, binding.unique, round(ends_at / 5))
 
 
 def _lines(request_id: int, entries: list[tuple[SavedBinding, float]], now: float) -> Iterator[str]:
-    """Yields the document, a binding a line: encoding it in one piece would stop everything else
-    for long."""
+    """Yields the document, one binding a line: encoding it in one piece would block the daemon for
+    long."""
     yield f'{{"version": {VERSION}, "saved_at": {now:.3f}, "request_id": {request_id},\n'
     yield ' "bindings": ['
     separator = "\n  "

@@ -1,7 +1,7 @@
-"""What the daemon can tell of itself: to the control API, to Prometheus and to the service manager.
+"""The daemon's status for the control API, for Prometheus and for the service manager.
 
-The engine answers for what it knows; here it is joined by what only the adapters know: packets that
-were lost on their way to the engine, counters, and what is wrong with a part of the daemon.
+Adds to the engine's views what only the adapters know: packets that were lost on their way to the
+engine, counters, and the problems of single parts of the daemon.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from nhrpd_py.runtime.vici.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStatus:
-    """Reads the parts of the daemon whenever somebody asks; keeps nothing."""
+    """Reads the parts of the daemon at every call; keeps nothing."""
 
     started_at: float
     engine: Engine
@@ -54,7 +54,7 @@ class DaemonStatus:
         return [*rows, *self._lost(query.interface)] if query.view is View.TRAFFIC else rows
 
     def _lost(self, interface: str | None) -> Iterator[TrafficRow]:
-        """Yields drops that the engine does not know of."""
+        """Yields the drops of the adapters, which the engine does not count."""
         drops: dict[str | None, Mapping[str, int]] = dict(self.packets.drops.items())
         drops[None] = {"internal-error": self.pump.counters["internal-error"]}
         for name, reasons in drops.items():
@@ -70,7 +70,7 @@ class DaemonStatus:
                         )
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
-        """Returns what each part counted, by its name."""
+        """Returns the counters of each part, by its name."""
         return {
             "pump": self.pump.counters,
             "inbox": {
@@ -89,7 +89,7 @@ class DaemonStatus:
         }
 
     def problems(self) -> Mapping[str, str]:
-        """Returns what is wrong with parts of the daemon, by their names."""
+        """Returns the problems of parts of the daemon, by their names."""
         return {
             **self._problems_of_steered(),
             **self.kernel.problems,

@@ -1,9 +1,9 @@
-"""One mechanism for the parts of the daemon that run only where the configuration has a use for them.
+"""Runs the parts of the daemon that only some configurations need.
 
-Of two kinds: a part that can follow another configuration while it runs is started when it is first
-needed, hears of every configuration, and goes on for good, for it may have to finish what it began
-under an earlier one. A part that cannot is stopped when it is needed no more, and stopped and
-started anew when its settings are others.
+There are two kinds. A part that can take another configuration while it runs (`follow`) is started
+when it is first needed, gets every configuration, and is never stopped, for it may have to finish
+what it began under an earlier one. Any other part is stopped when it is no longer needed, and
+restarted when its settings change.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,15 +32,15 @@ class Steered(Generic[Settings]):
         isolates: tuple[type[Exception], ...] = (),
         loss: str = "",
     ) -> None:
-        """`settings` picks what the part runs with, None where it is not needed; `run` is its life,
-        until cancelled; `follow` hands it another configuration.
+        """`settings` returns the part's settings, None where it is not needed; `run` runs it until
+        cancelled; `follow` gives it another configuration.
 
-        Errors that it `isolates` do not end the daemon: they are logged as `NAME.failed`, and `run`
-        is tried again every RETRY_S. `loss` says what the daemon cannot do meanwhile.
+        Errors in `isolates` do not end the daemon: they are logged as `NAME.failed`, and `run` is
+        tried again every RETRY_S. `loss` names what the daemon cannot do meanwhile.
         """
         self.name = name
         self.problem: str | None = None
-        """What is wrong with it, for people."""
+        """Why the part does not work, for people."""
         self._settings = settings
         self._run = run
         self._follow = follow
@@ -51,11 +51,12 @@ class Steered(Generic[Settings]):
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and was not stopped since."""
+        """Whether the part was started and not stopped since."""
         return self._life is not None
 
     async def steer(self, nursery: trio.Nursery, config: Config) -> None:
-        """Brings the part in line with a configuration; returns when it runs, or failed to start."""
+        """Starts, restarts or stops the part as a configuration requires; returns when it has
+        started or failed."""
         settings = self._settings(config)
         if self._follow is not None:
             try:
@@ -86,7 +87,7 @@ class Steered(Generic[Settings]):
             life.ended.set()
 
     async def _run_once(self, settings: Settings, first: "_Started") -> None:
-        """Runs the part until it fails in a way that it `isolates`."""
+        """Runs the part until it raises one of the `isolates`."""
 
         def started() -> None:
             self.problem = None

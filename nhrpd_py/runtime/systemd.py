@@ -1,8 +1,8 @@
-"""What we report to the service manager (sd_notify(3)), and the sentence that `systemctl status` shows.
+"""Reports to the service manager (sd_notify(3)), among them the line that `systemctl status` shows.
 
 Without NOTIFY_SOCKET in the environment everything here does nothing. The watchdog is the pump's:
-it calls `beat` once a turn, so that a daemon whose pump hangs is ended and started anew, however
-lively the rest of it is.
+it calls `beat` once a turn, so that a daemon whose pump hangs is ended and started anew, even if
+all its other tasks run.
 """
 
 import os
@@ -15,9 +15,9 @@ import structlog
 from nhrpd_py.core.rows import InterfaceRow, NhsRow
 
 BEATS_PER_WATCHDOG = 3
-"""Turns that the pump makes at least within the watchdog's time: two of them may be late."""
+"""Turns of the pump within the watchdog's time: two of them may be late."""
 SEND_LIMIT_S = 1.0
-"""How long a service manager that does not read may hold us up."""
+"""How long a send may wait for a service manager that does not read."""
 PROBLEMS_SHOWN = 3
 USEC_PER_S = 1_000_000
 
@@ -28,7 +28,7 @@ class Notifier:
     def __init__(self, address: str | None = None, watchdog_s: float | None = None) -> None:
         """`address` is that of NOTIFY_SOCKET: a path, or with a leading `@` an abstract name; None
         where no service manager listens. `watchdog_s` is the time without a beat after which it
-        ends us."""
+        ends the daemon."""
         self._address = address
         self._log = structlog.get_logger()
         self._status = ""
@@ -36,7 +36,7 @@ class Notifier:
         self._last_beat = float("-inf")
         self._socket: socket.socket | None = None
         self.beat_interval_s: float | None = None
-        """The pump turns at least so often; None: nobody watches."""
+        """Longest time between two turns of the pump; None: there is no watchdog."""
         if address is None:
             return
         if not address.startswith(("/", "@")):
@@ -51,8 +51,8 @@ class Notifier:
 
     @classmethod
     def of_environment(cls, environment: MutableMapping[str, str] = os.environ) -> "Notifier":
-        """Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and removes them: they are not for
-        our children."""
+        """Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and removes them, so that child
+        processes do not inherit them."""
         address = environment.pop("NOTIFY_SOCKET", None)
         watchdog_usec = environment.pop("WATCHDOG_USEC", "")
         watched = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
@@ -66,8 +66,8 @@ class Notifier:
         return self._socket is not None
 
     def ready(self, status: str) -> None:
-        """Reports that we serve: after the start, and again at the end of every reload, whatever
-        came of it."""
+        """Reports that we are ready: after the start, and at the end of every reload, also of a
+        failed one."""
         self._status = status
         self._send("READY=1", f"STATUS={_one_line(status)}")
 
@@ -78,7 +78,7 @@ class Notifier:
         self._send("RELOADING=1", f"MONOTONIC_USEC={now_usec}")
 
     def stopping(self, status: str) -> None:
-        """Reports that the orderly end begins."""
+        """Reports that a clean stop begins."""
         self._status = status
         self._send("STOPPING=1", f"STATUS={_one_line(status)}")
 
@@ -127,8 +127,8 @@ def status_text(
     peers: int,
     problems: Mapping[str, str],
 ) -> str:
-    """Returns the status line: `2/2 NHS up, 14 peers`, and after it what is wrong: `; gre1: there
-    is no such interface`."""
+    """Returns the status line: `2/2 NHS up, 14 peers`, followed by the problems: `; gre1: there is
+    no such interface`."""
     parts = []
     states = [row.state for row in servers]
     if states:

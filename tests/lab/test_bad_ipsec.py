@@ -14,6 +14,7 @@ import pytest
 from tests.lab.clouds import cloud, peer, server_state
 from tools.lab.charon import Ipsec
 from tools.lab.classic import ClassicNode
+from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode
 from tools.lab.pki import authority
@@ -61,6 +62,8 @@ class Scene:
     good: ClassicNode
     without_charon: ClassicNode
     with_fallback: ClassicNode
+    tunnel_mode: tuple[ClassicNode, ClassicNode]
+    """A hub with that, and its own spoke."""
     bad: dict[str, ClassicNode]
     complaints: dict[str, list[str]] = field(default_factory=dict)
     """The lines of a bad spoke's log about its mistake, when `show peers` first told of it."""
@@ -100,13 +103,15 @@ def scene() -> Iterator[Scene]:
     options: list[dict[str, Any]] = [
         *({} for _ in ("hub", "good", "without charon")),
         {"ipsec_settings": 'fallback-profile = "dmvpn-old"\n'},
+        {"role": Role.HUB, "ipsec": Ipsec(changes=(("mode = transport", "mode = tunnel"),))},
+        {"server": "hub5", "ipsec": Ipsec(remote_id="hub5.vpn.example")},
         *({"ipsec": ipsec} for ipsec in STRANGERS.values()),
         *({} for _ in MISTAKES),
     ]
     with cloud(*options, start=False, bgp=False) as (_, nodes):
-        hub, good, without_charon, with_fallback, *bad = nodes
+        hub, good, without_charon, with_fallback, tunnel_hub, its_spoke, *bad = nodes
         by_name = dict(zip([*STRANGERS, *MISTAKES], bad, strict=True))
-        made = Scene(hub, good, without_charon, with_fallback, by_name)
+        made = Scene(hub, good, without_charon, with_fallback, (tunnel_hub, its_spoke), by_name)
         for node in nodes:
             node.start_services()
         for name, (make_mistake, _) in MISTAKES.items():
@@ -179,11 +184,11 @@ def test_a_fallback_profile_serves_while_the_first_cannot(scene: Scene) -> None:
     wait_up(spoke)
 
 
-def test_a_peer_in_tunnel_mode_is_refused_by_name() -> None:
-    tunnel = Ipsec(changes=(("mode = transport", "mode = tunnel"),))
-    with cloud({"ipsec": tunnel}, {}, bgp=False) as (_, nodes):
-        hub, spoke = nodes
-        words = "tunnel mode"
-        wait_until(lambda: words in complaint(spoke, hub), COMPLAINT_S, "show peers tells it")
-        assert 1 <= len(spoke.logged(words)) <= 3
-        assert server_state(spoke) != "up"
+def test_a_peer_in_tunnel_mode_is_refused_by_name(scene: Scene) -> None:
+    hub, spoke = scene.tunnel_mode
+    hub.start()
+    spoke.start()
+    words = "tunnel mode"
+    wait_until(lambda: words in complaint(spoke, hub), COMPLAINT_S, "show peers tells it")
+    assert 1 <= len(spoke.logged(words)) <= 3
+    assert server_state(spoke) != "up"

@@ -26,6 +26,7 @@ import time
 from nhrpd_py.runtime import late_imports
 late_imports.install()
 import nhrpd_py.cli.daemon
+import nhrpd_py.cli.startup
 import nhrpd_py.config.schema
 import nhrpd_py.runtime.app
 import nhrpd_py.runtime.control.http

@@ -28,6 +28,8 @@ class ClassicNode(NhrpdNode):
     bgp: bool = True
     protected: bool = True
     """Whether nhrpd is told to use IPsec; charon runs in any case."""
+    server: str = "hub1"
+    """The node that a spoke registers with."""
     ipsec_settings: str = ""
     """Lines for `[interface.gre1.ipsec]`."""
     charon: Charon = field(init=False)
@@ -43,7 +45,7 @@ class ClassicNode(NhrpdNode):
         """Returns nhrpd.toml, the sample with the lab's paths, names and times in it."""
         text = (SAMPLES / f"nhrpd-{self.role.value}.toml").read_text()
         text = re.sub(r"(?m)^holding-time = 600", f"holding-time = {self.holding_time_s}", text)
-        text = text.replace("hub1.example.net", f"hub1.{DOMAIN}")
+        text = text.replace("hub1.example.net", f"{self.server}.{DOMAIN}")
         section = '[interface.gre1.ipsec]\nprofile = "dmvpn"\n'
         text = text.replace(section, section + self.ipsec_settings)
         if self.ipsec is None or not self.protected:

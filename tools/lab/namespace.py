@@ -135,7 +135,11 @@ class Namespace:
         with output:  # the holder says nothing more
             if output.readline() != "ready\n":
                 raise CommandFailedError(f"namespace {self.name} could not be made")
-        _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
+        try:
+            _run(["ip", "netns", "attach", self.name, str(self._holder.pid)])
+        except CommandFailedError:
+            stop(self._holder, signal.SIGKILL)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,9 +149,9 @@ class Namespace:
         if self._holder is None:
             return
         # Whatever double-forked away from us still counts itself among the namespace's processes.
-        for pid in _run(["ip", "netns", "pids", self.name]).split():
+        for pid in netns.members(self._holder.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self._holder.wait()
         self._holder = None
         _run(["ip", "netns", "delete", self.name])

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
 
@@ -30,6 +31,17 @@ def of_process(pid: int) -> Iterator[None]:
         finally:
             os.close(there)
         yield
+
+
+def members(pid: int) -> list[int]:
+    """Returns the processes in the network namespace of a process, itself included."""
+    wanted = Path(f"/proc/{pid}/ns/net").stat().st_ino
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if (process / "ns" / "net").stat().st_ino == wanted:
+                found.append(int(process.name))
+    return found
 
 
 @contextlib.contextmanager

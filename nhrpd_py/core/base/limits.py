@@ -1,4 +1,4 @@
-"""Limits on what we send because somebody else made us."""
+"""Limits on what peers can make us send."""
 
 from collections.abc import Hashable
 
@@ -56,7 +56,7 @@ ERRORS_PER_S = 10.0
 ERROR_BURST = 20.0
 RESOLUTIONS_PER_S = 100.0
 RESOLUTION_BURST = 500.0
-"""What peers may make us ask by redirects; §5.2.1: not for every data packet."""
+"""Resolutions that redirects may begin; §5.2.1: not for every data packet."""
 REDIRECT_INTERVAL_S = 2.0
 MAX_REDIRECT_PAIRS = 4096
 

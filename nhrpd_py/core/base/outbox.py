@@ -1,4 +1,4 @@
-"""What the event in hand leads to: the ordered list of effects, and the counters of dropped packets."""
+"""The ordered list of effects of the event being handled, and the counters of dropped packets."""
 
 from collections.abc import Hashable
 
@@ -13,7 +13,7 @@ MAX_REMINDERS = 4096
 
 
 class Outbox:
-    """Collects effects in the order of the calls. Owned by the engine, used by all that it wires together."""
+    """Collects effects in the order of the calls. Owned by the engine, shared by all parts of the core."""
 
     __slots__ = ("_reminders", "drops", "effects")
 

@@ -53,11 +53,11 @@ class PrefixMap(Generic[T]):
             yield from level.values()
 
     def longest(self, address: Address) -> T | None:
-        """The value of the longest prefix that contains the address."""
+        """Returns the value of the longest prefix that contains the address."""
         return next(self.matches(address), None)
 
     def matches(self, address: Address) -> Iterator[T]:
-        """All values whose prefix contains the address, longest first."""
+        """Yields the values of all prefixes that contain the address, longest first."""
         number = int.from_bytes(address)
         for length in self._lengths:
             value = self._by_length[length].get(number >> (self._bits - length))
@@ -65,7 +65,7 @@ class PrefixMap(Generic[T]):
                 yield value
 
     def inside(self, prefix: Prefix) -> Iterator[T]:
-        """All values whose prefix lies within the given one, itself included. Looks at every longer prefix."""
+        """Yields the values of all prefixes within a prefix, itself included. Looks at every longer prefix."""
         key = self._key(prefix)
         for length in self._lengths:
             if length < prefix.length:

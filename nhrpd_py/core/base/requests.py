@@ -1,4 +1,4 @@
-"""Our unanswered requests by request id: whom a reply or an Error Indication is for. RFC 2332 §5.2.0.1."""
+"""Our unanswered requests by request id, and who gets their replies and Error Indications. RFC 2332 §5.2.0.1."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,10 +19,10 @@ class RequestOwner(Protocol[S_contra]):
     def reply_received(
         self, subject: S_contra, message: Message, nbma_source: Address, now: float
     ) -> None:
-        """Takes the reply to the outstanding request about `subject`; its id is still known."""
+        """Handles the reply to the outstanding request about `subject`; its id is not released yet."""
 
     def error_received(self, subject: S_contra, code: int, now: float) -> None:
-        """Takes an Error Indication about the outstanding request about `subject`."""
+        """Handles an Error Indication for the outstanding request about `subject`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class OutstandingRequest(Generic[S]):
     subject: S
 
     def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        """Hands the reply to the machine that asked."""
+        """Passes the reply to the owner of the request."""
         self.owner.reply_received(self.subject, message, nbma_source, now)
 
     def error_received(self, code: int, now: float) -> None:
-        """Hands the Error Indication to the machine that asked."""
+        """Passes the Error Indication to the owner of the request."""
         self.owner.error_received(self.subject, code, now)
 
 
 class Requests:
-    """Gives out request ids and remembers who waits for which; the oldest make room in a full table."""
+    """Gives out request ids and remembers their owners; in a full table the oldest request is forgotten."""
 
     __slots__ = ("last_id", "outstanding")
 

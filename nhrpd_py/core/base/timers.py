@@ -1,7 +1,7 @@
 """The engine's timers: a heap of (deadline, key) whose stale rows are skipped when they come up.
 
-A key names what is due; arming it again moves it, stopping it forgets it. The shell only ever needs one number, the
-next deadline. Used by one task; knows no clock.
+A key names what is due; setting its timer again moves it, stopping it removes it. The caller of the engine needs one
+number, the next deadline. Used by one task; knows no clock.
 """
 
 import heapq
@@ -13,12 +13,12 @@ _PRUNE_FROM = 1024
 
 
 class TimerKind(IntEnum):
-    """What a timer is for; the order breaks no ties, it is only a name."""
+    """What a timer is for. The numbers have no meaning."""
 
     NHS_RESOLVE = 1
     """Look the NHS's name up (again)."""
     NHS_SEND = 2
-    """Register: the renewal is due, or the answer is overdue."""
+    """Send a Registration Request: the renewal is due, or the reply is overdue."""
     BINDING_EXPIRY = 3
     BINDING_PROBE = 4
     """Find out whether the kernel uses a cached binding, before its holding time ends."""
@@ -32,16 +32,16 @@ class TimerKind(IntEnum):
     INTERFACE = 9
     """Try to open an interface that the kernel refused."""
     HELD_PACKETS = 10
-    """Packets waited long enough for charon's report of their SA."""
+    """Drop the packets that waited for charon's report of their SA."""
     PEER_READY = 11
-    """A peer that began an SA has had time to get our answer."""
+    """Send data through an SA that the peer initiated: it has had time to get our answer."""
 
 
 class TimerKey(NamedTuple):
     kind: TimerKind
     interface: str
     subject: Hashable
-    """What of the interface; unique within the kind and interface."""
+    """What the timer is about (an address, a prefix…); unique within kind and interface."""
 
 
 class TimerQueue:
@@ -82,7 +82,7 @@ class TimerQueue:
         return heap[0][0] if heap else None
 
     def deadline(self, key: TimerKey) -> float | None:
-        """When this key is due; for the views, not for the protocol: it looks at every row."""
+        """Returns when a key is due. Only for the views: it looks at every row."""
         sequence = self._armed.get(key)
         if sequence is None:
             return None

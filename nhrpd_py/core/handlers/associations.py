@@ -1,7 +1,6 @@
-"""Events of security associations: they reach every protected tunnel whose own NBMA address is their local one.
+"""SA events of charon, applied to every protected tunnel whose own NBMA address is the SA's local address.
 
-While charon is away nothing is believed to be lost, for the kernel's SAs live on; what really went is reported one by
-one.
+While charon is away no SA counts as lost, for the kernel's SAs live on; one that really ended is reported by `SaGone`.
 """
 
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ class AssociationHandler:
         self._released: list[PacketReceived] = []
 
     def installed(self, event: SaInstalled, now: float) -> None:
-        """A CHILD_SA is there: its peer's circuit is up, and packets that came ahead of this report are released."""
+        """Handles a new CHILD_SA: its peer's circuit is up, and packets held for this report are released."""
         association = event.association
         pair = association.local, association.remote
         before = {each.identity for each in self._associations.of(pair)}
@@ -47,21 +46,21 @@ class AssociationHandler:
             self._released += circuits.release_held(association.remote)
 
     def released(self) -> list[PacketReceived]:
-        """Takes the packets that waited for nothing but `installed`."""
+        """Removes and returns the packets that `installed` released."""
         if not self._released:
             return []
         packets, self._released = self._released, []
         return packets
 
     def admit(self, tunnel: Tunnel, event: PacketReceived, now: float) -> bool:
-        """Tells whether a packet may be handled now: its SA is known."""
+        """Returns whether a packet may be handled now: its SA is known. Else it is held, or dropped and counted."""
         circuits = tunnel.interface.circuits
         remote = event.nbma_source
         if circuits.is_up(remote):
             if circuits.waits_for_peer(remote):
                 self.peer_ready(tunnel, remote, now)
             return True
-        # The guard lets nothing through in clear, so there is an SA that we have not heard of yet.
+        # The guard lets nothing through in clear, so the packet came through an SA that is not reported yet.
         if not circuits.hold(event, now):
             self._outbox.count_drop(tunnel.interface.name, DropReason.NO_ASSOCIATION)
         return False
@@ -87,7 +86,7 @@ class AssociationHandler:
                 instance.dependents.circuit_down(event.remote, reason, now)
 
     def failed(self, event: SaFailed, now: float) -> None:
-        """An attempt failed, ours or the peer's; beside an SA that is up that is only a notice."""
+        """Handles a failed attempt, ours or the peer's; while an SA of the pair is up it only becomes a notice."""
         is_up = (event.local, event.remote) in self._associations
         for tunnel in self._protected(event.local):
             interface = tunnel.interface
@@ -108,7 +107,7 @@ class AssociationHandler:
                     instance.dependents.circuit_failed(event.remote, event.reason, now)
 
     def ready(self, now: float) -> None:
-        """charon has reported all there is: what we took over without knowing is looked at."""
+        """Handles the end of charon's report: the first time, all bindings are checked against the SAs that exist."""
         first = not self._associations.known
         self._associations.known = True
         self._associations.problem = None
@@ -121,7 +120,7 @@ class AssociationHandler:
         self._associations.problem = reason
 
     def peer_ready(self, tunnel: Tunnel, remote: Address, now: float) -> None:
-        """A peer that began an SA can receive through it by now: data goes that way too."""
+        """Lets data go through an SA that the peer initiated: the peer can receive through it by now."""
         interface = tunnel.interface
         interface.circuits.peer_ready(remote)
         if interface.opened and interface.circuits.is_up(remote):
@@ -129,7 +128,7 @@ class AssociationHandler:
                 instance.dependents.circuit_up(remote, now)
 
     def held_due(self, tunnel: Tunnel, remote: Address) -> None:
-        """Packets waited in vain: there is no SA that they can have come through."""
+        """Drops the packets held for a peer: no SA was reported through which they can have come."""
         for _ in tunnel.interface.circuits.release_held(remote):
             self._outbox.count_drop(tunnel.interface.name, DropReason.NO_ASSOCIATION)
 

@@ -1,4 +1,4 @@
-"""What operators tell the engine to do: flush and resolve."""
+"""The commands of operators: flush and resolve."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -16,7 +16,7 @@ FLUSHED = "flushed by the operator"
 
 @dataclass(frozen=True, slots=True)
 class CommandOutcome:
-    """What a command came to, for the operator."""
+    """The result of a command, for the operator."""
 
     matched: int = 0
     refused: str | None = None
@@ -51,7 +51,7 @@ class CommandHandler:
                 matched += self._flush_shortcuts(instance, command)
             if command.what is not FlushWhat.SHORTCUTS:
                 matched += self._flush_cache(instance, command, now)
-        # Whoever is to find his shortcut again must hear of it at once.
+        # The next redirect must be sent at once, so that a flushed shortcut can be found again.
         self._limits.redirects.forget()
         return CommandOutcome(matched=matched, detail=f"{matched} flushed")
 
@@ -60,7 +60,7 @@ class CommandHandler:
         if command.nbma is not None:
             instance.station.circuits.clear_failure(command.nbma)
         else:
-            instance.station.circuits.clear_failures()  # the prefix of a peer that is held down is not known
+            instance.station.circuits.clear_failures()  # of all peers: which prefixes a held-down one has is unknown
         for shortcut in list(instance.shortcuts):
             if _selects(command, shortcut.prefix, shortcut.binding.nbma):
                 instance.shortcuts.remove(shortcut, FLUSHED)
@@ -78,7 +78,7 @@ class CommandHandler:
         return matched
 
     def _flush_cache(self, instance: Instance, command: Flush, now: float) -> int:
-        """Learnt bindings go; clients are asked to register again, and we register again with our servers."""
+        """Removes learnt bindings, asks their clients to register again, and registers again with our servers."""
         matched = 0
         for binding in list(instance.station.cache):
             if not _selects(command, host_prefix(binding.protocol), binding.nbma):

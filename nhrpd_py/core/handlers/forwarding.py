@@ -1,8 +1,8 @@
-"""What a transit NHS does with a packet that is for somebody else: one hop less, one record more, signed anew.
+"""What a transit NHS does with a packet for another station: one hop less, one record more, signed anew.
 
 Loops are found by our own overlay address in the transit record, as responder of a reply that passes, or by a next hop
-that the packet just came from. Extensions
-keep their order; a compulsory one that we do not know makes us a mere forwarder that leaves no record.
+from which the packet just came. Extensions keep their order; with an unknown compulsory extension the packet is only
+forwarded, and no record of ours is added.
 RFC 2332 §5.1 (hop count), §5.3.1–§5.3.3 (records), §5.3 (unknown extensions); Cisco NAT extension.
 """
 
@@ -31,7 +31,7 @@ KNOWN_EXTENSIONS = frozenset(
 
 
 def unknown_compulsory(message: Message) -> Extension | None:
-    """The first extension that we must understand and do not."""
+    """Returns the first compulsory extension that we do not know."""
     for extension in message.extensions:
         if extension.compulsory and extension.type not in KNOWN_EXTENSIONS:
             return extension
@@ -46,10 +46,10 @@ def forward(
     nbma_source: Address,
     now: float,
 ) -> None:
-    """Hands a message on to the next hop, or drops it and says why.
+    """Sends a message on to the next hop, or drops it and counts the reason.
 
-    Never back to where it came from: two stations whose routes lead to each other would play ping-pong with a packet
-    that keeps no record until its hops are used up.
+    It is never sent back to where it came from: two stations whose routes lead to each other would exchange a packet
+    without records until its hop count is used up.
     """
     egress = location.station
     peer = location.binding
@@ -84,7 +84,7 @@ def forward(
 def _handed_on(
     station: Station, egress: Station, message: Message, extension: Extension
 ) -> Extension:
-    """An extension as the next hop gets it."""
+    """Returns an extension as the next hop gets it."""
     if extension.type == _transit_record(message):
         return replace(extension, value=extension.value + encode_entries((egress.record(),)))
     if extension.type == ExtensionType.NAT_ADDRESS and not extension.value:
@@ -93,14 +93,14 @@ def _handed_on(
 
 
 def _transit_record(message: Message) -> ExtensionType:
-    """Where transit NHSs write themselves: replies have a record of their own (§5.3.2, §5.3.3)."""
+    """Returns the transit record of a message: forward in requests, reverse in replies (§5.3.2, §5.3.3)."""
     if message.is_reply:
         return ExtensionType.REVERSE_TRANSIT_NHS
     return ExtensionType.FORWARD_TRANSIT_NHS
 
 
 def _translated(station: Station, message: Message, extension: Extension) -> Extension:
-    """Fills in the post-NAT address of the sender, when we know it and the sender does not."""
+    """Returns the NAT extension with the sender's post-NAT address, if we know it and the sender does not."""
     if message.is_reply:
         protocol = message.entries[0].protocol if message.entries else b""
     else:
@@ -112,7 +112,7 @@ def _translated(station: Station, message: Message, extension: Extension) -> Ext
 
 
 def _loops(station: Station, message: Message) -> bool:
-    """Tells whether the packet has been here before."""
+    """Returns whether the packet has been here before."""
     if message.type is PacketType.ERROR_INDICATION:
         # §5.2.7: an error of our own that comes by again.
         return (message.source_protocol, message.source_nbma) == (

@@ -1,7 +1,8 @@
-"""Link and address events: which tunnels are open, and who must know.
+"""Link and address events: they open and close the tunnels, and inform their instances.
 
-A tunnel is open while the kernel was asked to prepare its netdev and packets can come and go. One that the kernel
-refuses is closed; it is tried again after a while, and at once when what was wrong is mended:
+A tunnel is open while the kernel was asked to prepare its netdev and packets can come and go. A tunnel that the kernel
+refuses is closed; it is tried again after 30 s, or at once when the reason is gone. A link that is removed or made anew
+ends a refusal:
 
     CLOSED ◄──(the link is down, gone or unfit)── OPEN, ON TRIAL
        └──(packets can come and go)──► OPEN ──(the kernel refuses it)──► REFUSED ──(30 s, or mended)──► ON TRIAL
@@ -27,11 +28,11 @@ from nhrpd_py.core.station.interface import Interface, OpenRefusal
 REOPEN_S = 30.0
 """How long a tunnel that the kernel refused is left alone."""
 TRIAL_S = 1.0
-"""How long one that was refused before must stay open until it is said to work."""
+"""How long a tunnel that was refused must stay open before it counts as working."""
 
 
 class _Seen(NamedTuple):
-    """What of an interface matters when its link changes."""
+    """The properties of an interface whose change matters when its link changes."""
 
     ifindex: int
     guard: ProtectedGre | None
@@ -64,16 +65,16 @@ class LinkHandler:
         self._links = Links()
 
     def link_name(self, ifindex: int) -> str:
-        """The name of a link, for people."""
+        """Returns the name of a link, for people."""
         link = self._links.by_ifindex.get(ifindex)
         return link.state.name if link else f"ifindex {ifindex}"
 
-    # What the kernel tells.
+    # Reports of the kernel.
 
     def link_changed(self, event: LinkChanged, now: float) -> None:
         self._links.change(event)
         self.follow(now)
-        if not event.up:  # after a tunnel is closed: it tells its peers nothing any more
+        if not event.up:  # after the tunnel is closed, which then sends no Purges for these routes
             self._routes.link_lost(event.ifindex, now)
 
     def link_gone(self, ifindex: int, now: float) -> None:
@@ -101,7 +102,7 @@ class LinkHandler:
         self.follow(now)
 
     def refused(self, event: InterfaceRefused, now: float) -> None:
-        """The kernel would not open it, or its guard is gone: it is closed until it is tried again."""
+        """Closes a tunnel that the kernel refuses or whose guard is gone, and sets the time of the next try."""
         tunnel = self._tunnels.open_at(event.ifindex)
         if tunnel is None:
             return
@@ -115,13 +116,13 @@ class LinkHandler:
         self.follow(now)
 
     def mended(self, ifindex: int, now: float) -> None:
-        """What a tunnel was refused for is over."""
+        """Tries a refused tunnel again at once: the reason is gone."""
         for tunnel in self._tunnels:
             if tunnel.interface.ifindex == ifindex:
                 self._retry(tunnel.interface, now)
 
     def timer_due(self, interface: Interface, now: float) -> None:
-        """A refused tunnel was left alone long enough, or one on trial has stayed open."""
+        """Tries a refused tunnel again, or ends the trial of one that has stayed open."""
         if interface.refusal is not None and not interface.refusal.on_trial:
             self._retry(interface, now)
         else:
@@ -129,7 +130,7 @@ class LinkHandler:
             self._notify(interface)
 
     def _retry(self, interface: Interface, now: float) -> None:
-        """Opens a tunnel again that was refused; it is said to work once it stays open."""
+        """Puts a refused tunnel on trial: opens it, and the notice that it works waits for the end of the trial."""
         if interface.refusal is not None and not interface.refusal.on_trial:
             interface.refusal.on_trial = True
             self._set_timer(interface, now + TRIAL_S)
@@ -138,10 +139,10 @@ class LinkHandler:
     def _set_timer(self, interface: Interface, at: float) -> None:
         self._timers.set(TimerKey(TimerKind.INTERFACE, interface.name, None), at)
 
-    # What becomes of the tunnels.
+    # Changes of the tunnels.
 
     def follow(self, now: float) -> None:
-        """Brings every tunnel in line with its link."""
+        """Opens, closes and updates every tunnel as its link requires."""
         for tunnel in self._tunnels:
             interface = tunnel.interface
             before = _Seen.of(interface)
@@ -177,7 +178,7 @@ class LinkHandler:
             instance.opened(now)
 
     def close(self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False) -> None:
-        """Closes an open tunnel; `withdrawn`: with all that we put on its netdev."""
+        """Closes an open tunnel; with `withdrawn` all our entries on its netdev are deleted."""
         interface = tunnel.interface
         interface.opened = False
         self._outbox.emit(CloseInterface(ifindex, withdrawn))
@@ -187,7 +188,7 @@ class LinkHandler:
         interface.circuits.release_all()
 
     def _notify(self, interface: Interface) -> None:
-        """Says when a tunnel begins to work, and when it ceases to."""
+        """Emits a notice when a tunnel begins or ceases to work."""
         works = interface.works
         if works == interface.announced or (works and interface.refusal is not None):
             return

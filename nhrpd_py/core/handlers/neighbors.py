@@ -1,4 +1,4 @@
-"""Events of the kernel's neighbour table: what it has traffic for, what it uses, what it has from an earlier run."""
+"""Events of the kernel's neighbour table: solicitations, probes of entries in use, entries of an earlier run."""
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.outbox import Outbox
@@ -9,7 +9,7 @@ from nhrpd_py.core.instance.tunnels import Tunnels
 
 
 class NeighborHandler:
-    """Brings neighbour events to the instance that they are for. Called by the engine."""
+    """Passes neighbour events to their instance. Called by the engine."""
 
     __slots__ = ("_outbox", "_tunnels")
 
@@ -18,7 +18,7 @@ class NeighborHandler:
         self._outbox = outbox
 
     def solicited(self, event: NeighborSolicited, now: float) -> None:
-        """The kernel asks for an address; with an NBMA address it probes the entry that it has: it is in use."""
+        """Handles a solicitation; with an NBMA address it is a probe of an existing entry, which is in use."""
         instance = self._instance(event.ifindex, event.address)
         if instance is None or not instance.station.ready:
             return
@@ -28,7 +28,7 @@ class NeighborHandler:
             instance.requester.solicited(event.address, now)
 
     def found(self, event: BindingFound, now: float) -> None:
-        """There is a binding of an earlier run; where no tunnel of ours is open its entry is taken back."""
+        """Handles a binding of an earlier run; its entry is deleted if no tunnel of ours is open there."""
         instance = self._instance(event.ifindex, event.protocol)
         if instance is not None:
             instance.adopt(event, now)
@@ -36,6 +36,6 @@ class NeighborHandler:
             self._outbox.emit(DropNeighbor(event.ifindex, event.protocol))
 
     def _instance(self, ifindex: int, address: Address) -> Instance | None:
-        """The instance of an open tunnel that an overlay address is of."""
+        """Returns the instance of an open tunnel for the family of an overlay address."""
         tunnel = self._tunnels.open_at(ifindex)
         return tunnel.of(address) if tunnel is not None else None

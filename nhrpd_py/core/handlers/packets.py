@@ -1,7 +1,7 @@
-"""The way of a received packet: decode, authenticate, find out whom it is for, hand it over. Every drop is counted.
+"""The path of a received packet: decode, authenticate, find its destination, handle or forward. Every drop is counted.
 
-The order matters: nothing is believed before it is authenticated, and nothing is answered that is not for us. What a
-type means is in the handlers; what a transit NHS does is in `forward`. RFC 2332 §5.2, §5.3.
+The order matters: nothing is believed before it is authenticated, and nothing is answered that is not for us. The
+machines of the instance handle the message types; what a transit NHS does is in `forwarding`. RFC 2332 §5.2, §5.3.
 """
 
 from nhrpd_py.core.address import AFI_OF_PROTOCOL, Address, Afi, host_prefix
@@ -28,7 +28,7 @@ from nhrpd_py.packet.wire import BadPacket, DropReason
 
 
 class PacketHandler:
-    """Takes received packets in. Called by the engine."""
+    """Handles received packets. Called by the engine."""
 
     __slots__ = ("_limits", "_locator", "_outbox", "_requests")
 
@@ -117,9 +117,9 @@ class PacketHandler:
                 self._reply_received(station, message, event, now)
 
     def _denial(self, instance: Instance, message: Message, source: Address) -> str | None:
-        """Why nobody may ask from this address through the sender's SA, be it the requester's or another's.
+        """Returns why the peer at `source` may not send requests with the message's source address; None when it may.
 
-        What an NHS of ours forwards it has looked at itself. A transit record alone makes nobody an NHS.
+        Our own NHSs have checked what they forward. A transit record alone does not make its sender an NHS.
         """
         if instance.client.servers.is_server(source):
             record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
@@ -147,7 +147,7 @@ class PacketHandler:
             instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
-        """Where a message must go that is not for us; None when it is for us."""
+        """Returns where a message must go; None when it is for us."""
         to = message.source_protocol if message.is_reply else message.destination_protocol
         if len(to) * 8 != station.host_length:
             return None
@@ -171,7 +171,7 @@ class PacketHandler:
                     and peer is not None
                     and peer.nbma == nbma_source
                 ):
-                    return None  # our next hop had the data from us, whatever our route to its source says
+                    return None  # we sent the data to this next hop, whatever our route to its source says
                 return location
             case Where.UNRESOLVED | Where.NOWHERE:
                 # An indication names the data's source, which may be routed differently than we think.
@@ -185,7 +185,7 @@ class PacketHandler:
         location: Location,
         now: float,
     ) -> None:
-        """Nobody we know is nearer to the target. A server above us may know more; else the sender is refused."""
+        """Sends a message without a known next hop to our own NHS, if there is one; else refuses it."""
         station = instance.station
         source = event.nbma_source
         above = instance.client.servers.best()
@@ -237,7 +237,7 @@ class PacketHandler:
     def _error_received(
         self, station: Station, message: Message, source: Address, now: float
     ) -> None:
-        """Somebody complains. If it is about a request that we wait for, its machine hears of it."""
+        """Passes an Error Indication to the owner of the request that it is about; without one it becomes a notice."""
         offender = peek(message.payload)
         mine = offender is not None and offender.source_protocol == station.address
         request = self._requests.outstanding.get(offender.request_id) if offender and mine else None

@@ -1,8 +1,8 @@
-"""Traffic Indications: telling a spoke that there is a better way, when the hub sees its traffic turn round.
+"""Traffic Indications: a hub that relays traffic between two spokes tells the first that there is a better path.
 
 The firewall samples what the kernel relays within the cloud (NFLOG); each sample may become one indication to the
-previous hop. The data packet's beginning goes along, for its destination is what the spoke has to ask for. Beside the
-firewall's own limit, each pair of addresses is told once in two seconds. draft-detienne-dmvpn §4.
+previous hop. The indication carries the beginning of the data packet, whose destination the spoke then resolves. Beside
+the firewall's own limit, there is one indication in two seconds for each pair of addresses. draft-detienne-dmvpn §4.
 """
 
 from nhrpd_py.core.base.limits import Limits
@@ -16,7 +16,7 @@ from nhrpd_py.packet.inner import data_addresses
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
 SAMPLE_BYTES = 128
-"""How much of the data packet goes along: its header is what counts."""
+"""Octets of the data packet that an indication carries: enough for its headers."""
 
 
 class RedirectHandler:
@@ -30,13 +30,13 @@ class RedirectHandler:
         self._outbox = outbox
 
     def traffic_seen(self, station: Station, event: TrafficSeen, now: float) -> None:
-        """A packet that came in through `station` is being relayed."""
+        """Handles a sample of a relayed packet that came in through `station`."""
         if not station.config.redirect or not station.ready:
             return
         if event.out_ifindex:
             out = self._locator.station(event.out_ifindex, station.afi)
             if out is None or not self._locator.same_cloud(station, out):
-                return  # it leaves the cloud: nobody can do that for us
+                return  # it leaves the cloud, so no peer has a better path
         try:
             source, destination = data_addresses(event.data, station.protocol_type)
         except BadPacket as bad:
@@ -56,7 +56,7 @@ class RedirectHandler:
             return
         indication = station.message(
             PacketType.TRAFFIC_INDICATION,
-            # Not its destination: the draft says so, but the wire has always had the source.
+            # The draft says the data's destination; on the wire all implementations use its source.
             source,
             extensions=station.signed(()),
             payload=event.data[:SAMPLE_BYTES],

@@ -1,8 +1,8 @@
-"""A changed configuration, applied to what runs: what did not change does not notice.
+"""Applies a changed configuration to the running tunnels; what did not change is not disturbed.
 
-A tunnel that the file no longer names takes back all that it told others and the kernel; a new one starts as at the
-daemon's start; one that changed keeps what its new settings allow. `interface.config` is the one place where all read
-the settings; only what was derived from them is brought in line here. The links are looked at afterwards.
+A tunnel that the file no longer names withdraws its registrations, its answers and its kernel entries; a new tunnel
+starts as at the daemon's start; a changed one keeps what its new settings allow. All parts read the settings from
+`interface.config`; only state derived from them is updated here. The links are looked at afterwards.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Configs = Mapping[str, InterfaceConfig]
 
 
 class ReloadHandler:
-    """Goes from one configuration of the tunnels to another. Called by the engine."""
+    """Replaces one configuration of the tunnels by another. Called by the engine."""
 
     __slots__ = ("_limits", "_links", "_timers", "_tunnels")
 
@@ -31,7 +31,7 @@ class ReloadHandler:
         self._limits = limits
 
     def apply(self, before: Configs, after: Configs, now: float) -> None:
-        """Takes over what the file says now; `before` is what it said."""
+        """Applies the configuration `after`; `before` was in force until now."""
         for name in sorted(before.keys() - after.keys()):
             self._remove(name, now)
         for name in sorted(before.keys() & after.keys()):
@@ -65,7 +65,7 @@ class ReloadHandler:
             instance.configure(before, now)
 
     def _clouds_changed(self, now: float) -> None:
-        """What is one cloud with what decides where targets are: answers that are no longer true are taken back."""
+        """Takes back the answers that are no longer true: which interfaces are one cloud decides where targets are."""
         self._limits.redirects.forget()
         for tunnel in self._tunnels:
             for afi in Afi:

@@ -1,4 +1,4 @@
-"""Route events: what becomes of shortcuts and answers when the kernel's routes change."""
+"""Route events: they update the routing tables, and shortcuts and answers that depend on a changed route."""
 
 from nhrpd_py.core.address import Prefix, afi_of
 from nhrpd_py.core.events import Route
@@ -8,7 +8,7 @@ from nhrpd_py.core.station.location import Locator, Where
 
 
 class RouteHandler:
-    """Keeps the routing tables, and takes back what a change of them made untrue. Called by the engine."""
+    """Keeps the routing tables, and updates what depends on a changed route. Called by the engine."""
 
     __slots__ = ("_locator", "_tables", "_tunnels")
 
@@ -18,14 +18,14 @@ class RouteHandler:
         self._locator = locator
 
     def added(self, route: Route, now: float) -> None:
-        """The kernel has a new route, or another one of the same prefix and metric."""
+        """Handles a new route, or one that replaces another of the same prefix and metric."""
         if self._tables.ribs[afi_of(route.prefix.address)].add(route):
             self._moved(route.prefix, now)
 
     def removed(self, route: Route, now: float) -> None:
-        """The kernel has lost a route.
+        """Handles the loss of a route.
 
-        One that led into the cloud, and for whose prefix a shortcut of ours stands, only gave way to that.
+        A route into the cloud for whose prefix we have a shortcut only gave way to that (see `Rib.shadow`).
         """
         afi = afi_of(route.prefix.address)
         rib = self._tables.ribs[afi]
@@ -37,13 +37,13 @@ class RouteHandler:
             self._moved(route.prefix, now)
 
     def link_lost(self, ifindex: int, now: float) -> None:
-        """A link is down or gone: the kernel takes its routes away silently."""
+        """Removes the routes of a link that is down or gone: the kernel removes them without a notification."""
         for rib in self._tables.ribs.values():
             for prefix in rib.drop_link(ifindex):
                 self._moved(prefix, now)
 
     def _moved(self, prefix: Prefix, now: float) -> None:
-        """A prefix leads elsewhere: shortcuts and answers that lean on it are looked at again."""
+        """Renews or removes the shortcuts that depend on a prefix whose route changed, and takes its answers back."""
         afi = afi_of(prefix.address)
         rib = self._tables.ribs[afi]
         for tunnel in self._tunnels.opened():
@@ -52,7 +52,7 @@ class RouteHandler:
                 route = rib.lookup(shortcut.target)
                 longer = route is not None and route.prefix.length > prefix.length
                 if longer and prefix.covers(shortcut.prefix):
-                    continue  # its way is that of a longer prefix: a default route that flaps is nothing to it
+                    continue  # it follows a longer prefix: a flapping default route does not concern it
                 where = self._locator.locate(instance.station, shortcut.target).where
                 if where in (Where.NEXT_HOP, Where.UNRESOLVED):
                     instance.requester.renew(shortcut.target, now)

@@ -1,8 +1,8 @@
 """Bindings of an earlier run, taken over at the start from the state file and from the kernel's neighbour table.
 
-One from the state file is as good as then. Of one that only the kernel remembers neither age nor type is known: it gets
-a holding time of ours, and its client is asked to register. Where the two differ the kernel is right: it was written
-when the client moved, the file once a minute.
+A binding of the state file is valid for the rest of its holding time. Of a binding that is only in the kernel neither
+age nor type is known: it gets our own holding time, and its client is asked to register. Where the two differ the
+kernel is right: its entry was written when the client moved, the file once a minute.
 """
 
 from nhrpd_py.core.address import Address
@@ -17,11 +17,11 @@ from nhrpd_py.core.station.station import Station
 ASKED_PER_S = 100
 """How many clients are asked to register in one second."""
 FIRST_ASK_S = 0.2
-"""How long a client has to come by itself."""
+"""How long a client has to register by itself."""
 
 
 class Adoption:
-    """Takes bindings of an earlier run over. Owned by the instance."""
+    """Takes over bindings of an earlier run. Owned by the instance."""
 
     __slots__ = ("_purges", "_station", "_to_ask")
 
@@ -29,10 +29,10 @@ class Adoption:
         self._station = station
         self._purges = purges
         self._to_ask = 0
-        """How many clients wait to be asked."""
+        """Number of clients that are still to be asked."""
 
     def adopt(self, event: BindingFound, now: float) -> Binding | None:
-        """Takes a binding over and returns it when it is new; what the kernel has in vain is taken back."""
+        """Takes a binding over; returns it if it is new. A kernel entry that cannot be used is deleted."""
         station = self._station
         known = station.cache.get(event.protocol)
         from_kernel = event.remaining_s is None
@@ -56,13 +56,13 @@ class Adoption:
         return binding
 
     def ask_later(self, binding: Binding, now: float) -> None:
-        """Has a client asked to register, a moment from now, and not all clients at once."""
+        """Sets the timer that asks a client to register; not all clients at once, but ASKED_PER_S in a second."""
         key = TimerKey(TimerKind.ASK_TO_REGISTER, self._station.interface.name, binding.protocol)
         self._station.timers.set(key, now + FIRST_ASK_S + self._to_ask / ASKED_PER_S)
         self._to_ask += 1
 
     def ask_due(self, protocol: Address) -> None:
-        """A client had time to come by itself: asks it, if it did not."""
+        """Asks a client to register, unless it did so by itself meanwhile."""
         self._to_ask = max(0, self._to_ask - 1)
         binding = self._station.cache.get(protocol)
         if (
@@ -90,7 +90,7 @@ class Adoption:
         )
 
     def _inherit(self, binding: Binding, event: BindingFound) -> None:
-        """What the kernel has from an earlier run stays there until charon tells whether its SA lives."""
+        """Keeps a matching kernel entry until charon reports whether its SA exists; deletes any other entry."""
         if binding.installed:
             return
         if event.remaining_s is None and binding.nbma == event.nbma:

@@ -1,15 +1,14 @@
-"""What an instance does when a circuit comes up, goes down, or cannot be had: for protected interfaces only.
+"""What an instance does when a circuit comes up, goes down, or cannot be made: for protected interfaces only.
 
-Bindings and shortcuts are known to the cache before their circuit is up and go into the kernel with it. With the
-circuit go all that was learnt over it: clients and peers come again, over a new SA. A peer that IKE cannot reach is
-held down for a while, and traffic stays on the hub. Owned by the instance, called by the handlers.
+Bindings and shortcuts are known to the cache before their circuit is up and go into the kernel with it. When
+the circuit goes, so do all bindings learnt over it: clients and peers register again over a new SA. A peer that IKE
+cannot reach is held down for a while, and traffic stays on the hub. Owned by the instance, called by the handlers.
 """
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.instance.adoption import Adoption
 from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.registration.client import NhsClient
-from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.core.resolution.failure import Failure, FailureKind
 from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
@@ -18,7 +17,7 @@ from nhrpd_py.core.station.station import Station
 
 
 class Dependents:
-    """What of an instance comes and goes with its circuits: servers, bindings, shortcuts, resolutions."""
+    """Updates what depends on a circuit: registrations, bindings, shortcuts and resolutions of an instance."""
 
     __slots__ = ("_adoption", "_client", "_requester", "_station")
 
@@ -31,7 +30,7 @@ class Dependents:
         self._adoption = adoption
 
     def circuit_up(self, remote: Address, now: float) -> None:
-        """The peer has an SA, or one more: what waited for it goes into the kernel, as far as the peer may have it."""
+        """Installs what waited for an SA with a peer and is allowed by the policy; registers again with a server."""
         station = self._station
         for binding in station.cache.of_nbma(remote):
             if self._may_stay(binding, now):
@@ -41,7 +40,7 @@ class Dependents:
         self._client.circuit_up(remote, now)
 
     def reauthorize(self, now: float) -> None:
-        """Who may claim what is another matter now: looks at all that was claimed, and lets refused servers try."""
+        """Applies a changed policy: drops what peers may no longer claim, and registers with servers it now allows."""
         circuits = self._station.circuits
         for remote in self._station.cache.nbma_addresses():
             if circuits.is_up(remote):
@@ -49,12 +48,12 @@ class Dependents:
                     if self._may_stay(binding, now):
                         self._station.cache.entries.circuit_up(binding)
         for registration in list(self._client.servers.registrations()):
-            idle = registration.state is NhsState.PROBE and registration.next_at is None
-            if idle and circuits.is_up(registration.nbma):
+            waits = not registration.is_idle and registration.next_at is None
+            if waits and circuits.carries(registration.nbma):  # else `circuit_up` comes in a moment
                 self._client.register_now(now, registration.nbma)
 
     def _may_stay(self, binding: Binding, now: float) -> bool:
-        """Drops what the peer behind a binding may not claim; tells whether the binding itself stays."""
+        """Drops what the peer of a binding may not claim; returns whether the binding itself stays."""
         circuits = self._station.circuits
         denial = circuits.address_denial(binding.nbma, binding.protocol)
         if denial is not None:
@@ -67,7 +66,7 @@ class Dependents:
         return True
 
     def circuit_down(self, remote: Address, reason: str, now: float) -> None:
-        """The last SA with the peer is gone."""
+        """Removes what depends on the last SA with a peer; static bindings only leave the kernel."""
         self._client.circuit_down(remote, reason, now)
         self._server_lost(remote)
         for binding in self._station.cache.of_nbma(remote):
@@ -77,7 +76,7 @@ class Dependents:
                 self._station.cache.remove(binding, reason)
 
     def circuit_failed(self, remote: Address, reason: str, now: float) -> None:
-        """An attempt to get an SA failed: who waited for it looks elsewhere, for a while."""
+        """Holds a peer down with whom an SA could not be made; removes the bindings that waited for it."""
         station = self._station
         self._client.circuit_failed(remote, reason, now)
         waiting = [
@@ -92,7 +91,7 @@ class Dependents:
             self._remove(binding, failure, now)
 
     def review(self, now: float) -> None:
-        """Our own address is another one, or charon has reported all there is: looks at every circuit anew."""
+        """Checks every circuit: our own address changed, or charon has reported all its SAs."""
         circuits = self._station.circuits
         if not circuits.unsure:
             for remote in [each.nbma for each in self._client.servers.registrations()]:
@@ -107,8 +106,8 @@ class Dependents:
                 self.await_circuit(binding)
 
     def await_circuit(self, binding: Binding) -> None:
-        """A binding without a circuit. One of an earlier run is worth to be called back: its client may believe in an
-        SA that died with this machine, and would find out only by IKE's dead peer detection."""
+        """Requests the SA for a binding without one, also for a binding of an earlier run: its client may believe in an
+        SA that was lost with this machine, and would notice only by IKE's dead peer detection."""
         circuits = self._station.circuits
         if circuits.is_up(binding.nbma) or circuits.unsure:
             return
@@ -116,15 +115,15 @@ class Dependents:
         if binding.type is BindingType.DYNAMIC and binding.nat:
             reason = "no security association, and the client behind NAT must come by itself"
             self._station.cache.remove(binding, reason)
-        elif binding.type is not BindingType.NHS:  # those are the registration's business
+        elif binding.type is not BindingType.NHS:  # `RegistrationExchange` handles these
             circuits.need(binding.nbma, binding.protocol)
 
     def _server_lost(self, nbma: Address) -> None:
-        """Nothing can be sent to an NHS any more: what it relayed for us takes another one."""
+        """Has entries that lead to a lost NHS lead to the best one that is left."""
         self._station.cache.entries.server_lost(nbma, self._client.servers.best_nbma())
 
     def _remove(self, binding: Binding, failure: Failure, now: float) -> None:
-        """Takes a binding back that cannot be used; what was asked for and led to it is left alone for a while."""
+        """Removes a binding that cannot be used; targets that were resolved to it are negative for a while."""
         targets: set[Address] = set()
         if binding.type is BindingType.CACHED:
             shortcuts = self._station.shortcuts.of_peer(binding.protocol)
@@ -139,7 +138,7 @@ class Dependents:
             self._client.circuit_down(binding.nbma, denial, now)
         if self._station.cache.get(binding.protocol) is not binding:
             return
-        if binding.type is BindingType.STATIC:  # the operator's: it waits for who may have it
+        if binding.type is BindingType.STATIC:  # waits for a peer that may have it
             self._withdraw(binding, denial)
             return
         self._remove(binding, Failure.denied(denial), now)

@@ -1,6 +1,6 @@
-"""NHRP for one interface and address family: the machines that share a station, wired to each other.
+"""NHRP for one interface and address family: one station and the state machines that share it.
 
-Created with the interface's configuration and kept through everything that happens to its link.
+Created with the interface's configuration and kept while its links come and go.
 """
 
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
@@ -50,7 +50,7 @@ class Instance:
         return self.station.shortcuts
 
     def follow(self, now: float, *, nbma_moved: bool) -> None:
-        """Takes over what the interface has become: starts, stops, or registers anew where it must."""
+        """Starts or stops registering, or registers anew, as the interface's state requires."""
         station = self.station
         address = station.interface.own_address(station.afi)
         moved = address != station.address
@@ -71,13 +71,13 @@ class Instance:
                 self.responder.withdraw_all(now, final=False)
 
     def opened(self, now: float) -> None:
-        """The netdev is ready for us: configured bindings, and what survived its absence."""
+        """Installs the configured bindings and those that outlived the netdev's absence: it is open now."""
         for each in self._maps(self.station.config):
             self._map(each, now)
         self.station.cache.install_all()  # no shortcuts: they did not outlive `closed`
 
     def configure(self, before: InterfaceConfig, now: float) -> None:
-        """Brings what is in line with `station.config`, which was `before`; touches nothing that stays the same."""
+        """Applies the differences between `before` and `station.config`, which is in force now."""
         config = self.station.config
         if before.shortcut and not config.shortcut:
             self._end_shortcuts(now)
@@ -123,7 +123,7 @@ class Instance:
         self.station.circuits.need(each.nbma, each.protocol)
 
     def closed(self, reason: str) -> None:
-        """The netdev is down or gone. What peers registered keeps until its time is over; shortcuts do not."""
+        """Handles a netdev that is down or gone: registered bindings stay for their holding time, shortcuts end."""
         self.client.stop()
         self.requester.forget_all()
         self.purges.finish_all()
@@ -141,7 +141,7 @@ class Instance:
             self.dependents.await_circuit(binding)
 
     def shut_down(self, now: float) -> None:
-        """Tells others what is no longer true, and withdraws everything from the kernel."""
+        """Takes back our registrations and answers, and withdraws everything from the kernel."""
         self.responder.withdraw_all(now, final=True)
         self.client.deregister()
         self.client.stop()

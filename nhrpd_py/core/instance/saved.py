@@ -1,4 +1,4 @@
-"""What the next start should know of this run, and how many peers there are."""
+"""The state to save for the next start, and the number of peers."""
 
 from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.state import SavedBinding, SavedState
@@ -6,7 +6,7 @@ from nhrpd_py.core.station.binding import BindingType, Origin
 
 
 def saved_state(tunnels: Tunnels, request_id: int, now: float) -> SavedState:
-    """Returns the last request id given out, and what clients registered with us."""
+    """Returns the last request id given out, and the registrations of our clients."""
     bindings = tuple(
         SavedBinding(
             interface=instance.station.interface.name,

@@ -45,8 +45,8 @@ class Tunnel:
 class Tunnels:
     """All tunnels of the configuration, in the order of their names, and those that are open by ifindex.
 
-    It makes them, for it knows what all stations of one engine share. Who adds and removes is `handlers.reload`, who
-    opens and closes is `handlers.links`.
+    It creates them, for it has what all stations of one engine share. `handlers.reload` adds and removes tunnels,
+    `handlers.links` opens and closes them.
     """
 
     __slots__ = (
@@ -115,7 +115,7 @@ class Tunnels:
         ]
 
     def add(self, config: InterfaceConfig) -> None:
-        """Makes a tunnel; it opens when its link is looked at."""
+        """Creates a tunnel; `LinkHandler.follow` opens it."""
         circuits = Circuits(config, self._associations, self._outbox, self._timers, self._jitter)
         interface = Interface(config, circuits)
         instances = {afi: self._instance(interface, afi) for afi in Afi}
@@ -127,7 +127,7 @@ class Tunnels:
         del self._by_name[name]
 
     def index(self) -> None:
-        """Takes note of which tunnels are open: one was opened or closed."""
+        """Updates the index by ifindex, after a tunnel was opened or closed."""
         self._open = {each.interface.ifindex: each for each in self if each.interface.opened}
         self._locator.replace([each.station for tunnel in self._open.values() for each in tunnel])
 

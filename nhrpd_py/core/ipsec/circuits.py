@@ -1,21 +1,22 @@
-"""Circuits: whether packets can go between us and an NBMA address, and what is done so that they can.
+"""Circuits: whether packets can go between us and an NBMA address, and the request for the SA that they need.
 
-On an interface without IPsec every circuit is up, and nothing here does anything. With it, a circuit is up while its
+On an interface without IPsec every circuit is up, and nothing here has an effect. With IPsec, a circuit is up while its
 pair of addresses has a CHILD_SA; neighbours, routes and packets exist only then:
 
-    IDLE ──(somebody needs it)──► WANTED ──(the attempt failed)──► FAILED ──(charon tries again)──► …
-                                    │
-         (a CHILD_SA is installed) ─┤ from any state
-                                    ├─ that we began, or beside another ──► UP
-                                    └─ that the peer began ──► ANSWERED ──(the peer can receive by now)──► UP
-    (the last CHILD_SA is gone): from ANSWERED and UP back to WANTED, or to IDLE where nobody needs it
+    IDLE ──(needed)──► WANTED ──(an attempt failed)──► FAILED, until an SA is installed or the failure is cleared
+                         │
+    (CHILD_SA installed)─┤ from any state
+                         ├─ initiated by us, or beside another ──► UP
+                         └─ initiated by the peer ──► ANSWERED ──(the peer can receive by now)──► UP
+    (the last CHILD_SA is gone): from ANSWERED and UP to WANTED, or to IDLE where it is not needed
+    (no longer needed): WANTED to IDLE. IDLE goes to FAILED when an attempt of the peer failed.
 
 Which CHILD_SAs there are is in `associations`, one table for all interfaces: that is why a circuit's state is derived
 from it (`Circuits.state`) and not kept a second time.
 
-Whoever needs a circuit says so (`need`), as often as wanted, and `release`s it; the first need and the last release
-become effects. A peer whose attempts fail can be held down: left alone for a while. A packet that comes in ahead of
-charon's report of its SA is held for a moment rather than lost.
+The users of a circuit call `need`, as often as they like, and `release`; the first need and the last release become
+effects (`WantSa`, `DropSa`). A peer whose attempts fail can be held down: left alone for a while. A packet that arrives
+before charon's report of its SA is held for a moment rather than dropped.
 
 Owned by the interface, shared by its address families.
 """
@@ -35,10 +36,10 @@ from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.policy import Policy
 
 HELD_S = 2.0
-"""How long a packet waits for charon's report of the SA that it came through."""
+"""How long a packet waits for charon's report of the SA through which it came."""
 PEER_READY_S = 0.5
-"""How long a peer that began an SA may take until it can receive: half a round trip, and charon's time. A packet
-from it tells that sooner."""
+"""How long a peer that initiated an SA may take until it can receive: half a round trip, and charon's time. A packet
+from the peer proves it sooner."""
 MAX_HOLDING_PEERS = 256
 MAX_HELD_EACH = 4
 FIRST_HOLD_DOWN_S = 30.0
@@ -58,25 +59,25 @@ class CircuitState(Enum):
 
 @dataclass(slots=True, eq=False)
 class AttemptFailure:
-    """What kept the last attempt for an SA from success."""
+    """Why the last attempt to get an SA failed."""
 
     reason: str
     count: int = 0
-    """How often in a row the peer was held down."""
+    """Hold-downs of the peer in a row."""
     held_down_until: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Circuit:
-    """What is known of the way to one NBMA address, beside its CHILD_SAs."""
+    """The state of the path to one NBMA address, apart from its CHILD_SAs."""
 
     needed_by: dict[Hashable, bool] = field(default_factory=dict)
-    """Whoever needs it, and whether as one to a server."""
+    """User of the circuit → whether it needs the peer as a next hop server."""
     failure: AttemptFailure | None = None
     waits_for_peer: bool = False
-    """The peer began the SA, and may not be able to receive through it yet."""
+    """The peer initiated the SA and may not be able to receive through it yet."""
     held_packets: list[PacketReceived] = field(default_factory=list)
-    """Came in ahead of charon's report of their SA."""
+    """Packets that arrived before charon's report of their SA."""
 
     @property
     def to_server(self) -> bool:
@@ -122,17 +123,17 @@ class Circuits:
         self.local: Address = b""
         self._circuits: dict[Address, Circuit] = {}
         self._failed: dict[Address, None] = {}
-        """Those with a failure, the oldest first: their number has a limit."""
+        """NBMA addresses of the circuits with a failure, the oldest first: their number is limited."""
         self._holding = 0
-        """How many hold packets."""
+        """Number of circuits that hold packets."""
 
     @property
     def protected(self) -> bool:
-        """Tells whether IPsec has to carry what goes here."""
+        """Returns whether IPsec protects the traffic of this interface."""
         return self._ipsec is not None
 
     def configure(self, config: InterfaceConfig) -> None:
-        """Takes another configuration over; charon is asked anew where that makes a difference to it."""
+        """Applies a changed configuration; requests the SAs anew where the change concerns charon."""
         self.policy = Policy(config.authorize)
         before, self._ipsec = self._ipsec, config.ipsec
         if before == config.ipsec:
@@ -147,7 +148,7 @@ class Circuits:
                 self._outbox.emit(DropSa(before.profile, self.local, remote, self.name))
             self._request(remote, circuit)
 
-    # What is.
+    # States.
 
     def state(self, remote: Address) -> CircuitState:
         """Returns the state of the circuit to a peer; see the module's diagram."""
@@ -162,25 +163,25 @@ class Circuits:
         return CircuitState.WANTED if circuit.needed_by else CircuitState.IDLE
 
     def is_up(self, remote: Address) -> bool:
-        """Tells whether packets can come from a peer, and NHRP can go to it."""
+        """Returns whether packets can come from a peer, and NHRP packets can be sent to it."""
         return not self.protected or (self.local, remote) in self._associations
 
     def carries(self, remote: Address) -> bool:
-        """Tells whether the kernel may send data to a peer, which can receive it by now."""
+        """Returns whether the kernel may send data to a peer: the circuit is up and the peer can receive."""
         return self.is_up(remote) and not self.waits_for_peer(remote)
 
     def waits_for_peer(self, remote: Address) -> bool:
-        """Tells whether the peer that began the SA may not be able to receive through it yet."""
+        """Returns whether the peer initiated the SA and may not be able to receive through it yet."""
         circuit = self._circuits.get(remote)
         return circuit is not None and circuit.waits_for_peer
 
     def wait_for_peer(self, remote: Address, now: float) -> None:
-        """The peer has begun an SA with us: data waits until it must know that the SA is there."""
+        """Enters ANSWERED: the peer initiated the SA; data waits until it can receive, PEER_READY_S at most."""
         self._circuit(remote).waits_for_peer = True
         self._timers.set(self._key(TimerKind.PEER_READY, remote), now + PEER_READY_S)
 
     def peer_ready(self, remote: Address) -> None:
-        """A packet came through the SA, the peer's time is over, or the SA is gone."""
+        """Ends the wait for a peer: a packet came through the SA, PEER_READY_S are over, or the SA is gone."""
         circuit = self._circuits.get(remote)
         if circuit is not None and circuit.waits_for_peer:
             circuit.waits_for_peer = False
@@ -189,48 +190,48 @@ class Circuits:
 
     @property
     def unsure(self) -> bool:
-        """Tells whether charon has not said yet what there is: it may be away since before we started."""
+        """Returns whether charon's SAs are still unknown: it has not been reached since we started."""
         return not self._associations.known
 
     @property
     def charon_problem(self) -> str | None:
-        """Why no new SA can be had here just now, for people."""
+        """Why no new SA can be made on this interface now, for people."""
         problem = self._associations.problem
         return f"IPsec: {problem}" if problem and self.protected else None
 
     def associations(self, remote: Address) -> tuple[Association, ...]:
-        """The SAs with a peer, the newest last."""
+        """Returns the SAs with a peer, the newest last."""
         return self._associations.of((self.local, remote))
 
     def up_since(self, remote: Address) -> float | None:
         return self._associations.since((self.local, remote))
 
     def identity(self, remote: Address) -> str | None:
-        """Who the peer has proved to be; several names where several peers share its address."""
+        """Returns the identity that the peer proved; several where several peers share its address."""
         names = dict.fromkeys(each.identity for each in self.associations(remote))
         return ", ".join(names) or None
 
     def problem(self, remote: Address) -> str | None:
-        """Why a circuit is not up, for people; None when it is up, or nothing is known yet."""
+        """Returns why a circuit is not up, for people; None when it is up, or no reason is known yet."""
         circuit = self._circuits.get(remote)
         if circuit is None or circuit.failure is None or self.is_up(remote):
             return None
         return circuit.failure.reason
 
     def address_denial(self, remote: Address, protocol: Address) -> str | None:
-        """Why the peer at `remote` may not have a tunnel address."""
+        """Returns why the peer at `remote` may not have a tunnel address; None when it may."""
         return self.policy.address_denial(self.associations(remote), protocol)
 
     def prefix_denial(self, remote: Address, prefix: Prefix) -> str | None:
-        """Why a network may not lie behind the peer at `remote`."""
+        """Returns why a network may not lie behind the peer at `remote`; None when it may."""
         return self.policy.prefix_denial(self.associations(remote), prefix)
 
-    # What is needed.
+    # Needs.
 
     def need(
         self, remote: Address, who: Hashable, *, server: bool = False, delay_s: float = 0.0
     ) -> None:
-        """Somebody needs the circuit; charon is asked when it is the first, or makes the peer a server."""
+        """Adds a user; requests the SA for the first one, and again when the peer becomes a server by it."""
         if not self.protected:
             return
         circuit = self._circuit(remote)
@@ -240,7 +241,7 @@ class Circuits:
             self._request(remote, circuit, delay_s)
 
     def release(self, remote: Address, who: Hashable) -> None:
-        """Somebody needs the circuit no more; harmless where it was not needed."""
+        """Removes a user of the circuit, if it is one; with the last user the request for the SA is withdrawn."""
         circuit = self._circuits.get(remote)
         if circuit is None or who not in circuit.needed_by:
             return
@@ -253,19 +254,19 @@ class Circuits:
             self._request(remote, circuit)
 
     def release_all(self) -> None:
-        """The netdev is down or gone."""
+        """Removes all users of all circuits: the netdev is down or gone."""
         for remote, circuit in self.needed():
             self._withdraw(remote)
             circuit.needed_by.clear()
             self._tidy(remote, circuit)
 
     def renew(self, remote: Address) -> None:
-        """Nothing comes through the circuit any more: the peer may have lost its end. Has it made anew."""
+        """Ends the SAs of a circuit through which nothing comes, to get new ones: the peer may have lost its SAs."""
         if self.protected and self.is_up(remote):
             self._outbox.emit(EndSa(self.local, remote))
 
     def moved(self, local: Address) -> None:
-        """Our own NBMA address is another one: charon is asked for all circuits from there."""
+        """Takes our new NBMA address, and requests all needed SAs from there."""
         if self.local:
             for remote, _ in self.needed():
                 self._withdraw(remote)
@@ -276,7 +277,7 @@ class Circuits:
                 self._request(remote, circuit)
 
     def needed(self) -> list[tuple[Address, Circuit]]:
-        """The circuits that somebody here needs, by NBMA address."""
+        """Returns the circuits that are needed, with their NBMA addresses."""
         return [(remote, each) for remote, each in self._circuits.items() if each.needed_by]
 
     def _request(self, remote: Address, circuit: Circuit, delay_s: float = 0.0) -> None:
@@ -299,10 +300,10 @@ class Circuits:
         if ipsec is not None and self.local:
             self._outbox.emit(DropSa(ipsec.profile, self.local, remote, self.name))
 
-    # What did not work.
+    # Failures.
 
     def failed(self, remote: Address, reason: str) -> None:
-        """An attempt failed; more follow while the circuit is needed."""
+        """Notes that an attempt failed; more follow while the circuit is needed."""
         circuit = self._circuit(remote)
         if circuit.failure is not None:
             circuit.failure.reason = reason
@@ -313,7 +314,7 @@ class Circuits:
         self._failed[remote] = None
 
     def hold_down(self, remote: Address, now: float) -> float:
-        """Leaves a peer alone whose circuit cannot be had; returns for how many seconds."""
+        """Holds a peer down whose circuit cannot be made; returns for how many seconds."""
         circuit = self._circuits.get(remote)
         failure = circuit.failure if circuit is not None else None
         if failure is None:
@@ -334,7 +335,7 @@ class Circuits:
         return failure.reason, failure.held_down_until - now
 
     def clear_failure(self, remote: Address) -> None:
-        """The circuit is up, or an operator wants a fresh start."""
+        """Forgets a failure: the circuit is up, or an operator asked to try again."""
         circuit = self._circuits.get(remote)
         if circuit is not None and circuit.failure is not None:
             circuit.failure = None
@@ -345,7 +346,7 @@ class Circuits:
         for remote in list(self._failed):
             self.clear_failure(remote)
 
-    # Packets that are ahead of charon's report.
+    # Packets that arrive before charon's report.
 
     def hold(self, packet: PacketReceived, now: float) -> bool:
         """Keeps a packet until its SA is reported; False when there is no room."""
@@ -363,7 +364,7 @@ class Circuits:
         return True
 
     def release_held(self, remote: Address) -> list[PacketReceived]:
-        """Hands out what waited for a peer: its SA is there, or its time is over."""
+        """Removes and returns the packets held for a peer: its SA is reported, or their time is over."""
         circuit = self._circuits.get(remote)
         if circuit is None or not circuit.held_packets:
             return []
@@ -380,7 +381,7 @@ class Circuits:
         return circuit
 
     def _tidy(self, remote: Address, circuit: Circuit) -> None:
-        """Forgets a circuit of which nothing is left to know."""
+        """Forgets a circuit without users, failure, held packets or wait for its peer."""
         if circuit.is_empty:
             del self._circuits[remote]
 

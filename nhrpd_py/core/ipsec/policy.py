@@ -1,8 +1,8 @@
 """Who may claim what: the policy that binds authenticated IKE identities to tunnel addresses and networks.
 
 Rules name identities by pattern; all rules that match add up. Instead of rules, the address blocks of the peer's
-certificate (RFC 3779) can be the policy. Where several peers share one pair of outer addresses, IPsec cannot tell whose
-packet it was: then all of them must be allowed what one claims.
+certificate (RFC 3779) can be the policy. Where several peers share one pair of outer addresses, IPsec cannot tell which
+of them sent a packet: then all of them must be allowed what one of them claims.
 """
 
 import re
@@ -24,16 +24,16 @@ class Policy:
 
     @property
     def restricts(self) -> bool:
-        """Tells whether anything is ever refused."""
+        """Returns whether the policy can refuse anything at all."""
         config = self._config
         return bool(config.rules) or config.certificate or config.unlisted is Unlisted.DENY
 
     def address_denial(self, associations: Iterable[Association], protocol: Address) -> str | None:
-        """Why a peer may not have a tunnel address; None when it may."""
+        """Returns why a peer may not have a tunnel address; None when it may."""
         return self._denial(associations, host_prefix(protocol), is_station=True)
 
     def prefix_denial(self, associations: Iterable[Association], prefix: Prefix) -> str | None:
-        """Why a network may not lie behind a peer; None when it may."""
+        """Returns why a network may not lie behind a peer; None when it may."""
         return self._denial(associations, prefix, is_station=False)
 
     def _denial(
@@ -52,7 +52,7 @@ class Policy:
         return None
 
     def _allowed(self, peer: Association, *, is_station: bool) -> tuple[Prefix, ...] | None:
-        """What a peer may claim; None: everything."""
+        """Returns the prefixes that a peer may claim; None: everything."""
         if self._config.certificate:
             return peer.address_blocks or ()
         rules = [rule for pattern, rule in self._patterns if pattern.fullmatch(peer.identity)]
@@ -74,6 +74,6 @@ def _networks(rule: AuthorizeRule) -> tuple[Prefix, ...] | None:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Names are compared without regard to case, as DNS and IKE do."""
+    """Compiles a pattern of identities; case is ignored, as DNS and IKE do."""
     text = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.compile(text, re.IGNORECASE | re.DOTALL)

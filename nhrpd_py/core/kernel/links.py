@@ -1,4 +1,4 @@
-"""The links of this machine and their addresses, as the kernel last told. Fed by `handlers.links`."""
+"""The links of this machine and their addresses, as the kernel last reported them. Fed by `handlers.links`."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Links:
         self._by_name: dict[str, Link] = {}
 
     def change(self, event: LinkChanged) -> None:
-        """Takes a link event in; a link may also change its name."""
+        """Adds a link or updates it; a link may also change its name."""
         link = self.by_ifindex.get(event.ifindex)
         if link is None:
             link = self.by_ifindex[event.ifindex] = Link(event, {})
@@ -43,7 +43,7 @@ class Links:
         return self._by_name.get(name)
 
     def holder(self, address: Address) -> str | None:
-        """The name of the link that has an address."""
+        """Returns the name of the link that has an address."""
         for link in self.by_ifindex.values():
             if any(own == address for own, _ in link.addresses):
                 return link.state.name

@@ -29,7 +29,7 @@ class Rib:
         return sum(len(routes) for routes in self._routes.values())
 
     def add(self, route: Route) -> bool:
-        """Adds or replaces a route; tells whether the prefix leads elsewhere now."""
+        """Adds or replaces a route; returns whether the best route of its prefix changed."""
         before = self._routes.get(route.prefix) or ()
         # Same prefix and metric: a replacement, for which the kernel announces no removal.
         shadowed = self._shadowed.pop(route.prefix, ())
@@ -41,7 +41,7 @@ class Rib:
         return not before or not _same_path(before[0], after[0])
 
     def shadow(self, route: Route) -> None:
-        """A route gave way to one of ours: it counts until ours goes (`unshadow`), or another one comes."""
+        """Keeps a route that gave way to one of ours: it counts until ours goes (`unshadow`) or another one comes."""
         for known in self._routes.get(route.prefix) or ():
             if _same_route(known, route):
                 shadowed = self._shadowed.get(route.prefix, ())
@@ -49,12 +49,12 @@ class Rib:
                     self._shadowed[route.prefix] = (*shadowed, known)
 
     def unshadow(self, prefix: Prefix) -> None:
-        """Ours goes; those that gave way will be announced anew, if there are still any."""
+        """Forgets the shadowed routes of a prefix: ours goes, and the kernel announces those that are still there."""
         for route in self._shadowed.pop(prefix, ()):
             self.remove(route)
 
     def remove(self, route: Route) -> bool:
-        """Removes a route, as far as it is known; tells whether the prefix leads elsewhere now."""
+        """Removes a route if it is known; returns whether the best route of its prefix changed."""
         before = self._routes.get(route.prefix)
         if before is None:
             return False
@@ -62,7 +62,7 @@ class Rib:
         return self._replace(route.prefix, before, after)
 
     def drop_link(self, ifindex: int) -> list[Prefix]:
-        """Removes what leads through a link: the kernel does so in silence. Gives the prefixes that changed."""
+        """Removes the routes through a link, which the kernel does not announce; returns the prefixes that changed."""
         for prefix, shadowed in list(self._shadowed.items()):
             left = tuple(each for each in shadowed if each.ifindex != ifindex)
             if left:
@@ -82,12 +82,12 @@ class Rib:
         return changed
 
     def lookup(self, address: Address) -> Route | None:
-        """The best route of the longest prefix that contains the address."""
+        """Returns the best route of the longest prefix that contains the address."""
         routes = self._routes.longest(address)
         return routes[0] if routes else None
 
     def inside(self, prefix: Prefix) -> Iterator[Route]:
-        """The best route of each prefix within the given one, itself included."""
+        """Yields the best route of each prefix within a prefix, itself included."""
         for routes in self._routes.inside(prefix):
             yield routes[0]
 

@@ -1,4 +1,4 @@
-"""What the kernel told of routing: its routes by address family, and the addresses of this machine."""
+"""The kernel's routes by address family, and the addresses of this machine, as the kernel reported them."""
 
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.kernel.rib import Rib
@@ -12,17 +12,17 @@ class KernelTables:
     def __init__(self) -> None:
         self.ribs = {afi: Rib(afi) for afi in Afi}
         self._local_addresses: dict[Address, int] = {}
-        """With the number of links that have each."""
+        """Address → number of links that have it."""
 
     def is_local(self, address: Address) -> bool:
-        """Tells whether some link of this machine has an address."""
+        """Returns whether some link of this machine has an address."""
         return address in self._local_addresses
 
     def add_local(self, address: Address) -> None:
         self._local_addresses[address] = self._local_addresses.get(address, 0) + 1
 
     def remove_local(self, address: Address) -> None:
-        """Takes an address from one link; others may have it still."""
+        """Notes that one link lost an address; other links may still have it."""
         count = self._local_addresses.get(address, 0) - 1
         if count > 0:
             self._local_addresses[address] = count

@@ -1,7 +1,7 @@
-"""Purge Requests of others: what they take back is forgotten, and confirmed unless they want no reply.
+"""Purge Requests of peers: removes what they take back, and replies unless they want no reply.
 
-Everything within the prefix goes that the sender may take back. A Purge of our own address by one of our next hop
-servers means "I lost your registration". RFC 2332 §5.2.5, §5.2.6.
+All bindings and shortcuts within the prefix go that the sender may take back. A Purge of our own address by one of our
+next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class Demand:
 
 
 class PurgeReceiver:
-    """Takes in the Purge Requests for one station. Owned by its instance."""
+    """Handles the Purge Requests for one station. Owned by its instance."""
 
     __slots__ = ("_client", "_station")
 
@@ -37,7 +37,7 @@ class PurgeReceiver:
         self._client = client
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        """Takes a Purge Request that is for us, and confirms it unless that is not wanted."""
+        """Handles a Purge Request for us, and replies unless the sender wants no reply."""
         demands = self._demands(message, nbma_source, now)
         if demands:
             self._meet(demands, message.source_protocol, nbma_source)
@@ -45,7 +45,7 @@ class PurgeReceiver:
             self._reply(message, nbma_source)
 
     def _demands(self, message: Message, nbma_source: Address, now: float) -> list[Demand]:
-        """What the entries want gone. Our own address means another thing: see the module."""
+        """Returns what the entries take back. For an entry of our own address we register again instead."""
         station = self._station
         demands: dict[tuple[Prefix, Address], Demand] = {}
         for entry in message.entries:
@@ -62,7 +62,7 @@ class PurgeReceiver:
         return list(demands.values())
 
     def _meet(self, demands: list[Demand], sender: Address, nbma_source: Address) -> None:
-        """Looks at each shortcut and binding once, however many entries there are: a packet holds thousands."""
+        """Removes what is taken back; looks at each shortcut and binding once, for a packet can have thousands."""
         station = self._station
         wanted: PrefixMap[dict[Address, Demand]] = PrefixMap(SIZE_OF_AFI[station.afi])
         for demand in demands:
@@ -110,17 +110,17 @@ class PurgeReceiver:
         return list({each.protocol: each for each in found if each is not None}.values())
 
     def _is_client(self, binding: Binding, sender: Address, nbma_source: Address) -> bool:
-        """A registration is its client's to take back, and nobody else's.
+        """Returns whether the sender of a Purge is the client of a registration, which alone may take it back.
 
-        One whose NBMA address has changed is believed where it has to know our pass phrase: with a unique address it
-        has no other way to register again.
+        A client whose NBMA address has changed is only believed where it has to know our pass phrase: with a unique
+        address it has no other way to register again.
         """
         if binding.nbma == nbma_source:
             return True
         return self._station.config.authentication is not None and binding.protocol == sender
 
     def _reply(self, message: Message, nbma_source: Address) -> None:
-        """§5.2.6: the request as it came, with another type; a reply goes whence the request came."""
+        """Sends the request back to its sender as a reply, changed only in its type (§5.2.6)."""
         station = self._station
         reply = replace(
             message,
@@ -132,7 +132,7 @@ class PurgeReceiver:
 
 
 def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:
-    """The demand that is about a prefix at an NBMA address."""
+    """Returns the demand that covers a prefix at an NBMA address."""
     for of_prefix in wanted.matches(prefix.address):
         demand = of_prefix.get(b"") or of_prefix.get(nbma)
         if demand is not None and demand.prefix.length <= prefix.length:

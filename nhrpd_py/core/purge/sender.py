@@ -18,7 +18,7 @@ MAX_PURGES = 4096
 
 @dataclass(slots=True, eq=False)
 class Purge:
-    """A Purge Request of ours that is not confirmed yet."""
+    """A Purge Request of ours without a reply yet."""
 
     destination: Address
     nbma: Address
@@ -45,7 +45,7 @@ class PurgeSender:
         *,
         final: bool = False,
     ) -> None:
-        """Asks a station to forget a prefix. `final`: once, and without a reply, for we are going."""
+        """Asks a station to forget a prefix. `final`: sent once, without a reply, for we are stopping."""
         if not self._station.ready or len(self._purges) >= MAX_PURGES:
             return
         purge = Purge(destination, nbma, prefix)
@@ -57,7 +57,7 @@ class PurgeSender:
         self._transmit(purge, now)
 
     def ask_to_register(self, binding: Binding) -> None:
-        """Tells an adopted client that we lost its registration: it names itself, so nobody else is affected."""
+        """Asks an adopted client to register: purges its own address at itself, which affects no other station."""
         if not self._station.ready:
             return
         self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
@@ -65,14 +65,14 @@ class PurgeSender:
     def reply_received(
         self, subject: Purge, message: Message, nbma_source: Address, now: float
     ) -> None:
-        """Ends a purge that a reply with its id confirms."""
+        """Ends a purge after its reply."""
         if message.type is PacketType.PURGE_REPLY:
             self.finish(subject)
         else:
             self._station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
 
     def error_received(self, subject: Purge, code: int, now: float) -> None:
-        """Ends a purge that somebody on the way complains about."""
+        """Ends a purge after an Error Indication about it."""
         self.finish(subject)
 
     def timer_due(self, request_id: int, now: float) -> None:

@@ -16,7 +16,7 @@ from nhrpd_py.core.station.station import Station
 
 NAME_MAX_RETRY_S = 60.0
 NAME_REFRESH_S = 300.0
-"""getaddrinfo tells no TTL; a hub that moves is found within this time, or at once when it is lost."""
+"""Until a name is looked up again, since getaddrinfo gives no TTL; a lost NHS's name is looked up at once."""
 MAX_ADDRESSES_PER_NAME = 16
 
 
@@ -34,7 +34,7 @@ class NhsClient:
         self.servers.replace([self._server(config) for config in self._configured()])
 
     def start(self, now: float) -> None:
-        """The station became able to speak, or its addresses changed: registers with all that is wanted, at once."""
+        """Registers with all wanted NHSs at once: the station became ready, or its addresses changed."""
         self.active = True
         for registration in self.servers.registrations():
             if not registration.is_idle:
@@ -47,7 +47,7 @@ class NhsClient:
         self._choose(now)
 
     def configure(self, now: float) -> None:
-        """The file names other servers, or prefers others: those that stay keep all they have."""
+        """Applies a changed list of servers or priorities; servers that stay keep their registrations."""
         old = {(each.config.protocol, each.config.nbma): each for each in self.servers}
         servers: list[Server] = []
         for config in self._configured():
@@ -71,7 +71,7 @@ class NhsClient:
         self._choose(now)
 
     def renew_sooner(self, now: float) -> None:
-        """The holding time is another one: what we registered for longer is said anew in time."""
+        """Moves renewals forward where a changed holding time requires it."""
         for registration in self.servers.registrations():
             self._exchange.renew_sooner(registration, now)
 
@@ -81,7 +81,7 @@ class NhsClient:
         self._station.timers.stop(self._resolve_key(server))
 
     def _configured(self) -> list[NhsConfig]:
-        """The servers of our address family; one whose address is to be learnt is of both."""
+        """Returns the configured servers of our family, and those whose address is to be learnt."""
         return [
             each
             for each in self._station.config.nhs
@@ -93,33 +93,33 @@ class NhsClient:
         return Server(self._last_index, config, _literal(config.nbma))
 
     def stop(self) -> None:
-        """The station cannot speak any more. Bindings stay: the kernel may go on forwarding."""
+        """Stops registering: the station is not ready any more. Bindings stay; the kernel goes on forwarding."""
         self.active = False
         for server in self.servers:
             self._station.timers.stop(self._resolve_key(server))
-            server.resolving = False  # an answer that comes meanwhile is not heard
+            server.resolving = False  # a result that arrives meanwhile is ignored
             for registration in server.registrations.values():
                 self._exchange.release(registration)
 
     def register_now(self, now: float, nbma: Address) -> None:
-        """Registers anew at once with the NHS at an NBMA address, if there is one: it may have lost us."""
+        """Registers at once with the NHS at an NBMA address, if there is one: it may have lost our registration."""
         for registration in self.servers.at(nbma):
-            # A first request is on its way already; a flood of Purges must not displace its id for ever.
+            # A first request is under way; a flood of Purges must not displace its id again and again.
             is_asking = bool(registration.request_id) and not registration.lost
             if not registration.is_idle and not is_asking:
                 self._exchange.restart(registration, now)
 
     def circuit_up(self, nbma: Address, now: float) -> None:
-        """There is an SA, or a new one: whoever made it may have forgotten us, so registers at once."""
+        """Registers at once over a new SA: a server that made a new one may have lost our registration."""
         self.register_now(now, nbma)
 
     def circuit_down(self, nbma: Address, reason: str, now: float) -> None:
-        """The last SA with an NBMA address is gone."""
+        """Passes the loss of the last SA on to the registrations at an NBMA address."""
         for registration in self.servers.at(nbma):
             self._exchange.circuit_down(registration, reason, now)
 
     def circuit_failed(self, nbma: Address, reason: str, now: float) -> None:
-        """No SA with an NBMA address can be had now."""
+        """Passes the failure to make an SA on to the registrations at an NBMA address."""
         for registration in self.servers.at(nbma):
             self._exchange.circuit_failed(registration, reason, now)
 
@@ -142,7 +142,7 @@ class NhsClient:
                 self._set_addresses(server, tuple(usable[:MAX_ADDRESSES_PER_NAME]), now)
                 again_s = self._station.jitter(NAME_REFRESH_S)
             else:
-                # A name that fails after it worked leaves us what we had.
+                # A name that resolved before keeps its addresses.
                 nobody = (
                     "the name leads to this machine alone"
                     if own in addresses
@@ -165,7 +165,7 @@ class NhsClient:
                 self._resolve(server)
 
     def send_due(self, index: int, nbma: Address, now: float) -> None:
-        """The renewal is due, or the reply is overdue."""
+        """Sends the next request: the renewal is due, or the reply is overdue."""
         registration = next(
             (
                 each
@@ -178,22 +178,22 @@ class NhsClient:
             self._exchange.send_due(registration, now)
 
     def deregister(self) -> None:
-        """Takes our registrations back wherever they stand: we are going, or our address is."""
+        """Takes all our registrations back: we are stopping, or our address changed."""
         for registration in self.servers.registrations():
             if registration.state is NhsState.UP:
                 self._exchange.deregister(registration)
 
     def server_up(self, now: float) -> None:
-        """A server is up that was not: worse ones may go."""
+        """Leaves servers of worse priority: a server came up."""
         self._choose(now)
 
     def server_lost(self, server: Server, now: float) -> None:
-        """A server does not answer any more: it may have moved, and worse ones may be wanted."""
+        """Looks a lost server's name up again, and registers with servers of worse priority."""
         self._resolve(server)
         self._choose(now)
 
     def _choose(self, now: float) -> None:
-        """Starts what is wanted and stops what is not: priorities within each cluster."""
+        """Begins and ends registrations by the priorities within each cluster."""
         if not self.active:
             return
         for server in self.servers:

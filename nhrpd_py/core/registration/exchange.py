@@ -1,17 +1,21 @@
-"""The exchange with one next hop server: Registration Requests, their renewal and their answers.
+"""The exchange with one next hop server: Registration Requests, their renewal and their replies.
 
 Each NBMA address of an NHS has a `Registration`, a small state machine:
 
-    DOWN, STANDBY ──(begin)──► REGISTERING ──(accepted)──► UP ──(a third of the holding time)──► asks again, stays UP
-                                 │     ▲                    │
-                  (refused) ─────┤     │ (restart)          │ three requests in a row not accepted, or the SA is gone
-                                 ▼     │                    ▼
-                              REFUSED ◄──(refused)─────── PROBE ──(accepted, from REFUSED too)──► UP
-                                 └──(three in a row unanswered, or no SA can be had; from REGISTERING too)──► PROBE
-    any ──(end)──► STANDBY or DOWN, taken back at the server; ──(release)──► DOWN, without a message
+    DOWN, STANDBY ────────────────── begin ──────────────────────────────► REGISTERING
+    REGISTERING, REFUSED, PROBE ──── accepted ───────────────────────────► UP, renewed after ⅓ of the holding time
+    REGISTERING, PROBE ───────────── refused ────────────────────────────► REFUSED
+    REGISTERING, REFUSED ─────────── no SA can be made ──────────────────► PROBE
+    REGISTERING, REFUSED, PROBE ──── restart ────────────────────────────► REGISTERING (UP stays UP)
+    UP ───────────────────────────── the SA is gone ─────────────────────► PROBE
+    UP and all that ask ──────────── three or more in a row ─────────────► PROBE, or REFUSED where the last request
+                                     not accepted                          was refused
+    any ──────────────────────────── end: taken back at the server ──────► STANDBY or DOWN
+    any ──────────────────────────── release: without a message ─────────► DOWN
+    DOWN ─────────────────────────── a better server is hopeful ─────────► STANDBY
 
-A request that stays unanswered is sent again with the same request id after 1, 2, 4 … 64 s; so is one that was refused,
-for policy may change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
+An unanswered request is sent again with the same request id after 1, 2, 4 … 64 s; so is a refused one, for policy may
+change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
 """
 
 from typing import Protocol
@@ -38,19 +42,19 @@ MAX_RETRY_S = 64.0
 RENEWAL_SHARE = 3
 """A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
 TAKE_BACK_S = 2.0
-"""After our address was taken back at an NHS that has it from elsewhere, until we register again; as OpenNHRP does."""
+"""From purging our address at an NHS that has it from elsewhere until we register again; as OpenNHRP does."""
 TAKE_BACK_INTERVAL_S = 600.0
-"""Two stations with one address must not take it from each other all the time."""
+"""Shortest time between two such purges: two stations with one address must not purge each other all the time."""
 
 
 class ServerListener(Protocol):
-    """Decides which servers are wanted."""
+    """What an exchange reports to: it decides which servers are wanted."""
 
     def server_up(self, now: float) -> None:
-        """A server is up that was not: worse ones may go."""
+        """Handles that a server came up: worse ones may be left."""
 
     def server_lost(self, server: Server, now: float) -> None:
-        """A server does not accept us any more, or never did: worse ones may be wanted."""
+        """Handles that a server does not accept us any more, or never did: worse ones may be wanted."""
 
 
 class RegistrationExchange:
@@ -64,10 +68,10 @@ class RegistrationExchange:
         self._listener = listener
         self._ways = ServerWays(station, servers)
 
-    # What `client` decides.
+    # Decisions of `client`.
 
     def begin(self, registration: Registration, now: float) -> None:
-        """Starts to register with an NHS that is idle."""
+        """Starts to register with an idle NHS."""
         if registration.nbma == self._station.interface.nbma:
             registration.last_error = "this is our own NBMA address"
             self._enter(registration, NhsState.DOWN)
@@ -78,12 +82,8 @@ class RegistrationExchange:
         self._station.circuits.need(registration.nbma, registration, server=True)
         self._send(registration, now)
 
-    def stand_by(self, registration: Registration) -> None:
-        """An idle NHS is not wanted: a better one is up, or on its first tries."""
-        self._enter(registration, NhsState.STANDBY)
-
     def restart(self, registration: Registration, now: float) -> None:
-        """Asks at once, as if nothing had been asked yet; an NHS that is up stays up meanwhile."""
+        """Sends a request at once and counts tries from the start; an NHS that is up stays up meanwhile."""
         self._station.requests.release(registration.request_id)
         registration.request_id = 0
         registration.retry_s = FIRST_RETRY_S
@@ -102,15 +102,19 @@ class RegistrationExchange:
         self.release(registration)
         self._enter(registration, state)
 
+    def stand_by(self, registration: Registration) -> None:
+        """Leaves an idle NHS alone; its binding stays, where the tunnel was closed under it: traffic may need it."""
+        self._enter(registration, NhsState.STANDBY)
+
     def release(self, registration: Registration) -> None:
-        """Lets go of an NHS without a message; its binding stays."""
+        """Stops registering with an NHS without a message; its binding stays."""
         self._station.circuits.release(registration.nbma, registration)
         self._wait(registration)
         registration.lost = 0
         self._enter(registration, NhsState.DOWN)
 
     def renew_sooner(self, registration: Registration, now: float) -> None:
-        """Moves the next renewal ahead where the holding time of now asks for that."""
+        """Moves the next renewal forward where the present holding time requires it."""
         if registration.state is not NhsState.UP or registration.request_id:
             return
         at = now + self._renewal_s()
@@ -122,10 +126,10 @@ class RegistrationExchange:
         if self._station.ready:
             self._station.send(registration.nbma, deregistration(self._station, registration))
 
-    # What happens to the circuit.
+    # Changes of the circuit.
 
     def circuit_down(self, registration: Registration, reason: str, now: float) -> None:
-        """The SA with an NHS is gone: it counts as lost until it answers over a new one."""
+        """Counts an NHS as lost whose SA is gone, until it accepts a request over a new one."""
         if registration.state is NhsState.UP:
             registration.last_error = reason
             self._enter(registration, NhsState.PROBE)
@@ -136,16 +140,16 @@ class RegistrationExchange:
             self._wait(registration)
 
     def circuit_failed(self, registration: Registration, reason: str, now: float) -> None:
-        """No SA with an NHS can be had now; it is tried again without us."""
+        """Counts an NHS as lost with which no SA can be made; the SA is attempted again by the VICI supervisor."""
         registration.last_error = reason
         if registration.state in (NhsState.REGISTERING, NhsState.REFUSED):
             self._enter(registration, NhsState.PROBE)
             self._listener.server_lost(registration.server, now)
 
-    # What time and the server say.
+    # Timers and replies.
 
     def send_due(self, registration: Registration, now: float) -> None:
-        """The renewal is due, or the reply is overdue."""
+        """Sends the next request: the renewal is due, or the reply is overdue."""
         if registration.is_idle:
             return
         if registration.request_id:
@@ -155,11 +159,11 @@ class RegistrationExchange:
     def reply_received(
         self, subject: Registration, message: Message, nbma_source: Address, now: float
     ) -> None:
-        """Takes the reply to our outstanding request: accepted or refused (§5.2.4)."""
+        """Handles the reply to our outstanding request: accepted or refused (§5.2.4)."""
         station = self._station
         if (
             message.type is not PacketType.REGISTRATION_REPLY
-            or message.source_protocol != station.address  # about one that we had before
+            or message.source_protocol != station.address  # about our former address
         ):
             station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
             return
@@ -177,7 +181,7 @@ class RegistrationExchange:
         self._accepted(subject, protocol, message, now)
 
     def error_received(self, subject: Registration, code: int, now: float) -> None:
-        """Somebody on the path complains about our request; it is sent again at its pace."""
+        """Notes an Error Indication about our request, which is sent again when it is due."""
         self._complain(subject, f"error indication: {describe_error(code)}")
 
     def _accepted(
@@ -219,7 +223,7 @@ class RegistrationExchange:
         elif now - registration.taken_back_at < TAKE_BACK_INTERVAL_S:
             self._complain(registration, f"{error}; another station has our address")
         else:
-            # Most likely it was us, before our NBMA address changed.
+            # Most likely it is our own registration, from before our NBMA address changed.
             registration.taken_back_at = now
             self._complain(registration, f"{error}; taking it back")
             self.deregister(registration)
@@ -228,7 +232,7 @@ class RegistrationExchange:
             self._arm(registration, now + TAKE_BACK_S)
 
     def _not_accepted(self, registration: Registration, now: float) -> None:
-        """A request was not accepted in its time: unanswered, or refused."""
+        """Counts a request that was not accepted in time: unanswered, or refused."""
         registration.lost += 1
         registration.retry_s = min(registration.retry_s * 2, MAX_RETRY_S)
         if registration.lost < LOST_AFTER:
@@ -240,7 +244,7 @@ class RegistrationExchange:
         reason = registration.last_error or f"no answer to {LOST_AFTER} registration requests"
         registration.last_error = reason
         if registration.state is NhsState.UP:
-            # Else this very SA never carried an answer, and the next will not either.
+            # In other states this SA never carried an answer, and a new one would not either.
             self._station.circuits.renew(registration.nbma)
         self._enter(registration, state)
         self._notify_down(registration, reason)
@@ -275,7 +279,7 @@ class RegistrationExchange:
         )
 
     def _wait(self, registration: Registration) -> None:
-        """Nothing is sent, and nothing is due."""
+        """Stops the timer and forgets the request, until a `restart` or `begin`."""
         self._station.timers.stop(self._send_key(registration))
         self._station.requests.release(registration.request_id)
         registration.request_id = 0

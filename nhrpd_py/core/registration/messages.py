@@ -1,4 +1,4 @@
-"""The messages of a registration: the request, what takes it back, what a reply tells. RFC 2332 §5.2.3, §5.2.5."""
+"""Messages of a registration: its request, the Purge that takes it back, its reply read. RFC 2332 §5.2.3, §5.2.5."""
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.registration.servers import Registration
@@ -26,7 +26,7 @@ def registration_request(station: Station, registration: Registration) -> Messag
         Extension(ExtensionType.FORWARD_TRANSIT_NHS),
         Extension(ExtensionType.REVERSE_TRANSIT_NHS),
         Extension(ExtensionType.RESPONDER_ADDRESS),
-        # The NHS as we see it: so it can find out that it is behind NAT itself.
+        # The NHS's address as we see it, from which an NHS behind NAT learns that it is.
         station.nat_extension((known or bytes(station.host_length // 8), registration.nbma)),
     )
     return station.message(
@@ -58,10 +58,10 @@ def deregistration(station: Station, registration: Registration) -> Message:
 
 
 def server_address(station: Station, reply: Message) -> Address:
-    """Returns the server's overlay address, as its reply tells; empty where it does not."""
+    """Returns the server's overlay address from its reply; empty where the reply does not have it."""
     protocol = reply.destination_protocol
     if protocol in (b"", station.address):
-        # An NHS that copies the destination of an anonymous registration; the responder entry tells.
+        # The NHS copied the destination of an anonymous registration; its address is in the responder entry.
         responder = reply.extension(ExtensionType.RESPONDER_ADDRESS)
         listed = entries_in(responder, reply) if responder else ()
         protocol = listed[0].protocol if listed and listed[0].protocol else b""

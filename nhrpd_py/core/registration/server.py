@@ -1,7 +1,8 @@
 """The server's side of registration: what a next hop server does with a Registration Request.
 
 Every instance serves. The binding's NBMA address is the outer source of a packet that came straight from the client,
-whatever it claims; the reply tells a client behind NAT what we see. RFC 2332 §5.2.3, §5.2.4; Cisco NAT extension.
+whatever it claims; the reply gives a client behind NAT the address that we see. RFC 2332 §5.2.3, §5.2.4; Cisco NAT
+extension.
 """
 
 from dataclasses import replace
@@ -35,10 +36,10 @@ class RegistrationServer:
         self._station = station
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
-        """Takes a Registration Request that is for us, and answers it."""
+        """Handles a Registration Request for us, and answers it."""
         record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
         is_direct = record is None or not record.value
-        # Behind a transit NHS the outer source is not the client's; then its claim is all there is.
+        # Behind a transit NHS the outer source is not the client's; then only the claimed address is known.
         nbma = nbma_source if is_direct else message.source_nbma
         entries = tuple(
             self._register(message, entry, nbma, nbma_source, now) for entry in message.entries
@@ -53,9 +54,9 @@ class RegistrationServer:
         nbma_source: Address,
         now: float,
     ) -> ClientInformation:
-        """Registers one entry; gives it back with its code, as the reply lists it.
+        """Registers one entry; returns it with its code, as the reply lists it.
 
-        Who may register what is decided by the identity behind `nbma_source`: the client's own, or its transit NHS's.
+        The identity at `nbma_source`, of the client or of its transit NHS, decides which address it may register.
         """
         protocol = entry.protocol or message.source_protocol
         unique = bool(message.flags & REGISTRATION_UNIQUE)
@@ -71,7 +72,7 @@ class RegistrationServer:
         denial = self._station.circuits.address_denial(nbma_source, protocol)
         if denial is not None:
             code = CieCode.ADMINISTRATIVELY_PROHIBITED
-        # What we know better already (a server of ours, an operator's map) is confirmed, not overwritten.
+        # A stronger binding (a server of ours, a static map) is confirmed, not overwritten.
         if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
             binding = self._station.cache.update(
                 protocol,
@@ -83,7 +84,7 @@ class RegistrationServer:
                 mtu=entry.mtu,
                 unique=unique,
             )
-            self._station.circuits.release(nbma, protocol)  # from now on it comes by itself
+            self._station.circuits.release(nbma, protocol)  # from now on the client keeps the SA up
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
@@ -113,13 +114,13 @@ class RegistrationServer:
         if length not in _HOST_LENGTHS and length < station.host_length:
             return (
                 CieCode.ADMINISTRATIVELY_PROHIBITED
-            )  # a client speaks for itself, not for a network
+            )  # a client registers its own address, not a network
         if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if station.tables.is_local(protocol):
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if not self._is_usable(nbma):
-            return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed, from behind a transit NHS
+            return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed by a client behind a transit NHS
         if station.recurses(protocol, nbma):
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if before is None or before.nbma == nbma:
@@ -127,12 +128,12 @@ class RegistrationServer:
         if before.type > BindingType.DYNAMIC:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if before.type is BindingType.DYNAMIC and before.unique:
-            # §5.2.3: whoever was first keeps it, be the newcomer unique or not.
+            # §5.2.3: the first client keeps it, whether the second one sets the unique bit or not.
             return CieCode.UNIQUE_ADDRESS_REGISTERED
         return CieCode.SUCCESS
 
     def _is_usable(self, nbma: Address) -> bool:
-        """Tells whether a client can be there: a claim may be any number."""
+        """Returns whether a client can be at an NBMA address: a claimed one may be any number."""
         return is_unicast(nbma) and nbma != self._station.interface.nbma
 
     def _reply(
@@ -146,7 +147,7 @@ class RegistrationServer:
         reply = station.reply(
             PacketType.REGISTRATION_REPLY,
             message,
-            # Our address, not the destination asked: how an anonymous client gets to know it.
+            # Our address, not the request's destination: an anonymous client learns it from here.
             station.address,
             flags=message.flags & (REGISTRATION_UNIQUE | NAT),
             entries=entries,
@@ -155,7 +156,7 @@ class RegistrationServer:
         station.send(nbma, reply)
 
     def _nat_reply(self, message: Message, asked: Extension, nbma: Address) -> Extension:
-        """Adds the address that we see to the client's list, when it is another one than it claims."""
+        """Makes the client's NAT extension, with the address that we see added if it is not the claimed one."""
         if message.source_nbma == nbma:
             return asked
         seen = self._station.nat_extension((message.source_protocol, nbma))

@@ -21,13 +21,13 @@ class NhsState(StrEnum):
     DOWN = "down"
     """We do not register: there is no NBMA address to register with, or the tunnel does not work."""
     STANDBY = "standby"
-    """We do not register, for a better server of its cluster is up or on its first tries."""
+    """We do not register: a better server of the cluster is up or on its first tries."""
     REGISTERING = "registering"
-    """Asked lately; no answer yet."""
+    """Its first requests are sent, without an answer yet; or registering was started again."""
     REFUSED = "refused"
-    """The last answer was a refusal; asked again at its pace."""
+    """The last answer was a refusal; requests go on, at most every 64 s."""
     PROBE = "probe"
-    """Lost, or cannot be reached; asked again at its pace, at most every 64 s."""
+    """Lost, or cannot be reached; requests go on, at most every 64 s."""
     UP = "up"
     """Registered."""
 
@@ -40,9 +40,9 @@ class Registration:
     nbma: Address
     state: NhsState = NhsState.DOWN
     protocol: Address = b""
-    """The NHS's overlay address, as its last reply told."""
+    """The NHS's overlay address, from its last reply."""
     request_id: int = 0
-    """Of the request that is unanswered, or 0."""
+    """The id of the unanswered request, or 0."""
     retry_s: float = FIRST_RETRY_S
     lost: int = 0
     """Requests that were not accepted in a row."""
@@ -50,21 +50,21 @@ class Registration:
     """The last request was refused."""
     up_since: float = 0.0
     taken_back_at: float = float("-inf")
-    """When we last had our address taken back there, for it was registered from elsewhere."""
+    """When we last purged our address there, for it was registered from elsewhere."""
     next_at: float | None = None
-    """When the next request is due; None: not before something happens."""
+    """When the next request is due; None: not before an event."""
     last_error: str | None = None
     requests_sent: int = 0
     replies_received: int = 0
 
     @property
     def is_idle(self) -> bool:
-        """Tells whether we do not register there."""
+        """Whether we do not register there."""
         return self.state in (NhsState.DOWN, NhsState.STANDBY)
 
     @property
     def is_hopeful(self) -> bool:
-        """Tells whether worse priorities should wait for it: it is up, or on its first tries."""
+        """Whether servers of worse priority wait for it: it is up, or on its first tries."""
         first_tries = self.state in (NhsState.REGISTERING, NhsState.REFUSED)
         return self.state is NhsState.UP or (first_tries and self.lost < LOST_AFTER)
 
@@ -74,7 +74,7 @@ class Server:
     """One configured NHS."""
 
     index: int
-    """Its name in timers; no other server of the instance ever had it."""
+    """Its key in timers; no two servers of an instance ever have the same."""
     config: NhsConfig
     literal: Address
     """The address when `nbma` is one, else empty."""
@@ -85,7 +85,7 @@ class Server:
 
     @property
     def is_hopeful(self) -> bool:
-        """Tells whether worse priorities should wait: its name may resolve, or an address of it is hopeful."""
+        """Whether servers of worse priority wait for it: its name may resolve, or a registration is hopeful."""
         if not self.registrations:
             return self.name_error is None
         return any(each.is_hopeful for each in self.registrations.values())
@@ -114,7 +114,7 @@ class Servers:
         return [each for each in self.registrations() if each.nbma == nbma]
 
     def best(self) -> Registration | None:
-        """Returns the NHS to ask: up, by priority, the longest up first."""
+        """Returns the NHS to send requests to: of those that are up, by priority, then the longest up."""
         up = [each for each in self.registrations() if each.state is NhsState.UP]
         return min(up, key=lambda each: (each.server.config.priority, each.up_since), default=None)
 
@@ -124,7 +124,7 @@ class Servers:
         return best.nbma if best is not None else b""
 
     def is_server(self, nbma: Address) -> bool:
-        """Tells whether an NBMA address is one of our NHSs."""
+        """Returns whether an NBMA address is one of our NHSs."""
         return any(nbma in server.registrations for server in self._servers)
 
     def other_way(self, registration: Registration) -> Registration | None:

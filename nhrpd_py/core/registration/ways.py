@@ -1,8 +1,8 @@
-"""The bindings of our next hop servers: which NBMA address of a server traffic takes.
+"""The bindings of our next hop servers: to which NBMA address of a server traffic goes.
 
-A server's binding is permanent as far as we know: it lives as long as our registration. Where a server has several NBMA
-addresses that we are registered with, one of them is the way as long as it works, so that traffic does not change over
-with each renewal.
+A server's binding has no holding time of its own: it lives as long as our registration. Where we are registered with
+several NBMA addresses of a server, traffic stays on one of them as long as it works, and does not change over with each
+renewal.
 """
 
 from nhrpd_py.core.address import Address
@@ -21,7 +21,7 @@ class ServerWays:
         self._servers = servers
 
     def bind(self, registration: Registration, protocol: Address, mtu: int, now: float) -> None:
-        """A server has accepted: it has the overlay address `protocol`."""
+        """Binds the overlay address `protocol` of a server that accepted our registration."""
         if registration.protocol not in (b"", protocol):
             self.unbind(registration, "the server has another overlay address now", now)
         registration.protocol = protocol
@@ -37,7 +37,7 @@ class ServerWays:
         )
 
     def unbind(self, registration: Registration, reason: str, now: float) -> None:
-        """A registration has ended: traffic takes another way to the server, or its binding goes."""
+        """Moves a server's binding to another NBMA address after a registration ended, or removes it."""
         if self.hand_over(registration, now):
             return
         binding = self._binding(registration)
@@ -45,7 +45,7 @@ class ServerWays:
             self._station.cache.remove(binding, reason)
 
     def hand_over(self, registration: Registration, now: float) -> bool:
-        """Has traffic take another way to the same server; returns whether there is one."""
+        """Moves a server's binding to another NBMA address with a registration; returns whether there is one."""
         other = self._servers.other_way(registration)
         if other is None:
             return False
@@ -62,7 +62,7 @@ class ServerWays:
         return True
 
     def _binding(self, registration: Registration) -> Binding | None:
-        """The binding of a server, if it is this registration's address that it leads to."""
+        """Returns the binding of a server, if it leads to this registration's NBMA address."""
         binding = self._station.cache.get(registration.protocol)
         if binding is None or binding.type is not BindingType.NHS:
             return None

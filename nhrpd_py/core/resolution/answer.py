@@ -1,4 +1,4 @@
-"""What a Resolution Reply answers: which peer a prefix is behind, and where that is; and why not to believe it.
+"""What a Resolution Reply says: a prefix, the peer before it and the peer's NBMA address; and whether to believe it.
 
 RFC 2332 §5.2.2; Cisco NAT extension.
 """
@@ -25,7 +25,7 @@ class Answer:
 def read_answer(
     station: Station, servers: Servers, message: Message, nbma_source: Address
 ) -> Answer:
-    """The first entry of a positive reply, which is the best."""
+    """Reads the first entry of a positive reply, which is the best."""
     entry = message.entries[0]
     gateway = entry.protocol or message.destination_protocol
     return Answer(
@@ -38,7 +38,7 @@ def read_answer(
 def problem_with(station: Station, answer: Answer) -> str | None:
     """Returns why an answer is not believed; None when it is.
 
-    Of a peer without an SA nobody knows yet who it is: what its identity may claim is told when that is up.
+    The identity of a peer without an SA is unknown: what it may claim is checked when its SA is up.
     """
     gateway, nbma = answer.gateway, answer.nbma
     if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
@@ -60,7 +60,7 @@ def problem_with(station: Station, answer: Answer) -> str | None:
 def _nbma_of(
     station: Station, servers: Servers, message: Message, gateway: Address, nbma_source: Address
 ) -> Address:
-    """Where the peer is: what we see of it beats its post-NAT address, and that what it claims."""
+    """Returns the peer's NBMA address: the one that we see, else its post-NAT address, else the one it claims."""
     record = message.extension(ExtensionType.REVERSE_TRANSIT_NHS)
     is_direct = record is not None and not record.value
     if is_direct and not servers.is_server(nbma_source):
@@ -75,7 +75,7 @@ def _nbma_of(
 
 
 def _prefix_of(station: Station, target: Address, length: int) -> Prefix:
-    """The prefix to shortcut: what the reply says, but never more than our own route covers."""
+    """Returns the prefix of the shortcut: the reply's, but never more than our own route covers."""
     if length < MIN_EGRESS_LENGTH or length >= station.host_length:
         return host_prefix(target)
     route = station.tables.ribs[station.afi].lookup(target)

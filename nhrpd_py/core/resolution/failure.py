@@ -7,20 +7,20 @@ from typing import Self
 from nhrpd_py.packet.iana import CieCode, ErrorCode, describe_cie, describe_error
 
 UNANSWERED_S = 60.0
-"""How long an address that nobody answered for is left alone."""
+"""How long a resolution without an answer stays negative."""
 REFUSED_S = 180.0
-"""How long a refusal is believed; OpenNHRP's and Cisco's figure."""
+"""How long a refused resolution stays negative; OpenNHRP's and Cisco's figure."""
 BUSY_S = 30.0
-"""The same for `insufficient resources`, which asks to come again."""
+"""The same after `insufficient resources`, which is temporary."""
 
 
 class FailureKind(Enum):
     NO_ANSWER = "no answer"
-    """Nobody answered: that says nothing against the shortcut that we have."""
+    """No answer came; a shortcut that exists is kept."""
     REFUSED = "refused"
-    """Somebody answered that there is no way, or complained about the request."""
+    """The reply is negative, or an Error Indication came."""
     DENIED = "denied"
-    """The answer is not believed, or the peer may not have what it says."""
+    """The answer is not believed, or the peer may not claim its prefix."""
     HELD_DOWN = "held down"
     """IKE cannot reach the peer."""
     NO_ROOM = "no room"
@@ -37,19 +37,19 @@ class Failure:
 
     @classmethod
     def refused(cls, code: int) -> Self:
-        """A Resolution Reply with a negative code (RFC 2332 §5.2.0.1)."""
+        """Makes the failure of a Resolution Reply with a negative code (RFC 2332 §5.2.0.1)."""
         seconds = BUSY_S if code == CieCode.INSUFFICIENT_RESOURCES else REFUSED_S
         return cls(FailureKind.REFUSED, describe_cie(code), seconds)
 
     @classmethod
     def complaint(cls, code: int) -> Self:
-        """An Error Indication about the request (RFC 2332 §5.2.7)."""
+        """Makes the failure of an Error Indication about the request (RFC 2332 §5.2.7)."""
         final = code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE
         return cls(FailureKind.REFUSED, describe_error(code), REFUSED_S if final else UNANSWERED_S)
 
     @classmethod
     def denied(cls, reason: str) -> Self:
-        """An answer that we do not believe, or may not follow."""
+        """Makes the failure of an answer that we do not believe, or that the policy denies."""
         return cls(FailureKind.DENIED, reason, REFUSED_S)
 
 

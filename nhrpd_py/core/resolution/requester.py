@@ -1,15 +1,17 @@
 """The asking side of resolution: from a redirect, a kernel solicitation or an operator to a shortcut.
 
-A `Resolution` is one address that is being asked for, or that was refused a while ago:
+A `Resolution` is one address that is being resolved, or could not be resolved a while ago:
 
     ASKING ──(reply)──► a binding, and a shortcut where the prefix is more than the peer itself
-       │ refused, or five requests lost
-       ▼
+       │ refused, denied, no room, or five requests unanswered (a failed renewal is forgotten at once,
+       ▼                                                        unless its entry leads to a server)
     NEGATIVE ──(its time is over)──► forgotten; the next redirect asks again
+       ▲
+       └──(an answer turns out to be unusable: denied, or its peer held down)
 
 Requests follow the routed path, never a shortcut, and are sent again with the same id after 1, 2, 4, 8 s. Traffic stays
-on the hub meanwhile. For a kernel that asks for an unknown tunnel address (phase 2) the neighbour entry points to the
-best NHS until the answer is there, and stays so while that is negative, so that nothing is lost.
+on the hub meanwhile. When the kernel asks for an unknown tunnel address (phase 2), the neighbour entry leads to the
+best NHS until the answer arrives, and while the result is negative, so that no packet is lost.
 RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
@@ -44,7 +46,7 @@ MAX_REQUESTS = 5
 """The first and four more, after 1, 2, 4 and 8 s."""
 MAX_RESOLUTIONS = 1024
 CROSSING_S = 0.5
-"""How long to leave a peer the first go that may be making an SA already: else there would be two of them."""
+"""How long to wait before the first attempt when the peer may be making an SA already: else there would be two."""
 
 
 class Trigger(StrEnum):
@@ -61,18 +63,18 @@ class ResolutionState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Resolution:
-    """An overlay address that is asked for, or was in vain."""
+    """An overlay address that is being resolved, or could not be."""
 
     target: Address
     trigger: Trigger
     started_at: float
     state: ResolutionState = ResolutionState.ASKING
     request_id: int = 0
-    """Of the request that is unanswered; 0 once it is negative."""
+    """The id of the unanswered request; 0 once the result is negative."""
     requests: int = 0
     """Sent so far."""
     until: float = 0.0
-    """When it is asked again, or forgotten."""
+    """When the next request is sent, or the negative result forgotten."""
 
 
 class Requester:
@@ -87,13 +89,13 @@ class Requester:
         self.resolutions: dict[Address, Resolution] = {}
 
     def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
-        """A Traffic Indication from `nbma_source` says that there is a better way to `target`."""
+        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`."""
         if not is_unicast(target):
             return
         existing = self._station.shortcuts.longest(target)
         if existing is not None and existing.binding.nbma != nbma_source:
-            # The hub should not see this traffic any more: somebody took our route away. But the peer that our
-            # shortcut leads to may: a part of what is behind it is elsewhere now.
+            # The hub should not see this traffic any more: our route was removed, so it is installed again. From the
+            # peer of our shortcut the indication is right: a part of the prefix is elsewhere now.
             self._station.shortcuts.reassert(existing)
             return
         if target not in self.resolutions and not self._station.limits.resolutions.take(now):
@@ -104,7 +106,7 @@ class Requester:
             self._start(target, Trigger.REDIRECT, now)
 
     def solicited(self, address: Address, now: float) -> None:
-        """The kernel has traffic for a tunnel address that it knows no neighbour entry for."""
+        """Handles a solicitation: the kernel has traffic for a tunnel address without a neighbour entry."""
         station = self._station
         binding = station.cache.get(address)
         if binding is not None:
@@ -118,7 +120,7 @@ class Requester:
             self._lead_to_server(address)
 
     def asked(self, address: Address, now: float) -> str | None:
-        """An operator wants `address` resolved. Gives the reason why not."""
+        """Begins a resolution for an operator; returns why it cannot, else None."""
         where = self._locator.locate(self._station, address).where
         if where is Where.HERE:
             return "this is an address of this machine"
@@ -130,11 +132,11 @@ class Requester:
         return None if self._start(address, Trigger.OPERATOR, now) else "no next hop server to ask"
 
     def renew(self, target: Address, now: float) -> None:
-        """Asks again for something in use, ahead of its end or because routes moved."""
+        """Resolves an address again whose binding or shortcut is in use: it ends soon, or routes changed."""
         self._start(target, Trigger.RENEWAL, now)
 
     def binding_in_use(self, protocol: Address, now: float) -> None:
-        """The kernel probed an entry. For one that ends soon this means: renew all that leads over it."""
+        """Handles the kernel's probe of an entry in use; if the entry ends soon, renews what leads over it."""
         cache = self._station.cache
         binding = cache.get(protocol)
         if binding is None or not cache.confirm(binding):
@@ -146,7 +148,7 @@ class Requester:
             self.renew(target, now)
 
     def timer_due(self, target: Address, now: float) -> None:
-        """A request is overdue, or a negative result is old enough."""
+        """Sends the request again, fails after the last one, or forgets a negative result."""
         resolution = self.resolutions.get(target)
         if resolution is None:
             return
@@ -160,7 +162,7 @@ class Requester:
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float
     ) -> None:
-        """The Resolution Reply to our request (§5.2.2): takes the first entry, which is the best."""
+        """Handles the Resolution Reply to our request (§5.2.2); its first entry, the best, counts."""
         station = self._station
         if (
             message.type is not PacketType.RESOLUTION_REPLY
@@ -207,16 +209,16 @@ class Requester:
             self._fail(resolution, NO_ROOM, now)
             return
         if resolution.trigger in (Trigger.REDIRECT, Trigger.KERNEL):
-            binding.used = True  # traffic made us ask
+            binding.used = True  # traffic caused the resolution
         if not binding.installed:
             self._need_circuit(binding, was_known=was_known)
-        # A host that has a binding has its route already, be it that of the gateway or its own.
+        # A host with a binding has its route already.
         if not prefix.is_host or station.cache.get(prefix.address) is None:
             station.shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
         self.forget(resolution)
 
     def leave_alone(self, target: Address, failure: Failure, now: float) -> None:
-        """What was resolved cannot be used: its traffic stays on the routed path for a while."""
+        """Makes an address negative whose answer cannot be used: its traffic stays on the routed path for a while."""
         resolution = self.resolutions.get(target)
         if resolution is None:
             if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
@@ -226,7 +228,7 @@ class Requester:
         self._fail(resolution, failure, now)
 
     def error_received(self, subject: Resolution, code: int, now: float) -> None:
-        """Somebody on the path complains about our request."""
+        """Ends our request in failure, after an Error Indication about it."""
         self._fail(subject, Failure.complaint(code), now)
 
     def forget(self, resolution: Resolution) -> None:
@@ -243,7 +245,7 @@ class Requester:
             self.forget(resolution)
 
     def _start(self, target: Address, trigger: Trigger, now: float) -> Resolution | None:
-        """Begins to ask, unless that is going on or was in vain lately. None: there is nobody to ask."""
+        """Begins a resolution, or returns the one that exists; None when no NHS or table space is there."""
         station = self._station
         old = self.resolutions.get(target)
         if old is not None:
@@ -296,7 +298,7 @@ class Requester:
         station.send(nbma, request)
 
     def _next_hop(self, target: Address) -> Address | None:
-        """The outer address of who to ask: along the routed path, or the NHS where that is not known."""
+        """Returns where to send the request: the next hop of the routed path, or the NHS where that is unknown."""
         location = self._locator.locate(self._station, target)
         if location.where in (Where.HERE, Where.BEHIND_US):
             return None
@@ -309,7 +311,7 @@ class Requester:
         return here.nbma if here is not None else None
 
     def _need_circuit(self, binding: Binding, *, was_known: bool) -> None:
-        """Has an SA made. A peer that asked us just now may be making one itself; of two the higher address waits."""
+        """Requests an SA. A peer known before may be making one itself: then the end with the higher address waits."""
         station = self._station
         is_crossing = was_known and station.interface.nbma > binding.nbma
         station.circuits.need(
@@ -317,7 +319,7 @@ class Requester:
         )
 
     def _fail(self, resolution: Resolution, failure: Failure, now: float) -> None:
-        """Enters NEGATIVE; a renewal that failed is forgotten, for what there is lives on to its end."""
+        """Enters NEGATIVE; a failed renewal is forgotten instead: binding and shortcut stay until they end."""
         station = self._station
         station.requests.release(resolution.request_id)
         resolution.request_id = 0
@@ -345,7 +347,7 @@ class Requester:
             self._station.cache.entries.lead_to_server(target, server)
 
     def _make_room(self, now: float) -> bool:
-        """Forgets the negative result that ends first; tells whether there was one."""
+        """Forgets the negative result that ends first; returns whether there was one."""
         negative = [
             each for each in self.resolutions.values() if each.state is ResolutionState.NEGATIVE
         ]

@@ -1,8 +1,8 @@
 """The answering side of resolution: Resolution Requests for what is here or behind us.
 
-The reply goes straight to the requester, whose binding the request brings along (§6.2.1: with the S bit and a holding
-time only); asked a second time for the same request, we answer along the routed path instead, for the straight one may
-be broken. Who was answered what is remembered: when the route behind an answer moves, those requesters get a Purge.
+The reply goes straight to the requester, whose binding is in the request (§6.2.1: only with the S bit and a holding
+time). A request that comes a second time is answered along the routed path instead, for the straight one may be broken.
+Answers are remembered: when the route behind an answer changes, its requester gets a Purge Request.
 RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 """
 
@@ -32,7 +32,7 @@ from nhrpd_py.packet.message import Message
 
 MAX_ANSWERS = 4096
 REPEAT_S = 30.0
-"""Within this time a request with the id of an answered one means that the answer got lost."""
+"""Within this time a second request with the same id means that the answer was lost."""
 
 
 Key: TypeAlias = tuple[Address, Address]
@@ -41,7 +41,7 @@ Key: TypeAlias = tuple[Address, Address]
 
 @dataclass(slots=True, eq=False)
 class GivenAnswer:
-    """What a requester was answered."""
+    """An answer that we gave to a requester."""
 
     requester: Address
     nbma: Address
@@ -62,7 +62,7 @@ class Responder:
         self._locator = locator
         self._purges = purges
         self._answers: dict[Key, GivenAnswer] = {}
-        """The oldest first."""
+        """By requester and target, the oldest first."""
         self._by_prefix: PrefixMap[dict[Key, GivenAnswer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
@@ -72,7 +72,7 @@ class Responder:
             return
         prefix = self._locator.prefix_around(self._station, message.destination_protocol)
         if prefix is None:
-            # Behind a default route: true of everything, so it says nothing.
+            # Behind a default route: not specific enough for an answer.
             self.refuse(message, CieCode.NO_BINDING, nbma_source)
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
@@ -93,7 +93,7 @@ class Responder:
         self._notify(message, requester_nbma, prefix, "")
 
     def _is_reachable(self, nbma: Address) -> bool:
-        """Tells whether an answer can go straight: with IPsec, the requester makes the SA when it has the answer."""
+        """Returns whether an answer can go straight to the requester: with IPsec, there must be an SA already."""
         return is_unicast(nbma) and self._station.circuits.is_up(nbma)
 
     def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
@@ -102,7 +102,7 @@ class Responder:
         self._notify(message, nbma_source, None, describe_cie(code))
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
-        """A route changed: takes back the answers about it that are no longer true."""
+        """Takes back the answers that are no longer true after the route of `prefix` changed."""
         wider = (
             each
             for each in self._by_prefix.matches(prefix.address)
@@ -122,9 +122,9 @@ class Responder:
                 self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
 
     def withdraw_all(self, now: float, *, final: bool) -> None:
-        """Takes back all answers that still count: we are somewhere else now, or (`final`) going away.
+        """Takes back all answers that are still valid: our address changed, or (`final`) we are stopping.
 
-        With them goes what each requester knows of our own address, for that came with the answer.
+        Each requester's binding of our own address is taken back too, for it came with the answer.
         """
         own = self._station.address
         answered: dict[tuple[Address, Address], None] = {}
@@ -141,7 +141,7 @@ class Responder:
             self._forget(answer)
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
-        """Where the requester is: what we see of it if it asks us directly, else its post-NAT address."""
+        """Returns the requester's NBMA address: the outer source if it asks us directly, else its post-NAT address."""
         record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
         if record is not None and not record.value:
             return nbma_source
@@ -210,7 +210,7 @@ class Responder:
             self._by_prefix.pop(answer.prefix)
 
     def _way_back(self, message: Message, nbma_source: Address) -> Address:
-        """The routed path to the requester; where that is not known, whence the request came."""
+        """Returns the next hop of the routed path to the requester; if unknown, the sender of the packet."""
         location = self._locator.locate(self._station, message.source_protocol)
         if location.binding is not None and location.station is self._station:
             return location.binding.nbma

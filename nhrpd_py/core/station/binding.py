@@ -9,7 +9,7 @@ NEVER = float("inf")
 
 
 class BindingType(IntEnum):
-    """Who vouches for a binding; a higher one is not overwritten by a lower one."""
+    """How a binding was learnt; a higher type is not overwritten by a lower one."""
 
     CACHED = 3
     """Learnt from a Resolution Reply, or from a Resolution Request that was for us."""
@@ -22,29 +22,29 @@ class BindingType(IntEnum):
 
 
 class Origin(Enum):
-    """Where the present content of a binding is from."""
+    """The source of the present content of a binding."""
 
     PEER = "peer"
     """A message of this run, or the configuration."""
     STATE_FILE = "state file"
-    """The registrations that the last run saved; as good as then."""
+    """The registrations that the last run saved; valid for the rest of their holding time."""
     KERNEL = "kernel"
-    """A neighbour entry of an earlier run; any message of a peer is worth more."""
+    """A neighbour entry of an earlier run; any message of a peer replaces it."""
 
 
 class Entry(Enum):
-    """What the kernel's neighbour table has for a binding; `entries` moves it from one to the other."""
+    """What the kernel's neighbour table has for a binding; `entries` has the transitions."""
 
     NONE = "none"
     """Nothing: the circuit to its NBMA address is not up, or the tunnel is closed."""
     VIA_SERVER = "via server"
     """The NBMA address of a next hop server, for a kernel that has traffic already."""
     INHERITED = "inherited"
-    """Its own NBMA address, from an earlier run; kept until charon tells whether its SA lives."""
+    """Its own NBMA address, from an earlier run; kept until charon reports whether its SA exists."""
     DIRECT = "direct"
     """Its own NBMA address."""
     STALE = "stale"
-    """Its own NBMA address, in a state in which the kernel tells whether traffic uses it."""
+    """Its own NBMA address, in NUD_STALE, so that the kernel probes it when traffic uses it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +52,9 @@ class Binding:
     protocol: Address
     type: BindingType
     nbma: Address
-    """Where packets for it go: the outer address that we saw, or were told to use."""
+    """Where packets for it are sent: the outer address that we saw, or that a message or the operator gave."""
     claimed_nbma: Address
-    """The NBMA address that the peer believes it has; differs behind NAT."""
+    """The NBMA address that the peer itself gave; another one than `nbma` behind NAT."""
     holding_time_s: int
     """0: for ever."""
     expires_at: float
@@ -66,18 +66,18 @@ class Binding:
     routed: bool = False
     """It has a host route."""
     used: bool = False
-    """The kernel sent traffic to it lately; only known of those that are watched."""
+    """The kernel sent traffic to it lately; only known for bindings that are watched."""
     shortcuts_end_at: float = NEVER
-    """When the first of the shortcuts that lean on it ends; they are renewed ahead of that."""
+    """When the first of the shortcuts over it ends; they are renewed before."""
 
     @property
     def installed(self) -> bool:
-        """Tells whether the kernel sends to its own NBMA address: then shortcuts may lead over it."""
+        """Whether the kernel sends to its own NBMA address, so that shortcuts may use it."""
         return self.entry in _INSTALLED
 
     @property
     def nat(self) -> bool:
-        """Tells whether the peer is behind NAT."""
+        """Whether the peer is behind NAT."""
         return self.claimed_nbma != self.nbma
 
 

@@ -1,9 +1,9 @@
-"""The cache of one interface and address family: which NBMA address stands behind which overlay address.
+"""The cache of one interface and address family: which NBMA address is behind which overlay address.
 
-A `Binding` has a type that says who vouches for it, and types have a precedence: a weaker one never overwrites a
-stronger one. What the kernel gets of a binding is in `entries`. Bindings that were only learnt by resolution
-(`cached`), and any that shortcuts lean on, are watched near the end: the neighbour entry is set STALE, and a probe of
-the kernel then tells that traffic uses it.
+A `Binding` has a type that says how it was learnt, and types have a precedence: a weaker one never overwrites a
+stronger one. What the kernel gets of a binding is in `entries`. Bindings learnt by resolution (`cached`), and any that
+shortcuts use, are watched near their end: the neighbour entry is set STALE, and a probe of the kernel then shows that
+traffic uses it.
 
 Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management), §5.2.3 (uniqueness).
 """
@@ -25,14 +25,14 @@ from nhrpd_py.core.station.shortcuts import ShortcutTable
 MAX_BINDINGS = 65536
 MAX_BINDINGS_PER_NBMA = 1024
 MAX_CACHED = 16384
-"""Whoever asks is bound: a flood of requests must leave room for those who register."""
+"""Limit of `cached` bindings. Each requester gets one: a flood of requests must leave room for registrations."""
 EVICTION_TRIES = 16
 PROBE_LEAD_S = 8.0
 """The kernel needs 5 s from the first packet through a STALE entry to its probe (delay_first_probe_time)."""
 
 
 class Cache:
-    """The bindings of one interface and family, with the shortcuts that lean on them."""
+    """The bindings of one interface and family, with the shortcuts over them."""
 
     __slots__ = (
         "_bindings",
@@ -60,7 +60,7 @@ class Cache:
         self._timers = timers
         self._bindings: dict[Address, Binding] = {}
         self._cached: dict[Address, Binding] = {}
-        """Those of type `cached`, the one that was refreshed longest ago first."""
+        """The bindings of type `cached`, the one that was refreshed longest ago first."""
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._by_nbma: dict[Address, list[Binding]] = {}
@@ -79,24 +79,24 @@ class Cache:
         return self._bindings.get(protocol)
 
     def of_nbma(self, nbma: Address) -> tuple[Binding, ...]:
-        """The bindings that lead to an NBMA address."""
+        """Returns the bindings that lead to an NBMA address."""
         return tuple(self._by_nbma.get(nbma, ()))
 
     def nbma_addresses(self) -> tuple[Address, ...]:
-        """All NBMA addresses that bindings lead to."""
+        """Returns all NBMA addresses of bindings."""
         return tuple(self._by_nbma)
 
     def around(self, address: Address) -> list[Address]:
-        """The bound addresses next to an address, below and above: no other has more leading bits of it."""
+        """Returns the bound addresses next below and next above an address: none shares more leading bits with it."""
         at = bisect_left(self._ordered, address)
         return self._ordered[max(0, at - 1) : at + 1]
 
     def leads_to(self, nbma: Address) -> bool:
-        """Tells whether some binding leads to an NBMA address."""
+        """Returns whether some binding leads to an NBMA address."""
         return nbma in self._by_nbma
 
     def has_room(self, nbma: Address, now: float) -> bool:
-        """Tells whether one more binding fits; a notice says so when not."""
+        """Returns whether there is room for one more binding; else emits a notice."""
         if len(self._bindings) >= MAX_BINDINGS:
             self._notify_full("cache", MAX_BINDINGS, now)
             return False
@@ -119,9 +119,9 @@ class Cache:
         lifetime_s: float | None = None,
         origin: Origin = Origin.PEER,
     ) -> Binding | None:
-        """Adds a binding, or refreshes the one there is; None when a stronger one stands, or there is no room.
+        """Adds or refreshes a binding and returns it; None when a stronger one exists, or there is no room.
 
-        `holding_time_s` 0 means for ever; `lifetime_s` is what is left of it when that is less.
+        `holding_time_s` 0 means for ever; `lifetime_s` is the rest of it when that is less.
         """
         expires_at = NEVER if holding_time_s == 0 else now + (lifetime_s or holding_time_s)
         binding = self._bindings.get(protocol)
@@ -157,7 +157,7 @@ class Cache:
         if nbma != binding.nbma:
             self._move(binding, nbma, now)
         elif binding.entry is Entry.STALE and binding.shortcuts_end_at >= expires_at:
-            # Else the kernel goes on being asked: the peer's message keeps the binding, but no shortcut.
+            # Else the entry stays STALE: the peer's message keeps the binding, but no shortcut.
             self.entries.install(binding)
         # The expiry timer is lazy: when it fires early it looks at `expires_at` and sleeps again.
         if promoted or shortened or changed_time or kind is BindingType.CACHED:
@@ -165,7 +165,7 @@ class Cache:
         return binding
 
     def remove(self, binding: Binding, reason: str) -> None:
-        """Takes a binding out of cache and kernel, after the shortcuts that lean on it."""
+        """Removes a binding from cache and kernel, after the shortcuts over it."""
         for shortcut in self.shortcuts.of_peer(binding.protocol):
             self.shortcuts.remove(shortcut, reason)
         del self._bindings[binding.protocol]
@@ -186,12 +186,12 @@ class Cache:
         )
 
     def install_all(self) -> None:
-        """Asks for all neighbours and routes anew: the netdev is new to the kernel, or was down."""
+        """Installs all neighbours and routes anew: the netdev is new, or was down."""
         for binding in self._bindings.values():
             self.entries.install(binding)
 
     def expiry_due(self, protocol: Address, now: float) -> None:
-        """The expiry timer fired: the binding goes, or the timer sleeps on until it really ends."""
+        """Removes a binding that has ended, or sets the expiry timer again if it was refreshed."""
         binding = self._bindings.get(protocol)
         if binding is None:
             return
@@ -201,31 +201,31 @@ class Cache:
             key = self._key(TimerKind.BINDING_EXPIRY, protocol)
             self._timers.set(key, binding.expires_at)
 
-    # Whether traffic uses it.
+    # Use by traffic.
 
     def probe_due(self, protocol: Address) -> None:
-        """A learnt binding, or the first shortcut over one, comes to its end: does the kernel use it?"""
+        """Finds out whether traffic uses a learnt binding, or the shortcuts over one, before they end."""
         binding = self._bindings.get(protocol)
         if binding is not None:
             self.entries.probe(binding)
 
     def confirm(self, binding: Binding) -> bool:
-        """Answers a probe of the kernel for an entry in use; returns whether we had asked for that."""
+        """Answers the kernel's probe of an entry in use; returns whether the entry was STALE, set by `probe_due`."""
         was_asked = binding.entry is Entry.STALE
         binding.used = True
         self.entries.install(binding)
         return was_asked
 
     def watch(self, binding: Binding, shortcuts_end_at: float, now: float) -> None:
-        """Its shortcuts were renewed, or are new: whether they are used is asked ahead of their end."""
+        """Sets when the first shortcut over a binding ends, and the probe before that: one is new or renewed."""
         binding.shortcuts_end_at = shortcuts_end_at
         if binding.entry is Entry.STALE:
             self.entries.install(binding)
         self._arm(binding, now)
 
     def unwatch(self, binding: Binding, shortcuts_end_at: float) -> None:
-        """One of its shortcuts is gone. An entry whose use nobody has to know any more must not stay STALE: the
-        kernel would give it up while the daemon is away."""
+        """Notes that a shortcut over a binding is gone. After the last one the entry must not stay STALE: the kernel
+        would give it up while the daemon is away."""
         binding.shortcuts_end_at = shortcuts_end_at
         if shortcuts_end_at != NEVER or binding.type is BindingType.CACHED:
             return
@@ -249,7 +249,7 @@ class Cache:
         return binding
 
     def _move(self, binding: Binding, nbma: Address, now: float) -> None:
-        """The peer is at another NBMA address now."""
+        """Moves a binding to another NBMA address of its peer."""
         self._leave_nbma(binding)
         self._by_nbma.setdefault(nbma, []).append(binding)
         binding.nbma = nbma
@@ -264,7 +264,7 @@ class Cache:
         else:
             timers.set(expiry, binding.expires_at)
         probe = self._key(TimerKind.BINDING_PROBE, binding.protocol)
-        # What a peer registers and what is configured ends when they say so; then only the shortcuts count.
+        # The end of registered and configured bindings is not ours to renew; then only the shortcuts count.
         ends_at = binding.shortcuts_end_at
         if binding.type is BindingType.CACHED:
             ends_at = min(ends_at, binding.expires_at)
@@ -280,7 +280,7 @@ class Cache:
             self._cached[binding.protocol] = binding
 
     def _has_room_for_cached(self, now: float) -> bool:
-        """Makes room where there is none: the one refreshed longest ago goes, unless a shortcut leans on it."""
+        """Removes the oldest unused binding if the table is full; False if shortcuts use the EVICTION_TRIES oldest."""
         if len(self._cached) < MAX_CACHED:
             return True
         for binding in list(islice(self._cached.values(), EVICTION_TRIES)):
@@ -292,7 +292,7 @@ class Cache:
         return False
 
     def _leave_nbma(self, binding: Binding) -> None:
-        """Its NBMA address is another one, or it goes; what it needed the circuit for is over."""
+        """Removes a binding from the index by NBMA address, and releases its circuit."""
         of_nbma = self._by_nbma[binding.nbma]
         of_nbma.remove(binding)
         if not of_nbma:

@@ -6,8 +6,8 @@ connected prefix of the tunnel covers it:
     NONE ──(the circuit is up)──► DIRECT ──(near its end)──► STALE ──(the kernel probes it: used)──► DIRECT
      │ ▲                             ▲
      │ └──(the circuit is down; from DIRECT and STALE too)
-     ├──(the kernel asks for it)──► VIA_SERVER ──(the circuit is up)──► DIRECT
-     └──(found at the start)──────► INHERITED ──(charon has told: up)──► DIRECT, (not up)──► NONE
+     ├──(the kernel asks for it)──► VIA_SERVER ──(the circuit is up)──► DIRECT, (no server is left)──► NONE
+     └──(found at the start)──────► INHERITED ──(charon reports: up)──► DIRECT, (not up)──► NONE
 
 For an address that the kernel asks for and that has no binding yet, the entry leads to a next hop server as well:
 packets go on along the routed path while there is no answer, or a negative one (RFC 2332 §5.2.1).
@@ -45,11 +45,10 @@ class NeighborEntries:
         self._servers: dict[Address, Address] = {}
         """By overlay address: the NBMA address of the server that its entry leads to."""
 
-    # To the binding's own NBMA address.
+    # Entries that lead to the binding's own NBMA address.
 
     def install(self, binding: Binding) -> None:
-        """Asks for neighbour and route, once more where they were asked for before; without a circuit withdraws
-        them."""
+        """Installs neighbour and route, again if they are installed; withdraws them while the circuit is down."""
         if not self._interface.opened:
             return  # the cache installs all of them when it opens
         circuits = self._interface.circuits
@@ -61,7 +60,7 @@ class NeighborEntries:
             self.withdraw(binding)
 
     def inherit(self, binding: Binding) -> None:
-        """The kernel has the entry from an earlier run: keeps it until charon has told, or takes it back."""
+        """Keeps an entry of an earlier run until charon has reported its SAs; deletes it if its circuit is down."""
         interface = self._interface
         if interface.circuits.carries(binding.nbma):
             self._put(binding, Entry.DIRECT)
@@ -71,14 +70,14 @@ class NeighborEntries:
             self._outbox.emit(DropNeighbor(interface.ifindex, binding.protocol))
 
     def circuit_up(self, binding: Binding) -> None:
-        """The circuit is up: installs what waited for that; what was inherited is in the kernel already."""
+        """Installs a binding whose circuit came up; an inherited entry is in the kernel already."""
         if binding.entry is Entry.INHERITED:
             binding.entry = Entry.DIRECT
         elif not binding.installed:
             self.install(binding)
 
     def withdraw(self, binding: Binding) -> None:
-        """Takes route and neighbour back, where there are any; the binding stays, for when its circuit is up."""
+        """Removes route and neighbour from the kernel, if installed; the binding stays in the cache."""
         if not binding.installed:
             return
         self._shortcuts.peer_withdrawn(binding.protocol)
@@ -90,7 +89,7 @@ class NeighborEntries:
         self._outbox.emit(DropNeighbor(ifindex, binding.protocol))
 
     def probe(self, binding: Binding) -> None:
-        """Has the kernel tell us whether traffic uses the entry, if it is installed."""
+        """Sets an installed entry STALE, so that the kernel probes it when traffic uses it."""
         if not binding.installed:
             return
         binding.used = False
@@ -102,7 +101,7 @@ class NeighborEntries:
         )
 
     def remove(self, binding: Binding) -> None:
-        """The binding goes: takes all that is there of it out of the kernel."""
+        """Removes everything of a binding from the kernel: it leaves the cache."""
         self._servers.pop(binding.protocol, None)
         if not self._interface.opened:
             return
@@ -125,7 +124,7 @@ class NeighborEntries:
             self._outbox.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
 
     def detach(self) -> None:
-        """The netdev is down or gone: nothing of this is in the kernel any more."""
+        """Forgets all entries without an effect: the netdev is down or gone, and the kernel's entries with it."""
         for binding in self._bindings.values():
             binding.entry = Entry.NONE
             binding.routed = False
@@ -144,14 +143,14 @@ class NeighborEntries:
         if not was_installed:
             self._shortcuts.peer_installed(binding.protocol)
 
-    # To a server.
+    # Entries that lead to a server.
 
     def server_of(self, protocol: Address) -> Address:
         """Returns the NBMA address of the server that an address's entry leads to; empty when it leads to none."""
         return self._servers.get(protocol, b"")
 
     def lead_to_server(self, protocol: Address, server: Address) -> None:
-        """Has the kernel send what it has for an address to a server, unless its binding is installed."""
+        """Has the kernel send the traffic for an address to a server, unless its binding is installed."""
         binding = self._bindings.get(protocol)
         if binding is not None:
             if binding.installed:
@@ -161,12 +160,12 @@ class NeighborEntries:
         self._outbox.emit(SetNeighbor(self._interface.ifindex, protocol, server))
 
     def keep_server(self, binding: Binding) -> None:
-        """An address has a binding now: while that is not installed, its entry leads to the server as before."""
+        """Marks a new binding whose address has an entry to a server; the entry stays until it is installed."""
         if binding.protocol in self._servers:
             binding.entry = Entry.VIA_SERVER
 
     def leave_server(self, protocol: Address) -> None:
-        """Takes back the entry of an address that leads to a server, where there is one."""
+        """Removes the entry of an address if it leads to a server."""
         if self._servers.pop(protocol, None) is None:
             return
         binding = self._bindings.get(protocol)
@@ -176,13 +175,13 @@ class NeighborEntries:
             self._outbox.emit(DropNeighbor(self._interface.ifindex, protocol))
 
     def best_server_changed(self, best: Address) -> None:
-        """Another next hop server is the best one now: traffic that it relays for us must not go to a dead one."""
+        """Has all these entries lead to the best server, which is another one now: the former may be dead."""
         for protocol, server in list(self._servers.items()):
             if server != best:
                 self.lead_to_server(protocol, best)
 
     def server_lost(self, lost: Address, best: Address) -> None:
-        """Nothing can be sent to a server any more: its entries lead to the best one left; empty: nowhere."""
+        """Has the entries of a lost server lead to the best one that is left; with an empty `best` removes them."""
         for protocol, server in list(self._servers.items()):
             if server != lost:
                 continue

@@ -1,7 +1,7 @@
-"""An mGRE netdev of the configuration, whether it exists or not: what the kernel says of it, and whether it can work.
+"""An mGRE netdev of the configuration, whether it exists or not: its state in the kernel, and whether it can work.
 
-The entity lives as long as the file names it; links come and go under it. `problem` is the sentence that operators
-see when it cannot work. Who calls: the engine, on link and address events.
+An `Interface` lives as long as the file names it, while links come and go. `problem` is the sentence that operators
+see when it cannot work. Owned by its tunnel; `handlers.links` calls it on link and address events.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ NO_SUCH_LINK = "no such netdev; waiting for it"
 
 @dataclass(slots=True, eq=False)
 class OpenRefusal:
-    """The kernel would not open the netdev, or its guard is gone. `handlers.links` has the transitions."""
+    """The kernel refused to open the netdev, or its guard is gone. `handlers.links` has the transitions."""
 
     reason: str
     on_trial: bool = False
@@ -64,18 +64,18 @@ class Interface:
         self.underlay: str | None = None
         """The link that `nbma` was taken from."""
         self.addresses: tuple[AddressAdded, ...] = ()
-        """The tunnel's usable addresses, the one of each family that NHRP speaks for first."""
+        """The tunnel's usable addresses; the first of each family is the one that NHRP uses."""
         self.opened = False
-        """The kernel was asked to prepare it, and the link is up since."""
+        """The kernel was asked to prepare it, and the link has been up since."""
         self.announced = False
-        """A notice said that it works, and none since that it does not."""
+        """The last notice about it said that it works."""
         self.refusal: OpenRefusal | None = None
         self.link_problem: str | None = NO_SUCH_LINK
-        """Why packets can neither come nor go."""
+        """Why packets can neither be received nor sent; None when they can."""
         self.nbma_problem: str | None = None
 
     def configure(self, config: InterfaceConfig) -> None:
-        """The file says something else of it now: everybody reads that here."""
+        """Takes a changed configuration; all parts read it from here."""
         self.config = config
         self.circuits.configure(config)
 
@@ -85,7 +85,7 @@ class Interface:
 
     @property
     def can_open(self) -> bool:
-        """Tells whether packets could come and go; an address is not needed for that."""
+        """Whether packets can be received and sent; an address is not needed for that."""
         return self.link_problem is None
 
     @property
@@ -94,7 +94,7 @@ class Interface:
 
     @property
     def guard(self) -> ProtectedGre | None:
-        """What must never pass in clear; None where the tunnel is not protected, or there is none."""
+        """The GRE traffic that must never pass in clear; None where the tunnel is not protected, or does not exist."""
         if self.gre is None or not self.circuits.protected:
             return None
         gre = self.gre
@@ -108,7 +108,7 @@ class Interface:
         return self.circuits.charon_problem if self.addresses else "the tunnel has no address"
 
     def follow(self, links: Links) -> None:
-        """Takes over what the links say now."""
+        """Updates everything from the present links."""
         link = links.named(self.name)
         if link is None:
             self.ifindex = self.mtu = 0
@@ -136,18 +136,18 @@ class Interface:
         )
 
     def own_address(self, afi: Afi) -> Address:
-        """The protocol address that we register and answer with; empty when there is none."""
+        """Returns the protocol address with which we register and answer; empty when there is none."""
         for each in self.addresses:
             if afi_of(each.address) is afi:
                 return each.address
         return b""
 
     def on_link(self, address: Address) -> bool:
-        """Tells whether a connected prefix of the tunnel covers the address, so that it needs no host route."""
+        """Returns whether a connected prefix of the tunnel covers the address, so that it needs no host route."""
         return any(prefix.contains(address) and not prefix.is_host for prefix in self._connected())
 
     def is_broadcast(self, address: Address) -> bool:
-        """Tells whether this is the broadcast address of the tunnel's subnet (OpenNHRP registers to it)."""
+        """Returns whether this is the broadcast address of the tunnel's subnet (OpenNHRP registers to it)."""
         for prefix in self._connected():
             host_bits = len(prefix.address) * 8 - prefix.length
             if host_bits > 1 and prefix.contains(address):
@@ -171,10 +171,10 @@ class Interface:
         return self.refusal.reason if self.refusal and not self.refusal.on_trial else None
 
     def _find_nbma(self, links: Links) -> tuple[Address, str | None, str | None]:
-        """Our NBMA address, the link it is from, and what is wrong where there is none.
+        """Returns our NBMA address, the link that has it, and the reason where there is none.
 
-        The tunnel's own local address is what the kernel sends with, so it beats everything. Without one, the
-        kernel picks a source by routing; the underlay's first address is what we can know of that.
+        The tunnel's own local address is what the kernel sends with, so it comes first. Without one, the
+        kernel picks a source by routing; the underlay's first address is our best guess of that.
         """
         gre = self.gre
         if gre is None:
@@ -208,7 +208,7 @@ class Interface:
 
 
 def _usable_addresses(link: Link) -> tuple[AddressAdded, ...]:
-    """Addresses that NHRP can speak for: the primary ones first, then the wider prefix, then the first that came."""
+    """Returns the addresses that NHRP can use: primary ones first, then by wider prefix, then the oldest."""
     usable = [
         each
         for each in link.addresses.values()

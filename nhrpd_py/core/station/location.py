@@ -1,8 +1,8 @@
 """Where an overlay address is, seen from one of our stations: here, behind us, behind a peer, or nowhere.
 
-One question with one answer, asked by forwarding, resolution and redirects alike. It follows the kernel's routes
-without our own, so that shortcuts never feed on themselves, and of the cache it uses what peers registered or operators
-configured; what resolution taught is used only where the caller says so.
+Used by forwarding, resolution and redirects. `Locator` follows the kernel's routes without our own, so that shortcuts
+never depend on themselves, and of the cache it uses registered and configured bindings; bindings learnt by resolution
+count only where the caller says so (`learnt`).
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Where(Enum):
     HERE = "here"
     """An address of this machine."""
     BEHIND_US = "behind us"
-    """Routed out of the cloud: we are the outgoing."""
+    """Routed out of the cloud: we are the egress router."""
     NEXT_HOP = "next hop"
     """Through a peer whose NBMA address we know."""
     UNRESOLVED = "unresolved"
@@ -42,7 +42,7 @@ class Location:
 
 
 class Locator:
-    """Knows all stations. `locate` is a pure look-up."""
+    """Finds where addresses are; knows all stations. `locate` changes nothing."""
 
     __slots__ = ("_stations", "_tables")
 
@@ -54,7 +54,7 @@ class Locator:
         return self._stations.get((ifindex, afi))
 
     def replace(self, stations: list[Station]) -> None:
-        """Takes over the present stations; those without a link have no place here."""
+        """Replaces the stations by the present ones; those without a link are left out."""
         self._stations = {
             (each.interface.ifindex, each.afi): each for each in stations if each.interface.ifindex
         }
@@ -63,7 +63,7 @@ class Locator:
         return one.config.network_id == other.config.network_id
 
     def locate(self, station: Station, address: Address, *, learnt: bool = False) -> Location:
-        """Tells where an address is. `learnt`: bindings out of resolution count as next hops too."""
+        """Returns where an address is. With `learnt`, bindings learnt by resolution count as next hops too."""
         if self._tables.is_local(address):
             return Location(Where.HERE, station)
         binding = usable(station, address, learnt=learnt)
@@ -82,9 +82,9 @@ class Locator:
         return Location(Where.NEXT_HOP, outgoing, binding)
 
     def prefix_around(self, station: Station, address: Address) -> Prefix | None:
-        """What may be said to be behind us around an address that is here or behind us; None when nothing may.
+        """Returns the prefix to answer with for an address that is here or behind us; None when there is none.
 
-        Looks at each route within the one that leads to the address: not for every packet.
+        Costly: looks at each route within the one that leads to the address.
         """
         if self._tables.is_local(address):
             return self._own_prefix(station, address)
@@ -92,7 +92,7 @@ class Locator:
         return None if route is None else self._egress_prefix(station, route.prefix, address)
 
     def _own_prefix(self, station: Station, address: Address) -> Prefix:
-        """What to say about an address of ours: its connected network where that is behind us, else itself."""
+        """Returns the prefix for an address of ours: its connected network where that is behind us, else itself."""
         if self._is_tunnel_address(address):
             return host_prefix(address)  # in the cloud, whatever route may cover it
         route = self._tables.ribs[station.afi].lookup(address)
@@ -108,9 +108,10 @@ class Locator:
         )
 
     def _egress_prefix(self, station: Station, prefix: Prefix, address: Address) -> Prefix | None:
-        """The widest prefix around an address that wholly leads out of the cloud by one route (r2r constraints).
+        """Returns the widest prefix around an address that wholly leads out of the cloud by one route.
 
-        It holds no address of the cloud either, registered or our own: those have routes of ours only, or none.
+        It holds no address of the cloud either, registered or our own: those have only routes of ours, or none.
+        (Router-to-router NHRP sets these constraints.)
         """
         if prefix.length < MIN_EGRESS_LENGTH:
             return None
@@ -135,7 +136,7 @@ class Locator:
 
 
 def usable(station: Station, address: Address, *, learnt: bool) -> Binding | None:
-    """The binding of an address, as far as it may carry protocol messages to others."""
+    """Returns the binding of an address if protocol messages for other stations may be sent to it."""
     binding = station.cache.get(address)
     if binding is None or (binding.type is BindingType.CACHED and not learnt):
         return None

@@ -1,7 +1,7 @@
 """The shortcuts of one interface and address family: prefixes that lead straight to another spoke.
 
-A shortcut is a route `prefix via PEER onlink`, and leans on the peer's binding: when that goes, so does the shortcut,
-routes before neighbours. What is still being asked for, or was refused, is in `resolution`.
+A shortcut is a route `prefix via PEER onlink` and depends on the peer's binding: when that goes, so does the shortcut,
+routes before neighbours. Prefixes that are still being resolved, or were refused, are in `resolution`.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ MAX_SHORTCUTS = 4096
 class Shortcut:
     prefix: Prefix
     target: Address
-    """The address that was asked for, and will be again to renew it."""
+    """The address that was resolved, and is resolved again to renew the shortcut."""
     binding: Binding
     holding_time_s: int
     expires_at: float
@@ -33,17 +33,17 @@ class Shortcut:
 
 
 class Peers(Protocol):
-    """The cache that holds the bindings that shortcuts lean on."""
+    """The cache, which holds the bindings of the shortcuts' peers."""
 
     def watch(self, binding: Binding, shortcuts_end_at: float, now: float) -> None:
-        """A shortcut over a peer is new or renewed; the first of its shortcuts ends at that instant."""
+        """Notes a new or renewed shortcut over a peer, and when the first of the peer's shortcuts ends."""
 
     def unwatch(self, binding: Binding, shortcuts_end_at: float) -> None:
-        """A shortcut over a peer is gone; the first that is left ends at that instant, or NEVER."""
+        """Notes that a shortcut over a peer is gone, and when the first that is left ends (NEVER: none is left)."""
 
 
 class ShortcutTable:
-    """The shortcuts of one interface and family. Made and told of its bindings by the cache."""
+    """The shortcuts of one interface and family. Owned by the cache, which reports changes of bindings to it."""
 
     __slots__ = ("_by_peer", "_interface", "_outbox", "_peers", "_rib", "_shortcuts", "_timers")
 
@@ -65,11 +65,11 @@ class ShortcutTable:
         return self._shortcuts.values()
 
     def longest(self, address: Address) -> Shortcut | None:
-        """The shortcut that an address would take."""
+        """Returns the shortcut that traffic to an address takes."""
         return self._shortcuts.longest(address)
 
     def shadows(self, prefix: Prefix) -> bool:
-        """Tells whether a route of ours stands for exactly this prefix."""
+        """Returns whether we have a route for exactly this prefix."""
         shortcut = self._shortcuts.get(prefix)
         return shortcut is not None and shortcut.binding.installed
 
@@ -77,7 +77,7 @@ class ShortcutTable:
         return list(self._by_peer.get(protocol, {}).values())
 
     def touching(self, prefix: Prefix) -> list[Shortcut]:
-        """The shortcuts within a prefix, and those that contain it."""
+        """Returns the shortcuts within a prefix, and those that contain it."""
         inside = list(self._shortcuts.inside(prefix))
         around = (
             each
@@ -94,7 +94,7 @@ class ShortcutTable:
         holding_time_s: int,
         now: float,
     ) -> Shortcut | None:
-        """Creates, moves or refreshes a shortcut; None when the table is full."""
+        """Creates, moves or refreshes a shortcut and returns it; None when the table is full."""
         old = self._shortcuts.get(prefix)
         if old is not None and old.binding is not binding:
             self._detach(old)
@@ -122,7 +122,7 @@ class ShortcutTable:
         return old
 
     def reassert(self, shortcut: Shortcut) -> None:
-        """Asks for its route anew; traffic stays on the routed path while the peer's circuit is not up."""
+        """Installs the route of a shortcut again, if the peer's neighbour entry is installed."""
         if shortcut.binding.installed:
             ifindex = self._interface.ifindex
             self._outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
@@ -139,24 +139,24 @@ class ShortcutTable:
         )
 
     def peer_added(self, protocol: Address) -> None:
-        """An address gets a binding of its own: a shortcut to it over another peer would fight for its host route."""
+        """Removes a shortcut to a new binding's address over another peer: both would need the same host route."""
         shortcut = self._shortcuts.get(host_prefix(protocol))
         if shortcut is not None:
             self.remove(shortcut, "its address is known itself")
 
     def peer_installed(self, protocol: Address) -> None:
-        """A peer's neighbour entry is in the kernel: its shortcuts get their routes."""
+        """Installs the routes over a peer whose neighbour entry is in the kernel now."""
         for shortcut in self.of_peer(protocol):
             self.reassert(shortcut)
 
     def peer_withdrawn(self, protocol: Address) -> None:
-        """A peer's neighbour entry goes: so do the routes over it, which would lead into nothing."""
+        """Withdraws the routes over a peer whose neighbour entry is about to be withdrawn."""
         for shortcut in self.of_peer(protocol):
             ifindex = self._interface.ifindex
             self._outbox.emit(DropRoute(shortcut.prefix, ifindex))
 
     def expire(self, prefix: Prefix) -> None:
-        """Its timer fired: nobody renewed it."""
+        """Removes a shortcut that was not renewed in time."""
         shortcut = self._shortcuts.get(prefix)
         if shortcut is not None:
             self.remove(shortcut, "expired")
@@ -170,7 +170,7 @@ class ShortcutTable:
         self._peers.unwatch(shortcut.binding, self._first_end(shortcut.binding))
 
     def _first_end(self, binding: Binding) -> float:
-        """When the first shortcut over a peer ends."""
+        """Returns when the first shortcut over a peer ends."""
         over_it = self._by_peer.get(binding.protocol, {})
         return min((each.expires_at for each in over_it.values()), default=NEVER)
 

@@ -1,4 +1,4 @@
-"""Our own end of one interface and address family: who we are there, what we know, and how we speak.
+"""Our own end of one interface and address family: its addresses, its bindings, and the making and sending of messages.
 
 Everything else of an instance (registration, resolution, forwarding…) builds on a station: it stamps messages with our
 addresses, signs them, counts and sends them. RFC 2332 §5.2.0.1 (common header), §5.3.4 (authentication).
@@ -39,7 +39,7 @@ from nhrpd_py.packet.wire import BadPacket, DropReason
 HOP_COUNT = 255
 """What Cisco sends; FRR's 1 would not survive a hub on the way, and some IOS refuses small ones."""
 OFFENDING_BYTES = 256
-"""How much of a packet an Error Indication gives back: all of most, and the header of any."""
+"""Octets of a packet that an Error Indication returns: most packets whole, and of any the header."""
 RECORD_PREFIX_LENGTH = 0
 """Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
 
@@ -117,7 +117,7 @@ class Station:
 
     @property
     def ready(self) -> bool:
-        """Tells whether we can speak for ourselves."""
+        """Whether we have the addresses to send messages of our own."""
         return self.interface.opened and bool(self.address) and bool(self.interface.nbma)
 
     @property
@@ -137,7 +137,7 @@ class Station:
         error_code: int = 0,
         error_offset: int = 0,
     ) -> Message:
-        """A message from us."""
+        """Makes a message whose source we are."""
         nbma = self.interface.nbma
         return Message(
             type=kind,
@@ -166,10 +166,10 @@ class Station:
         entries: tuple[ClientInformation, ...],
         nat: Extension | None,
     ) -> Message:
-        """Our reply: the request's source and id stay, so that the requester knows it (§5.2.0.1).
+        """Makes our reply to a request, whose source and id stay, so that the requester recognises it (§5.2.0.1).
 
-        Every extension of the request comes back in its place, known or not (§5.3); we fill in the responder
-        address, and `nat` takes the place of the NAT address extension.
+        Every extension of the request is returned in its place, known or not (§5.3); we fill in the responder
+        address, and `nat` replaces the NAT address extension.
         """
         extensions = []
         for extension in request.extensions:
@@ -195,16 +195,16 @@ class Station:
         )
 
     def signed(self, extensions: tuple[Extension, ...]) -> tuple[Extension, ...]:
-        """Authentication is pairwise (§5.3.4.3): another's goes, ours comes last where we have one."""
+        """Replaces the authentication, which is hop by hop (§5.3.4.3), by ours as the last extension, if configured."""
         rest = tuple(each for each in extensions if each.type != ExtensionType.AUTHENTICATION)
         secret = self.config.authentication
         return rest if secret is None else (*rest, cisco_authentication(secret.value))
 
     def authenticates(self, message: Message) -> bool:
-        """Tells whether a received message carries our pass phrase, or needs none.
+        """Returns whether a received message carries our pass phrase, or needs none.
 
-        An Error Indication without one is let through: it is only ever a hint about a request that we know, and
-        a neighbour that complains about our pass phrase cannot know it.
+        An Error Indication without one is accepted: it only has an effect on a request of ours, and a neighbour
+        that rejects our pass phrase cannot know it.
         """
         secret = self.config.authentication
         if secret is None:
@@ -222,7 +222,7 @@ class Station:
         try:
             data = encode(message)
         except ValueError:
-            # As long as a packet can be when it came, and we had to add to it.
+            # Possible when a received packet was nearly that long and we had to add to it.
             self.drop(DropReason.BAD_PACKET_SIZE, nbma)
             return
         counter = self.counters.forwarded if forwarded else self.counters.sent
@@ -230,7 +230,7 @@ class Station:
         self.outbox.emit(SendPacket(self.interface.ifindex, nbma, data))
 
     def record(self, code: int = 0) -> ClientInformation:
-        """Our entry in a responder address, forward or reverse transit record."""
+        """Makes our entry for a responder address, forward or reverse transit record."""
         return ClientInformation(
             code=code,
             prefix_length=RECORD_PREFIX_LENGTH,
@@ -240,7 +240,7 @@ class Station:
         )
 
     def nat_extension(self, *entries: tuple[Address, Address]) -> Extension:
-        """A NAT address extension with an entry for each (protocol, NBMA) pair; Cisco gives them host length."""
+        """Makes a NAT address extension with an entry for each (protocol, NBMA) pair, of host length as Cisco's."""
         return of_entries(
             ExtensionType.NAT_ADDRESS,
             tuple(
@@ -251,13 +251,13 @@ class Station:
         )
 
     def own_nat_extension(self) -> Extension:
-        """Tells peers our post-NAT address when we are behind NAT, and that we understand the matter when not."""
+        """Makes our NAT address extension: our post-NAT address behind NAT, else empty, which shows that we know it."""
         if self.nat_nbma:
             return self.nat_extension((self.address, self.nat_nbma))
         return self.nat_extension()
 
     def nat_address_in(self, message: Message, protocol: Address) -> Address:
-        """The post-NAT address that a message gives for a protocol address, or an empty one."""
+        """Returns the post-NAT address that a message gives for a protocol address; empty where it gives none."""
         extension = message.extension(ExtensionType.NAT_ADDRESS)
         if extension is None:
             return b""
@@ -267,19 +267,19 @@ class Station:
         return b""
 
     def learn_nat_nbma(self, message: Message) -> None:
-        """An NHS lists us once more in its reply, with the address that it sees, when that is not the one we claim."""
+        """Learns our post-NAT address from an NHS's reply, which adds it if it is not the one that we claim."""
         seen = self.nat_address_in(message, self.address)
         self.nat_nbma = seen if seen != self.interface.nbma else b""
 
     def recurses(self, protocol: Address, nbma: Address) -> bool:
-        """Tells whether such a binding would lead the tunnel into itself: one's overlay address is another's NBMA one.
+        """Returns whether a binding would route the tunnel into itself: an overlay address equals an NBMA address.
 
-        Its host route would draw the tunnel's own packets in, and cut off whoever is at that address.
+        Its host route would lead packets for that NBMA address into the tunnel, and cut off the peers there.
         """
         return protocol == nbma or self.cache.leads_to(protocol) or self.cache.get(nbma) is not None
 
     def drop(self, reason: DropReason, nbma: Address = b"") -> None:
-        """Counts a packet that goes no further."""
+        """Counts a dropped packet, and emits a notice."""
         name = self.interface.name
         self.outbox.count_drop(name, reason)
         self.outbox.emit(PacketDropped(interface=name, reason=reason, nbma=nbma))
@@ -293,7 +293,7 @@ class Station:
         now: float,
         offset: int = 0,
     ) -> None:
-        """Complains about a packet to where it came from (§5.2.7): rate-limited, and never about a complaint."""
+        """Sends an Error Indication to where a packet came from (§5.2.7): rate-limited, never about another one."""
         if offender is None or offender.type == PacketType.ERROR_INDICATION or not self.ready:
             return
         # The sender of a reply is the station that the request was for.
@@ -312,7 +312,7 @@ class Station:
 
 
 def entries_in(extension: Extension, message: Message) -> tuple[ClientInformation, ...]:
-    """The entries of an extension; none where it is not a list of them (type 9 has other users)."""
+    """Returns the entries of an extension; none where its value is no list of entries (type 9 has other users)."""
     try:
         return extension.entries(message.nbma_size, message.protocol_size)
     except BadPacket:

@@ -39,7 +39,7 @@ def nhs_rows(instance: Instance, now: float) -> Iterator[NhsRow]:
 
 
 def _speaks_for(station: Station, server: Server) -> bool:
-    """Tells whether a server is worth a row in this family: one that the tunnel has, or could have."""
+    """Returns whether a server has a row in this family: the tunnel uses the family, or could."""
     if station.address:
         return True
     if station.interface.addresses:
@@ -66,7 +66,7 @@ def _unresolved_row(station: Station, server: Server) -> NhsRow:
 
 
 def _waiting(station: Station, registration: Registration) -> str | None:
-    """Why a server that nothing is wrong with is not asked yet."""
+    """Returns why a server without an error has not been sent a request yet; None when it has."""
     if registration.is_idle or station.circuits.is_up(registration.nbma):
         return None
     return station.circuits.problem(registration.nbma) or "waiting for the security association"

@@ -11,7 +11,7 @@ from nhrpd_py.core.rows import (
 
 
 def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
-    """One row for each NBMA address that we exchange packets with, or want to."""
+    """Yields one row for each NBMA address with which we exchange packets, or want to."""
     station = instance.station
     circuits = station.circuits
     errors = {each.nbma: each.last_error for each in instance.client.servers.registrations()}
@@ -33,7 +33,7 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
 
 
 def _ipsec_state(circuits: Circuits, nbma: Address) -> str:
-    """none | wanted | up | failed, as `show peers` has it."""
+    """Returns `none`, `wanted`, `up` or `failed`, as in the rows."""
     if not circuits.protected:
         return "none"
     match circuits.state(nbma):

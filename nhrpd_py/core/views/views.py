@@ -61,4 +61,4 @@ class Views:
             case View.ROUTES:
                 return route_rows(instance)
             case View.INTERFACES | View.CONFIG:
-                raise AssertionError(view)  # no instance has rows of these
+                raise AssertionError(view)  # these views have no rows of an instance

@@ -10,9 +10,9 @@
                         unless there are problems
     POST /v1/resolve    {"address": …, "interface": …}
 
-CommandRelay answer {"matched": n, "refused": null or why, "detail": text}; every error is {"error":
-sentence}. Views are taken in one go, so that they are consistent, and written in slices with the
-pump running in between.
+Commands answer {"matched": n, "refused": null or why, "detail": text}; every error is {"error":
+sentence}. A view is read in one step, so that it is consistent, and sent in slices with the pump
+running in between.
 """
 
 import contextlib
@@ -47,14 +47,14 @@ TOO_LARGE = 413
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Gives the API access to what it shows and steers."""
+    """The parts of the daemon that the API shows and controls."""
 
     ask: Callable[[Query], Sequence[Row]]
     commands: CommandRelay
     notices: NoticeHub
     counters: Callable[[], Mapping[str, Mapping[str, int]]]
     problems: Callable[[], Mapping[str, str]]
-    """Part of the daemon (`nflog`) → what is wrong with it, in words."""
+    """Part of the daemon (`nflog`) → its problem, for people."""
     uptime: Callable[[], float]
     reload: Callable[[], Awaitable[ReloadOutcome]]
     """Reads the configuration file again."""
@@ -90,7 +90,7 @@ async def _bug(_request: Request, _error: Exception) -> Response:
 
 
 class _Api:
-    """Answers the requests that are no stream: views, status, metrics and commands."""
+    """Answers all requests but streams: views, status, metrics and commands."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -136,7 +136,7 @@ class _Api:
         )
 
     async def metrics(self, _request: Request) -> Response:
-        # The first scrape loads it, in a thread, so that the pump keeps running meanwhile.
+        # Loaded at the first scrape, in a thread, so that the pump keeps running meanwhile.
         await trio.to_thread.run_sync(importlib.import_module, "nhrpd_py.runtime.control.metrics")
         from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition  # noqa: PLC0415
 
@@ -186,8 +186,8 @@ class _Api:
 
 
 async def _body(request: Request, keys: set[str]) -> dict[str, str]:
-    """Returns the JSON object of a request, whose values are strings; keys with a null value are
-    left out."""
+    """Returns the JSON object of a request, whose values must be strings; keys with null are left
+    out."""
     data = b""
     async with contextlib.aclosing(request.stream()) as parts:
         async for part in parts:
@@ -214,7 +214,7 @@ class _SlicedResponse(Response):
     """Sends a long body in pieces and lets the pump run after each.
 
     Starlette's own StreamingResponse cancels itself when Hypercorn closes a `Connection: close`
-    stream, and with it the closing: the client would wait for ever.
+    stream, and so also cancels the closing: the client would wait for ever.
     """
 
     media_type = "application/json"

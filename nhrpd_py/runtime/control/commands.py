@@ -1,4 +1,4 @@
-"""Commands of operators on their way to the engine, and its answers on their way back."""
+"""Passes operators' commands to the engine, and the engine's answers back."""
 
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ class _Waiting:
 
 
 class CommandRelay:
-    """Brings operators' commands to the engine and its answers back to who gave them."""
+    """Passes operators' commands to the engine, and the answers back to the waiting requests."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -30,8 +30,8 @@ class CommandRelay:
         self._waiting: dict[int, _Waiting] = {}
 
     async def give(self, command: Command) -> AnswerCommand | None:
-        """Gives the engine a command and waits for its answer; returns None when that did not come
-        within COMMAND_DEADLINE_S."""
+        """Gives the engine a command and returns its answer; None when it did not come within
+        COMMAND_DEADLINE_S."""
         self._last_token += 1
         token = self._last_token
         waiting = self._waiting[token] = _Waiting()
@@ -55,8 +55,7 @@ class CommandRelay:
             del self._waiting[token]
 
     def answer(self, answer: AnswerCommand) -> None:
-        """Hands an answer to the request that waits for it, if it still does; called by the
-        executor."""
+        """Passes an answer to its request, if that still waits. Called by the executor."""
         waiting = self._waiting.get(answer.token)
         if waiting is not None:
             waiting.answer = answer

@@ -1,6 +1,6 @@
 """The control API's server: HTTP/1.1 over the control socket, for `nhrpctl`, curl and Prometheus.
 
-What is answered to which request is in `api`.
+`api` has the answer to each request.
 """
 
 import contextlib
@@ -23,16 +23,16 @@ from nhrpd_py.runtime.control.api import Sources, application
 MAX_CONNECTIONS = 64
 ACCEPT_PAUSE_S = 0.1
 SHORTAGE_TOLD_S = 60.0
-"""How often a shortage is worth a line in the log."""
+"""Shortest time between two log lines about a shortage."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""What accept(2) fails with while the process or the machine has no room for another connection."""
+"""Errors of accept(2) while the process or the machine has no room for another connection."""
 CLIENT_LEFT = (
     ConnectionError,
     ClientDisconnect,
     trio.BrokenResourceError,
     trio.ClosedResourceError,
 )
-"""What a client leaves behind that hangs up in the middle of a request or of its answer."""
+"""Exceptions that a client causes which hangs up in the middle of a request or of its answer."""
 
 
 class ControlServer:
@@ -57,7 +57,7 @@ class ControlServer:
         await trio.serve_listeners(self._serve, [_LimitedListener(listener, self._places)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        """Serves one connection. Whatever goes wrong with it ends it alone."""
+        """Serves one connection. Any error ends this connection alone."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_hang_up_when_cancelled, stream)
@@ -87,7 +87,7 @@ class _Connection(TCPServer):
 
 
 class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
-    """Accepts a connection when there is a place for it: those beyond wait in the kernel's backlog
+    """Accepts a connection when there is room for it: further ones wait in the kernel's backlog
     and cost the daemon no descriptor."""
 
     def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
@@ -142,7 +142,7 @@ async def _hang_up_when_cancelled(stream: trio.SocketStream) -> None:
 
 
 def _complaints() -> logging.Logger:
-    """Returns a logger for Hypercorn whose lines become lines of our log."""
+    """Returns a logger for Hypercorn that writes to our log."""
 
     def relay(record: logging.LogRecord) -> bool:
         if record.exc_info and _client_left(record.exc_info[1]):

@@ -1,4 +1,4 @@
-"""Rows as the JSON that the control API answers with."""
+"""Turns rows into the JSON of the control API."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from nhrpd_py.core.queries import View
 from nhrpd_py.core.rows import InterfaceRow, Row
 
 ROWS_PER_SLICE = 256
-"""About 2 ms of work between two chances for the pump."""
+"""About 2 ms of work, after which the pump may run."""
 
 
 def render(view: View, rows: Sequence[Row], problems: Mapping[str, str]) -> Iterator[str]:
@@ -29,7 +29,7 @@ def _reader(kind: type[Row]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any
 
 
 READERS = {kind: _reader(kind) for kind in get_args(Row)}
-"""Type of row → its keys, and what reads its values."""
+"""Type of row → its keys, and the function that reads its values."""
 
 
 def _row(row: Row, problems: Mapping[str, str]) -> dict[str, Any]:

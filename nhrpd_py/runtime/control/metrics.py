@@ -1,7 +1,7 @@
-"""What Prometheus may scrape from the control socket (`GET /metrics`).
+"""The metrics for Prometheus, from the control socket (`GET /metrics`).
 
-Everything is read when somebody asks; nothing is counted for this page alone. The engine's numbers
-come from its own views, those of the adapters from their counters.
+All numbers are read at the scrape; nothing is counted for this page alone. The engine's numbers
+come from its views, those of the adapters from their counters.
 """
 
 import time
@@ -24,7 +24,7 @@ class DaemonCollector:
     """Collects the metrics of the engine and the adapters for one scrape."""
 
     def __init__(self, ask: Ask, counters: Counters, uptime: Callable[[], float]) -> None:
-        """`counters` gives each adapter's numbers by its name."""
+        """`counters` returns each adapter's counters by its name."""
         self._ask = ask
         self._counters = counters
         self._uptime = uptime

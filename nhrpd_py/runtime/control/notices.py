@@ -1,7 +1,7 @@
-"""Hands each notice of the engine to the log and to those who watch (`nhrpctl monitor`).
+"""Passes each notice of the engine to the log and to its subscribers (`nhrpctl monitor`).
 
-A watcher that reads slowly loses notices, never holds the daemon up: each has a bounded queue, and
-gets the number of the lost ones in the place where they are missing.
+A subscriber that reads slowly loses notices and never delays the daemon: each has a bounded queue,
+and in place of lost notices gets their number.
 """
 
 import time
@@ -23,12 +23,12 @@ NoticeRow: TypeAlias = dict[str, str | int | float | bool | None]
 
 
 class TooManySubscribers(Exception):  # noqa: N818 (it reads as what happened)
-    """All places for watchers are taken."""
+    """The limit of subscribers is reached."""
 
 
 class Subscriber:
-    """Queues notices for one watcher. Overflow rule: the newest are dropped, counted, and replaced
-    by their number."""
+    """Queues notices for one reader. Overflow rule: the newest are dropped and counted, and one
+    entry has their number."""
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[tuple[float, Notice | int]](
@@ -64,7 +64,7 @@ def _row(at: float, notice: Notice | int) -> NoticeRow:
 
 
 class NoticeHub:
-    """Distributes the engine's notices to the log and to all watchers."""
+    """Distributes the engine's notices to the log and to all subscribers."""
 
     def __init__(self, log: NoticeLog, clock: Callable[[], float] = time.time) -> None:
         self._log = log

@@ -1,9 +1,9 @@
-"""The control socket: who may own it, and what serves the API on it.
+"""The control socket: taken by one daemon alone, and ready for the API's server.
 
 A socket file belongs to the daemon that holds the lock file beside it (`nhrpd.sock.lock`); the lock
 goes with its process, so a second daemon is refused and a crashed one leaves nothing to clean up by
-hand. `http` serves the API on it; that module and all it needs is imported in a thread when
-everything else runs, for it takes longer to load than the rest of the daemon.
+hand. `http` serves the API on it; that module and its libraries are imported in a thread when
+everything else runs, for they take longer to load than the rest of the daemon.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ BACKLOG = 256
 
 
 class ControlSocketError(Exception):
-    """The daemon cannot have its control socket; the text says why."""
+    """The daemon cannot take its control socket; the text says why."""
 
 
 class ControlSocket:
-    """Owns a listening Unix socket that no other process answers on."""
+    """Owns the listening Unix socket, and the lock that keeps other daemons from it."""
 
     def __init__(self, path: str, group: str | None = None) -> None:
-        """Claims the path. Raises ControlSocketError, and has changed nothing then that belongs to
-        another daemon."""
+        """Takes the path. Raises ControlSocketError, without a change to files of another
+        daemon."""
         self.path = path
         with _explained(path):
             Path(path).parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class ControlSocket:
 
     def _take_lock(self) -> IO[str]:
         name = f"{self.path}.lock"
-        # Whoever may write in the directory must not have us write anywhere else.
+        # A user who may write in the directory must not make us write elsewhere.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(name, flags, 0o600)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -73,7 +73,7 @@ class ControlSocket:
         self._clear_the_way()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Bound closed to everybody else, then opened: there is no moment with the wrong mode.
+            # Bound without access for others, then opened: the mode is never too wide.
             previous = os.umask(0o177)
             try:
                 listener.bind(self.path)

@@ -1,6 +1,7 @@
-"""Which XFRM policies keep a GRE tunnel from clear text, and what would undo them.
+"""The XFRM policies that block clear text of a GRE tunnel, and the settings that would disable
+them.
 
-Pure: `guard` keeps them in the kernel.
+Pure functions; `guard` keeps the policies in the kernel.
 """
 
 from collections.abc import Mapping
@@ -30,12 +31,12 @@ number wins.
 SETTINGS = Path("/proc/sys")
 
 Slot = tuple[Selector, int]
-"""Selector and direction: what the kernel has one policy of (a mark and an if_id)."""
+"""Selector and direction: the kernel has one policy for each (of a mark and an if_id)."""
 
 
 def block_policies(gre: ProtectedGre) -> tuple[Policy, Policy]:
-    """Returns the policies that drop a tunnel's GRE wherever no security association covers it, out
-    and in."""
+    """Returns the policies, out and in, that drop a tunnel's GRE which no security association
+    covers."""
     return (
         _block(Direction.OUT, gre.output_key, ipv6=gre.ipv6),
         _block(Direction.IN, gre.input_key, ipv6=gre.ipv6),
@@ -47,7 +48,7 @@ def _block(direction: Direction, key: int | None, *, ipv6: bool) -> Policy:
 
 
 def is_guard(policy: Policy) -> bool:
-    """Returns whether a policy is one of the guard's, of any tunnel and of any run."""
+    """Returns whether a policy is the guard's, of any tunnel and of any run."""
     key = policy.selector.gre_key
     return (
         policy.selector.protocol == IPPROTO_GRE
@@ -70,7 +71,7 @@ def switches(gre: ProtectedGre) -> list[str]:
 
 
 def bypasses(gre: ProtectedGre, settings: Path = SETTINGS) -> list[str]:
-    """Returns those of the `switches` that are on."""
+    """Returns the `switches` that are on."""
     return [path for path in switches(gre) if _is_set(settings / path)]
 
 
@@ -86,7 +87,7 @@ def slot_of(policy: Policy) -> Slot:
 
 
 def touches(item: Message, wanted: Mapping[Slot, Policy], changed: dict[Policy, Policy]) -> bool:
-    """Returns whether a notification is about a wanted policy; `changed` takes what replaced one."""
+    """Returns whether a notification is about a wanted policy; adds a replaced one to `changed`."""
     kind, _flags, _sequence, _port, payload = item
     if kind == XFRM_MSG_FLUSHPOLICY:
         changed.clear()

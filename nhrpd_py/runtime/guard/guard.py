@@ -5,17 +5,17 @@ direction, of so low a priority that the policies of every security association 
 before the tunnel's first packet and stay when the daemon stops or dies; they go when the
 configuration protects the tunnel no more.
 
-In and out suffice. A packet of ours is checked by the `out` policies when it is routed, and by
-those of `in` when it is delivered to us (fragments after they were put together); after
+No other directions are needed. A packet of ours is checked by the `out` policies when it is routed,
+and by those of `in` when it is delivered to us (fragments after they were put together); after
 decapsulation it has an inner header that a selector of GRE does not fit. `fwd` is for packets in
-transit. Those of somebody else's tunnel with the same key fall under `out` all the same, for the
-kernel asks it about everything that it sends: a router of other people's GRE needs another key.
+transit. GRE packets in transit with the same key are blocked too, for the kernel checks `out` for
+all packets that it sends: on a router that relays other GRE tunnels, ours needs another key.
 
 The kernel can be told to skip its policies altogether (`disable_xfrm`, `disable_policy`), also those
 of IPsec itself: such a tunnel is not protected, whatever policies there are. The
-kernel sends no notification when such a setting is made, so they are read every second. They belong
-to the link that a packet leaves by; we know the one that the tunnel is bound to or has its address
-from.
+kernel sends no notification when such a setting changes, so they are read every second. They belong
+to the link by which a packet leaves; we know the link to which the tunnel is bound or from which it
+has its address.
 
 When a tunnel is no longer protected, the engine closes it and takes its neighbours out of the
 kernel, until it is protected again; `tunnel` has the states.
@@ -51,14 +51,14 @@ from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm, open_policy_notifications
 AUDIT_S = 60.0
 RETRY_S = 1.0
 SETTINGS_S = 1.0
-"""How often the settings are looked at that have the kernel skip all policies."""
+"""Interval of reading the settings that make the kernel skip all policies."""
 
 
 class Guard:
     """Keeps the policies of all protected tunnels in the kernel.
 
-    The verbs do not wait: what they ask for stands when they return. Counters: restored, failures,
-    audits, swept, malformed, overruns.
+    The verbs do not wait: when they return, the kernel has the change. Counters: restored,
+    failures, audits, swept, malformed, overruns.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class Guard:
         a reload.
 
         The policies of all other interfaces are removed. Those of an earlier run are removed only
-        after `protect` was called for each of these interfaces, since a policy says whose it is by
-        its key alone. Raises GuardError.
+        after `protect` was called for each of these interfaces, since a policy has only its key to
+        tell its tunnel by. Raises GuardError.
         """
         self._configured = frozenset(protected)
         self._sweeping = True
@@ -113,8 +113,8 @@ class Guard:
         """Installs the policies of a tunnel, then removes those that it had under another key.
 
         May be called again at any time. Raises GuardError when the tunnel is not protected: nothing
-        may be sent then. Where a setting of the kernel is the reason, the policies are installed
-        all the same, and `mended` is called as soon as it is changed back.
+        may be sent then. Where a kernel setting is the reason, the policies are installed all the
+        same, and `mended` is called as soon as the setting is changed back.
         """
         for policy in block_policies(gre):
             self._policies.install(policy)
@@ -140,15 +140,13 @@ class Guard:
         self._policies.close()
 
     def policies(self) -> list[Policy]:
-        """Returns the guard's policies that stand in the kernel, of this run and others. Raises
-        GuardError.
-        """
+        """Returns the guard's policies in the kernel, of this run and of others. Raises GuardError."""
         return self._policies.present()
 
     # Requests.
 
     def _bypass_of(self, tunnel: GuardedTunnel) -> str | None:
-        """Returns which settings have the kernel skip a tunnel's policies, with the remedy."""
+        """Returns the settings that make the kernel skip a tunnel's policies, with the remedy."""
         names = bypasses(tunnel.gre, self._settings)
         if not names:
             return None
@@ -156,7 +154,7 @@ class Guard:
         return f"the kernel skips all IPsec policies; mend it: sysctl -w {command}"
 
     def _wanted(self) -> dict[Policy, list[GuardedTunnel]]:
-        """Returns all wanted policies, each with the tunnels that want it: they may share a key."""
+        """Returns all wanted policies with their tunnels; several tunnels may share a key."""
         wanted: dict[Policy, list[GuardedTunnel]] = {}
         for tunnel in self._tunnels.values():
             for policy in block_policies(tunnel.gre):
@@ -182,10 +180,10 @@ class Guard:
     # Watching.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Restores at once what others remove or change, until cancelled.
+        """Restores policies at once that other programs remove or change, until cancelled.
 
-        Where the kernel's notifications cannot be had, it compares every RETRY_S instead, and tries
-        to get them again.
+        Without the kernel's notifications it compares every RETRY_S instead, and tries to get them
+        again.
         """
         try:
             notifications = self._listen()
@@ -227,8 +225,8 @@ class Guard:
             await trio.lowlevel.checkpoint()
 
     def _read(self, notifications: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
-        """Reads the notifications that wait. Returns whether some were lost, and which wanted
-        policies were replaced by what (None when no wanted policy was touched)."""
+        """Reads the waiting notifications. Returns whether some were lost, and the replaced wanted
+        policies with their replacements (None when no wanted policy was touched)."""
         lost = touched = False
         changed: dict[Policy, Policy] = {}
         wanted = {slot_of(policy): policy for policy in self._wanted()}
@@ -250,8 +248,8 @@ class Guard:
         return lost, changed if touched else None
 
     def audit(self) -> bool:
-        """Compares the kernel with what is wanted and restores that; returns whether all tunnels
-        are protected."""
+        """Restores the wanted policies that the kernel lacks; returns whether all tunnels are
+        protected."""
         self.counters["audits"] += 1
         failed: set[GuardedTunnel] = set()
         try:
@@ -272,8 +270,8 @@ class Guard:
         return not failed
 
     def _inspect(self) -> set[GuardedTunnel]:
-        """Looks for settings that make the kernel skip policies; returns the tunnels that are
-        unprotected for it."""
+        """Reads the settings that make the kernel skip policies; returns the tunnels that are
+        unprotected by them."""
         failed: set[GuardedTunnel] = set()
         for tunnel in self._tunnels.values():
             problem = self._bypass_of(tunnel)
@@ -284,8 +282,8 @@ class Guard:
         return failed
 
     def _put_back(self, changed: Mapping[Policy, Policy | None]) -> set[GuardedTunnel]:
-        """Restores the wanted policies that are missing; `changed` has those in whose place is
-        another.
+        """Restores the wanted policies that are missing; `changed` has those that were
+        replaced.
 
         Returns the tunnels whose policies could not be restored.
         """

@@ -1,4 +1,4 @@
-"""The XFRM policies of the clear-text guard, as the kernel has them: read, put there, taken out."""
+"""Reads, installs and removes the XFRM policies of the clear-text guard in the kernel."""
 
 import errno
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from nhrpd_py.runtime.netlink.xfrm_socket import Xfrm
 
 
 class GuardError(Exception):
-    """A tunnel is not protected and must stay closed; the text is a sentence for people."""
+    """A tunnel is not protected and must stay closed. The text is a sentence for people."""
 
 
 class GuardPolicies:
@@ -40,7 +40,7 @@ class GuardPolicies:
         return [policy for policy in self._read() if is_guard(policy)]
 
     def standing(self) -> dict[Slot, Policy]:
-        """Returns what the kernel has in the places where policies of the guard belong."""
+        """Returns the kernel's policies by slot, for the slots of the guard's policies."""
         return {
             slot_of(policy): policy
             for policy in self._read()
@@ -48,12 +48,12 @@ class GuardPolicies:
         }
 
     def install(self, policy: Policy) -> None:
-        """Adds a policy unless the kernel has it. Raises GuardError also when another policy has
-        its place."""
+        """Adds a policy unless the kernel has it. Raises GuardError also when another policy is in
+        its slot."""
         if self.add(policy):
             return
         found = self.standing().get(slot_of(policy))
-        if found is None and self.add(policy):  # what was there went just now
+        if found is None and self.add(policy):  # another policy was there until just now
             return
         if found is None:
             raise GuardError(f"the kernel says it has, and does not show: {policy}")
@@ -64,7 +64,7 @@ class GuardPolicies:
             )
 
     def add(self, policy: Policy) -> bool:
-        """Adds a policy; returns False when its place is taken."""
+        """Adds a policy; returns False when its slot is taken."""
         try:
             self._link.ask(XFRM_MSG_NEWPOLICY, set_policy(policy), f"add {policy}")
         except NetlinkError as error:
@@ -74,7 +74,7 @@ class GuardPolicies:
         return True
 
     def replace(self, policy: Policy) -> None:
-        """Puts a policy in the place of whatever is there."""
+        """Adds a policy, in place of any other in its slot."""
         try:
             self._link.ask(XFRM_MSG_UPDPOLICY, set_policy(policy), f"restore {policy}")
         except NetlinkError as error:
@@ -107,7 +107,7 @@ class GuardPolicies:
 
 
 def refusal(error: OSError) -> GuardError:
-    """Returns the error of the guard that an error of the kernel means."""
+    """Translates an error of the kernel into one of the guard."""
     reasons = {
         errno.EPERM: "CAP_NET_ADMIN is missing",
         errno.EPROTONOSUPPORT: "the kernel has no xfrm_user",

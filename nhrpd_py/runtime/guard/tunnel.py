@@ -1,7 +1,7 @@
-"""One protected tunnel, as the clear-text guard sees it.
+"""The state of one protected tunnel in the clear-text guard.
 
-How a tunnel goes from state to state; each input is a method of `GuardedTunnel`, called once for
-each comparison with the kernel:
+The table has the next states; each input is a method of `GuardedTunnel`, called once for each
+comparison with the kernel:
 
                  input:  stands      unread       not_put_back   bypassed
     state  STANDING      STANDING    UNREAD       FAILING        REFUSED
@@ -10,7 +10,7 @@ each comparison with the kernel:
            REFUSED       STANDING    REFUSED      REFUSED        REFUSED
 
 A tunnel begins as STANDING, when its policies were installed; `closed_by_caller` begins it as
-REFUSED. The engine is told when a tunnel becomes REFUSED and when that is over.
+REFUSED. The engine is notified when a tunnel enters REFUSED and when it leaves it.
 """
 
 from collections.abc import Callable
@@ -22,32 +22,32 @@ from nhrpd_py.core.notices import GuardFailed, Notice
 
 
 class TunnelState(Enum):
-    """Says whether a tunnel's policies keep it from clear text."""
+    """Whether a tunnel's policies keep it from clear text."""
 
     STANDING = auto()
-    """They stand in the kernel, and nothing has it skip them."""
+    """The policies are in the kernel, and no setting makes it skip them."""
     UNREAD = auto()
-    """The kernel did not show them, which does not say that they are gone."""
+    """The kernel's policies could not be read; they may well be there."""
     FAILING = auto()
-    """They could not be put back at the first try."""
+    """Missing policies could not be restored at the first try."""
     REFUSED = auto()
-    """They could not be put back twice, or a setting has the kernel skip them: nothing may be sent.
-    """
+    """They could not be restored twice, or a setting makes the kernel skip them: nothing may be
+    sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Holds the functions that are called when a tunnel's state changes."""
+    """The functions that are called when a tunnel's state changes."""
 
     publish: Callable[[Notice], None]
     refused: Callable[[int, str], None]
-    """The tunnel of an ifindex is not protected any more, and why."""
+    """Called with the ifindex of a tunnel that is not protected any more, and the reason."""
     mended: Callable[[int], None]
-    """It is protected again."""
+    """Called with the ifindex of a tunnel that is protected again."""
 
 
 class GuardedTunnel:
-    """Keeps track of whether one tunnel's GRE is kept from passing in clear."""
+    """Tracks whether the policies of one tunnel block its GRE in clear text."""
 
     __slots__ = ("_listeners", "gre", "ifindex", "name", "problem", "state")
 
@@ -57,16 +57,16 @@ class GuardedTunnel:
         self.gre = gre
         self.state = TunnelState.STANDING
         self.problem: str | None = None
-        """Why it is not STANDING, for people."""
+        """Why the tunnel is not STANDING, for people."""
         self._listeners = listeners
 
     def closed_by_caller(self, problem: str) -> None:
-        """Notes that a setting undoes the policies from the start, so that the caller keeps the
-        tunnel closed."""
+        """Begins as REFUSED: a setting disables the policies, and the caller keeps the tunnel
+        closed."""
         self.state, self.problem = TunnelState.REFUSED, problem
 
     def stands(self) -> None:
-        """Notes that the kernel has the policies and obeys them."""
+        """Notes that the kernel has the policies and applies them."""
         self._enter(TunnelState.STANDING)
 
     def unread(self, problem: str) -> None:

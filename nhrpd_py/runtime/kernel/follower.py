@@ -1,9 +1,9 @@
-"""Follows the kernel's notifications: differences to the engine, losses of our own entries to the
-kernel store.
+"""Follows the kernel's notifications: reports differences to the engine, and losses of our own
+entries to the kernel store.
 
-What must not be lost (links, addresses, routes) is `put` into the inbox; while that waits the
-socket fills, and when it overflows (ENOBUFS) everything is dumped and compared. Solicitations are
-`offer`ed, the kernel repeats them.
+Events that must not be lost (links, addresses, routes) are `put` into the inbox; while that waits
+the socket fills, and when it overflows (ENOBUFS) everything is dumped and compared. Solicitations
+are `offer`ed, for the kernel repeats them.
 """
 
 import socket as stdlib_socket
@@ -38,7 +38,7 @@ from nhrpd_py.runtime.netlink.socket import (
 )
 
 SUSPECT_DELAY_S = 0.5
-"""Notifications that cast doubt on the routes come in bursts; one dump answers them all."""
+"""Delay of the dump after a notification that makes the routes uncertain: they come in bursts."""
 RETRY_S = 1.0
 
 BPF_LOAD_BYTE, BPF_LOAD_HALF, BPF_LOAD_WORD = 0x30, 0x28, 0x20
@@ -50,9 +50,9 @@ ACCEPT_ALL = 0xFFFFFFFF
 def echo_filter(protocol: int, port: int) -> Sequence[BpfInstruction]:
     """Returns a classic BPF program that drops notifications of changes that we made ourselves.
 
-    It drops RTM_NEWNEIGH always, for we learn nothing from it, and routes of our protocol when our
-    request socket caused them; what others did to our routes passes, it is drift. (RTM_DELNEIGH
-    never says who caused it.) BPF loads are big-endian, netlink is not.
+    It drops every RTM_NEWNEIGH, which we do not need, and routes of our protocol when our request
+    socket caused them; changes of our routes by others pass, for they are drift. (RTM_DELNEIGH
+    never has the port of its cause.) BPF loads are big-endian, netlink is not.
     """
     half, word = stdlib_socket.htons, stdlib_socket.htonl
     return (
@@ -70,7 +70,7 @@ def echo_filter(protocol: int, port: int) -> Sequence[BpfInstruction]:
 
 
 class Watcher(Protocol):
-    """What the follower reports to the kernel store. None of it may wait."""
+    """The kernel store, to which the follower reports. No method may wait."""
 
     def link_seen(self, link: LinkChanged) -> None: ...
     def link_lost(self, ifindex: int) -> None: ...
@@ -124,7 +124,7 @@ class KernelFollower:
                 await self._retried(self._check_routes)
 
     def _read(self) -> bool:
-        """Reads what waits; returns whether something was lost."""
+        """Reads the waiting notifications; returns whether some were lost."""
         lost = False
         for _ in range(READS_PER_WAKE):
             try:

@@ -1,9 +1,10 @@
-"""Links, addresses and routes as the engine knows them, so that only differences are reported to it.
+"""A copy of the links, addresses and routes that the engine knows, to report only differences to
+it.
 
-After lost notifications everything is dumped again, and the mirror says what came, changed and went
-meanwhile. It also makes up for what the kernel never announces: the IPv4 routes of a link that goes
-down, or of a nexthop object that is deleted, vanish in silence. Owner: `store`; pure, the
-events it returns are the caller's to deliver, in order.
+After lost notifications everything is dumped again, and the mirror returns what came, changed and
+went meanwhile. It also adds what the kernel never announces: the removal of the IPv4 routes of a
+link that goes down, or of a nexthop object that is deleted. Owned by `store`; pure: the caller
+delivers the events that it returns, in order.
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from nhrpd_py.runtime.netlink.rtnl import RouteRead
 
 AddressKey = tuple[int, Address, int]
 RouteKey = tuple[Prefix, int]
-"""Prefix and metric: what the kernel's NLM_F_REPLACE goes by."""
+"""Prefix and metric: the kernel's key for NLM_F_REPLACE."""
 
 
 class Mirror:
@@ -39,7 +40,7 @@ class Mirror:
         self._nexthops: set[int] = set()
         """Ids of nexthop objects that routes were seen to use since the last dump."""
         self.suspect = False
-        """The routes may differ from the kernel's in a way that only a dump can tell."""
+        """The routes may differ from the kernel's in a way that only a dump can show."""
 
     def is_up(self, ifindex: int) -> bool:
         link = self.links.get(ifindex)
@@ -103,7 +104,7 @@ class Mirror:
         if replaces:
             self.suspect |= (
                 len(bucket) > 1
-            )  # the kernel replaced one of them and does not say which
+            )  # the kernel replaced one of them; the notification does not show which
             events = [RouteRemoved(old) for old in bucket if old != route]
             self._multipath.discard(key)
         if read.multipath:
@@ -124,7 +125,7 @@ class Mirror:
         return self._remove(route)
 
     def nexthop_changed(self, number: int) -> None:
-        """Notes that a nexthop object came, changed or went, and perhaps the routes that use it."""
+        """Notes that a nexthop object was added, changed or removed, and perhaps routes with it."""
         self.suspect |= number in self._nexthops
 
     def _remove(self, route: Route) -> list[Event]:
@@ -161,8 +162,8 @@ class Mirror:
         return events
 
     def sync_routes(self, dumped: Iterable[RouteRead]) -> list[Event]:
-        """Replaces all routes by those of a dump. Removals come first, for the engine may know one
-        route per prefix only."""
+        """Replaces all routes by those of a dump. Removals come first, for the engine may know only
+        one route per prefix."""
         before, self._routes, self._multipath = self._routes, {}, set()
         self._nexthops = set()
         self.suspect = False

@@ -1,4 +1,4 @@
-"""The kernel's entries that carry our protocol number: read, compared with what is wanted, cleared."""
+"""Reads, compares and deletes the kernel's entries that carry our protocol number."""
 
 import functools
 from collections import Counter
@@ -15,11 +15,11 @@ CLEAR_BATCH = 400
 
 
 class OwnEntries:
-    """Reads and deletes the kernel's entries of our protocol number, and compares them with what is
-    wanted. All that waits raises NetlinkError."""
+    """Reads and deletes the kernel's entries of our protocol number, and compares them with the
+    wanted ones. All async methods raise NetlinkError."""
 
     def __init__(self, requests: Requests, protocol: int, metric: int, drift: Counter[str]) -> None:
-        """`drift` counts, by kind, entries that differed from what was wanted."""
+        """`drift` counts, by kind, entries that differed from the wanted ones."""
         self._requests = requests
         self._protocol = protocol
         self._metric = metric
@@ -48,8 +48,8 @@ class OwnEntries:
             await self._requests.post(b"".join(deletions[start : start + CLEAR_BATCH]))
 
     async def audit(self, wanted: Mapping[int, Wanted]) -> None:
-        """Marks what differs from what is wanted of ready interfaces, and deletes what is not
-        wanted."""
+        """Marks the wanted entries of ready interfaces that differ in the kernel, and deletes
+        entries that are not wanted."""
         neighbors = {each.ifindex: set(each.neighbors) for each in wanted.values()}
         routes = {each.ifindex: set(each.routes) for each in wanted.values()}
         entries: dict[int, list[neighbor.Neighbor]] = {ifindex: [] for ifindex in neighbors}

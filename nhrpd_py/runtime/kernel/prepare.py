@@ -1,10 +1,10 @@
-"""What a tunnel's link must be set to before NHRP can serve it.
+"""Sets a tunnel's link up for NHRP.
 
-NOARP cleared and the probes of the neighbour tables directed to us (RTM_SETLINK, RTM_SETNEIGHTBL),
-no ICMP redirects. The kernel sends those when the link's `send_redirects` *or* that of `all` is
-set, and netlink can set only the link's: the one of `all` is a file below /proc/sys, which is
-written where it may be; else a notice names the command. Clearing it leaves every other link
-to its own setting.
+NOARP is cleared and the probes of the neighbour tables directed to us (RTM_SETLINK,
+RTM_SETNEIGHTBL); ICMP redirects are disabled. The kernel sends those when the link's
+`send_redirects` *or* that of `all` is set, and netlink can set only the link's: the one of `all` is
+a file below /proc/sys, which is written if we may write it; else a notice has the command. Clearing
+it leaves every other link to its own setting.
 """
 
 import errno
@@ -18,8 +18,8 @@ from nhrpd_py.runtime.netlink.socket import NetlinkError
 
 
 async def prepare(requests: Requests, ifindex: int) -> Counter[str]:
-    """Prepares a link; returns what it lacks and can do without, counted by name. Raises
-    NetlinkError."""
+    """Prepares a link; returns the missing settings that NHRP can do without, counted by name.
+    Raises NetlinkError."""
     lacking: Counter[str] = Counter()
     await requests.ask(rtnl.RTM_SETLINK, 0, rtnl.clear_noarp(ifindex), "clear NOARP")
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -40,7 +40,7 @@ async def prepare(requests: Requests, ifindex: int) -> Counter[str]:
 
 
 def stop_redirects_of_all(setting: Path) -> str | None:
-    """Clears `send_redirects` of `all` where it is set; returns what is wrong if it cannot.
+    """Clears `send_redirects` of `all` if it is set; returns why it cannot, or None.
 
     No request of rtnetlink can do it: RTM_SETLINK takes no `all`, and RTM_NEWNETCONF cannot be set
     (EOPNOTSUPP). IPv6 has no such setting.

@@ -1,16 +1,16 @@
-"""The kernel as the engine's desired-state store: wanted neighbours and routes in, links, addresses
-and routes out.
+"""Keeps the engine's wanted neighbours and routes in the kernel, and reports links, addresses and
+routes.
 
-The verbs write down what is wanted and return; one task packs what changed into datagrams of many
-messages. A second task follows the kernel's notifications (those of our own
-changes are filtered out in the kernel), and a third compares the kernel with the wants, every few
-minutes and whenever notifications were lost: what is missing or different is written again and counted as drift, what
-carries our protocol number and is not wanted is deleted. An entry that somebody else deletes is put
-back the same way; the engine is not bothered with it.
+The verbs note the wanted state and return; one task packs the changes into datagrams of many
+messages. A second task follows the kernel's notifications (those of our own changes are filtered
+out in the kernel). A third compares the kernel with the wanted state, every few minutes and
+whenever notifications were lost: entries that are missing or different are written again and
+counted as drift, entries with our protocol number that are not wanted are deleted. An entry that
+another program deletes is restored in the same way; the engine is not involved.
 
-Life of an interface: `open_interface` prepares the link, hands over the neighbours of an earlier
-run as `BindingFound`, applies what is wanted by then, and `ADOPTION_S` later deletes what nobody
-wanted.
+Life of an interface: `open_interface` prepares the link, reports the neighbours of an earlier run
+as `BindingFound`, applies the state that is wanted by then, and `ADOPTION_S` later deletes the
+entries that the engine did not want.
 """
 
 from collections import Counter
@@ -60,22 +60,21 @@ PACK_SIZE = 32768
 MULTICAST_BUFFER = 8 << 20
 REQUEST_BUFFER = 4 << 20
 ADOPTION_S = 5.0
-"""What the engine has to want entries of an earlier run before they are swept."""
+"""Time for the engine to want entries of an earlier run before they are deleted."""
 AUDIT_S = 300.0
 RESTORE_DELAY_S = 0.2
-"""A link that goes down flushes its neighbours before it says so; its notification is waited for
-before they are put back.
-"""
+"""Delay before deleted neighbours are restored: a link that goes down flushes them before its own
+notification arrives."""
 FAILURE_PAUSE_S = 1.0
 FOUND_BATCH = 64
 SEND_REDIRECTS_ALL = Path("/proc/sys/net/ipv4/conf/all/send_redirects")
 
 
 class KernelStore:
-    """Keeps in the kernel what the engine wants there, and reports what the kernel has.
+    """Keeps the engine's wanted entries in the kernel, and reports the kernel's state.
 
-    The verbs are for the executor and never wait. `drift` counts, by kind, what had to be written
-    again because the kernel differed from what was wanted.
+    The verbs are for the executor and never wait. `drift` counts, by kind, entries that had to be
+    written again because the kernel differed from the wanted state.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class KernelStore:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Returns settings of the machine that do harm and that we cannot change, by name."""
+        """Returns harmful settings of the machine that we cannot change, by name."""
         return self._problems
 
     @property
@@ -148,13 +147,13 @@ class KernelStore:
             return
         wanted.routes.pop(effect.prefix, None)
         wanted.dirty_routes[effect.prefix] = None
-        for other in self._wanted.values():  # it may have stood where theirs belongs
+        for other in self._wanted.values():  # it may have been in the place of theirs
             if effect.prefix in other.routes:
                 other.dirty_routes[effect.prefix] = None
         self._writer.wake()
 
     def open_interface(self, effect: OpenInterface) -> None:
-        """Begins to prepare an interface, for which neighbours and routes may be set at once. A
+        """Begins to prepare an interface; its neighbours and routes may be set from now on. A
         failure is reported as `InterfaceRefused`."""
         wanted = self._wanted.setdefault(effect.ifindex, Wanted(effect.ifindex, effect.name))
         if wanted.opening:
@@ -167,7 +166,7 @@ class KernelStore:
             self._nursery.start_soon(self._open, wanted)
 
     def close_interface(self, effect: CloseInterface) -> None:
-        """Forgets what is wanted of an interface. The kernel keeps its entries unless they are
+        """Forgets the wanted entries of an interface. The kernel keeps them unless they are
         withdrawn."""
         wanted = self._wanted.pop(effect.ifindex, None)
         if wanted is not None:
@@ -176,8 +175,8 @@ class KernelStore:
             self._writer.clear(effect.ifindex)
 
     async def settle(self, deadline_s: float) -> bool:
-        """Waits until the kernel has all that is wanted now, at most `deadline_s`; returns whether
-        it has."""
+        """Waits until the kernel has the state wanted now, at most `deadline_s`; returns whether it
+        has."""
         return await self._writer.settle(deadline_s)
 
     # Tasks.
@@ -185,7 +184,7 @@ class KernelStore:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Reports all links, addresses and routes, then that it started, and works until cancelled.
 
-        Raises OSError when the sockets cannot be had.
+        Raises OSError when the sockets cannot be opened.
         """
         requests = open_netlink(NETLINK_ROUTE, receive_size=REQUEST_BUFFER)
         try:
@@ -194,7 +193,7 @@ class KernelStore:
                 notifications.join(rtnl.RTNLGRP_NEXTHOP)
             try:
                 attach_filter(notifications, echo_filter(self._protocol, requests.port))
-            except OSError:  # only spares work: echoes are recognised without it too
+            except OSError:  # the filter only saves work: echoes are recognised without it too
                 self._counters["filter_refused"] += 1
             await self.run_over(requests, notifications, task_status)
         finally:
@@ -280,7 +279,7 @@ class KernelStore:
             self._problems["send_redirects"] = problem
             self._publish(SettingLacking(interface=name, problem=problem))
 
-    # What the follower reports.
+    # Reports of the follower.
 
     def link_seen(self, link: LinkChanged) -> None:
         wanted = self._wanted.get(link.ifindex)

@@ -1,10 +1,10 @@
-"""What the engine wants of one tunnel in the kernel: neighbours and routes, and which of them
-differ there.
+"""The neighbours and routes that the engine wants in the kernel for one tunnel, and which of them
+are still to be written.
 
-Ten thousand bindings live here a second time, so an entry is one dictionary slot that shares the
-engine's own bytes. "Dirty" keys are those to be written: set if wanted at that moment, deleted if
-not, so that a set that is followed by a drop (or by another set) costs one message. Owner:
-`store`.
+Ten thousand bindings are kept here a second time, so an entry is one dictionary slot that shares
+the engine's own bytes. "Dirty" keys are to be written: the entry is set if it is wanted at that
+moment, else deleted, so that a set that is followed by a drop (or by another set) costs one
+message. Owned by `store`.
 """
 
 from collections.abc import Iterable
@@ -36,28 +36,26 @@ class Wanted:
     flushed by it.
     """
     adopting: bool = False
-    """Entries of an earlier run were handed to the engine, which has not had the time to want
-    them.
-    """
+    """Entries of an earlier run were reported to the engine, which may not want them yet."""
     neighbors: dict[Address, Address] = field(default_factory=dict)
     stale: set[Address] = field(default_factory=set)
     routes: dict[Prefix, Address] = field(default_factory=dict)
     dirty_neighbors: dict[Address, None] = field(default_factory=dict)
     dirty_routes: dict[Prefix, None] = field(default_factory=dict)
     deleting: set[Address] = field(default_factory=set)
-    """Neighbours whose RTM_DELNEIGH will be our own doing; emptied by every audit."""
+    """Neighbours whose next RTM_DELNEIGH we cause ourselves; emptied by every audit."""
 
     @property
     def dirty(self) -> bool:
         return self.ready and bool(self.dirty_neighbors or self.dirty_routes)
 
     def mark_all(self) -> None:
-        """Marks everything as to be written anew."""
+        """Marks all entries as dirty."""
         self.dirty_neighbors.update(dict.fromkeys(self.neighbors))
         self.dirty_routes.update(dict.fromkeys(self.routes))
 
     def forget(self) -> None:
-        """Drops all that is wanted; the kernel keeps its entries."""
+        """Forgets all wanted entries; the kernel keeps its own."""
         self.prepared = self.ready = False
         for table in (self.neighbors, self.routes, self.dirty_neighbors, self.dirty_routes):
             table.clear()
@@ -99,7 +97,7 @@ class Wanted:
         return b"".join(packed)
 
     def agrees(self, found: Neighbor, protocol: int) -> bool:
-        """Returns whether the kernel has a wanted entry exactly as it is wanted."""
+        """Returns whether a found neighbour is exactly as the wanted one."""
         if found.nbma != self.neighbors.get(found.address) or found.protocol != protocol:
             return False
         if found.address in self.stale:
@@ -109,8 +107,8 @@ class Wanted:
     def audit_neighbors(
         self, found: Iterable[Neighbor], expected: set[Address], protocol: int
     ) -> int:
-        """Marks as dirty what differs from a dump; `expected` are the addresses that were wanted
-        when it began. Returns how many differ."""
+        """Marks the neighbours that differ from a dump as dirty; `expected` are the addresses that
+        were wanted when it began. Returns how many differ."""
         drift = 0
         self.deleting.clear()
         for entry in found:
@@ -125,9 +123,7 @@ class Wanted:
             if differs:
                 self.dirty_neighbors[address] = None
                 drift += 1
-        for (
-            address
-        ) in expected:  # not in the kernel; a stale one may have aged away, which is no drift
+        for address in expected:  # missing; a stale one may have aged out, which is no drift
             if address in self.neighbors and address not in self.dirty_neighbors:
                 self.dirty_neighbors[address] = None
                 drift += address not in self.stale
@@ -136,8 +132,8 @@ class Wanted:
     def audit_routes(
         self, found: Iterable[Route], expected: set[Prefix], metric: int
     ) -> list[Route]:
-        """Marks as dirty the wanted routes that differ from a dump of our protocol's; returns those
-        that are not wanted."""
+        """Marks the wanted routes that differ from a dump of our protocol's as dirty; returns those
+        in the dump that are not wanted."""
         unwanted: list[Route] = []
         for route in found:
             gateway = self.routes.get(route.prefix)

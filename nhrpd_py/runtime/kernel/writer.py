@@ -1,7 +1,8 @@
-"""Brings the kernel to what is wanted: changes in batches, refusals named, failures tried again.
+"""Writes the wanted state to the kernel: changes in batches, refusals reported, failures tried
+again.
 
 A change is sent without asking for an acknowledgement, for only failures matter: the kernel reports
-those, and its report names the request. Changes of one moment share a datagram.
+those with the request. Changes of one moment share a datagram.
 """
 
 import errno
@@ -27,7 +28,7 @@ CLEAR_RETRY_S = 1.0
 
 
 class Writer:
-    """Writes to the kernel what differs from what is wanted of all open interfaces.
+    """Writes the dirty entries of all open interfaces to the kernel.
 
     Counters: writes, clears_failed, routes_occupied, and `refused_` with an errno name.
     """
@@ -35,21 +36,21 @@ class Writer:
     def __init__(
         self, wanted: Mapping[int, Wanted], mirror: Mirror, inbox: Inbox, routes: RoutesConfig
     ) -> None:
-        """`wanted` is the store's own table, by ifindex."""
+        """`wanted` is the store's table, by ifindex."""
         self._wanted = wanted
         self._mirror = mirror
         self._inbox = inbox
         self._protocol = routes.protocol
         self._metric = routes.metric
         self._to_clear: list[int] = []
-        """Where nothing of ours must stay."""
+        """Netdevs on which all our entries are to be deleted."""
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._requests: Requests | None = None
         self.counters: Counter[str] = Counter()
 
     def wake(self) -> None:
-        """Makes `run` look for what is to be written."""
+        """Makes `run` write the dirty entries."""
         self._wake.set()
 
     def clear(self, ifindex: int) -> None:
@@ -58,8 +59,8 @@ class Writer:
         self._wake.set()
 
     async def settle(self, deadline_s: float) -> bool:
-        """Waits until the kernel has all that is wanted now, at most `deadline_s`; returns whether
-        it has."""
+        """Waits until the kernel has the state wanted now, at most `deadline_s`; returns whether it
+        has."""
         with trio.move_on_after(deadline_s):
             while (
                 self._to_clear
@@ -108,8 +109,8 @@ class Writer:
             await requests.post(data)
 
     def _refuse_occupied(self, wanted: Wanted) -> None:
-        """Leaves alone what would replace a route of somebody else: NLM_F_REPLACE does not ask
-        whose it is."""
+        """Refuses wanted routes that would replace another program's route: NLM_F_REPLACE replaces
+        a route of any protocol."""
         refused: list[Event] = []
         for prefix in list(wanted.dirty_routes):
             others = self._mirror.routes_at(prefix, self._metric)

@@ -1,9 +1,9 @@
-"""pyroute2's message classes (linux/rtnetlink.h and the like), made fit for a daemon.
+"""Decodes messages with pyroute2's message classes (linux/rtnetlink.h and the like).
 
-The classes know the attributes and their types. What is here decodes one attribute at a time, when
-it is asked for: those which do not matter, known or not, cost little and cannot be wrong; one that
-does matter must end where it says. Whatever pyroute2 raises is a MalformedError. Its sockets stay
-unused.
+The classes know the attributes and their types. The functions here decode one attribute at a time,
+when its value is needed: attributes that are not needed, known or not, cost little and cannot cause
+an error; the length of one that is needed must be right. All exceptions of pyroute2 become a
+MalformedError. Its sockets are not used.
 """
 
 import functools
@@ -18,7 +18,7 @@ from nhrpd_py.core.address import Address
 from nhrpd_py.runtime.netlink.socket import ATTRIBUTE, HEADER, MalformedError, attributes
 
 UNDECODABLE = (struct.error, ValueError, LookupError, TypeError, NetlinkDecodeError)
-"""What pyroute2 raises over octets that are not what they should be."""
+"""Exceptions of pyroute2 over malformed octets."""
 
 Decoded = Any
 """A message or attribute of pyroute2, which ships no types."""
@@ -60,7 +60,7 @@ def family_in(payload: memoryview) -> int:
 def decode(kind: type[Decoded], payload: memoryview) -> Decoded:
     """Returns a message of whole attributes, which `attribute_of` decodes. pyroute2 expects the
     netlink header."""
-    attributes(payload, kind.get_size())  # pyroute2 makes do with broken ones
+    attributes(payload, kind.get_size())  # pyroute2 accepts broken ones
     found = kind(HEADER.pack(HEADER.size + len(payload), 0, 0, 0, 0) + bytes(payload))
     found.decode()
     return found
@@ -94,7 +94,7 @@ def text(parent: Decoded, name: str) -> str | None:
 
 
 def octets(parent: Decoded, name: str) -> bytes:
-    """Returns the value of an attribute as it came; empty without one."""
+    """Returns the raw value of an attribute; empty without one."""
     found = attribute_of(parent, name)
     if found is None:
         return b""

@@ -1,5 +1,5 @@
-"""Neighbour table entries (`struct ndmsg`, linux/neighbour.h): what a daemon of many thousand
-bindings writes most.
+"""Neighbour table entries (`struct ndmsg`, linux/neighbour.h), most of the writes of a hub with
+thousands of bindings.
 
 Packed and read with `struct`, one precompiled layout per pair of address sizes. An entry of ours is
 marked with NDA_PROTOCOL, our route protocol number, and found again by it after a restart.
@@ -25,19 +25,19 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_PROTOCOL = 1, 2, 8, 12
 NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x80
 NUD_IN_USE_OR_STALE = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE
-"""What an entry that was set STALE may have become on its own."""
+"""States that an entry which we set STALE may have taken on by itself."""
 RTN_UNICAST = 1
 
 # struct ndmsg: family u8, 3 pad, ifindex s32, state u16, flags u8, type u8
 NDMSG = struct.Struct("=BxxxiHBB")
 
 GONE_ERRORS = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO})
-"""Errors of a delete that say that there is nothing (left) to delete."""
+"""Errors of a delete whose object does not exist."""
 
 
 class Neighbor(NamedTuple):
     """One entry of the kernel's table; `nbma` is empty while the kernel knows none, `protocol` 0
-    where nobody set it."""
+    where it is unset."""
 
     ifindex: int
     address: Address
@@ -64,7 +64,7 @@ def _drop_layout(address_size: int) -> struct.Struct:
 
 
 def set_neighbor(ifindex: int, address: Address, nbma: Address, state: int, protocol: int) -> bytes:
-    """Returns a request that makes the entry exactly this, whatever it was."""
+    """Returns a request that sets the entry to exactly this, whatever it was before."""
     size, nbma_size = len(address), len(nbma)
     layout = _set_layout(size, nbma_size)
     return layout.pack(

@@ -2,8 +2,8 @@
 
 A netfilter netlink socket bound to one group (linux/netfilter/nfnetlink_log.h). The kernel's
 default is to gather packets for up to a second; a queue threshold of 1 has each sent at once, and a
-copy range of 128 octets keeps them short: the header is all we need. Samples may be lost at any
-time, their absence costs a detour and no more.
+copy range of 128 octets keeps them short: only the header is needed. Samples may be lost at any
+time; then only the shortcut comes later.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """The request socket: changes without acknowledgement, single requests with one, and dumps.
 
 One reader task sorts the answers by sequence number. Changes carry sequence 0 and no NLM_F_ACK: the
-kernel reports only failures, and its report contains the failed request, which is what names it.
-rtnetlink carries a datagram out before `send` returns, so nothing has to be awaited for order.
+kernel reports only failures, and its report contains the failed request. rtnetlink carries a
+datagram out before `send` returns, so that no wait is needed to keep the order.
 """
 
 import errno
@@ -37,8 +37,8 @@ from nhrpd_py.runtime.netlink.socket import (
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 30.0
-"""rtnetlink answers within the system call, and a dump of a million routes takes seconds; longer is
-silence.
+"""rtnetlink answers within the system call, and a dump of a million routes takes seconds; after
+this time no answer is to be expected.
 """
 DUMP_TRIES = 4
 """A dump that the kernel calls inconsistent (NLM_F_DUMP_INTR) is read again; the last one is taken
@@ -62,7 +62,7 @@ class Refusal:
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """A request whose answer is awaited; `take` gets the messages of a dump."""
+    """A request that waits for its answer; `take` is called with the messages of a dump."""
 
     take: Callable[[int, memoryview], None] | None = None
     done: trio.Event = field(default_factory=trio.Event)
@@ -169,7 +169,7 @@ class Requests:
     async def dump(
         self, kind: int, payload: bytes, what: str, read: Callable[[memoryview], T | None]
     ) -> list[T]:
-        """Reads a whole table; `read` decodes a message, or says None to skip it. Raises
+        """Reads a whole table; `read` decodes a message, or returns None to skip it. Raises
         NetlinkError.
         """
         result: list[T] = []

@@ -1,11 +1,11 @@
-"""Links, addresses and routes (linux/rtnetlink.h, if_link.h, if_tunnel.h): kernel messages to
-events, and requests.
+"""Links, addresses and routes (linux/rtnetlink.h, if_link.h, if_tunnel.h): turns kernel messages
+into events, and makes requests.
 
 Links and addresses are read, and requests for the most part written, with pyroute2's message classes
-(see `netlink.decoded`); unknown attributes are skipped, missing ones have a neutral value. Left to
-`struct` are routes, for a hub writes as many of them as neighbours and reads all that its routing
-daemon has (pyroute2 takes 20 times as long, seconds for a large table), and the one request that
-pyroute2 cannot express (`stop_redirects`).
+(see `netlink.decoded`); unknown attributes are skipped, missing ones have a neutral value. `struct`
+is used for routes, for a hub writes as many of them as neighbours and reads all routes of its
+routing daemon (pyroute2 takes 20 times as long, seconds for a large table), and for the one request
+that pyroute2 cannot express (`stop_redirects`).
 """
 
 import functools
@@ -141,7 +141,7 @@ def _read_gre(info: Decoded | None) -> GreParameters | None:
     if gre is None:
         return None
     prefix = f"IFLA_{kind.upper()}_"
-    # by its octets, for pyroute2 takes the flags of an ip6gre for a number in host order
+    # the raw octets, for pyroute2 reads the flags of an ip6gre as a number in host order
     keyed = int.from_bytes(octets(gre, prefix + "IFLAGS")) & GRE_KEY
     keyed_out = int.from_bytes(octets(gre, prefix + "OFLAGS")) & GRE_KEY
     return GreParameters(
@@ -161,7 +161,7 @@ def _defect(kind: str, gre: Decoded) -> str | None:
         return "the tunnel was made with `external`: it does not look at neighbours"
     if kind == "ip6gre":
         # It compares the tunnel's own addresses with the machine's, not the packet's, and drops all
-        # (tests/lab/test_sockets.py will notice a kernel that does better).
+        # (tests/lab/test_sockets.py fails on a kernel that does not).
         return "Linux sends nothing through a multipoint ip6gre: use type gre, over IPv4"
     return None
 
@@ -190,8 +190,8 @@ def read_address(payload: memoryview) -> AddressAdded | None:
 
 
 class RouteRead(NamedTuple):
-    """A route of the main table; `multipath` tells that it has more next hops than the one
-    shown, `nexthop` is the id of the nexthop object that it uses, or 0.
+    """A route of the main table; `multipath`: it has more next hops than the one shown;
+    `nexthop`: the id of the nexthop object that it uses, or 0.
     """
 
     route: Route
@@ -292,7 +292,7 @@ def set_route(prefix: Prefix, ifindex: int, gateway: Address, metric: int, proto
 
 
 def drop_route(prefix: Prefix, ifindex: int, metric: int, protocol: int) -> bytes:
-    """Returns a request that deletes the route of our protocol, by whatever gateway, and no other."""
+    """Returns a request that deletes the route of our protocol, with any gateway, and no other."""
     address, length = prefix
     layout = _route_layout(len(address), 0)
     return layout.pack(
@@ -318,7 +318,7 @@ def name_refusal(kind: int, payload: bytes, error: int) -> tuple[int, str] | Non
     if kind in (RTM_DELNEIGH, RTM_DELROUTE) and error in GONE_ERRORS:
         return None
     view = memoryview(payload)
-    with suppress(MalformedError):  # then it is no wonder that it was refused
+    with suppress(MalformedError):  # a malformed request has no name
         if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
             entry = read_neighbor(view)
             if entry is not None:
@@ -339,7 +339,8 @@ DUMP_ROUTES = RTMSG.pack(socket.AF_UNSPEC, *(0,) * 8)
 
 
 def clear_noarp(ifindex: int) -> bytes:
-    """Returns the payload of an RTM_SETLINK that touches this one flag, no attribute of the tunnel."""
+    """Returns the payload of an RTM_SETLINK that changes only NOARP and no attribute of the
+    tunnel."""
     return payload_of(LinkMessage, {"index": ifindex, "change": IFF_NOARP})
 
 
@@ -348,7 +349,7 @@ def stop_redirects(ifindex: int) -> bytes:
     account of this link.
 
     By `struct`: pyroute2 knows the settings as the array that the kernel sends, not as the nested
-    attributes that it takes, of which those that are absent stay as they are.
+    attributes that the kernel accepts. Settings without an attribute do not change.
     """
     setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(0)))
     head = IFINFOMSG.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
@@ -356,8 +357,8 @@ def stop_redirects(ifindex: int) -> bytes:
 
 
 def solicit_to_us(family: int, ifindex: int) -> bytes:
-    """Returns the payload of an RTM_SETNEIGHTBL after which the kernel asks us for unknown
-    neighbours of the link, and nobody on the link."""
+    """Returns the payload of an RTM_SETNEIGHTBL after which the kernel solicits unknown
+    neighbours of the link from us, and not on the link."""
     parameters = [
         ("NDTPA_IFINDEX", ifindex),
         ("NDTPA_APP_PROBES", 1),

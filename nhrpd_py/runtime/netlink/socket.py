@@ -2,8 +2,8 @@
 
 A netlink datagram holds whole messages (`struct nlmsghdr`), a message holds attributes (`struct
 nlattr`), both padded to 4 octets. `NetlinkSocket` reads datagrams until it would block; `messages`
-and `attributes` walk them. Nothing here knows what a message means, and nothing here raises on a
-malformed one but `MalformedError`.
+and `attributes` iterate over them. Nothing here depends on the meaning of a message; malformed ones
+raise `MalformedError` and nothing else.
 """
 
 import ctypes
@@ -41,9 +41,7 @@ NLA_F_NESTED = 0x8000
 ATTR_ERROR_MESSAGE = 1  # NLMSGERR_ATTR_MSG
 
 RECEIVE_SIZE = 65536
-"""Octets of the receive buffer: the kernel fills dump datagrams up to 32 KiB when offered as
-much.
-"""
+"""Octets of the receive buffer: the kernel makes dump datagrams of up to 32 KiB if they fit."""
 READS_PER_WAKE = 64
 """Datagrams read in one go; then others may run."""
 
@@ -56,7 +54,7 @@ class NetlinkError(OSError):
 
 
 def error_text(code: int, detail: str) -> str:
-    """Returns what an errno means, with the kernel's own text where it gave one."""
+    """Returns the text of an errno, with the kernel's own text where it gave one."""
     return f"{os.strerror(code)}: {detail}" if detail else os.strerror(code)
 
 
@@ -82,8 +80,8 @@ def messages(datagram: memoryview) -> Iterator[Message]:
 
 
 def attributes(data: memoryview, offset: int = 0) -> dict[int, memoryview]:
-    """Returns the attributes behind a fixed part of `offset` octets, by type; of equal ones the
-    last counts."""
+    """Returns the attributes behind a fixed part of `offset` octets, by type; of several of
+    one type the last counts."""
     found: dict[int, memoryview] = {}
     end = len(data)
     while end - offset >= ATTRIBUTE.size:
@@ -105,7 +103,7 @@ def nested(kind: int, *members: bytes) -> bytes:
 
 
 def message(kind: int, flags: int, payload: bytes, sequence: int = 0) -> bytes:
-    """Packs one message; its payload is padded already, as all ours are."""
+    """Packs one message; the payload must be padded already."""
     return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
@@ -137,8 +135,7 @@ class NetlinkSocket:
 
     @property
     def port(self) -> int:
-        """Returns the port id that the kernel gave us; it marks notifications of what we did
-        ourselves."""
+        """Returns our port id, by which the kernel marks notifications of our own changes."""
         name = self._socket.getsockname()
         return name[0] if isinstance(name, tuple) else 0
 
@@ -180,7 +177,7 @@ class NetlinkSocket:
         None.
 
         Raises EOFError when the peer is gone (only a scripted one can be) and OSError, above all
-        ENOBUFS: the socket could not hold all notifications, and some are lost.
+        ENOBUFS: the socket buffer was full, and some notifications are lost.
         """
         while True:
             try:
@@ -190,7 +187,7 @@ class NetlinkSocket:
             if not size:
                 raise EOFError
             if isinstance(source, tuple) and source[0] != 0:
-                continue  # another process that guessed our port id is not the kernel
+                continue  # sent by another process that knows our port id, not by the kernel
             return self._view[:size]
 
     def join(self, group: int) -> None:

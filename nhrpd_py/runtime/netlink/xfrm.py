@@ -1,7 +1,7 @@
-"""Policies and states of the kernel's IPsec (linux/xfrm.h): read, and as much of policies as a guard
-needs, written.
+"""Reads policies and states of the kernel's IPsec (linux/xfrm.h), and writes the policies that the
+guard needs.
 
-All with `struct`, for pyroute2 has no message classes for them. See `netlink.xfrm_socket` for the
+Uses `struct`, for pyroute2 has no message classes for them. `netlink.xfrm_socket` sends the
 requests.
 """
 
@@ -54,7 +54,7 @@ UNLIMITED = LIFETIME.pack(*(0xFFFFFFFFFFFFFFFF,) * 4, 0, 0, 0, 0)
 
 
 class Direction(enum.IntEnum):
-    """Which packets a policy is for: XFRM_POLICY_IN, _OUT and _FWD."""
+    """The direction of a policy's packets: XFRM_POLICY_IN, _OUT and _FWD."""
 
     IN = 0
     OUT = 1
@@ -67,7 +67,7 @@ class Direction(enum.IntEnum):
 
 
 class Action(enum.IntEnum):
-    """What a policy does with packets: XFRM_POLICY_ALLOW and _BLOCK."""
+    """The action of a policy: XFRM_POLICY_ALLOW and _BLOCK."""
 
     ALLOW = 0
     BLOCK = 1
@@ -82,7 +82,7 @@ class Mode(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Selects the packets that a policy is about. An empty address stands for any of the family."""
+    """Selects the packets of a policy. An empty address stands for any of the family."""
 
     ipv6: bool
     protocol: int = 0
@@ -96,14 +96,15 @@ class Selector:
 
     @property
     def gre_key(self) -> int | None:
-        """The key of a selector of GRE packets: its halves stand where ports would."""
+        """The GRE key of the selector, whose halves are in the place of the ports; None for
+        others."""
         high, high_mask, low, low_mask = self.ports
         if self.protocol != IPPROTO_GRE or (high_mask, low_mask) != (PORT_MASK, PORT_MASK):
             return None
         return high << 16 | low
 
     def __str__(self) -> str:
-        """As `ip xfrm policy` takes it."""
+        """Returns the selector as `ip xfrm policy` takes it."""
         wildcard = "::" if self.ipv6 else "0.0.0.0"  # noqa: S104 (any address)
         words = [
             f"src {format_address(self.source) or wildcard}/{self.source_length}",
@@ -119,10 +120,10 @@ class Selector:
 
 
 def gre_selector(key: int | None, *, ipv6: bool) -> Selector:
-    """Selects GRE with a key between any addresses; None: GRE without one.
+    """Returns a selector of GRE with a key between any addresses; None: GRE without a key.
 
-    The kernel takes a missing key for 0, on the way in and out, so that "key 0" leaves other
-    tunnels alone, which "any GRE" would not.
+    The kernel reads a missing key as 0, in both directions, so that "key 0" does not match other
+    tunnels, which "any GRE" would.
     """
     number = key or 0
     ports = (number >> 16, PORT_MASK, number & PORT_MASK, PORT_MASK)
@@ -147,7 +148,7 @@ class Policy:
 
     selector: Selector
     direction: int
-    """A `Direction`; larger numbers are those of sockets."""
+    """A `Direction`; larger numbers are socket policies."""
     action: int
     priority: int
     """The smallest number wins."""
@@ -156,7 +157,7 @@ class Policy:
     if_id: int = 0
 
     def __str__(self) -> str:
-        """As `ip xfrm policy` shows it."""
+        """Returns the policy as `ip xfrm policy` shows it."""
         direction = Direction(self.direction).label if self.direction in _DIRECTIONS else "?"
         action = "block" if self.action == Action.BLOCK else "allow"
         return f"{self.selector} dir {direction} action {action} priority {self.priority}"
@@ -175,7 +176,7 @@ class State:
     protocol: int
     """IPPROTO_ESP, IPPROTO_AH…"""
     mode: int
-    """A `Mode`, or a number that is none."""
+    """A `Mode`, or an unknown number."""
     reqid: int
     octets: int
     packets: int
@@ -206,7 +207,7 @@ def set_policy(policy: Policy) -> bytes:
     """Returns the payload of an XFRM_MSG_NEWPOLICY (EEXIST if there is one) or XFRM_MSG_UPDPOLICY
     (replaces).
 
-    It can say what the guard needs: no template, no mark, no limits.
+    It covers the guard's policies only: no template, no mark, no limits.
     """
     tail = POLICY_TAIL.pack(policy.priority, 0, policy.direction, policy.action, 0, 0)
     return _pack_selector(policy.selector) + UNLIMITED + bytes(CURRENT.size) + tail

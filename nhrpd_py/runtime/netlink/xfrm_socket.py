@@ -1,8 +1,9 @@
-"""Requests to the kernel's IPsec, notifications about its policies, and its counters.
+"""Sends requests to the kernel's IPsec, and reads notifications about its policies and its
+counters.
 
 Nothing here waits: the kernel carries a request out and queues its answer before `send` returns,
-and fills a dump further with each read. So a policy stands when the call returns, and whoever must
-not send before it does needs no task and no event.
+and extends a dump with each read. So a policy is in force when the call returns, and a caller that
+must not send before needs no task and no event.
 """
 
 import errno
@@ -126,7 +127,7 @@ class Xfrm:
             for item in messages(datagram):
                 kind, flags, sequence, _port, payload = item
                 if sequence != self._sequence:
-                    continue  # the rest of a dump that was given up
+                    continue  # the rest of an abandoned dump
                 interrupted |= bool(flags & NLM_F_DUMP_INTR)
                 if kind == NLMSG_ERROR:
                     code, _request, detail = error_of(flags, payload)
@@ -154,7 +155,7 @@ def open_xfrm() -> Xfrm:
 async def esp_pairs() -> set[tuple[bytes, bytes]]:
     """Returns the (source, destination) of all ESP associations of the kernel. Raises OSError.
 
-    The kernel answers at once; it is only asked while charon is away.
+    The kernel answers at once. Only called while charon is away.
     """
     await trio.lowlevel.checkpoint()
     xfrm = open_xfrm()

@@ -1,1 +1,1 @@
-"""Drives strongSwan's charon over VICI: brings wanted SAs up, and reports all SAs that there are."""
+"""Drives strongSwan's charon over VICI: brings wanted SAs up, and reports all SAs."""

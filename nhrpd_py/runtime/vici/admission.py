@@ -1,4 +1,4 @@
-"""Who may have an SA: what charon let in may still be denied, and is ended then."""
+"""Decides who may have an SA: one that charon accepted may still be denied, and is then ended."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +11,13 @@ from nhrpd_py.runtime.vici.sas.children import Child, Pair
 
 
 class Admission:
-    """Judges CHILD_SAs by the identity of their peer.
+    """Admits or denies CHILD_SAs by the identity of their peer.
 
-    charon compares the identity of a server with which we begin. But the connection that answers peers
-    takes everybody with a good certificate, at the address of a server too, where the profile may demand
-    one identity. And the kernel cannot tell two peers at one address apart (both behind one NAT): what is
-    for the one would be encrypted for the other. The first peer keeps the address while it has an SA.
+    charon checks the identity of a server when we initiate. But the connection that answers peers
+    accepts every peer with a valid certificate, also at the address of a server, where the profile
+    may demand one identity. And the kernel cannot tell two peers at one address apart (both behind
+    one NAT): packets for one would be encrypted for the other. The first peer keeps the address
+    while it has an SA.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Admission:
         self._under_way = under_way
 
     def denial(self, child: Child, others: Sequence[Child]) -> str | None:
-        """Returns why an SA must be ended, or None. `others` are those that are at its address before it."""
+        """Returns why an SA must be ended, or None. `others` are the earlier SAs at its address."""
         if not child.answered:
             attempt = self._under_way.get(child.pair)
             return None if attempt is None or attempt.is_server else self.server_denial(child)
@@ -41,7 +42,7 @@ class Admission:
         return self.server_denial(child)
 
     def server_denial(self, child: Child) -> str | None:
-        """Returns why an SA must be ended that is at the address of a server, or None."""
+        """Returns why an SA at the address of a server must be ended, or None."""
         for wanted in self._wanted.of_pair(child.pair):
             if wanted.effect.server:
                 demanded = self._profiles.server_identities(wanted.effect.ipsec)
@@ -50,7 +51,7 @@ class Admission:
         return None
 
     def servers_of(self, profile: str) -> list[Pair]:
-        """Returns the pairs of addresses at which a profile says who the server must be."""
+        """Returns the pairs of addresses of servers whose identity a profile demands."""
         return [
             wanted.pair
             for wanted in self._wanted

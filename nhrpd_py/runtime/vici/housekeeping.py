@@ -1,6 +1,7 @@
-"""Our connections in charon: those that answer peers are kept loaded, those of peers long gone are unloaded.
+"""Our connections in charon: keeps those loaded that answer peers, and unloads those of peers long
+gone.
 
-`swanctl --load-all` unloads all of them, for they are in no file.
+`swanctl --load-all` unloads all of them, since they are in no file.
 """
 
 from contextlib import suppress
@@ -22,7 +23,7 @@ from nhrpd_py.runtime.vici.wire.requests import unload_connection
 
 ROUND_S = 5.0
 IDLE_S = 300.0
-"""How long a peer's connection stays in charon after nobody needs it."""
+"""How long a peer's connection stays in charon after it was last needed."""
 
 
 class Housekeeping:
@@ -63,7 +64,7 @@ class Housekeeping:
         for name, message in needed.items():
             if name in names and self._loaded.get(name) == message:
                 continue
-            with suppress(ViciRefusedError):  # charon's log says why; it is asked again
+            with suppress(ViciRefusedError):  # the reason is in charon's log; it is tried again
                 await self._commands.request("load-conn", {name: message})
             self._loaded[name] = message
         for name in names:

@@ -1,8 +1,9 @@
-"""SAs of a charon that is gone: whether they live on in the kernel, and when they are given up.
+"""Orphans: SAs of a charon that is gone. Finds out whether they are still in the kernel, and ends
+them.
 
-An orphan that nobody here wants is the peer's to renew, and carries traffic until the peer does. It must
-not be given up by the clock: while it carries traffic, the peer's charon sees no reason to ask whether we
-live, and would find out only after we had stopped sending.
+An orphan that is not wanted here is renewed by the peer, and carries traffic until then. It must
+not be ended after a fixed time: while it carries traffic, the peer's charon does not check whether
+we are alive (dead peer detection), and would notice only after we had stopped sending.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,17 +17,17 @@ from nhrpd_py.runtime.vici.sas.children import Child, Pair
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 
 FIRST_LOOK_S = 0.2
-"""After charon went: one that is stopped takes its SAs out of the kernel within milliseconds."""
+"""First look after charon is gone: a charon that is stopped removes its SAs within milliseconds."""
 LOOK_S = 2.0
 GRACE_S = 30.0
-"""How long a new charon has for making the wanted ones anew."""
+"""How long a new charon has to make wanted SAs anew."""
 
 KernelPairs = Callable[[], Awaitable[set[Pair]]]
 """Returns the (source, destination) of all ESP states of the kernel."""
 
 
 class Orphans:
-    """Looks at the kernel for the SAs that charon no longer has, and reports those that are gone."""
+    """Looks for orphans in the kernel, and reports those that are gone."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Orphans:
         self._charon_went = trio.Event()
 
     def charon_lost(self) -> None:
-        """Looks at the kernel soon: charon has just gone."""
+        """Makes `run` look at the kernel soon: charon is gone."""
         self._charon_went.set()
 
     async def run(self) -> None:
@@ -64,7 +65,7 @@ class Orphans:
             return None
 
     def _end(self, kernel: set[Pair] | None, orphan: Child) -> str | None:
-        """Returns why an orphan is given up, or None."""
+        """Returns why an orphan has ended, or None."""
         if kernel is not None and orphan.pair not in kernel:
             return "the kernel has it no more"
         ready_since = self._reports.ready_since

@@ -11,7 +11,7 @@ from nhrpd_py.runtime.vici.attempts.scheduler import Attempts
 
 
 class Contact(Enum):
-    """The last report of charon itself under the present configuration."""
+    """The last report about charon itself under the present configuration."""
 
     UNKNOWN = "unknown"
     READY = "ready"
@@ -19,7 +19,7 @@ class Contact(Enum):
 
 
 class Reports:
-    """Reports to the engine: each loss of charon once, and what changed of its SAs.
+    """Reports to the engine: each loss of charon once, and each change of its SAs.
 
     ::
 
@@ -38,24 +38,24 @@ class Reports:
         """When charon listed its SAs; None while it is lost."""
 
     async def sas(self, events: Sequence[Event]) -> None:
-        """Reports SAs, after the attempts have learnt of them."""
+        """Reports changes of SAs, to the attempts first."""
         if events:
             self._attempts.sas_changed(events)
             await self._inbox.put(events)
 
     async def ready(self, version: str, *, patched: bool) -> None:
-        """Reports that charon is there and all its SAs were reported."""
+        """Reports that charon is connected and all its SAs were reported."""
         self.ready_since = trio.current_time()
         await self._enter(Contact.READY, IpsecReady(version, patched))
 
     async def lost(self, reason: str) -> None:
-        """Reports that charon cannot be reached, unless that was the last report of it."""
+        """Reports that charon cannot be reached, unless the last report said so."""
         self.ready_since = None
         if self._contact is not Contact.LOST:
             await self._enter(Contact.LOST, IpsecLost(reason))
 
     def forget(self) -> None:
-        """The configuration is another: what is known of charon has to be found out again."""
+        """Enters UNKNOWN: the configuration changed, and with it perhaps charon's socket."""
         self._contact = Contact.UNKNOWN
         self._known = trio.Event()
 
@@ -64,7 +64,7 @@ class Reports:
         await self._known.wait()
 
     async def _enter(self, contact: Contact, event: Event) -> None:
-        known = self._known  # `forget` may come amid the report, and waits for the next
+        known = self._known  # `forget` may be called during the report, and needs the next one
         self._contact = contact
         await self._inbox.put([event])
         known.set()

@@ -1,7 +1,7 @@
 """One session with charon: from the connect to its loss.
 
-It begins with a list of all SAs and then follows charon's events. What is kept from one session to the
-next (the table of SAs, the wanted SAs, the certificates) is handed in.
+It begins with a list of all SAs and then follows charon's events. The objects that outlive a
+session (the table of SAs, the wanted SAs, the certificates) are arguments.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,29 +34,31 @@ from nhrpd_py.runtime.vici.wire.requests import list_sas, terminate
 
 FIRST_LIST_S = 1.0
 LAST_LIST_S = 300.0
-"""How long after a list that lacks SAs charon is asked for another; doubled each time."""
+"""Longest pause before charon is asked again after a list that lacked SAs; pauses double."""
 EVENTS = ("child-updown", "child-rekey", "ike-updown", "ike-rekey", "ike-update")
 PATCHED_EVENT = "child-state-installing"
-"""Only a charon knows it that takes hosts with `initiate` (Alpine's and VyOS's builds)."""
+"""Event of a patched charon, which takes `my-host` and `other-host` (Alpine's and VyOS's
+builds)."""
 
 
 class SessionState(Enum):
-    """How far a session has come."""
+    """The state of a session; `Session` has the transitions."""
 
     OPENING = "opening"
     READY = "ready"
-    """All SAs are known; every change is an event."""
+    """All SAs are known; each change is reported by an event."""
     ENDED = "ended"
 
 
 class Session:
-    """One connection to charon: its events, and the commands, the log and the upkeep that go with it.
+    """One connection to charon: its events, commands, log and housekeeping.
 
     ::
 
         OPENING ── charon listed its SAs ──► READY
            │                                   │
-           └── charon is lost, or `restart` ───┴──► ENDED
+           └── charon is lost, an event was    │
+               missed, or `restart` ───────────┴──► ENDED
     """
 
     def __init__(
@@ -89,12 +91,13 @@ class Session:
         self._loss: str | None = None
         self._nursery: trio.Nursery | None = None
         self._turn = trio.Lock()
-        """Held while an event or a list is taken in: an event that comes after a list is taken in after it."""
+        """Held while an event or a list is applied, so that an event that comes after a list is
+        applied later."""
         self.was_ready = False
 
     @property
     def is_ready(self) -> bool:
-        """Whether charon can be asked, as far as is known."""
+        """Whether charon is connected, as far as is known."""
         return self._state is SessionState.READY
 
     def _enter(self, state: SessionState, loss: str | None = None) -> None:
@@ -106,7 +109,8 @@ class Session:
     # From the connect to the loss.
 
     async def run(self) -> str | None:
-        """Lasts as long as the session; returns why charon was lost, or None after `restart`."""
+        """Runs the session to its end; returns why charon was lost, None if the session only
+        restarts."""
         with self._scope:
             try:
                 async with trio.open_nursery() as self._nursery:
@@ -148,7 +152,7 @@ class Session:
                 await self._commands.aclose()
 
     async def _register(self, events: ViciConnection) -> bool:
-        """Asks for all events; returns whether charon is a patched one. Raises ViciLostError."""
+        """Registers for all events; returns whether charon is patched. Raises ViciLostError."""
         patched = await events.register(PATCHED_EVENT)
         if patched:
             await events.unregister(PATCHED_EVENT)
@@ -162,7 +166,8 @@ class Session:
         return [ike for _, ike in await list_sas(self._commands)]
 
     async def _with_certificates(self, ikes: list[Section]) -> list[Section]:
-        """Learns the peers' certificates; ends the IKE_SAs that lack a needed one, and returns the others."""
+        """Reads the peers' certificates; ends the IKE_SAs that lack a needed one, and returns the
+        others."""
         await self._certificates.learn(self._commands, ikes)
         lacking = self._certificates.lacking(ike for ike in ikes if self._table.has_ours(ike))
         for ike_id in lacking:
@@ -170,7 +175,8 @@ class Session:
         return await self._list() if lacking else ikes
 
     async def _list_again(self) -> None:
-        """Asks for the SAs that a list left out because charon was busy with them, while there are orphans."""
+        """Lists SAs again while there are orphans: a list leaves out SAs with which charon is
+        busy."""
         wait_s = FIRST_LIST_S
         while self._table.orphans():
             await trio.sleep(wait_s)
@@ -180,7 +186,7 @@ class Session:
                 await self._certificates.learn(self._commands, ikes)
                 await self._report(self._table.found(ikes))
 
-    # What happens.
+    # Events.
 
     async def _happened(self, event: str, message: Section) -> None:
         async with self._turn:
@@ -191,13 +197,13 @@ class Session:
             await self._report(self._table.happened(event, message))
 
     async def _report(self, events: Sequence[Event]) -> None:
-        """Reports what changed in the table, and ends the SAs that it denied."""
+        """Reports changes of the table, and ends the SAs that it denied."""
         failures: list[Event] = []
         for child, reason in self._table.denied():
             local, remote = child.pair
             if self._nursery is not None:
                 self._nursery.start_soon(self._terminate, child.ike_id)
-            if not self._attempts.denied(child, reason):  # else its attempt reports it
+            if not self._attempts.denied(child, reason):  # else its attempt reports the reason
                 failures.append(SaFailed(local=local, remote=remote, reason=reason, retry_in_s=0.0))
         await self._reports.sas([*events, *failures])
 
@@ -205,10 +211,10 @@ class Session:
         with suppress(ViciError):
             await terminate(self._commands, ike_id)
 
-    # What is asked of it.
+    # Requests.
 
     def review(self, pairs: Iterable[Pair]) -> None:
-        """Judges the SAs at the addresses of servers again: what a server must be is another."""
+        """Checks the SAs at the addresses of servers again: the demanded identity changed."""
         if self.is_ready and self._nursery is not None:
             for pair in pairs:
                 self._nursery.start_soon(self._review, pair)
@@ -227,7 +233,7 @@ class Session:
             if ids and self.is_ready:
                 await self._report(self._table.missing(await self._list(), ids))
         except ViciError:
-            return  # the session ends, and what is gone is reported then
+            return  # the session ends, and its SAs are reported then
 
 
 def _leaf(group: BaseException) -> BaseException:

@@ -17,7 +17,8 @@ def rows(
     wanted: Sequence[WantedSa],
     now: float,
 ) -> list[SaRow]:
-    """Returns the SAs that charon has, those that only the kernel has, and the wanted ones that are missing."""
+    """Returns rows of charon's SAs, of SAs that only the kernel has, and of wanted SAs that are
+    missing."""
     by_pair = {each.pair: each for each in wanted}
     found: list[SaRow] = []
     shown: set[Pair] = set()

@@ -1,11 +1,11 @@
-"""Keeps wanted SAs up with a stock charon, and reports all SAs that there are to the engine.
+"""Keeps wanted SAs up with a stock charon, and reports all SAs to the engine.
 
-charon is only ever asked to begin (`initiate` with no timeout: one that waits keeps one of charon's
-few threads); what becomes of it is learnt from charon's events. `attempts` decides which SA is tried
-when, `session` talks with charon, `admission` judges who may have an SA.
+charon is only asked to initiate, without waiting (a waiting `initiate` takes one of charon's few
+threads); the result comes with charon's events. `attempts` decides which SA is tried when,
+`session` is the connection to charon, `admission` decides who may have an SA.
 
-When charon goes, its SAs may live on in the kernel. They stay the engine's until the kernel has them
-no more or a new charon has made new ones: see `orphans`.
+When charon is lost, its SAs may live on in the kernel. For the engine they stay up until they are
+gone from the kernel or a new charon has replaced them: see `orphans`.
 """
 
 import random
@@ -35,14 +35,15 @@ from nhrpd_py.runtime.vici.wire.requests import list_sas
 FIRST_CONNECT_S = 0.1
 LAST_CONNECT_S = 2.0
 FIRST_REPORT_S = 3.0
-"""How long the start of the daemon waits for charon's SAs."""
+"""How long the daemon's start waits for charon's SAs."""
 
 
 class Supervisor:
-    """Drives charon for the engine: its verbs (`want`, `drop`, `end`) return at once, events follow.
+    """Controls charon for the engine: its verbs (`want`, `drop`, `end`) return at once, events
+    follow.
 
-    It has a session at any time but between two attempts to connect; what it knows of charon is the
-    session's state, and what the engine knows of charon is the state of `Reports`.
+    It has a session except between two attempts to connect. The session's state is that of the
+    connection to charon; the state of `Reports` is what was last reported to the engine.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Supervisor:
         rng: random.Random | None = None,
         open_swanctl: OpenSwanctl = swanctl_of,
     ) -> None:
-        """`kernel_pairs` reads the kernel's ESP states; without it an orphan is given up by the clock alone."""
+        """`kernel_pairs` reads the kernel's ESP states; without it orphans only end by time."""
         under_way: dict[Pair, Attempt] = {}
         self.counters = {"attempts": 0, "failures": 0, "connects": 0}
         self._wanted = WantedSas(rng or random.Random())
@@ -77,7 +78,7 @@ class Supervisor:
         self._apply(config)
 
     def configure(self, config: Config) -> None:
-        """Takes a changed configuration; all SAs are listed anew."""
+        """Applies a changed configuration; all SAs are listed anew."""
         if config != self._config:
             self._profiles.configure(config)
             self._apply(config)
@@ -87,14 +88,14 @@ class Supervisor:
     def _apply(self, config: Config) -> None:
         self._config = config
         self._certificates.configure(config)
-        # The name of a profile's child is only known once the profile was read: none is forgotten before.
+        # A profile's child is known only when the profile was read: no name is removed before.
         self._table.add_names(self._profiles.names)
 
     def _profile_read(self, read: ProfileRead) -> None:
         profile, session = read.profile, self._session
         is_new = self._table.add_names({profile.child})
         if is_new and session is not None and session.is_ready:
-            session.restart()  # the table took no note of that child's SAs
+            session.restart()  # the table has ignored SAs of that child so far
         if read.has_new_identity and session is not None:
             session.review(self._admission.servers_of(profile.name))
         if read.is_usable_again:
@@ -104,21 +105,23 @@ class Supervisor:
     # Verbs.
 
     def want(self, effect: WantSa) -> None:
-        """Keeps a CHILD_SA up between two addresses until `drop`; said again, it is attempted at once."""
+        """Keeps a CHILD_SA up between two addresses until `drop`; a repeated call attempts it at
+        once."""
         pair = effect.local, effect.remote
         was_server = any(each.effect.server for each in self._wanted.of_pair(pair))
         self._wanted.request(effect, trio.current_time(), is_up=self._table.is_up(pair))
         if effect.server and not was_server and self._session is not None:
-            # An SA that somebody else began may be there, or one that we began with just any peer.
+            # The SA may exist: initiated by the peer, or by us without the demand for a server.
             self._session.review([pair])
         self._attempts.wake()
 
     def drop(self, effect: DropSa) -> None:
-        """Makes no more attempts for an SA; one that is under way runs to its end."""
+        """Makes no more attempts for an SA; an attempt under way is not interrupted."""
         self._wanted.withdraw((effect.interface, effect.profile, effect.local, effect.remote))
 
     def end(self, effect: EndSa) -> None:
-        """Ends all CHILD_SAs between two addresses: they carry nothing. Wanted ones are attempted anew."""
+        """Ends all CHILD_SAs between two addresses, which carry nothing; a wanted one is attempted
+        anew."""
         if self._nursery is not None:
             self._nursery.start_soon(self._end, (effect.local, effect.remote))
 
@@ -129,13 +132,13 @@ class Supervisor:
         buried = self._table.bury(lambda orphan: reason if orphan.pair == pair else None)
         await self._reports.sas(buried)
 
-    # Life with charon.
+    # Sessions.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Must run for anything to happen; never ends by itself.
+        """Runs the sessions, until cancelled; no verb has an effect without it.
 
-        Has started once charon's SAs were reported, or charon could not be reached: what an earlier run
-        left in the kernel is judged by them.
+        Has started when charon's SAs were reported, or charon could not be reached: the kernel
+        entries of an earlier run are checked against these SAs.
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -146,16 +149,17 @@ class Supervisor:
             task_status.started()
 
     async def heard(self) -> None:
-        """Waits until charon's SAs were reported under the present configuration, or charon is away."""
+        """Waits for the first report under the present configuration: charon's SAs, or that it is
+        lost."""
         await self._reports.known()
 
     def restart(self) -> None:
-        """Connects anew; no loss is reported."""
+        """Begins a new session without reporting a loss."""
         if self._session is not None:
             self._session.restart()
 
     async def _connect(self) -> None:
-        """Has one session after the other, with a pause when charon was lost."""
+        """Runs one session after the other, with a pause when charon was lost."""
         wait_s = FIRST_CONNECT_S
         while True:
             session = self._session = self._new_session()
@@ -189,7 +193,7 @@ class Supervisor:
         """Returns charon's SAs of our profiles, and the wanted SAs that are not up, for `nhrpctl show sas`."""
         ikes: list[tuple[str, Section]] = []
         if self._session is not None and self._session.is_ready:
-            # By a connection of its own: who asked may go away amid the answer, which ends it.
+            # On its own connection, which ends if the client hangs up during the answer.
             with suppress(ViciError):
                 connection = await ViciConnection.open(self._config.vici.socket)
                 try:

@@ -53,7 +53,7 @@ START = """
 from nhrpd_py.cli.daemon import main
 from nhrpd_py.runtime import late_imports
 late_imports.install()
-import nhrpd_py.runtime.app, nhrpd_py.runtime.control.http, nhrpd_py.runtime.logs
+import nhrpd_py.cli.startup, nhrpd_py.runtime.app, nhrpd_py.runtime.control.http, nhrpd_py.runtime.logs
 from nhrpd_py.config.load import parse
 parse("[interface.gre1]\\nnetwork-id = 1\\n", "file")
 """

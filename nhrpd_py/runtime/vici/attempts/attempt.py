@@ -1,4 +1,5 @@
-"""One attempt to get a CHILD_SA with a peer: what charon is asked, and how its events move it on."""
+"""One attempt to get a CHILD_SA with a peer: the requests to charon, and its states by charon's
+events."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -28,7 +29,7 @@ from nhrpd_py.runtime.vici.wire.requests import list_sas, terminate
 
 DEADLINE_S = 10.0
 CHILDLESS_S = 2.0
-"""An IKE_SA that has no CHILD_SA by then will have none."""
+"""An IKE_SA without a CHILD_SA after this time will have none."""
 
 
 class AttemptState(Enum):
@@ -42,7 +43,7 @@ class AttemptState(Enum):
 
 
 class Attempt:
-    """One attempt between two addresses, moved on by charon's events.
+    """One attempt between two addresses; charon's events change its state.
 
     ::
 
@@ -51,30 +52,31 @@ class Attempt:
         ESTABLISHED ── no CHILD_SA in 2 s, alert, denied ──► FAILED
         any         ── CHILD_SA is installed ──────────────► UP
 
-    One that is neither UP nor FAILED after 10 s is given up by who waits for it.
+    One that is neither UP nor FAILED after 10 s is ended by its caller (`wait`).
     """
 
     def __init__(self, wanted: WantSa) -> None:
         self.pair: Pair = (wanted.local, wanted.remote)
         self.is_server = wanted.server
-        """charon itself compares the peer's identity with the one that the profile demands of a server."""
+        """The peer is a server: charon itself compares its identity with the one that the profile
+        demands."""
         self.state = AttemptState.NEGOTIATING
         self.failure: str | None = None
         self._established = trio.Event()
         self._ended = trio.Event()
 
     def came_up(self) -> None:
-        """A CHILD_SA between the two addresses is installed."""
+        """Enters UP: a CHILD_SA between the two addresses is installed."""
         self._enter(AttemptState.UP)
 
     def fail(self, reason: str) -> None:
-        """Ends the attempt, if it has no end yet."""
+        """Enters FAILED, unless the attempt has ended."""
         if self.state in (AttemptState.NEGOTIATING, AttemptState.ESTABLISHED):
             self.failure = reason
             self._enter(AttemptState.FAILED)
 
     def happened(self, event: str, message: Section) -> None:
-        """Takes in `ike-updown` and `alert`."""
+        """Handles the events `ike-updown` and `alert`."""
         if event == "alert":
             reason = FATAL_ALERTS.get(text(message.get("type")))
             ikes = message.get("ike-sa")
@@ -93,7 +95,7 @@ class Attempt:
                     self.fail("the negotiation failed")
 
     async def wait(self) -> bool:
-        """Waits until the attempt has an end; returns False when it has none in time."""
+        """Waits until the attempt has ended; returns False when it has not in time."""
         with trio.move_on_after(DEADLINE_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._fail_childless)
@@ -120,7 +122,7 @@ class Attempt:
 async def initiate(
     commands: CommandChannel, turn: trio.Lock, wanted: WantSa, profile: Profile, *, patched: bool
 ) -> None:
-    """Has charon begin, without waiting for what comes of it. Raises ViciError."""
+    """Has charon initiate, without waiting for the result. Raises ViciError."""
     local, remote = (format_address(each) for each in (wanted.local, wanted.remote))
     server, peer_identity = wanted.server, wanted.ipsec.peer_identity
     request = {"child": profile.child, "timeout": "-1"}

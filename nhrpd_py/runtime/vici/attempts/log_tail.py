@@ -1,4 +1,4 @@
-"""charon's log while attempts are under way: nothing else of charon says why an attempt failed."""
+"""Follows charon's log while attempts are under way: only the log has the reason of a failure."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,9 +10,9 @@ from nhrpd_py.runtime.vici.attempts.reasons import FailureLog
 from nhrpd_py.runtime.vici.wire.connection import ViciConnection, ViciError
 
 OPENED_S = 1.0
-"""How long an attempt waits for the log to be followed before it begins without."""
+"""How long an attempt waits for the log before it begins without it."""
 LINGER_S = 5.0
-"""How long the log is followed after the last attempt."""
+"""How long the log is still followed after the last attempt."""
 RETRY_S = 5.0
 """The pause after charon closed the log's connection."""
 
@@ -54,7 +54,7 @@ class LogTail:
             if is_lost:
                 await trio.sleep(
                     RETRY_S
-                )  # failures have poorer reasons; the session notices the loss
+                )  # reasons of failures are less exact then; the session notices the loss
 
     async def _follow(self) -> bool:
         """Reads until there are no attempts; returns whether charon closed the connection. Raises ViciError."""

@@ -1,6 +1,6 @@
-"""Why an attempt failed, in plain words, found in what charon logged during the attempt.
+"""Finds the reason why an attempt failed in charon's log of the attempt, as a text for people.
 
-charon's commands and events only say that an attempt failed. Hence the lines of its log about that
+charon's commands and events only report that an attempt failed. So the lines of its log about that
 IKE_SA are read; their texts are the same from strongSwan 5.9 to 6.0.
 """
 
@@ -11,9 +11,9 @@ from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.runtime.vici.wire.connection import Section, text
 
 IKE_SA_LIMIT = 256
-"""How many IKE_SAs have their lines kept."""
+"""Number of IKE_SAs whose lines are kept."""
 LINE_LIMIT = 40
-"""How many lines are kept for each."""
+"""Number of lines that are kept for each IKE_SA."""
 
 # The first pattern that is found in one of the lines gives the reason.
 _PATTERNS = tuple(
@@ -94,7 +94,7 @@ class FailureLog:
         self._remotes: dict[str, Address] = {}
 
     def add(self, message: Section) -> None:
-        """Takes in one `log` event."""
+        """Adds the line of one `log` event."""
         unique_id = text(message.get("ikesa-uniqueid"))
         line = text(message.get("msg"))
         if not unique_id:
@@ -116,7 +116,7 @@ class FailureLog:
         del lines[:-LINE_LIMIT]
 
     def reason(self, remote: Address) -> str | None:
-        """Returns why the last attempt with a peer failed, or None where its lines do not say."""
+        """Returns why the last attempt with a peer failed; None where its lines have no reason."""
         for unique_id in reversed(self._lines):
             if self._remotes.get(unique_id) == remote:
                 return classify(self._lines[unique_id])

@@ -1,6 +1,6 @@
-"""Decides which wanted SA is attempted next, makes the attempt, and settles what came of it.
+"""Decides which wanted SA is attempted next, makes the attempt, and reports its result.
 
-At most eight attempts are under way. Each has ten seconds. The SA that has waited longest is next.
+At most eight attempts are under way, each for ten seconds. The SA that has waited longest is next.
 """
 
 from collections.abc import Sequence
@@ -30,21 +30,23 @@ from nhrpd_py.runtime.vici.wire.connection import (
 )
 
 IN_FLIGHT = 8
-"""A responder with more than 30 half-open IKE_SAs demands cookies, which costs seconds."""
+"""Attempts at once: a responder with over 30 half-open IKE_SAs demands cookies, which takes
+seconds."""
 SAME_PEER_S = 1.0
 """How long an SA waits when another attempt with the same peer is under way."""
 LATE_LINES_S = 0.1
-"""charon's log comes by another VICI connection, and may be late by this."""
+"""How late lines of charon's log may be, which come by another VICI connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionAccess:
-    """What an attempt needs of the session: the commands, charon's log, and whether charon is patched."""
+    """The parts of the session that an attempt uses: commands, charon's log, whether charon is
+    patched."""
 
     commands: CommandChannel
     log: LogTail
     patched: bool
-    """charon takes the hosts of an SA with `initiate`."""
+    """charon takes `my-host` and `other-host` with `initiate`."""
 
 
 class EventMissedError(Exception):
@@ -73,19 +75,19 @@ class Attempts:
         self._turn = trio.Lock()
         self._changed = trio.Event()
 
-    # What happens meanwhile.
+    # Events.
 
     def wake(self) -> None:
-        """Looks again which SA is due: one is new, or due at another time."""
+        """Makes `run` look again which SA is due: one is new, or due at another time."""
         self._changed.set()
 
     def happened(self, event: str, message: Section) -> None:
-        """Takes in an event of charon's."""
+        """Passes an event of charon on to the attempts under way."""
         for each in list(self._under_way.values()):
             each.happened(event, message)
 
     def sas_changed(self, events: Sequence[Event]) -> None:
-        """Takes in what came of charon's events: SAs that came up or are gone."""
+        """Updates wanted SAs and attempts with SAs that came up or are gone."""
         now = trio.current_time()
         for event in events:
             match event:
@@ -102,13 +104,13 @@ class Attempts:
         self.wake()
 
     def denied(self, child: Child, reason: str) -> bool:
-        """Fails the attempt that led to an SA which may not be; returns whether there is one."""
+        """Fails the attempt that led to a denied SA; returns whether there is one."""
         attempt = None if child.answered else self._under_way.get(child.pair)
         if attempt is not None:
             attempt.fail(reason)
         return attempt is not None
 
-    # Making them.
+    # Attempts.
 
     async def run(self, access: SessionAccess) -> None:
         """Makes attempts until it is cancelled. Raises ViciLostError and EventMissedError, in groups."""
@@ -148,18 +150,19 @@ class Attempts:
             await self._inbox.put([failed])
 
     def _settle(self, wanted: WantedSa, reason: str | None) -> float | None:
-        """Moves a wanted SA on after its attempt; returns the hold-down in seconds if that is to be reported."""
+        """Updates a wanted SA after its attempt; returns the hold-down in seconds if it must be
+        reported."""
         now = trio.current_time()
         if self._table.is_up(wanted.pair):
             wanted.came_up(now)
         elif wanted.state is not WantedState.TRYING:
-            pass  # its SA came up and is gone by now
+            pass  # its SA came up and is gone again
         elif reason is None:
             wanted.interrupted(now)
         else:
             self._counters["failures"] += 1
             retry_s = wanted.failed(reason, now, self._wanted.rng)
-            if wanted in self._wanted.of_pair(wanted.pair):  # else it was withdrawn meanwhile
+            if wanted in self._wanted.of_pair(wanted.pair):  # else it was withdrawn
                 return retry_s
         return None
 
@@ -179,7 +182,7 @@ class Attempts:
                 logged = access.log.failures.reason(effect.remote)
             is_alive = await clean_up(access.commands, wanted.pair, self._table.names)
         except ViciLostError:
-            raise  # nothing was learnt of the peer
+            raise  # not the peer's fault
         except ViciError as error:
             return str(error)
         if is_alive and not self._table.is_up(wanted.pair):

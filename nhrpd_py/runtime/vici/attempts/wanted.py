@@ -15,7 +15,7 @@ LAST_HOLD_DOWN_S = 60.0
 JITTER = 0.2
 """A hold-down is longer or shorter by up to this share, so that peers do not try in step."""
 STEADY_S = 30.0
-"""An SA that lived for so long was a success: the next attempt after it is a first one."""
+"""An SA that existed for so long counts as a success: failures are counted from 0 after it."""
 WANTED_LIMIT = 65536
 
 Key: TypeAlias = tuple[str, str, Address, Address]
@@ -23,19 +23,19 @@ Key: TypeAlias = tuple[str, str, Address, Address]
 
 
 class WantedState(Enum):
-    """Where a wanted SA is between two attempts."""
+    """The state of a wanted SA; `WantedSa` has the transitions."""
 
     WAITING = "waiting"
     """The next attempt is made as soon as it is due."""
     TRYING = "trying"
     HELD_DOWN = "held down"
-    """The last attempt failed, or its SA did not last: the next one comes after a pause."""
+    """The last attempt failed, or its SA did not last: the next one is made later."""
     UP = "up"
 
 
 @dataclass(slots=True, eq=False)
 class WantedSa:
-    """One SA that shall be up, and its attempts one after the other.
+    """One SA that must be up, and its attempts one after the other.
 
     ::
 
@@ -44,7 +44,7 @@ class WantedSa:
         TRYING    ── failed ──────────────────────────────► HELD_DOWN  2, 4, 8 … 60 s
         TRYING    ── interrupted: charon is lost ─────────► WAITING    due at once
         HELD_DOWN ── due ─────────────────────────────────► TRYING
-        HELD_DOWN ── requested again, failures cleared ───► WAITING    due at once
+        HELD_DOWN ── requested again, failures cleared ───► WAITING    after its `delay_s`
         UP        ── gone after less than 30 s ───────────► HELD_DOWN  0, 2, 4 … 60 s
         UP        ── gone later ──────────────────────────► WAITING    due at once
         any       ── another charon has no SA ────────────► WAITING    due at once
@@ -53,12 +53,12 @@ class WantedSa:
     effect: WantSa
     state: WantedState = WantedState.WAITING
     next_attempt_at: float | None = None
-    """None while it is tried or up."""
+    """None in TRYING and UP."""
     up_since: float | None = None
     attempts: int = 0
-    """In all."""
+    """Number of attempts so far."""
     failures: int = 0
-    """In a row."""
+    """Failures in a row."""
     last_error: str | None = None
 
     @property
@@ -80,7 +80,7 @@ class WantedSa:
         return self.effect.ipsec.profile
 
     def request(self, effect: WantSa, now: float, *, is_up: bool) -> None:
-        """Takes a request in; one that is repeated clears the failures."""
+        """Takes a request; a repeated one clears the failures."""
         self.effect = effect
         self.failures = 0
         if is_up:
@@ -89,22 +89,22 @@ class WantedSa:
             self._enter(WantedState.WAITING, now + max(0.0, effect.delay_s))
 
     def begin(self) -> None:
-        """An attempt begins."""
+        """Enters TRYING: an attempt begins."""
         self.attempts += 1
         self._enter(WantedState.TRYING)
 
     def postpone(self, until: float) -> None:
-        """Something else is between the same two addresses just now."""
+        """Puts the next attempt off: another one between the same two addresses is under way."""
         self._enter(self.state, until)
 
     def came_up(self, now: float) -> None:
-        """A CHILD_SA between the two addresses is installed, whoever began it."""
+        """Enters UP: a CHILD_SA between the two addresses is installed, initiated by either end."""
         if self.state is not WantedState.UP:
             self._enter(WantedState.UP)
             self.up_since = now
 
     def went_down(self, now: float, rng: random.Random) -> None:
-        """The last CHILD_SA between the two addresses is gone."""
+        """Plans the next attempt: the last CHILD_SA between the two addresses is gone."""
         lasted = self.up_since is None or now - self.up_since >= STEADY_S
         if self.state is WantedState.UP and not lasted:
             self.failures += 1
@@ -115,7 +115,7 @@ class WantedSa:
             self._enter(WantedState.WAITING, now)
 
     def failed(self, reason: str, now: float, rng: random.Random) -> float:
-        """The attempt failed; returns for how many seconds the next one is held down."""
+        """Enters HELD_DOWN: the attempt failed; returns for how many seconds."""
         self.failures += 1
         self.last_error = reason
         wait_s = hold_down_s(self.failures, rng)
@@ -123,11 +123,12 @@ class WantedSa:
         return wait_s
 
     def interrupted(self, now: float) -> None:
-        """The attempt ended and nothing was learnt of the peer: the next one is due at once."""
+        """Enters WAITING: the attempt ended for a reason that is not the peer's; the next one is
+        due at once."""
         self._enter(WantedState.WAITING, now)
 
     def clear_failures(self, now: float) -> None:
-        """Ends the hold-down: the cause of the failures is mended."""
+        """Ends the hold-down: the cause of the failures is removed."""
         if self.failures:
             self.failures = 0
             if self.next_attempt_at is not None:
@@ -147,7 +148,7 @@ class WantedSa:
 
 @dataclass(slots=True)
 class WantedSas:
-    """All wanted SAs, found by their key and by the pair of addresses that they are between."""
+    """All wanted SAs, by key and by their pair of addresses."""
 
     rng: random.Random
     _by_key: dict[Key, WantedSa] = field(default_factory=dict)
@@ -162,13 +163,13 @@ class WantedSas:
         wanted = self._by_key.get(key)
         if wanted is None:
             if len(self._by_key) >= WANTED_LIMIT:
-                return  # the engine's own tables are smaller
+                return  # never reached: the engine's own tables are smaller
             wanted = self._by_key[key] = WantedSa(effect)
             self._by_pair.setdefault(wanted.pair, {})[key] = wanted
         wanted.request(effect, now, is_up=is_up)
 
     def withdraw(self, key: Key) -> None:
-        """Forgets a wanted SA; an attempt that is under way runs to its end."""
+        """Forgets a wanted SA; an attempt under way is not interrupted."""
         wanted = self._by_key.pop(key, None)
         if wanted is not None:
             of_pair = self._by_pair[wanted.pair]
@@ -180,7 +181,7 @@ class WantedSas:
         return list(self._by_pair.get(pair, {}).values())
 
     def remotes(self) -> set[Address]:
-        """The addresses of all peers with whom an SA is wanted."""
+        """Returns the addresses of all peers with which an SA is wanted."""
         return {each.effect.remote for each in self._by_key.values()}
 
     def next_due(self, now: float) -> tuple[WantedSa | None, float | None]:
@@ -194,7 +195,7 @@ class WantedSas:
         return (first, None) if at <= now else (None, at)
 
     def clear_failures(self, profile: str, now: float) -> None:
-        """Ends the hold-down of all that use a profile."""
+        """Ends the hold-down of all wanted SAs of a profile."""
         for each in self._by_key.values():
             if profile in each.profiles:
                 each.clear_failures(now)
@@ -208,7 +209,8 @@ class WantedSas:
             each.went_down(now, self.rng)
 
     def connected(self, is_up: Callable[[Pair], bool], now: float) -> None:
-        """charon has listed its SAs after a connect: what is not among them is attempted at once."""
+        """Updates all after a connect, when charon has listed its SAs: missing ones are attempted
+        at once."""
         for each in self._by_key.values():
             if is_up(each.pair):
                 each.came_up(now)
@@ -217,7 +219,8 @@ class WantedSas:
 
 
 def hold_down_s(failures: int, rng: random.Random) -> float:
-    """How many seconds the next attempt waits after so many failures in a row: 2, 4, 8 … 60."""
+    """Returns the seconds until the next attempt, by the failures in a row: 2, 4, 8 … 60, with
+    jitter."""
     if failures <= 0:
         return 0.0
     wait_s = min(FIRST_HOLD_DOWN_S * 2.0 ** min(failures - 1, 16), LAST_HOLD_DOWN_S)

@@ -1,7 +1,7 @@
 """Compares IKE identities as files write them with identities as charon prints them. No IO.
 
 charon itself compares a peer's identity with the one that the peer's connection demands. The comparison
-here is for a peer that came in by a connection that demands less than the profile demands of a server.
+here is for a peer of a connection that demands less than the profile demands of a server.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 ANY = "%any"
 ANYBODY = frozenset(("", "*", ANY, "%any6", "0.0.0.0", "::", "0::0"))  # noqa: S104 (no bind)
-"""What charon reads as no demand: any identity will do."""
+"""Values that charon reads as any identity."""
 _ADDRESSES = re.compile(r"[0-9a-fA-F.:]+(/\d+|-[0-9a-fA-F.:]+)")
 """An identity that is a subnet or a range, which many addresses match."""
 _TEXT_TYPES = frozenset(("fqdn", "dns", "email", "rfc822", "userfqdn", "keyid"))
@@ -22,18 +22,19 @@ _RDN_NAMES = {
     "un": "unstructuredname",
     "ua": "unstructuredaddress",
 }
-"""Other names that charon reads for the parts of a distinguished name."""
+"""Other names that charon accepts for the parts of a distinguished name."""
 
 
 def is_exact(identity: str) -> bool:
-    """Returns whether only one peer can have an identity: it is no pattern, no regular expression, not empty."""
+    """Returns whether an identity is exact: no pattern, no regular expression, and not empty."""
     if identity in ANYBODY or "*" in identity or identity.startswith((ANY, "^")):
         return False
     return not _ADDRESSES.fullmatch(_typed(identity)[1])
 
 
 def fits(demanded: str, said: str) -> bool:
-    """Returns whether the identity `said`, as charon prints a peer's, meets the demand of a file.
+    """Returns whether the identity `said`, as charon prints a peer's, fits the one that a file
+    demands.
 
     A file may name its type (`fqdn:`, `@`), write octets in hexadecimal, a distinguished name with
     other separators, in another case, and with other names for its parts, and demand any name below
@@ -95,7 +96,7 @@ def _key(octets: bytes) -> str:
 def _name_fits(demanded: str, said: str) -> bool:
     demanded, said = demanded.lower(), said.lower()
     if demanded.startswith("*"):
-        # A demand for host names does not take a mailbox of the same domain, nor the other way round.
+        # A pattern of host names does not match a mailbox of the same domain, nor the reverse.
         alike = ("@" in demanded) == ("@" in said) and "=" not in said
         return alike and said.endswith(demanded[1:])
     return demanded == said

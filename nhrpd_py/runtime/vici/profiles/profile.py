@@ -1,9 +1,9 @@
-"""Makes a profile into the connections that charon is given: one for each peer with whom we begin, and one
-that answers all peers.
+"""Makes the connections for charon from a profile: one for each peer with which we initiate, and
+one that answers all peers.
 
-A profile is a connection of swanctl.conf, or of our own file in the same words. charon takes many
-mistakes silently (a bad address is a host name to it, an empty list is "any"), so that the profile is
-checked first.
+A profile is a connection of swanctl.conf, or of our own file with the same keys. charon accepts
+many mistakes silently (it reads a bad address as a host name, an empty list as "any"), so the
+profile is checked first.
 """
 
 import ipaddress
@@ -19,9 +19,9 @@ from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf
 from nhrpd_py.runtime.vici.wire.connection import Section, ViciError, sections, text
 
 PEER_CONNECTION = "nhrp-"
-"""What the name of the connection for one peer begins with; its address follows."""
+"""Prefix of the name of the connection for one peer; the peer's address follows."""
 RESPONDER_CONNECTION = "nhrp-peers-"
-"""What the name of the connection that answers all peers begins with; the profile's name follows."""
+"""Prefix of the name of the connection that answers all peers; the profile's name follows."""
 FILE_LIMIT = 60000
 """Octets of a certificate; a value in VICI has 65535 at most."""
 NAME_LIMIT = 255
@@ -42,13 +42,13 @@ class ProfileError(ViciError):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A connection of a file, of which clones are made for peers."""
+    """A connection of a file, which is cloned for peers."""
 
     name: str
     message: Mapping[str, Any]
     child: str
     own: bool
-    """It is of our own file: nobody else loads it into charon."""
+    """It is of our own file: only we load it into charon."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -88,7 +88,7 @@ def find_profile(
             raise ProfileError(f"profile {name}: {swanctl.problem}")
         others = ", ".join(sorted(swanctl.connections)[:20]) or "none"
         reason = f"profile {name}: no such connection in {path} (it has: {others})"
-        if swanctl.problem is not None:  # of another connection, or of this one
+        if swanctl.problem is not None:  # the problem may be of another connection, or of this one
             reason += f"; swanctl says of it: {swanctl.problem}"
         raise ProfileError(reason)
     return _checked(name, found, f"connection {name} of {path}", own=False)
@@ -193,13 +193,13 @@ def _address_text(address: Address) -> str:
 def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[str, Section] | None:
     """Returns the connection that answers peers whom the profile would refuse; None where it answers all.
 
-    A profile that demands one identity (the hub's) refuses every other peer that begins an SA. A profile
-    of our own file always needs one, for nobody else loads it.
+    A profile that demands one identity (the hub's) refuses every other peer that initiates an SA. A
+    profile of our own file always needs one, for only we load it into charon.
     """
     if not profile.own and identity_fits(profile, server=False, peer_identity=peer_identity):
         return None
     if not profile.own and profile.identity is None:
-        return None  # it takes whom we would take, and others
+        return None  # the profile accepts all these peers, and others
     message = _clone(profile, server=False, peer_identity=peer_identity)
     message["remote_addrs"] = [ANY]
     if profile.own and "local_addrs" not in message:
@@ -240,7 +240,7 @@ def remotes(message: Section) -> list[tuple[str, Section]]:
 
 
 def identity_fits(profile: Profile, *, server: bool, peer_identity: str | None) -> bool:
-    """Returns whether the profile itself demands the same identity of a peer as a clone for that peer would."""
+    """Returns whether the profile itself demands the same identity of a peer as its clone would."""
     if server or peer_identity == profile.identity is not None:
         return True
     return peer_identity is None and profile.exact_identity is None

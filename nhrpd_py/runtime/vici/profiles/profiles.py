@@ -1,4 +1,4 @@
-"""The profiles that the configuration names, as they are now."""
+"""The profiles that the configuration names, with their present content."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from nhrpd_py.runtime.vici.wire.connection import ViciError
 
 
 class SwanctlSource(Protocol):
-    """Whatever has the present connections of a swanctl.conf."""
+    """A source of the present connections of a swanctl.conf."""
 
     path: str
 
@@ -20,24 +20,25 @@ class SwanctlSource(Protocol):
 
 
 OpenSwanctl: TypeAlias = Callable[[Config], SwanctlSource]
-"""From a configuration to the swanctl.conf that it names."""
+"""Opens the swanctl.conf that a configuration names."""
 
 
 def swanctl_of(config: Config) -> SwanctlReader:
-    """The swanctl.conf that a configuration names, read below the daemon's run directory."""
+    """Returns a reader of the swanctl.conf that a configuration names; its socket is below the run
+    directory."""
     run_directory = Path(config.daemon.control_socket).parent
     return SwanctlReader(config.vici.swanctl_config, directory=run_directory)
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileRead:
-    """A profile that was read just now, and what is new of it."""
+    """A profile that was just read, and how it differs from before."""
 
     profile: Profile
     is_usable_again: bool
-    """When it was read last it could not be used."""
+    """It could not be used when it was last read, and can now."""
     has_new_identity: bool
-    """It demands another identity of a server than before."""
+    """It demands another identity of servers than before."""
 
 
 class Profiles:
@@ -50,7 +51,8 @@ class Profiles:
         self._open_swanctl = open_swanctl
         self._on_read = on_read
         self._demanded: dict[str, str | None] = {}
-        """By profile; kept for a file that cannot be read later."""
+        """Profile → identity that it demands of a server; kept in case the file cannot be read
+        later."""
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -68,11 +70,11 @@ class Profiles:
 
     @property
     def names(self) -> frozenset[str]:
-        """The profiles that interfaces use."""
+        """Returns the names of the profiles that interfaces use."""
         return frozenset(name for name, _ in self._uses())
 
     def server_identities(self, ipsec: IpsecConfig) -> frozenset[str]:
-        """The identities, or patterns, of which one must fit a server's.
+        """Returns the identities, or patterns, one of which a server's must fit.
 
         Empty where a server may have any identity, or a profile was never read.
         """
@@ -102,11 +104,11 @@ class Profiles:
         return profile
 
     async def usable(self) -> list[tuple[Profile, str | None]]:
-        """Reads all; returns those that can be used, each with the identity that peers need."""
+        """Reads all profiles; returns the usable ones, each with the identity that peers need."""
         found: dict[str, tuple[Profile, str | None]] = {}
         for name, ipsec in self._uses():
             try:
                 found[name] = await self.get(name), ipsec.peer_identity
             except ViciError:
-                continue  # each attempt reports it
+                continue  # each attempt with it reports the problem
         return list(found.values())

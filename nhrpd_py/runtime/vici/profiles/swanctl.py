@@ -1,8 +1,8 @@
-"""The connections of swanctl.conf, exactly as charon would get them.
+"""Reads the connections of swanctl.conf, exactly as charon would get them.
 
-The real `swanctl --load-conns` is run against a socket of ours that answers as charon does and keeps
-the connections that it is given: no grammar of ours, includes and certificates resolved, the real
-charon untouched.
+Runs the real `swanctl --load-conns` against a socket of ours that answers as charon does and keeps
+the connections. So no parser of our own is needed, includes and certificates are resolved, and the
+real charon is not touched.
 """
 
 import os
@@ -34,9 +34,10 @@ ACCEPT_PAUSE_S = 0.1
 OUTPUT_LIMIT = 16384
 CONNECTION_LIMIT = 4096
 REREAD_S = 2.0
-"""The files are looked at no more often than this, and a faulty one is read again."""
+"""Shortest time between two checks of the files; a faulty file is read again then."""
 MAX_AGE_S = 60.0
-"""For what lies outside the watched directory: an `include` may lead anywhere."""
+"""Until a file is read again without a visible change: an `include` may lead outside the
+directory."""
 WATCHED_FILES = 4096
 
 
@@ -46,15 +47,15 @@ class SwanctlConf:
 
     connections: Mapping[str, Section] = field(default_factory=dict)
     problem: str | None = None
-    """What swanctl complained of, or why it could not be run, for people."""
+    """The errors that swanctl printed, or why it could not be run, for people."""
 
 
 async def read_swanctl(
     path: str, swanctl: str = SWANCTL, directory: Path | None = None
 ) -> SwanctlConf:
-    """Has swanctl read a file; what goes wrong is the result's `problem`.
+    """Reads a file with swanctl; an error becomes the result's `problem`.
 
-    Our socket is in a new directory below `directory`, or where temporary files are made.
+    Our socket is in a new directory below `directory`, or below the one for temporary files.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="swanctl-", dir=directory) as private:  # mode 0700
@@ -108,9 +109,9 @@ async def _run(path: str, swanctl: str, uri: str, sink: "_ConnectionSink") -> Sw
 
 
 def complaints_in(output: str) -> list[str]:
-    """Returns what swanctl prints of the files, without its sums and the lines about its plugins.
+    """Returns swanctl's errors about the files, without its totals and the lines about its plugins.
 
-    Some plugins are of no use to another user than root, and say so.
+    Some plugins print that they need root.
     """
     lines = dict.fromkeys(line.strip() for line in output.splitlines())
     return [line for line in lines if line and not NOISE.search(line)]
@@ -133,7 +134,7 @@ async def _end(process: trio.Process) -> None:
 
 
 class _ConnectionSink:
-    """As much of charon as `swanctl --load-conns` needs: it keeps the connections that it is given."""
+    """Answers `swanctl --load-conns` as charon does, and keeps the connections that it loads."""
 
     def __init__(self, listener: trio.SocketListener) -> None:
         self._listener = listener
@@ -146,7 +147,7 @@ class _ConnectionSink:
                 frames = Frames(await self._listener.accept())
             except (
                 OSError
-            ) as error:  # no descriptors or memory left: swanctl waits as long as it may
+            ) as error:  # no descriptors or memory left: swanctl waits for its whole deadline
                 self.problem = f"swanctl cannot be heard: {error.strerror or error}"
                 await trio.sleep(ACCEPT_PAUSE_S)
                 continue
@@ -188,12 +189,12 @@ class _ConnectionSink:
 
 
 class SwanctlReader:
-    """Reads a swanctl.conf, and reads it again when it changed.
+    """Reads a swanctl.conf, and again when it changed.
 
     Only swanctl knows which files belong to it. Those next to the main file and below (conf.d, the
-    certificates) are watched by their times and sizes; for the sake of others it is read again when it
-    is asked for and what is known is a minute old. A faulty file is read again at every call, but no
-    more often than every two seconds.
+    certificates) are checked by their times and sizes; because of all others a result that is a
+    minute old is read again. A faulty file is read again at every call, but no more often than
+    every two seconds.
     """
 
     def __init__(
@@ -204,7 +205,8 @@ class SwanctlReader:
         *,
         directory: Path | None = None,
     ) -> None:
-        """`directory` is where swanctl reaches a socket of ours also when AppArmor confines it."""
+        """`directory` is for our socket: one that swanctl reaches also when AppArmor confines
+        it."""
         usable = (
             directory is not None
             and len(bytes(directory)) <= DIRECTORY_LIMIT
@@ -221,7 +223,7 @@ class SwanctlReader:
         self.reads = 0
 
     async def get(self) -> SwanctlConf:
-        """The present connections."""
+        """Returns the present connections."""
         async with self._lock:
             now = self._clock()
             if now - self._looked_at < REREAD_S:

@@ -1,4 +1,4 @@
-"""The IP address blocks of a certificate (RFC 3779), which say what addresses its owner may use."""
+"""The IP address blocks of a certificate (RFC 3779), the addresses that its owner may use."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
@@ -14,8 +14,8 @@ def address_blocks(certificate: bytes) -> tuple[Prefix, ...] | None:
     """Returns the address blocks of a certificate in DER as prefixes; None where it has none.
 
     Families with a SAFI grant nothing, nor do blocks that are inherited from the issuer, which the host's
-    certificate does not contain. Raises ValueError for octets that are no certificate, or no canonical
-    one: nothing in it may be believed then.
+    certificate does not contain. Raises ValueError for octets that are no certificate, or
+    not in canonical DER: such a certificate is not trusted.
     """
     from pyasn1.codec.der.decoder import decode  # noqa: PLC0415 (most daemons read no certificate)
     from pyasn1.error import PyAsn1Error  # noqa: PLC0415

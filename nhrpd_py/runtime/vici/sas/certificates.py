@@ -1,11 +1,12 @@
 """The address blocks of peers' certificates: from a patched charon's events, else from `list-certs`.
 
-A stock charon lists the certificates that peers sent and whose signature was verified, but caches only
-32 of them. When the daemon starts beside a running charon, the certificates of further peers cannot be
-had; the SAs of these peers are ended once, so that they authenticate again and send them.
+A stock charon lists the certificates that peers sent and whose signature was verified, but caches
+only 32 of them. When the daemon starts beside a running charon, the certificates of further peers
+are not available; the SAs of these peers are ended once, so that they authenticate again and send
+them.
 
 Several certificates may fit one identity (a renewed one and its predecessor, which may be revoked by now).
-It is unknown which of them the peer used, so that only what all of them grant counts.
+It is unknown which of them the peer used, so only the blocks that all of them grant count.
 """
 
 from collections import OrderedDict
@@ -23,7 +24,7 @@ from nhrpd_py.runtime.vici.wire.connection import (
 )
 
 KNOWN_LIMIT = 65536
-"""As many as there may be SAs."""
+"""Limit of identities: as many as there may be SAs."""
 
 Blocks = tuple[Prefix, ...] | None
 
@@ -36,18 +37,20 @@ class Certificates:
         self.available: bool | None = None
         """Whether charon lists certificates; None before it was asked."""
         self._asked_again: set[str] = set()
-        """Identities that had to authenticate again for want of a certificate; each is asked to only once."""
+        """Identities that had to authenticate again because their certificate was missing; each
+        only once."""
         self._known: OrderedDict[str, Blocks] = OrderedDict()
 
     def configure(self, config: Config) -> None:
-        """Takes the configuration: charon is only asked where an interface authorizes by certificate."""
+        """Applies a configuration: certificates are only read if an interface authorizes by
+        them."""
         self._are_needed = any(
             each.ipsec is not None and each.authorize.certificate
             for each in config.interfaces.values()
         )
 
     def blocks(self, identity: str, certificate: bytes) -> Blocks:
-        """Returns what a peer's certificate grants; None where it is unknown or has no address blocks."""
+        """Returns a peer's address blocks; None where its certificate is unknown or has none."""
         if not self._are_needed:
             return None
         if certificate:
@@ -55,9 +58,9 @@ class Certificates:
         return self._known.get(identity)
 
     async def learn(self, commands: CommandChannel, ikes: Iterable[Section]) -> None:
-        """Asks for the certificates of the peers of some IKE_SAs. Raises ViciLostError.
+        """Reads the certificates of the peers of some IKE_SAs. Raises ViciLostError.
 
-        Where charon lists none any more, what was known of the identity is kept: the IKE_SA was
+        Where charon lists none any more, the known blocks of the identity are kept: the IKE_SA was
         authenticated with the certificate of that time.
         """
         if not self._are_needed:
@@ -99,7 +102,8 @@ class Certificates:
 
 
 def common(grants: list[Blocks]) -> Blocks:
-    """Returns what all certificates grant; None when one of them has no address blocks."""
+    """Returns the blocks that all certificates grant; None when one of them has no address
+    blocks."""
     result = grants[0]
     for other in grants[1:]:
         if result is None or other is None:

@@ -1,4 +1,4 @@
-"""CHILD_SAs as charon reports them, found by a number and by their pair of outer addresses. No IO."""
+"""CHILD_SAs as charon reports them, by number and by their pair of outer addresses. No IO."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Pair: TypeAlias = tuple[Address, Address]
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A CHILD_SA that is installed."""
+    """An installed CHILD_SA."""
 
     id: int
     """The engine's number for it: charon's uniqueid, unless an orphan still has that number."""
@@ -23,7 +23,7 @@ class Child:
     remote: Address
     identity: str
     answered: bool
-    """The peer began its IKE_SA, or was the last to rekey it."""
+    """The peer initiated its IKE_SA, or was the last to rekey it."""
     spi_in: str
     spi_out: str
     address_blocks: tuple[Prefix, ...] | None = None
@@ -44,7 +44,7 @@ class Child:
 
 
 class Children:
-    """Finds CHILD_SAs by number and by pair of addresses without looking at each of the thousands."""
+    """CHILD_SAs indexed by number and by pair of addresses; there may be thousands."""
 
     __slots__ = ("_by_number", "_by_pair")
 
@@ -73,7 +73,7 @@ class Children:
         return pair in self._by_pair
 
     def put(self, number: int, child: Child) -> None:
-        """Keeps a CHILD_SA in place of the one that had its number."""
+        """Adds a CHILD_SA, in place of one with the same number."""
         self.pop(number)
         self._by_number[number] = child
         self._by_pair.setdefault(child.pair, {})[number] = child

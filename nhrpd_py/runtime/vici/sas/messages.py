@@ -1,4 +1,4 @@
-"""What charon's events and lists say of an IKE_SA and its CHILD_SAs. No IO."""
+"""Reads IKE_SAs and their CHILD_SAs in charon's events and lists. No IO."""
 
 from collections.abc import Collection, Mapping
 
@@ -18,7 +18,8 @@ def children_of(ike: Section) -> list[tuple[str, Section]]:
 
 
 def is_ours(child: Section, names: Collection[str]) -> bool:
-    """Returns whether the engine must know a CHILD_SA: installed, in transport mode, with one of the names."""
+    """Returns whether a CHILD_SA concerns the engine: installed, in transport mode, with one of the
+    names."""
     return (
         text(child.get("name")) in names
         and text(child.get("state")) in LIVE_STATES
@@ -36,14 +37,14 @@ def pair_of(ike: Section) -> Pair | None:
 
 
 def child_end(ike: Section, child: Section) -> str:
-    """Returns why a CHILD_SA went, by the states that its last event has."""
+    """Returns why a CHILD_SA ended, from the states in its last event."""
     if text(child.get("state")) == "DELETED":
         return "the CHILD_SA was deleted"
     return ike_end(ike)
 
 
 def ike_end(ike: Section) -> str:
-    """Returns why an IKE_SA went, by the state that its last event has."""
+    """Returns why an IKE_SA ended, from the state in its last event."""
     match text(ike.get("state")):
         case "DELETING":
             return "the IKE_SA was deleted"

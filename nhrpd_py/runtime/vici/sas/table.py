@@ -1,7 +1,7 @@
-"""The CHILD_SAs of the daemon's profiles, as charon's events and lists have them. No IO.
+"""The CHILD_SAs of the daemon's profiles, from charon's events and lists. No IO.
 
-Names of connections mean nothing: whoever initiates, the other end has the SA under the name of
-another connection. What counts is the name of the child, and the pair of addresses of its IKE_SA.
+Connections' names are ignored: the end that did not initiate has the SA under the name of another
+connection. The child's name and the pair of addresses of its IKE_SA identify an SA.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,16 +25,16 @@ ROW_LIMIT = 65536
 TUNNEL_MODE = "is in tunnel mode: the peer's child needs mode = transport"
 
 Denial: TypeAlias = Callable[[Child, Sequence[Child]], str | None]
-"""Returns why an SA must be ended, or None. The second argument is what was at its address before it came;
-empty for an SA that was known already."""
+"""Returns why an SA must be ended, or None. The second argument has the SAs that were at its
+address before; empty for an SA that was known already."""
 BlocksOf: TypeAlias = Callable[[str, bytes], tuple[Prefix, ...] | None]
-"""Returns a peer's address blocks, by its identity and the certificate that the event has (or b"")."""
+"""Returns a peer's address blocks, by its identity and the certificate in the event (or b"")."""
 
 
 class AssociationTable:
-    """Knows which CHILD_SAs are installed, and makes the engine's events of what changes.
+    """Tracks the installed CHILD_SAs, and returns the engine's events for each change.
 
-    charon is lost now and then, and its SAs are orphans until a new list has them or they are buried.
+    When charon is lost, its SAs are orphans until a new list has them or they end (`bury`).
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class AssociationTable:
         denial: Denial = lambda _child, _others: None,
         names: Collection[str] = (),
     ) -> None:
-        """`denial` judges each SA that charon lets in; `names` are those of the children that count."""
+        """`denial` checks each SA that charon accepted; `names` are the names of our children."""
         self._names = frozenset(names)
         self._denial = denial
         self._denied: list[tuple[Child, str]] = []
@@ -51,23 +51,24 @@ class AssociationTable:
         self._children = Children()
         """By charon's uniqueid."""
         self._orphans = Children()
-        """By our id: charon no longer knows them, their kernel states may still carry traffic."""
+        """By our id: SAs that charon no longer has, but whose kernel states may still carry
+        traffic."""
         self._ending: dict[int, str] = {}
-        """By uniqueid, why we end an IKE_SA: charon's events do not say who ended it."""
+        """uniqueid of an IKE_SA → why we end it: charon's events do not say who ended it."""
         self.ignored = 0
         """Events that could not be understood, and children beyond the limit."""
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of the children that count."""
+        """The names of our children: CHILD_SAs with other names are ignored."""
         return self._names
 
     def add_names(self, names: Collection[str]) -> bool:
-        """Lets more children count; returns whether one of them did not before."""
+        """Adds names of children; returns whether one of them is new."""
         known, self._names = self._names, self._names | frozenset(names)
         return self._names != known
 
-    # What is.
+    # The present SAs.
 
     def children(self, pair: Pair | None = None) -> list[Child]:
         return list(self._children) if pair is None else self._children.of(pair)
@@ -79,10 +80,10 @@ class AssociationTable:
     def orphans(self) -> list[Child]:
         return list(self._orphans)
 
-    # What happens.
+    # Events.
 
     def happened(self, event: str, message: Section) -> list[Event]:
-        """Takes in one of charon's events, and returns what the engine must know of it."""
+        """Applies one of charon's events; returns the engine's events for it."""
         try:
             match event:
                 case "child-updown":
@@ -97,7 +98,7 @@ class AssociationTable:
                     return list(self._ike_update(message))
                 case _:
                     pass
-        except ValueError:  # an address that is none
+        except ValueError:  # a malformed address
             self.ignored += 1
         return []
 
@@ -181,7 +182,7 @@ class AssociationTable:
             self.ignored += 1
             return
         if known is not None:
-            # It is an earlier charon's: its number must stay free as long as the engine has it.
+            # An SA of an earlier charon: its number must stay free as long as the engine has it.
             self._orphans.put(known.id, known)
         for each in self._orphans.of(row.pair):
             if each.unique_id == row.unique_id and _same(each, row):
@@ -204,11 +205,11 @@ class AssociationTable:
         return denied
 
     def expect_end(self, ike_id: int, reason: str) -> None:
-        """Takes note that we end an IKE_SA: its children are gone for this reason then."""
+        """Notes that we end an IKE_SA: this is then the reason why its children are gone."""
         self._ending[ike_id] = reason
 
     def review(self, pair: Pair, denial_of: Callable[[Child], str | None]) -> list[Event]:
-        """Judges the SAs between two addresses again."""
+        """Checks the SAs between two addresses again, with another rule."""
         events: list[Event] = []
         for child in self.children(pair):
             denial = denial_of(child)
@@ -218,7 +219,7 @@ class AssociationTable:
         return events
 
     def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
-        """Takes in an SA that is known already; its certificate may be known only now."""
+        """Updates a known SA; its certificate may be known only now."""
         after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
         self._children.put(row.unique_id, after)
         if after.association != known.association:
@@ -264,18 +265,18 @@ class AssociationTable:
         self._orphans.pop(orphan.id)
         return SaGone(orphan.local, orphan.remote, orphan.id, reason)
 
-    # What a list says.
+    # Lists.
 
     def listed(self, ikes: Iterable[Section]) -> list[Event]:
-        """Takes in the IKE_SAs that charon lists at a connect; an SA that is not listed becomes an orphan."""
+        """Applies charon's list after a connect; an SA that is not in it becomes an orphan."""
         self.orphan_all()
         return self.found(ikes)
 
     def found(self, ikes: Iterable[Section]) -> list[Event]:
-        """Takes in the children of IKE_SAs that charon lists; an SA that is not listed stays as it is.
+        """Adds the children of listed IKE_SAs; an SA that is not listed does not change.
 
-        SAs that we knew come first (of two peers at one address that is the one that was served), then
-        the others from the oldest on.
+        Known SAs come first (of two peers at one address, this is the one that has it), then the
+        others, the oldest first.
         """
         events: list[Event] = []
         found = [(ike, child) for ike in ikes for _, child in children_of(ike)]
@@ -293,7 +294,7 @@ class AssociationTable:
         return events
 
     def unknown(self, ikes: Iterable[Section]) -> list[Section]:
-        """Returns the IKE_SAs that have a child of ours that the table lacks."""
+        """Returns the IKE_SAs with a child of ours that is not in the table."""
         return [
             ike
             for ike in ikes
@@ -308,7 +309,7 @@ class AssociationTable:
         return any(is_ours(child, self._names) for _, child in children_of(ike))
 
     def missing(self, ikes: Iterable[Section], asked_of: Collection[int]) -> list[Event]:
-        """Removes those of the children `asked_of` that charon does not list."""
+        """Removes the children in `asked_of` that charon does not list."""
         there = {
             number(child.get("uniqueid"))
             for ike in ikes
@@ -321,14 +322,14 @@ class AssociationTable:
         return events
 
     def orphan_all(self) -> None:
-        """Makes orphans of all SAs: charon is gone, and its numbers mean nothing any more."""
+        """Makes all SAs orphans: charon is gone, and its numbers are no longer valid."""
         for each in self._children:
             self._orphans.put(each.id, each)
         self._children.clear()
         self._ending.clear()
 
     def bury(self, dead: Callable[[Child], str | None]) -> list[Event]:
-        """Gives up the orphans for which `dead` returns a reason."""
+        """Removes the orphans for which `dead` returns a reason."""
         return [
             self._forget(each, reason)
             for each in self._orphans

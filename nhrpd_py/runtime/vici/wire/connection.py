@@ -18,14 +18,14 @@ from vici.exception import DeserializationException
 from vici.protocol import Message, Packet
 
 FRAME_LIMIT = 512 * 1024
-"""Octets. charon closes the connection over a longer frame, and sends none."""
+"""Octets. charon closes the connection after a longer frame, and sends none."""
 CONNECT_DEADLINE_S = 3.0
 COMMAND_DEADLINE_S = 5.0
 STREAM_DEADLINE_S = 15.0
 STREAM_LIMIT = 65536
 """Items of one streamed answer."""
 FRAME_DEADLINE_S = 5.0
-"""How long the rest of a frame may take that has begun."""
+"""How long a frame may take after its first octet."""
 BACKLOG_LIMIT = 4096
 """Events that may come between two registrations."""
 LENGTH = struct.Struct("!I")
@@ -36,7 +36,7 @@ Section: TypeAlias = Mapping[str, Any]
 
 
 class ViciError(Exception):
-    """charon cannot be reached, or refused; the text is a sentence that says why."""
+    """charon cannot be reached, or refused; the text is a sentence with the reason."""
 
 
 class ViciLostError(ViciError):
@@ -136,7 +136,7 @@ class Frames:
 
 
 async def dial(path: str) -> trio.SocketStream:
-    """Connects to a socket. Raises ViciLostError that says what is wrong with it and how to mend it."""
+    """Connects to a socket. Raises ViciLostError with the problem and its remedy."""
     try:
         with trio.fail_after(CONNECT_DEADLINE_S):
             return await trio.open_unix_socket(path)
@@ -226,7 +226,7 @@ class ViciConnection:
 
     @contextlib.asynccontextmanager
     async def _turn(self, what: str, deadline_s: float) -> Any:
-        """Lets one request through at a time; one that is interrupted closes the connection."""
+        """Lets one request through at a time; an interrupted one closes the connection."""
         async with self._lock:
             if self.closed:
                 raise ViciLostError("the connection to charon is closed")
@@ -275,7 +275,7 @@ class ViciConnection:
             self._keep(answer)
 
     def _keep(self, packet: Any) -> None:
-        """Keeps an event that comes before an answer for `next_event`."""
+        """Keeps an event that came before the answer for `next_event`."""
         if packet.response_type != Packet.EVENT:
             raise ViciLostError(f"charon sent an unexpected packet of type {packet.response_type}")
         if len(self._backlog) >= BACKLOG_LIMIT:
@@ -297,7 +297,8 @@ def _checked(answer: Section, command: str) -> Section:
 
 
 class CommandChannel:
-    """Carries commands to charon: a connection that is opened when it is needed, and again when it broke."""
+    """Carries commands to charon: a connection that is opened when needed, and again after it
+    broke."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -316,7 +317,7 @@ class CommandChannel:
         return await (await self._open()).stream(command, event, message)
 
     async def aclose(self) -> None:
-        """Closes it for good."""
+        """Closes the channel for good."""
         self._closed = True
         connection, self._connection = self._connection, None
         if connection is not None:

@@ -1,4 +1,4 @@
-"""Requests that several callers make of charon, each in one form only."""
+"""Requests to charon that have several callers."""
 
 from typing import TypeAlias
 
@@ -11,14 +11,14 @@ from nhrpd_py.runtime.vici.wire.connection import (
 )
 
 Channel: TypeAlias = ViciConnection | CommandChannel
-"""Either carries requests to charon."""
+"""A connection that carries requests to charon."""
 
 
 async def list_sas(channel: Channel) -> list[tuple[str, Section]]:
     """Returns charon's IKE_SAs, each with the name of its connection. Raises ViciError.
 
-    Always with `noblock`: it leaves out an IKE_SA that charon is working on just now. Without it the
-    whole answer, and with it one of charon's few threads, would wait for the slowest of them.
+    Always with `noblock`: the list leaves out IKE_SAs that charon is working on. Otherwise the
+    whole answer, and one of charon's few threads, would wait for the slowest of them.
     """
     items = await channel.stream("list-sas", "list-sa", {"noblock": "yes"})
     return [each for item in items for each in sections(item)]
@@ -38,4 +38,4 @@ async def unload_connection(channel: Channel, name: str) -> None:
     try:
         await channel.request("unload-conn", {"name": name})
     except ViciRefusedError:
-        return  # somebody else was faster
+        return  # it is gone already

@@ -16,14 +16,18 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     WantSa,
 )
-from nhrpd_py.core.events import ConfigChanged, IpsecLost
+from nhrpd_py.core.events import ConfigChanged, IpsecLost, SaInstalled
 from nhrpd_py.core.notices import ClaimRefused, NhsDown, ShortcutRemoved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
 from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
 from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the
-from tests.support.ipsec import IPSEC, READY, a_rule, installed
-from tests.support.messages import a_registration_reply, a_registration_request
+from tests.support.ipsec import IPSEC, READY, a_rule, an_association, installed
+from tests.support.messages import (
+    a_purge_request,
+    a_registration_reply,
+    a_registration_request,
+)
 from tests.support.resolution import a_shortcut_spoke
 from tests.support.sites import (
     GRE,
@@ -242,6 +246,38 @@ def test_a_server_that_may_no_longer_be_ours_is_asked_anew_over_its_sa() -> None
     request = the(sent(spoke.advance(11.0), PacketType.REGISTRATION_REQUEST))
     spoke.receive(a_registration_reply(request), HUB.nbma, now=11.0)
     assert spoke.cache(11.0) == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+@pytest.mark.parametrize("state", ["refused", "registering"])
+def test_a_server_that_does_not_accept_us_and_may_no_longer_be_ours_is_asked_anew_too(
+    state: str,
+) -> None:
+    spoke = a_protected_spoke()
+    at = 0.0
+    for _ in range(4):  # the renewal, and three more that are in vain: the binding stays
+        at = spoke.engine.next_deadline() or at
+        request = the(sent(spoke.advance(at), PacketType.REGISTRATION_REQUEST))
+        if state == "refused":
+            spoke.receive(a_registration_reply(request, code=4), HUB.nbma, now=at)
+    if state == "registering":
+        spoke.receive(a_purge_request(1, "10.255.255.2/32", tunnel(2)), HUB.nbma, now=at)
+    assert spoke.table(View.NHS, "state", now=at) == [(state,)]
+    assert spoke.cache(at) == {"10.255.255.1": ("nhs", "192.168.100.1")}
+    rule = a_rule("spoke1.example", protocol=("10.255.255.9/32",))
+    config = replace(SPOKE, ipsec=IPSEC)
+    effects = reload(spoke, replace(config, authorize=AuthorizeConfig(rules=(rule,))), now=at)
+    assert spoke.cache(at) == {}
+    assert kinds(effects) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
+
+
+def test_a_server_that_may_no_longer_be_ours_is_asked_once_it_can_hear_us() -> None:
+    spoke = a_spoke(registered=False, ipsec=IPSEC)
+    association = replace(an_association(1), answered=True)
+    spoke.give(READY, SaInstalled(association), now=10.0)
+    rule = a_rule("spoke9.example", protocol=("10.255.255.9/32",))
+    config = replace(SPOKE, ipsec=IPSEC, authorize=AuthorizeConfig(rules=(rule,)))
+    assert sent(reload(spoke, config, now=10.1)) == []
+    assert kinds(spoke.advance(10.5)) == [(HUB.nbma, PacketType.REGISTRATION_REQUEST)]
 
 
 def test_a_map_without_an_sa_waits_for_it_whoever_may_claim() -> None:

@@ -15,7 +15,8 @@ from tests.support.sites import (
     GRE,
     HUB,
     a_map,
-    a_tunnel_link,
+    a_site,
+    a_tunnel_of,
     an_nhs,
     ip,
     tunnel,
@@ -50,21 +51,17 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
 
 
-def test_binding_of_a_worse_server_outlives_the_tunnel_although_a_better_one_is_asked_first() -> (
-    None
-):
-    """Traffic goes on over it until the better one has answered."""
+def test_binding_of_a_worse_server_outlives_a_closed_tunnel_until_the_better_one_answers() -> None:
     spoke = a_fresh_spoke(nhs=(an_nhs(), an_nhs("192.168.100.11", priority=10)))
-    spoke.advance(1.0)
-    spoke.advance(3.0)
-    effects = spoke.advance(7.0)
-    second = the(message for to, message in packets(effects) if to == HUB2_NBMA)
-    spoke.receive(a_registration_reply(second, server=HUB2), HUB2_NBMA, now=7.1)
-    spoke.give(a_tunnel_link(up=False), now=8.0)
-    effects = spoke.give(a_tunnel_link(), now=8.5)
+    effects = [effect for at in (1.0, 3.0, 7.0) for effect in spoke.advance(at)]
+    request = the(message for to, message in packets(effects) if to == HUB2_NBMA)
+    spoke.receive(a_registration_reply(request, server=HUB2), HUB2_NBMA, now=7.1)
+    spoke.give(a_tunnel_of(a_site(2), up=False), now=8.0)
+    effects = spoke.give(a_tunnel_of(a_site(2)), now=9.0)
     assert states(spoke) == ["registering", "standby"]
-    assert SetNeighbor(GRE, HUB2, HUB2_NBMA) in effects
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, HUB2, HUB2_NBMA)]
     assert of(effects, DropNeighbor) == []
+    assert spoke.cache(9.0) == {"10.255.255.11": ("nhs", "192.168.100.11")}
 
 
 def a_spoke_of_a_hub_with_two_addresses(*priorities: int) -> Node:
