@@ -254,6 +254,8 @@ class Cache:
         self._by_nbma.setdefault(nbma, []).append(binding)
         binding.nbma = nbma
         binding.created_at = now
+        if binding.entry is Entry.STALE:
+            binding.entry = Entry.DIRECT  # the kernel was asked about the address that it had
         self.entries.install(binding)
 
     def _arm(self, binding: Binding, now: float) -> None:

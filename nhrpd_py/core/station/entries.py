@@ -6,8 +6,9 @@ connected prefix of the tunnel covers it:
     NONE ──(the circuit is up)──► DIRECT ──(near its end)──► STALE ──(the kernel probes it: used)──► DIRECT
      │ ▲                             ▲
      │ └──(the circuit is down; from DIRECT and STALE too)
-     ├──(the kernel asks for it)──► VIA_SERVER ──(the circuit is up)──► DIRECT, (no server is left)──► NONE
-     └──(found at the start)──────► INHERITED ──(charon reports: up)──► DIRECT, (not up)──► NONE
+     ├──(the kernel asks for it)──► VIA_SERVER ──(the circuit is up)──► DIRECT
+     └──(found at the start)──────► INHERITED ──(charon has told: up)──► DIRECT, (not up)──► NONE
+                                        └──(near its end)──► STALE ──(used)──► INHERITED
 
 For an address that the kernel asks for and that has no binding yet, the entry leads to a next hop server as well:
 packets go on along the routed path while there is no answer, or a negative one (RFC 2332 §5.2.1).
@@ -54,7 +55,8 @@ class NeighborEntries:
         circuits = self._interface.circuits
         if circuits.carries(binding.nbma):
             self._put(binding, Entry.DIRECT)
-        elif binding.entry is Entry.INHERITED and circuits.unsure:
+        elif binding.entry in (Entry.INHERITED, Entry.STALE) and circuits.unsure:
+            # A STALE one without a circuit was inherited: one of this run goes with its circuit.
             self._put(binding, Entry.INHERITED)
         else:
             self.withdraw(binding)

@@ -1,7 +1,7 @@
 """The kernel's entries of bindings: to their own NBMA address, or to a server meanwhile."""
 
 from nhrpd_py.core.address import host_prefix
-from nhrpd_py.core.effects import DropNeighbor, DropRoute, SetNeighbor
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, NeighborState, SetNeighbor
 from nhrpd_py.core.station.binding import Binding, BindingType, Entry
 from tests.support.bench import Bench
 from tests.support.ipsec import IPSEC
@@ -42,6 +42,28 @@ def test_an_inherited_entry_that_is_installed_again_stays_until_charon_has_told(
     assert binding.entry is Entry.INHERITED
     bench.entries.install(binding)
     assert binding.entry is Entry.INHERITED
+
+
+def test_an_inherited_entry_in_use_near_its_end_stays_until_charon_has_told() -> None:
+    bench = EntriesBench(protected=True)
+    binding = bench.binding()
+    bench.entries.inherit(binding)
+    bench.entries.probe(binding)
+    assert SetNeighbor(GRE, tunnel(2), nbma(2), NeighborState.STALE) in bench.effects()
+    assert bench.cache.confirm(binding)
+    assert binding.entry is Entry.INHERITED
+    assert SetNeighbor(GRE, tunnel(2), nbma(2)) in bench.effects()
+
+
+def test_an_inherited_entry_near_its_end_does_not_go_along_with_its_peer() -> None:
+    bench = EntriesBench(protected=True)
+    binding = bench.binding()
+    bench.entries.inherit(binding)
+    bench.entries.probe(binding)
+    bench.effects()
+    bench.cache.update(tunnel(2), BindingType.DYNAMIC, nbma(9), 1.0, holding_time_s=60)
+    assert binding.entry is Entry.NONE
+    assert DropNeighbor(GRE, tunnel(2)) in bench.effects()
 
 
 def test_a_covered_entry_goes_without_a_route() -> None:
