@@ -212,6 +212,10 @@ class Requester:
             binding.used = True  # traffic caused the resolution
         if not binding.installed:
             self._need_circuit(binding, was_known=was_known)
+            # The peer moved here from an address that had a circuit: its traffic waits on the routed path.
+            was_direct = not station.cache.entries.server_of(gateway)
+            if was_direct and resolution.trigger is Trigger.KERNEL and resolution.target == gateway:
+                self._lead_to_server(gateway)
         # A host with a binding has its route already.
         if not prefix.is_host or station.cache.get(prefix.address) is None:
             station.shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)

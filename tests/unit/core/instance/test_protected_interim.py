@@ -4,6 +4,7 @@ from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.events import (
     NeighborSolicited,
 )
+from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import Node, sent, the
 from tests.support.ipsec import (
@@ -18,12 +19,14 @@ from tests.support.ipsec import (
 from tests.support.messages import (
     a_registration_reply,
     a_resolution_reply,
+    a_resolution_request,
 )
 from tests.support.sites import (
     GRE,
     HUB,
     a_tunnel_link,
     an_nhs,
+    host,
     nbma,
     tunnel,
 )
@@ -100,3 +103,17 @@ def test_interim_neighbour_is_forgotten_with_the_netdev() -> None:
     spoke = led_spoke()
     spoke.give(a_tunnel_link(up=False), now=2.0)
     assert kernel(spoke.give(gone(1), now=2.5)) == []
+
+
+def test_traffic_waits_over_the_hub_when_the_answer_moves_a_peer_to_where_no_sa_is() -> None:
+    spoke = a_protected_spoke()
+    effects = spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0)
+    request = the(sent(effects, RESOLUTION))
+    spoke.give(installed(3), now=1.1)
+    asked = a_resolution_request(3, host(2))
+    assert "+ 10.255.255.3 at 192.168.100.3" in kernel(spoke.receive(asked, nbma(3), now=1.2))
+    entry = ClientInformation(prefix_length=32, holding_time_s=60, nbma=nbma(9), protocol=tunnel(3))
+    reply = a_resolution_reply(request, entries=(entry,))
+    effects = spoke.receive(reply, HUB.nbma, now=1.3)
+    assert kernel(effects)[-1] == "+ 10.255.255.3 at 192.168.100.1"
+    assert wishes(effects) == ["want 192.168.100.9"]
