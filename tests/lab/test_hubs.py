@@ -56,7 +56,7 @@ def test_fail_over_to_the_second_hub_and_back() -> None:
             wait_until(lambda spoke=spoke: is_registered_at(spoke, first), 10.0, "registration")  # type: ignore[misc]
             idle = row(spoke, "nhs", nbma=second.nbma)
             assert idle is not None
-            assert (idle["state"], idle["requests_sent"]) == ("down", 0)
+            assert (idle["state"], idle["requests_sent"]) == ("standby", 0)
             assert second.binding(spoke.tunnel) is None
         wait_direct(one, two)
 
@@ -107,7 +107,7 @@ def test_fail_over_to_the_second_hub_and_back() -> None:
         for spoke in (one, two):
             left = row(spoke, "nhs", nbma=second.nbma)
             assert left is not None
-            assert left["state"] == "down"
+            assert left["state"] == "standby"
             assert spoke.tunnel not in second.neighbors()
             spoke.namespace.ip(*lab.static_routes(spoke))
         assert one.ping_lan(two, count=3).lost == 0

@@ -100,7 +100,7 @@ async def test_addresses_and_links_come_and_go(gre):
 async def test_an_overrun_is_repaired(gre):
     async with Store().running() as store:
         follower = store.kernel._follower
-        follower._news._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        follower._notifications._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         batch = "\n".join(f"route add 10.{n >> 8}.{n & 255}.0/24 dev eth0" for n in range(400))
         await trio.run_process(["ip", "-batch", "-"], stdin=batch.encode())
         await store.until(lambda: store.kernel.counters["overruns"], "an overrun")
