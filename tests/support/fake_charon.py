@@ -5,9 +5,9 @@ The SAs that were reported to a daemon (`Ike.known`) lag behind those of the ker
 a packet can arrive before the report of the SA through which it came.
 """
 
+import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
@@ -20,68 +20,33 @@ from nhrpd_py.core.events import (
     SaGone,
     SaInstalled,
 )
-
-if TYPE_CHECKING:
-    from tests.support.network import Network
-    from tests.support.station import Station
-
-Pair = tuple[Address, Address]
+from tests.support.ike import Pair
+from tests.support.station import Station
 
 DPD_S = 10.0
 MAX_BACK_OFF_S = 60.0
 READY = IpsecReady("6.0.1", patched=False)
 
 
-@dataclass(slots=True, eq=False)
-class Ike:
-    """One machine's charon."""
+class Underlay(Protocol):
+    """What the charons need of the network between their machines."""
 
-    sas: dict[Pair, set[int]] = field(default_factory=dict)
-    known: dict[Pair, set[int]] = field(default_factory=dict)
-    wanted: dict[Pair, WantSa] = field(default_factory=dict)
-    pending: set[Pair] = field(default_factory=set)
-    back_off_s: dict[Pair, float] = field(default_factory=dict)
-    running: bool = True
-    told: bool = False
-    """IpsecReady was reported to the daemon."""
-    attempts: int = 0
+    rng: random.Random
 
-    def forget_daemon(self) -> None:
-        """Notes that the daemon ended: its requests are gone, and the next daemon knows no SAs."""
-        self.wanted.clear()
-        self.known.clear()
-        self.told = False
+    def at(self, nbma: Address) -> Station | None:
+        """Returns the station at an NBMA address."""
 
-    def carry_out(self, effect: WantSa | DropSa | EndSa) -> None:
-        """Keeps the daemon's requests for SAs."""
-        match effect:
-            case WantSa():
-                self.wanted[effect.local, effect.remote] = effect
-            case DropSa():
-                assert self.wanted.pop((effect.local, effect.remote), None), "dropped in vain"
-            case EndSa():
-                pass
+    def give(self, name: str, event: Event) -> None:
+        """Hands an event to a station."""
 
-    def hear(self, event: Event) -> None:
-        """Keeps what is reported to the daemon."""
-        match event:
-            case SaInstalled(it):
-                self.known.setdefault((it.local, it.remote), set()).add(it.id)
-            case SaGone(local, remote, identifier, _):
-                ids = self.known.get((local, remote), set())
-                ids.discard(identifier)
-                if not ids:
-                    self.known.pop((local, remote), None)
-            case IpsecReady():
-                self.told = True
-            case _:
-                pass
+    def later(self, seconds: float, station: Station, event: Event | Callable[[], None]) -> None:
+        """Gives a station an event after a while, or calls a function."""
 
 
 class Charons:
     """The charons of all stations of a network."""
 
-    def __init__(self, network: "Network") -> None:
+    def __init__(self, network: Underlay) -> None:
         self._network = network
         self.failure = 0.0
         """The share of attempts that fail."""
@@ -92,7 +57,7 @@ class Charons:
 
     # Effects of the engines.
 
-    def asked(self, station: "Station", effect: WantSa | DropSa | EndSa) -> None:
+    def asked(self, station: Station, effect: WantSa | DropSa | EndSa) -> None:
         """Carries out a daemon's effect."""
         pair = effect.local, effect.remote
         match effect:
@@ -107,7 +72,7 @@ class Charons:
 
     # Events.
 
-    def booted(self, station: "Station") -> None:
+    def booted(self, station: Station) -> None:
         """Connects a new daemon to its charon after a moment, and reports all SAs."""
         boots = station.boots
 
@@ -117,7 +82,7 @@ class Charons:
 
         self._later(self._network.rng.random() * 3.0, station, found)
 
-    def restart(self, station: "Station", seconds: float = 1.0) -> None:
+    def restart(self, station: Station, seconds: float = 1.0) -> None:
         """Stops a charon, which deletes its SAs, and starts it after a while."""
         ike = station.ike
         if not ike.running:
@@ -136,14 +101,14 @@ class Charons:
 
         self._later(seconds, station, back)
 
-    def lost_all(self, station: "Station") -> None:
+    def lost_all(self, station: Station) -> None:
         """Drops a machine's SAs (it restarts or has another address); its peers notice by DPD."""
         for pair in list(station.ike.sas):
             self.cut(station, pair, "dead peer", peer_at=DPD_S)
 
     def cut(
         self,
-        station: "Station",
+        station: Station,
         pair: Pair,
         reason: str,
         *,
@@ -157,7 +122,7 @@ class Charons:
             for other in (peer,) if peer is not None else ():
                 self._gone_later(other, (pair[1], pair[0]), identifier, reason, peer_at)
 
-    def rekey(self, station: "Station", pair: Pair) -> None:
+    def rekey(self, station: Station, pair: Pair) -> None:
         """Makes a new SA, then ends the old ones."""
         peer = self._network.at(pair[1])
         old = list(station.ike.sas.get(pair, ()))
@@ -168,12 +133,12 @@ class Charons:
             self._gone(station, pair, identifier, "rekeyed", 0.06)
             self._gone(peer, (pair[1], pair[0]), identifier, "rekeyed", 0.06)
 
-    def carries(self, station: "Station", peer: "Station") -> bool:
+    def carries(self, station: Station, peer: Station) -> bool:
         """Returns whether ESP between a station and a peer can be decrypted."""
         mine = station.ike.sas.get((station.site.nbma, peer.site.nbma), set())
         return bool(mine & peer.ike.sas.get((peer.site.nbma, station.site.nbma), set()))
 
-    def _tell_all(self, station: "Station") -> None:
+    def _tell_all(self, station: Station) -> None:
         for pair, ids in list(station.ike.sas.items()):
             for identifier in ids:
                 self._network.give(station.name, _installed(pair, identifier))
@@ -182,7 +147,7 @@ class Charons:
                 self._network.give(station.name, SaGone(*pair, identifier, "lost"))
         self._network.give(station.name, READY)
 
-    def _attempt(self, station: "Station", pair: Pair) -> None:
+    def _attempt(self, station: Station, pair: Pair) -> None:
         ike = station.ike
         ike.pending.discard(pair)
         if pair not in ike.wanted or pair in ike.sas or not ike.running or not station.alive:
@@ -206,12 +171,12 @@ class Charons:
         failed = SaFailed(local=pair[0], remote=pair[1], reason="no answer", retry_in_s=back_off_s)
         self._network.give(station.name, failed)
 
-    def _schedule(self, station: "Station", pair: Pair, seconds: float) -> None:
+    def _schedule(self, station: Station, pair: Pair, seconds: float) -> None:
         if pair not in station.ike.pending:
             station.ike.pending.add(pair)
             self._later(seconds, station, lambda: self._attempt(station, pair))
 
-    def _install(self, station: "Station", peer: "Station") -> None:
+    def _install(self, station: Station, peer: Station) -> None:
         self._last_id += 1
         for one, other in ((station, peer), (peer, station)):
             pair = one.site.nbma, other.site.nbma
@@ -220,12 +185,12 @@ class Charons:
             self._network.later(seconds, one, _installed(pair, self._last_id))
 
     def _gone_later(
-        self, station: "Station", pair: Pair, identifier: int, reason: str, seconds: float
+        self, station: Station, pair: Pair, identifier: int, reason: str, seconds: float
     ) -> None:
         self._later(seconds, station, lambda: self._gone(station, pair, identifier, reason, 0.0))
 
     def _gone(
-        self, station: "Station", pair: Pair, identifier: int, reason: str, seconds: float
+        self, station: Station, pair: Pair, identifier: int, reason: str, seconds: float
     ) -> None:
         ids = station.ike.sas.get(pair, set())
         if identifier not in ids:
@@ -238,7 +203,7 @@ class Charons:
         # Never before the report that it is installed.
         self._network.later(max(seconds, 0.07), station, SaGone(*pair, identifier, reason))
 
-    def _later(self, seconds: float, station: "Station", what: Callable[[], None]) -> None:
+    def _later(self, seconds: float, station: Station, what: Callable[[], None]) -> None:
         self._network.later(seconds, station, what)
 
 

@@ -8,8 +8,8 @@ from nhrpd_py.core.config import Config
 from nhrpd_py.core.engine import Engine
 from nhrpd_py.packet.iana import PacketType
 from tests.support import inspect
-from tests.support.fake_charon import Ike
 from tests.support.fake_kernel import FakeKernel
+from tests.support.ike import Ike
 from tests.support.sites import GRE, Site
 
 
