@@ -27,6 +27,8 @@ STOP_LIMIT_S = 10.0
 PING_START_S = 10.0
 LAST_ANSWER_S = 0.5
 """How long the answer to a request may take before it counts as lost, at the end of a ping."""
+LONGEST_PAUSE_S = 0.5
+"""Between two looks of `wait_until`, unless it is told to look less often."""
 PING_SILENCE_S = 2.0
 """How long a ping may pause beyond its interval, on a busy machine."""
 PING_MINIMUM = 0.2
@@ -60,15 +62,21 @@ class CommandFailedError(AssertionError):
 def wait_until(
     predicate: Callable[[], Value | None], deadline_s: float, what: str, *, interval_s: float = 0.1
 ) -> Value:
-    """Calls `predicate` until its value is true and returns it; else fails with the last value."""
+    """Calls `predicate` until its value is true and returns it; else fails with the last value.
+
+    A call that takes long is followed by a longer pause: a guest has one processor, and what is
+    waited for needs it.
+    """
     end = time.monotonic() + deadline_s
     while True:
+        began = time.monotonic()
         value = predicate()
         if value:
             return value
-        if time.monotonic() >= end:
+        now = time.monotonic()
+        if now >= end:
             raise AssertionError(f"not within {deadline_s:g} s: {what}; last seen: {value!r}")
-        time.sleep(interval_s)
+        time.sleep(max(interval_s, min(2 * (now - began), LONGEST_PAUSE_S)))
 
 
 @dataclass(slots=True, eq=False)
