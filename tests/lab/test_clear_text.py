@@ -1,14 +1,12 @@
 """No packet of a protected tunnel ever travels in clear, whatever becomes of charon and of us."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.clear_text import is_up, lead_into_tunnel, ping_for, watched
 from tests.lab.clouds import (
-    GRE_AND_ESP,
     cloud,
-    in_clear,
-    peer,
     server_state,
     wait_ready,
 )
@@ -37,62 +35,6 @@ def nodes(built: Nodes) -> Nodes:
             f"one SA on {node.name}",
         )
     return built
-
-
-def lead_into_tunnel(node: ClassicNode, other: ClassicNode) -> None:
-    """Leaves entries as an operator or a routing daemon may have left them."""
-    node.namespace.ip(
-        f"neigh replace {other.tunnel} lladdr {other.nbma} nud permanent dev gre1",
-        f"route replace {other.tunnel} dev gre1",
-    )
-
-
-def watched(nodes: Nodes, what: Callable[[], None]) -> tuple[int, int]:
-    """Pings both ways between the tunnel addresses while something is done; the GRE in clear, and all the ESP."""
-    hub, spoke = nodes
-    with hub.capture(expression=GRE_AND_ESP) as wire:
-        pings = [
-            spoke.namespace.start_ping(hub.tunnel, interval_s=0.05, source=spoke.tunnel),
-            hub.namespace.start_ping(spoke.tunnel, interval_s=0.05, source=hub.tunnel),
-        ]
-        what()
-        for ping in pings:
-            ping.finish()
-        packets = wire.stop()
-    return len(in_clear(packets)), sum(packet.is_esp for packet in packets)
-
-
-def ping_for(node: ClassicNode, other: ClassicNode) -> bool:
-    return node.namespace.ping(other.tunnel, count=1, source=node.tunnel).received == 1
-
-
-def is_up(node: ClassicNode, other: ClassicNode) -> bool:
-    shown = peer(node, other)
-    return shown is not None and shown["ipsec"] == "up"
-
-
-def test_before_the_first_sa_and_while_it_is_made() -> None:
-    with cloud({}, {}, start=False, bgp=False) as (_, nodes):
-        hub, spoke = nodes
-        hub.start()
-        lead_into_tunnel(hub, spoke)
-        lead_into_tunnel(spoke, hub)
-        spoke.start_services()
-
-        def bring_up() -> None:
-            spoke.start()
-            wait_until(lambda: server_state(spoke) == "up", 40.0, "registration")
-
-        # The hub's guard stands; the spoke's not before its daemon: only what the hub lets in counts here.
-        with hub.capture(expression="ip proto 47 and src host " + hub.nbma) as wire:
-            bring_up()
-        assert wire.packets() == []
-
-        def ping() -> None:
-            wait_until(lambda: ping_for(spoke, hub), 5.0, "ping")
-
-        clear, esp = watched(nodes, ping)
-        assert (clear, esp > 0) == (0, True)
 
 
 def test_after_a_delete(nodes: Nodes) -> None:
