@@ -52,6 +52,22 @@ def split(items: Iterable[pytest.Item]) -> list[Portion]:
     return portions
 
 
+def in_file_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Returns tests file by file; those that share a fixture in the order in which their file has them.
+
+    A cloud has a history: where a test fails after another one, it must do so again.
+    """
+    groups: dict[tuple[str, frozenset[Fixture]], list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault((str(item.path), _shared_fixtures(item)), []).append(item)
+    by_file = sorted(groups.items(), key=lambda group: group[0][0])
+    return [
+        item
+        for _, group in by_file
+        for item in sorted(group, key=lambda each: each.location[1] or 0)
+    ]
+
+
 def deal(
     portions: Iterable[Portion], hands: Sequence[Hand], durations: Mapping[str, float]
 ) -> None:

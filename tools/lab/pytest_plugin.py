@@ -21,7 +21,15 @@ from pathlib import Path
 
 import pytest
 
-from tools.lab.deal import Hand, deal, read_durations, seconds, split, write_durations
+from tools.lab.deal import (
+    Hand,
+    deal,
+    in_file_order,
+    read_durations,
+    seconds,
+    split,
+    write_durations,
+)
 from tools.lab.guest import REPOSITORY, LabUnavailableError
 from tools.lab.inside import LAB_TESTS, LIMIT_S, is_lab, limit_of
 from tools.lab.shard import Shard
@@ -61,7 +69,7 @@ class LabPlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Puts lab tests last, file by file: the guests run them meanwhile."""
-        lab = sorted(filter(is_lab, session.items), key=lambda item: str(item.path))
+        lab = in_file_order([item for item in session.items if is_lab(item)])
         session.items[:] = [item for item in session.items if not is_lab(item)] + lab
 
     @pytest.hookimpl(tryfirst=True)

@@ -11,6 +11,7 @@ from tools.lab.deal import (
     Hand,
     Portion,
     deal,
+    in_file_order,
     read_durations,
     seconds,
     split,
@@ -111,6 +112,26 @@ def test_each_parameter_of_a_fixture_of_the_module_is_another_cloud(
     assert splits(pytester, source) == [
         ["test_one[ours]", "test_two[ours]"],
         ["test_one[theirs]", "test_two[theirs]"],
+    ]
+
+
+def test_tests_of_one_cloud_run_in_the_order_of_their_file(pytester: pytest.Pytester) -> None:
+    source = """
+        import pytest
+
+        @pytest.fixture(scope="module", params=["ours", "theirs"])
+        def cloud(): pass
+
+        def test_alone(): pass
+        def test_b(cloud): pass
+        def test_a(cloud): pass
+    """
+    items, _ = pytester.inline_genitems(pytester.makepyfile(source), "-p", "no:randomly")
+    ordered = [item.name for item in in_file_order(items[::-1])]
+    assert ordered == [
+        *("test_b[theirs]", "test_a[theirs]"),
+        *("test_b[ours]", "test_a[ours]"),
+        "test_alone",
     ]
 
 
