@@ -104,12 +104,12 @@ def _measure(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="nhrpd-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
+        # Loaded in the middle of a run, it would change the underlay; see contenders.py.
+        subprocess.run(["modprobe", "--quiet", "ipv6"], check=False)
         if arguments.only in (None, "start"):
             say("starts")
             _measure_starts(directory, results)
         if arguments.only in (None, "load"):
-            # Loaded in the middle of a run, it would change the underlay; see contenders.py.
-            subprocess.run(["modprobe", "--quiet", "ipv6"], check=False)
             settle = subprocess.run(
                 ["sysctl", "-qw", *(f"{name}={value}" for name, value in SETTINGS.items())],
                 capture_output=True,
