@@ -8,6 +8,7 @@ from tests.lab.clouds import (
     peer,
 )
 from tools.lab.classic import ClassicNode
+from tools.lab.namespace import PING_MINIMUM
 
 Nodes = list[ClassicNode]
 
@@ -20,7 +21,9 @@ def lead_into_tunnel(node: ClassicNode, other: ClassicNode) -> None:
     )
 
 
-def watched(nodes: Nodes, what: Callable[[], None]) -> tuple[int, int]:
+def watched(
+    nodes: Nodes, what: Callable[[], None], *, least: float = PING_MINIMUM
+) -> tuple[int, int]:
     """Pings both ways between the tunnel addresses while something is done; the GRE in clear, and all the ESP."""
     hub, spoke = nodes
     with hub.capture(expression=GRE_AND_ESP) as wire:
@@ -30,7 +33,7 @@ def watched(nodes: Nodes, what: Callable[[], None]) -> tuple[int, int]:
         ]
         what()
         for ping in pings:
-            ping.finish()
+            ping.finish(least=least)
         packets = wire.stop()
     return len(in_clear(packets)), sum(packet.is_esp for packet in packets)
 

@@ -96,7 +96,8 @@ def test_after_a_peer_died(nodes: Nodes) -> None:
         spoke.namespace.ip("link set eth0 up")
         wait_until(lambda: server_state(spoke) == "up" and is_up(hub, spoke), 90.0, "back")
 
-    clear, esp = watched(nodes, die)
+    # The kernel holds a ping back whose destination has no neighbour entry, as here half the time.
+    clear, esp = watched(nodes, die, least=0.2)
     assert (clear, esp > 0) == (0, True)
 
 

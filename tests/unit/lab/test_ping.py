@@ -122,7 +122,7 @@ def test_a_ping_that_stood_still_has_not_seen_everything(start: Start) -> None:
 
 
 def test_a_ping_that_sends_less_than_it_should_has_not_seen_everything(start: Start) -> None:
-    ping = start("time.sleep(0.3)", 0.02)
+    ping = start("time.sleep(0.1)", 0.02)
     time.sleep(1.0)
     with pytest.raises(CommandFailedError, match="requests, not"):
         ping.finish()
