@@ -164,7 +164,7 @@ class LinkHandler:
                 for instance in tunnel:
                     instance.dependents.review(now)
             for instance in tunnel:
-                instance.follow(now, nbma_moved=nbma_moved)
+                instance.follow(now, moved_from=before.nbma if nbma_moved else None)
                 if seen.addresses != before.addresses:
                     instance.station.cache.entries.refit_routes()
             self._notify(interface)

@@ -3,6 +3,7 @@
 Created with the interface's configuration and kept while its links come and go.
 """
 
+from nhrpd_py.core.address import Address
 from nhrpd_py.core.config import InterfaceConfig, MapConfig
 from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.instance.adoption import Adoption
@@ -49,9 +50,14 @@ class Instance:
     def shortcuts(self) -> ShortcutTable:
         return self.station.shortcuts
 
-    def follow(self, now: float, *, nbma_moved: bool) -> None:
-        """Starts or stops registering, or registers anew, as the interface's state requires."""
+    def follow(self, now: float, *, moved_from: Address | None) -> None:
+        """Starts or stops registering, or registers anew, as the interface's state requires.
+
+        `moved_from` is the former NBMA address where another one is ours now; empty where we had none.
+        """
         station = self.station
+        if moved_from is not None:
+            station.moved(moved_from, now)
         address = station.interface.own_address(station.afi)
         moved = address != station.address
         if moved and station.address and address:
@@ -64,10 +70,9 @@ class Instance:
         if not station.ready:
             if self.client.active:
                 self.client.stop()
-        elif not self.client.active or moved or nbma_moved:
-            station.nat_nbma = b"" if nbma_moved else station.nat_nbma
+        elif not self.client.active or moved or moved_from is not None:
             self.client.start(now)
-            if nbma_moved:
+            if moved_from is not None:
                 self.responder.withdraw_all(now, final=False)
 
     def opened(self, now: float) -> None:

@@ -193,7 +193,7 @@ class RegistrationExchange:
         registration.retry_s = FIRST_RETRY_S
         registration.lost = 0
         registration.last_error = None
-        station.learn_nat_nbma(message)
+        is_current = station.learn_nat_nbma(message, now)
         if protocol:
             mtu = message.entries[-1].mtu if message.entries else 0
             self._ways.bind(registration, protocol, mtu, now)
@@ -211,7 +211,7 @@ class RegistrationExchange:
                 )
             )
             self._listener.server_up(now)
-        self._arm(registration, now + self._renewal_s())
+        self._arm(registration, now + self._renewal_s() if is_current else station.settles_at(now))
 
     def _refused(self, registration: Registration, code: int, now: float) -> None:
         registration.refused = True

@@ -42,6 +42,10 @@ OFFENDING_BYTES = 256
 """Octets of a packet that an Error Indication returns: most packets whole, and of any the header."""
 RECORD_PREFIX_LENGTH = 0
 """Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
+SETTLE_S = 0.25
+"""How long after a change of our NBMA address the kernel may send from the former one, at the least."""
+SETTLE_LIMIT_S = 10.0
+"""An NHS that still sees the former address so long after the change is right: a NAT has taken it over."""
 
 _PACKET_TYPES = len(PacketType) + 1
 
@@ -65,9 +69,11 @@ class Station:
         "afi",
         "cache",
         "counters",
+        "former_nbma",
         "interface",
         "jitter",
         "limits",
+        "moved_at",
         "nat_nbma",
         "outbox",
         "protocol_type",
@@ -100,6 +106,10 @@ class Station:
         self.address: Address = b""
         self.nat_nbma: Address = b""
         """Our NBMA address as an NHS sees it, when that is another one than ours."""
+        self.former_nbma: Address = b""
+        """Our NBMA address before it last changed; empty before the first change."""
+        self.moved_at = 0.0
+        """When it changed."""
         self.cache = Cache(interface, afi, outbox=outbox, tables=tables, timers=timers)
         self.counters = Counters()
 
@@ -266,10 +276,26 @@ class Station:
                 return entry.nbma
         return b""
 
-    def learn_nat_nbma(self, message: Message) -> None:
-        """Learns our post-NAT address from an NHS's reply, which adds it if it is not the one that we claim."""
+    def moved(self, former: Address, now: float) -> None:
+        """Notes that our NBMA address is another one now; no NHS has seen it yet."""
+        self.former_nbma = former
+        self.moved_at = now
+        self.nat_nbma = b""
+
+    def learn_nat_nbma(self, message: Message, now: float) -> bool:
+        """Learns our post-NAT address from an NHS's reply, which adds it if it is not the one that we claim.
+
+        Returns False where the NHS saw us at the address that we had until just now: our request left while the
+        kernel was still changing addresses. That is no NAT, and the NHS has to be told again.
+        """
         seen = self.nat_address_in(message, self.address)
-        self.nat_nbma = seen if seen != self.interface.nbma else b""
+        stale = bool(seen) and seen == self.former_nbma and now - self.moved_at < SETTLE_LIMIT_S
+        self.nat_nbma = b"" if stale or seen == self.interface.nbma else seen
+        return not stale
+
+    def settles_at(self, now: float) -> float:
+        """Returns when to register again after `learn_nat_nbma` returned False."""
+        return now + max(SETTLE_S, now - self.moved_at)
 
     def recurses(self, protocol: Address, nbma: Address) -> bool:
         """Returns whether a binding would route the tunnel into itself: an overlay address equals an NBMA address.

@@ -1,21 +1,26 @@
 """What happens to a registered client: other addresses, a tunnel that goes down, servers that forget it."""
 
-from nhrpd_py.core.address import Afi
+import pytest
+
+from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.events import (
     AddressRemoved,
 )
+from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import (
     PURGE_NO_REPLY,
     PacketType,
 )
+from nhrpd_py.packet.message import Message
 from tests.support import inspect
-from tests.support.engine import a_spoke, drops, kinds, sent, the, the_packet
+from tests.support.engine import Node, a_spoke, drops, kinds, sent, the, the_packet
 from tests.support.messages import (
     AUTHENTICATION,
     a_purge_request,
     a_registration_reply,
     a_registration_request,
+    nat_extension,
 )
 from tests.support.registration import HUB2_NBMA, a_fresh_spoke, states, times
 from tests.support.sites import (
@@ -52,6 +57,45 @@ def test_new_nbma_address_registers_at_once() -> None:
     effects = spoke.give(an_address(UNDERLAY, nbma(22), 24), now=6.0)
     to, request = the_packet(effects)
     assert (to, request.source_nbma) == (HUB.nbma, nbma(22))
+
+
+def a_spoke_that_moved() -> tuple[Node, Message]:
+    """A spoke with a new NBMA address since 5.0, and its request from there."""
+    spoke = a_spoke(2)
+    moved = spoke.give(
+        an_address(UNDERLAY, nbma(22), 24), AddressRemoved(UNDERLAY, nbma(2), 24), now=5.0
+    )
+    return spoke, the_packet(moved)[1]
+
+
+def reply_seen_from(request: Message, outer: Address) -> Message:
+    return a_registration_reply(request, nat_extension((tunnel(2), outer)))
+
+
+def test_server_that_saw_our_former_nbma_address_is_told_again() -> None:
+    """The kernel tells of an address that goes before it has stopped sending from there."""
+    spoke, request = a_spoke_that_moved()
+    assert request.source_nbma == nbma(22)
+    spoke.receive(reply_seen_from(request, nbma(2)), HUB.nbma, now=5.01)
+    assert spoke.table(View.CACHE, "nbma", "nat")[0] == ("192.168.100.22", False)
+    again = the_packet(spoke.advance(5.26))[1]
+    spoke.receive(a_registration_reply(again), HUB.nbma, now=5.27)
+    assert times(spoke, 20.0) == []  # until the renewal
+
+
+def test_nat_that_took_over_our_former_address_is_believed_in_the_end() -> None:
+    spoke, request = a_spoke_that_moved()
+    asked = [5.0]
+    for _ in range(10):
+        spoke.receive(reply_seen_from(request, nbma(2)), HUB.nbma, now=asked[-1] + 0.01)
+        at = spoke.engine.next_deadline()
+        assert at is not None
+        if at > 30.0:
+            break
+        request = the_packet(spoke.advance(at))[1]
+        asked.append(at)
+    assert asked == pytest.approx([5.0, 5.26, 5.54, 6.1, 7.22, 9.46, 13.94, 22.9])
+    assert spoke.table(View.CACHE, "nbma", "nat")[0] == ("192.168.100.2", True)
 
 
 def test_nothing_is_asked_while_the_tunnel_is_down_and_at_once_when_it_is_back() -> None:
