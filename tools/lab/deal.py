@@ -74,7 +74,7 @@ def deal(
     """Adds all portions to the hands without systemd, so that all processors are done together.
 
     The longest goes first, each to the hand whose processor has least to do, of several to the one
-    that itself has least: guests compute nearly all the time.
+    that itself has least.
     """
 
     def load(hand: Hand) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tools.lab import uml
 from tools.lab.process import Job, Usage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,8 +33,6 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TERM", "COLUMNS", "LINES", "CI", "NO_COL
 CONSOLE_TAIL_LINES = 60
 MIB = 1 << 20
 
-GUEST_KERNEL = "linux.uml"
-GUEST_MODULES = Path("/usr/lib/uml/modules")
 SYSTEMD = "/lib/systemd/systemd"
 KERNEL_MODULES = ("ip_gre", "nfnetlink_log", "xt_NFLOG", "xt_hashlimit", "veth", "sch_netem")
 
@@ -108,19 +107,6 @@ def missing_in_present_kernel() -> str | None:
     return None
 
 
-def missing_for_guest() -> str | None:
-    """Returns what is missing to boot a guest, or None."""
-    if shutil.which(GUEST_KERNEL) is None:
-        return f"{GUEST_KERNEL} is not installed (Debian package user-mode-linux)"
-    if not GUEST_MODULES.is_dir():
-        return f"{GUEST_MODULES} is missing (Debian package user-mode-linux)"
-    if shutil.which("insmod") is None:
-        return "insmod is not installed (Debian package kmod)"
-    if _wide_xstate() and shutil.which("cc") is None:
-        return "no C compiler, needed on a processor with AMX (Debian packages gcc, libc6-dev)"
-    return None
-
-
 def missing_for_systemd() -> str | None:
     """Returns what is missing for a guest with systemd, or None."""
     if not Path(SYSTEMD).exists():
@@ -142,7 +128,7 @@ def place(
     kept on the processor `cpu`.
     """
     if systemd:
-        there = missing_for_guest() or missing_for_systemd()
+        there = uml.missing() or missing_for_systemd()
         if there is not None:
             raise LabUnavailableError(f"guest: {there}")
         return Guest(share=share, memory=memory, limit_s=limit_s, systemd=True, cpu=cpu)
@@ -152,7 +138,7 @@ def place(
     here = "not asked" if choice == "guest" else missing_in_present_kernel()
     if here is None:
         return Sandbox(share=share, limit_s=limit_s)
-    there = "not asked" if choice == "host" else missing_for_guest()
+    there = "not asked" if choice == "host" else uml.missing()
     if there is None:
         return Guest(share=share, memory=memory, limit_s=limit_s, cpu=cpu)
     raise LabUnavailableError(f"this kernel: {here}; guest: {there}")
@@ -223,9 +209,9 @@ class Guest:
         console: Path | None,
         terminal: bool,
     ) -> int:
-        kernel = shutil.which(GUEST_KERNEL)
-        if kernel is None:
-            raise LabUnavailableError(missing_for_guest())
+        kernel = uml.find()
+        if isinstance(kernel, str):
+            raise LabUnavailableError(kernel)
         # The kernel command line has no quoting: the control directory's name has no blanks.
         with tempfile.TemporaryDirectory(prefix="nhrpd-guest-", dir="/tmp") as name:
             control = Path(name)
@@ -245,9 +231,10 @@ class Guest:
                 ended = self._running.wait(
                     [
                         *_on_cpu(self.cpu),
-                        kernel,
+                        str(kernel.path),
                         f"mem={self.memory}",
                         "quiet",
+                        *kernel.options,
                         "root=/dev/root",
                         "rootfstype=hostfs",
                         "rootflags=/",
@@ -259,7 +246,7 @@ class Guest:
                     ],
                     console=console,
                     terminal=terminal,
-                    env=_kernel_environment(control),
+                    env={"TMPDIR": _room_for_memory(), **kernel.environment(control)},
                     pass_fds=[log.fileno()],
                     litter=control,
                 )
@@ -359,25 +346,11 @@ def _job(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], terminal: bo
     return "\n".join(lines) + "\n"
 
 
-def _kernel_environment(control: Path) -> dict[str, str]:
-    """Returns the guest kernel's environment: room for its memory; and see wide_xstate.c."""
+def _room_for_memory() -> str:
+    """Returns a directory for the file that is a guest's memory."""
     shm = Path("/dev/shm")
     roomy = shm.is_dir() and shutil.disk_usage(shm).free >= 4096 * MIB
-    environment = {"TMPDIR": str(shm) if roomy else tempfile.gettempdir()}
-    if _wide_xstate():
-        environment["LD_PRELOAD"] = str(_build_shim(control))
-    return environment
-
-
-def _wide_xstate() -> bool:
-    """Whether the register state is larger than the guest's kernel knows, see wide_xstate.c."""
-    return " amx_tile " in Path("/proc/cpuinfo").read_text().replace("\n", " ")
-
-
-def _build_shim(directory: Path) -> Path:
-    source, shim = Path(__file__).with_name("wide_xstate.c"), directory / "wide_xstate.so"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", shim, source], check=True)
-    return shim
+    return str(shm) if roomy else tempfile.gettempdir()
 
 
 def _can_make_gre() -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.lab import uml
 from tools.lab.deal import (
     Hand,
     deal,
@@ -37,8 +38,10 @@ from tools.lab.topology import ARTIFACTS_VARIABLE
 from tools.suite.times import Row, rows
 
 GUESTS_VARIABLE = "NHRPD_LAB_GUESTS"
+GUESTS_A_PROCESSOR = 2
+"""By default: a guest waits half of the time."""
 MOST_GUESTS = 4
-"""Limit of the default number of guests, which is one for each processor that has tests."""
+"""Limit of the default number of guests."""
 DURATIONS = LAB_TESTS / "durations.json"
 NICENESS = 3
 """nice value of the tests beside the guests: they need less time than the guests and can wait."""
@@ -56,6 +59,11 @@ class LabPlugin:
     _started: bool = False
     _directory: tempfile.TemporaryDirectory[str] | None = None
     _durations: dict[str, float] = field(default_factory=lambda: read_durations(DURATIONS))
+
+    def pytest_report_header(self) -> str:
+        """Names the kernel of the guests, on which the durations depend."""
+        found = uml.find()
+        return f"lab: {found if isinstance(found, str) else found.path}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -146,7 +154,7 @@ class LabPlugin:
     def _deal(self, items: list[pytest.Item]) -> list[Hand]:
         """Returns the tests of each place."""
         usable = sorted(os.sched_getaffinity(0))
-        count = int(os.environ.get(GUESTS_VARIABLE, min(len(usable), MOST_GUESTS)))
+        count = int(os.environ.get(GUESTS_VARIABLE, min(GUESTS_A_PROCESSOR * len(usable), MOST_GUESTS)))
         under_systemd = [item for item in items if item.get_closest_marker("systemd")]
         others = [item for item in items if not item.get_closest_marker("systemd")]
         hands = [Hand(usable[number % len(usable)]) for number in range(count)]
