@@ -1,5 +1,7 @@
 """Which kernel a guest boots: the one that was built, if it was; Debian's else."""
 
+import subprocess
+
 import pytest
 
 from tools.lab import uml
@@ -58,7 +60,7 @@ def test_what_is_missing_is_named(built, debian, monkeypatch):
 def test_the_tracing_kernel_gets_a_shim_on_a_wide_processor_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(uml, "_wide_xstate", lambda: True)
     compiled = []
-    monkeypatch.setattr(uml.subprocess, "run", lambda argv, **_options: compiled.append(argv))
+    monkeypatch.setattr(subprocess, "run", lambda argv, **_options: compiled.append(argv))
     assert uml.Kernel(tmp_path / "a").environment(tmp_path) == {}
     assert compiled == []
     environment = uml.Kernel(tmp_path / "a", traces=True).environment(tmp_path)
