@@ -5,22 +5,27 @@ certificate (RFC 3779) can be the policy. Where several peers share one pair of 
 of them sent a packet: then all of them must be allowed what one of them claims.
 """
 
-import re
 from collections.abc import Iterable
 
 from nhrpd_py.core.address import Address, Prefix, format_address, host_prefix
 from nhrpd_py.core.config import AuthorizeConfig, AuthorizeRule, Unlisted
 from nhrpd_py.core.events import Association
+from nhrpd_py.core.ipsec.pattern import Pattern
+
+MAX_KNOWN = 4096
+"""Identities whose rules are remembered."""
 
 
 class Policy:
     """The rules of one interface; owned by its circuits."""
 
-    __slots__ = ("_config", "_patterns")
+    __slots__ = ("_config", "_known", "_patterns")
 
     def __init__(self, config: AuthorizeConfig) -> None:
         self._config = config
-        self._patterns = [(_compiled(rule.identity), rule) for rule in config.rules]
+        self._patterns = [(Pattern(rule.identity), rule) for rule in config.rules]
+        self._known: dict[str, tuple[AuthorizeRule, ...]] = {}
+        """Identity → the rules that match it."""
 
     @property
     def restricts(self) -> bool:
@@ -35,6 +40,20 @@ class Policy:
     def prefix_denial(self, associations: Iterable[Association], prefix: Prefix) -> str | None:
         """Returns why a network may not lie behind a peer; None when it may."""
         return self._denial(associations, prefix, is_station=False)
+
+    def vouches(self, associations: Iterable[Association], prefix: Prefix) -> bool:
+        """Returns whether rules say of every peer that it may claim a network, or an address as a network of one.
+
+        What is allowed only because no rule is about a peer is not vouched for.
+        """
+        peers = list(associations)
+        return self.restricts and bool(peers) and all(self._names(each, prefix) for each in peers)
+
+    def _names(self, peer: Association, prefix: Prefix) -> bool:
+        if not self._config.certificate and not self._rules_of(peer.identity):
+            return False
+        allowed = self._allowed(peer, is_station=prefix.is_host)
+        return allowed is None or any(one.covers(prefix) for one in allowed)
 
     def _denial(
         self, associations: Iterable[Association], prefix: Prefix, *, is_station: bool
@@ -55,7 +74,7 @@ class Policy:
         """Returns the prefixes that a peer may claim; None: everything."""
         if self._config.certificate:
             return peer.address_blocks or ()
-        rules = [rule for pattern, rule in self._patterns if pattern.fullmatch(peer.identity)]
+        rules = self._rules_of(peer.identity)
         if not rules:
             return None if self._config.unlisted is Unlisted.ALLOW else ()
         allowed: list[Prefix] = []
@@ -66,14 +85,17 @@ class Policy:
             allowed += part
         return tuple(allowed)
 
+    def _rules_of(self, identity: str) -> tuple[AuthorizeRule, ...]:
+        rules = self._known.get(identity)
+        if rules is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            rules = tuple(rule for pattern, rule in self._patterns if pattern.matches(identity))
+            self._known[identity] = rules
+        return rules
+
 
 def _networks(rule: AuthorizeRule) -> tuple[Prefix, ...] | None:
     if rule.prefixes is None:
         return None
     return (*rule.prefixes, *(rule.protocol or ()))
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compiles a pattern of identities; case is ignored, as DNS and IKE do."""
-    text = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
