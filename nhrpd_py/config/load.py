@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nhrpd_py.core.address import afi_of, parse_address
-from nhrpd_py.core.config import Config, ConfigError
+from nhrpd_py.core.config import (
+    DEFAULT_HOLDING_TIME_S,
+    DEFAULT_LONGEST_HOLDING_TIME_S,
+    MAX_HOLDING_TIME_S,
+    Config,
+    ConfigError,
+)
 
 Location: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Location, str]
@@ -25,7 +31,7 @@ OF_LATER_VERSIONS = {"multicast-group"}
 SYNTAX_PLACE = re.compile(
     r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
 )
-ARRAYS_OF_TEXT = ("protocol", "prefixes")
+ARRAYS_OF_TEXT = ("protocol", "prefixes", "overlay")
 TOO_DEEP = "tables within tables without end"
 TOO_LONG = "a number has more than 64 bits"
 INTEGERS = range(-(1 << 63), 1 << 63)
@@ -194,6 +200,7 @@ def _across_tables(document: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _within_ipsec(where, table)
+    yield from _about_claims(where, table)
     servers: dict[tuple[str, str], int] = {}
     mapped: dict[str, int] = {}
     family: tuple[str, str] | None = None
@@ -219,6 +226,19 @@ def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Pro
                     (*where, kind, at, "nbma"),
                     f"is {here}, but {family[1]} is {family[0]}: a tunnel has one underlay",
                 )
+
+
+def _about_claims(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yields contradictions between settings about what is believed."""
+    longest = table.get("max-holding-time", DEFAULT_LONGEST_HOLDING_TIME_S)
+    own = table.get("holding-time", DEFAULT_HOLDING_TIME_S)
+    if type(longest) is int and type(own) is int and longest < own <= MAX_HOLDING_TIME_S:
+        yield (*where, "holding-time"), f"is more than max-holding-time, which is {longest}"
+    if table.get("authenticated-purge") is True and "authentication" not in table:
+        yield (
+            (*where, "authenticated-purge"),
+            "needs authentication: a pass phrase that clients know",
+        )
 
 
 def _within_ipsec(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ from nhrpd_py.config.values import (
 from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.config import (
     DEFAULT_HOLDING_TIME_S,
+    DEFAULT_LONGEST_HOLDING_TIME_S,
     MAX_HOLDING_TIME_S,
     MIN_HOLDING_TIME_S,
     AuthorizeConfig,
@@ -137,6 +138,9 @@ class InterfaceTable(Table):
 
     network_id: Annotated[int, AfterValidator(between(1, 0xFFFFFFFF))]
     holding_time: HoldingTime = DEFAULT_HOLDING_TIME_S
+    max_holding_time: HoldingTime = DEFAULT_LONGEST_HOLDING_TIME_S
+    overlay: list[PrefixText] = []
+    authenticated_purge: bool = False
     tunnel_source: Annotated[str, AfterValidator(interface_name)] | None = None
     shortcut: bool = False
     redirect: bool = False
@@ -153,6 +157,9 @@ class InterfaceTable(Table):
             name=name,
             network_id=self.network_id,
             holding_time_s=self.holding_time,
+            max_holding_time_s=self.max_holding_time,
+            overlay=tuple(map(parse_prefix, self.overlay)),
+            authenticated_purge=self.authenticated_purge,
             tunnel_source=self.tunnel_source,
             shortcut=self.shortcut,
             redirect=self.redirect,

@@ -56,6 +56,12 @@ def is_unicast(address: Address) -> bool:
     return address[0] != 0xFF and address[:15] != bytes(15)  # noqa: PLR2004 (ff00::/8)
 
 
+@lru_cache(maxsize=4096)
+def is_public(address: Address) -> bool:
+    """Returns whether the public Internet routes an address (IANA's registries of special addresses)."""
+    return ipaddress.ip_address(address).is_global
+
+
 def is_link_local(address: Address) -> bool:
     """Returns whether an address is of 169.254/16 or fe80::/10, which no NHS can serve."""
     if len(address) == IPV4_SIZE:

@@ -15,6 +15,8 @@ from nhrpd_py.core.address import Address, Prefix
 DEFAULT_HOLDING_TIME_S = 600
 MAX_HOLDING_TIME_S = 65535
 """ar$holding time is 16 bits wide (RFC 2332 §5.2.0.1)."""
+DEFAULT_LONGEST_HOLDING_TIME_S = 7200
+"""What peers may ask for at most; the holding time that Cisco's routers ask for."""
 MIN_HOLDING_TIME_S = 3
 """A third of it is the renewal interval; below one second a spoke would be a flood."""
 
@@ -104,6 +106,12 @@ class InterfaceConfig:
     network_id: int
     """1–4294967295. Local meaning only: interfaces of one number are one cloud."""
     holding_time_s: int = DEFAULT_HOLDING_TIME_S
+    max_holding_time_s: int = DEFAULT_LONGEST_HOLDING_TIME_S
+    """A peer that asks for longer gets this; at least `holding_time_s`."""
+    overlay: tuple[Prefix, ...] = ()
+    """The cloud's own addresses: none other is believed to be a tunnel address, in a family that it names any of."""
+    authenticated_purge: bool = False
+    """A client that has another outer address now may take its registration back if it knows the pass phrase."""
     tunnel_source: str | None = None
     """The link to take our NBMA address from where the tunnel has no local address."""
     shortcut: bool = False

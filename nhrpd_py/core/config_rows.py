@@ -8,7 +8,11 @@ from nhrpd_py.core.address import Prefix, format_address
 from nhrpd_py.core.config import AuthorizeConfig, Config, ProfileValue, Secret
 from nhrpd_py.core.rows import ConfigRow
 
-_FILE_KEYS = {"holding_time_s": "holding-time", "maps": "map"}
+_FILE_KEYS = {
+    "holding_time_s": "holding-time",
+    "max_holding_time_s": "max-holding-time",
+    "maps": "map",
+}
 """Fields whose key in the file is not just the name with `-` for `_`."""
 
 
@@ -27,7 +31,7 @@ def config_rows(config: Config, interface: str | None) -> Iterator[ConfigRow]:
 def _rows(path: str, section: Any, skip: tuple[str, ...] = ()) -> Iterator[ConfigRow]:
     for field in fields(section):
         value = getattr(section, field.name)
-        if field.name in skip or value is None:
+        if field.name in skip or value is None or (field.name == "overlay" and not value):
             # The one None that is a setting: an NHS whose address is to be learnt.
             if field.name == "protocol" and hasattr(section, "nbma"):
                 yield ConfigRow(path=f"{path}.protocol", value="dynamic")

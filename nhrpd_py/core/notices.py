@@ -153,6 +153,24 @@ class ClaimRefused(PeerNotice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimDoubted(PeerNotice):
+    """A client is believed, though the routes of this machine lead its address elsewhere."""
+
+    event = "claim.doubted"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOpen(Notice):
+    """A protected interface has no rules: what every peer that IKE lets in may do; or `overlay` has to be set."""
+
+    event = "policy.open"
+    setting: str
+    """The setting that is missing."""
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NameUnresolved(Notice):
     event = "name.unresolved"
     level = "warning"

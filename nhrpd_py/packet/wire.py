@@ -36,6 +36,9 @@ class DropReason(StrEnum):
     UNRECOGNIZED_EXTENSION = "unrecognized-extension"
     RATE_LIMITED = "rate-limited"
     NOT_ALLOWED = "not-allowed"
+    CLAIM_REFUSED = "claim-refused"
+    FORGED_SOURCE = "forged-source"
+    FOREIGN_PURGE = "foreign-purge"
     NO_ASSOCIATION = "no-security-association"
 
 

@@ -102,6 +102,9 @@ class InterfaceSettings(TypedDict, total=False):
 
     network_id: int
     holding_time_s: int
+    max_holding_time_s: int
+    overlay: tuple[Prefix, ...]
+    authenticated_purge: bool
     tunnel_source: str | None
     shortcut: bool
     redirect: bool

@@ -6,7 +6,7 @@ A lookup costs one dictionary probe for each length in use, which for real routi
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.address import Address, Prefix, prefix_of
 
 T = TypeVar("T")
 
@@ -63,6 +63,14 @@ class PrefixMap(Generic[T]):
             value = self._by_length[length].get(number >> (self._bits - length))
             if value is not None:
                 yield value
+
+    def items_around(self, address: Address) -> Iterator[tuple[Prefix, T]]:
+        """Yields the prefixes that contain the address with their values, longest first."""
+        for length in self._lengths:
+            prefix = prefix_of(address, length)
+            value = self.get(prefix)
+            if value is not None:
+                yield prefix, value
 
     def inside(self, prefix: Prefix) -> Iterator[T]:
         """Yields the values of all prefixes within a prefix, itself included. Looks at every longer prefix."""

@@ -22,7 +22,8 @@ from nhrpd_py.core.handlers.routes import RouteHandler
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.kernel.links import Links
 from nhrpd_py.core.kernel.tables import KernelTables
-from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
+from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, PolicyOpen
+from nhrpd_py.core.station.advice import advice
 from nhrpd_py.core.station.interface import Interface, OpenRefusal
 
 REOPEN_S = 30.0
@@ -79,8 +80,8 @@ class LinkHandler:
 
     def link_gone(self, ifindex: int, now: float) -> None:
         link = self._links.remove(ifindex)
-        for address, _ in link.addresses if link else ():
-            self._tables.remove_local(address)
+        for address, length in link.addresses if link else ():
+            self._tables.remove_address(ifindex, address, length)
         self.follow(now)
         self._routes.link_lost(ifindex, now)
 
@@ -89,16 +90,19 @@ class LinkHandler:
         if link is None:
             return
         key = (event.address, event.prefix_length)
-        if key not in link.addresses:
-            self._tables.add_local(event.address)
+        is_new = key not in link.addresses
+        if is_new:
+            self._tables.add_address(event)
         link.addresses[key] = event
         self.follow(now)
+        if is_new:
+            self._review_claims(now)
 
     def address_removed(self, event: AddressRemoved, now: float) -> None:
         link = self._links.by_ifindex.get(event.ifindex)
         if link is None or link.addresses.pop((event.address, event.prefix_length), None) is None:
             return
-        self._tables.remove_local(event.address)
+        self._tables.remove_address(event.ifindex, event.address, event.prefix_length)
         self.follow(now)
 
     def refused(self, event: InterfaceRefused, now: float) -> None:
@@ -169,6 +173,11 @@ class LinkHandler:
                     instance.station.cache.entries.refit_routes()
             self._notify(interface)
 
+    def _review_claims(self, now: float) -> None:
+        for tunnel in self._tunnels.opened():
+            for instance in tunnel:
+                instance.dependents.review_claims(now)
+
     def _open(self, tunnel: Tunnel, now: float) -> None:
         interface = tunnel.interface
         interface.opened = True
@@ -201,8 +210,19 @@ class LinkHandler:
                     addresses=", ".join(interface.address_texts()),
                 )
             )
+            self._advise(interface)
         else:
             self._notify_lost(interface)
+
+    def _advise(self, interface: Interface) -> None:
+        """Tells once what the settings of an interface leave open, and again when they were changed."""
+        found = tuple(advice(interface))
+        if found != interface.advised:
+            interface.advised = found
+            for setting, problem in found:
+                self._outbox.emit(
+                    PolicyOpen(interface=interface.name, setting=setting, problem=problem)
+                )
 
     def _notify_lost(self, interface: Interface) -> None:
         self._outbox.emit(

@@ -26,6 +26,8 @@ from nhrpd_py.packet.inner import data_addresses, peek
 from nhrpd_py.packet.message import Message, decode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
+RESOLUTION = PacketType.RESOLUTION_REQUEST
+
 
 class PacketHandler:
     """Handles received packets. Called by the engine."""
@@ -88,6 +90,12 @@ class PacketHandler:
                 self._refuse_claim(instance, message, source, denial, now)
                 return
         location = self._target(station, message, source)
+        if message.is_request and (location is not None or message.type is RESOLUTION):
+            forgery = instance.claims.forgery(message, source)
+            if forgery is not None:
+                reason = DropReason.FORGED_SOURCE
+                self._refuse_claim(instance, message, source, forgery, now, reason=reason)
+                return
         if location is not None:
             if location.where in (Where.UNRESOLVED, Where.NOWHERE):
                 self._undeliverable(instance, message, event, location, now)
@@ -128,10 +136,17 @@ class PacketHandler:
         return instance.station.circuits.address_denial(source, message.source_protocol)
 
     def _refuse_claim(
-        self, instance: Instance, message: Message, source: Address, denial: str, now: float
+        self,
+        instance: Instance,
+        message: Message,
+        source: Address,
+        denial: str,
+        now: float,
+        *,
+        reason: DropReason = DropReason.NOT_ALLOWED,
     ) -> None:
         name = instance.station.interface.name
-        instance.station.drop(DropReason.NOT_ALLOWED, source)
+        instance.station.drop(reason, source)
         self._outbox.remind(
             (name, source, denial),
             ClaimRefused(
@@ -143,7 +158,7 @@ class PacketHandler:
             ),
             now,
         )
-        if self._limits.errors.take(now):
+        if message.type is RESOLUTION and self._limits.errors.take(now):
             instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:

@@ -5,14 +5,16 @@ age nor type is known: it gets our own holding time, and its client is asked to 
 kernel is right: its entry was written when the client moved, the file once a minute.
 """
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.effects import DropNeighbor
 from nhrpd_py.core.events import BindingFound
-from nhrpd_py.core.notices import BindingAdopted
+from nhrpd_py.core.notices import BindingAdopted, ClaimRefused
 from nhrpd_py.core.purge.sender import PurgeSender
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.station import Station
+from nhrpd_py.packet.wire import DropReason
 
 ASKED_PER_S = 100
 """How many clients are asked to register in one second."""
@@ -23,10 +25,11 @@ FIRST_ASK_S = 0.2
 class Adoption:
     """Takes over bindings of an earlier run. Owned by the instance."""
 
-    __slots__ = ("_purges", "_station", "_to_ask")
+    __slots__ = ("_claims", "_purges", "_station", "_to_ask")
 
-    def __init__(self, station: Station, purges: PurgeSender) -> None:
+    def __init__(self, station: Station, purges: PurgeSender, claims: Claims) -> None:
         self._station = station
+        self._claims = claims
         self._purges = purges
         self._to_ask = 0
         """Number of clients that are still to be asked."""
@@ -41,7 +44,7 @@ class Adoption:
             if not outdated or known.nbma == event.nbma:
                 self._inherit(known, event)
                 return None
-        binding = None if self._is_useless(event) else self._take_over(event, now)
+        binding = None if self._is_useless(event, now) else self._take_over(event, now)
         if binding is None:
             station.outbox.emit(DropNeighbor(event.ifindex, event.protocol))
             return None
@@ -72,9 +75,32 @@ class Adoption:
         ):
             self._purges.ask_to_register(binding)
 
-    def _is_useless(self, event: BindingFound) -> bool:
-        has_ended = event.remaining_s is not None and event.remaining_s <= 0
-        return has_ended or self._station.tables.is_local(event.protocol)
+    def _is_useless(self, event: BindingFound, now: float) -> bool:
+        """Returns whether a binding has ended, or would be refused if a peer claimed it now.
+
+        The routes of a routing daemon may come later than this, and charon's SAs: they are not asked for.
+        """
+        if event.remaining_s is not None and event.remaining_s <= 0:
+            return True
+        refusal = self._claims.nbma_refusal(event.nbma) or self._claims.refusal(
+            event.protocol, event.nbma
+        )
+        if refusal is None:
+            return False
+        name = self._station.interface.name
+        self._station.outbox.count_drop(name, DropReason.CLAIM_REFUSED)
+        self._station.outbox.remind(
+            (name, event.protocol, event.nbma, refusal),
+            ClaimRefused(
+                interface=name,
+                protocol=event.protocol,
+                nbma=event.nbma,
+                prefix=host_prefix(event.protocol),
+                reason=f"of an earlier run: {refusal}",
+            ),
+            now,
+        )
+        return True
 
     def _take_over(self, event: BindingFound, now: float) -> Binding | None:
         return self._station.cache.update(
@@ -84,10 +110,15 @@ class Adoption:
             now,
             claimed_nbma=event.claimed_nbma,
             holding_time_s=self._station.config.holding_time_s,
-            lifetime_s=event.remaining_s,
+            lifetime_s=self._lifetime_s(event),
             unique=event.unique,
             origin=Origin.KERNEL if event.remaining_s is None else Origin.STATE_FILE,
         )
+
+    def _lifetime_s(self, event: BindingFound) -> float | None:
+        if event.remaining_s is None:
+            return None
+        return min(event.remaining_s, self._station.config.max_holding_time_s)
 
     def _inherit(self, binding: Binding, event: BindingFound) -> None:
         """Keeps a matching kernel entry until charon reports whether its SA exists; deletes any other entry."""

@@ -8,6 +8,7 @@ cannot reach is held down for a while, and traffic stays on the hub. Owned by th
 from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.instance.adoption import Adoption
 from nhrpd_py.core.notices import ClaimRefused
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.resolution.failure import Failure, FailureKind
 from nhrpd_py.core.resolution.requester import Requester
@@ -15,16 +16,25 @@ from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.shortcuts import Shortcut
 from nhrpd_py.core.station.station import Station
 
+_LEARNT = (BindingType.CACHED, BindingType.DYNAMIC)
+"""The types of bindings that peers make."""
+
 
 class Dependents:
     """Updates what depends on a circuit: registrations, bindings, shortcuts and resolutions of an instance."""
 
-    __slots__ = ("_adoption", "_client", "_requester", "_station")
+    __slots__ = ("_adoption", "_claims", "_client", "_requester", "_station")
 
     def __init__(
-        self, station: Station, client: NhsClient, requester: Requester, adoption: Adoption
+        self,
+        station: Station,
+        client: NhsClient,
+        requester: Requester,
+        adoption: Adoption,
+        claims: Claims,
     ) -> None:
         self._station = station
+        self._claims = claims
         self._client = client
         self._requester = requester
         self._adoption = adoption
@@ -32,8 +42,12 @@ class Dependents:
     def circuit_up(self, remote: Address, now: float) -> None:
         """Installs what waited for an SA with a peer and is allowed by the policy; registers again with a server."""
         station = self._station
+        impostor = station.cache.get(remote)
+        if impostor is not None and impostor.type in _LEARNT:
+            self._refuse(impostor, "it is the outer address of a peer with an SA", now)
         for binding in station.cache.of_nbma(remote):
             if self._may_stay(binding, now):
+                station.cache.hold(binding)
                 station.cache.entries.circuit_up(binding)
             if binding.origin is Origin.KERNEL:
                 self._adoption.ask_later(binding, now)
@@ -56,6 +70,9 @@ class Dependents:
         """Drops what the peer of a binding may not claim; returns whether the binding itself stays."""
         circuits = self._station.circuits
         denial = circuits.address_denial(binding.nbma, binding.protocol)
+        has_moved = binding.held_at not in (b"", binding.nbma)
+        if denial is None and has_moved and binding.type in _LEARNT:
+            denial = self._claims.taken(binding.protocol, binding.nbma)
         if denial is not None:
             self._refuse(binding, denial, now)
             return False
@@ -64,6 +81,15 @@ class Dependents:
             if denial is not None:
                 self._refuse_shortcut(shortcut, denial, now)
         return True
+
+    def review_claims(self, now: float) -> None:
+        """Drops what nobody may claim any more: this machine has another network, or `overlay` has changed."""
+        for binding in list(self._station.cache):
+            if binding.type not in _LEARNT:
+                continue
+            outside = self._claims.outside(binding.protocol)
+            if outside is not None:
+                self._refuse(binding, outside, now)
 
     def circuit_down(self, remote: Address, reason: str, now: float) -> None:
         """Removes what depends on the last SA with a peer; static bindings only leave the kernel."""
@@ -82,7 +108,7 @@ class Dependents:
         waiting = [
             each
             for each in station.cache.of_nbma(remote)
-            if not each.installed and each.type in (BindingType.CACHED, BindingType.DYNAMIC)
+            if not each.installed and each.type in _LEARNT
         ]
         if not waiting:
             return

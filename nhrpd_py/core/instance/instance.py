@@ -10,6 +10,7 @@ from nhrpd_py.core.instance.adoption import Adoption
 from nhrpd_py.core.instance.dependents import Dependents
 from nhrpd_py.core.purge.receiver import PurgeReceiver
 from nhrpd_py.core.purge.sender import PurgeSender
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.server import RegistrationServer
 from nhrpd_py.core.resolution.requester import Requester
@@ -25,6 +26,7 @@ class Instance:
 
     __slots__ = (
         "adoption",
+        "claims",
         "client",
         "dependents",
         "purges",
@@ -38,13 +40,14 @@ class Instance:
     def __init__(self, station: Station, locator: Locator) -> None:
         self.station = station
         self.client = NhsClient(station)
-        self.purges = PurgeSender(station)
-        self.responder = Responder(station, locator, self.purges)
-        self.requester = Requester(station, locator, self.client.servers)
-        self.adoption = Adoption(station, self.purges)
-        self.dependents = Dependents(station, self.client, self.requester, self.adoption)
-        self.server = RegistrationServer(station)
-        self.purging = PurgeReceiver(station, self.client)
+        self.purges = PurgeSender(station, self.client.servers)
+        claims = self.claims = Claims(station, locator, self.client.servers)
+        self.responder = Responder(station, locator, self.purges, claims)
+        self.requester = Requester(station, locator, self.client.servers, claims)
+        self.adoption = Adoption(station, self.purges, claims)
+        self.dependents = Dependents(station, self.client, self.requester, self.adoption, claims)
+        self.server = RegistrationServer(station, claims)
+        self.purging = PurgeReceiver(station, self.client, claims)
 
     @property
     def shortcuts(self) -> ShortcutTable:
@@ -73,7 +76,7 @@ class Instance:
         elif not self.client.active or moved or moved_from is not None:
             self.client.start(now)
             if moved_from is not None:
-                self.responder.withdraw_all(now, final=False)
+                self.responder.withdraw_all(now, moved=True)
 
     def opened(self, now: float) -> None:
         """Installs the configured bindings and those that outlived the netdev's absence: it is open now."""
@@ -92,6 +95,8 @@ class Instance:
             self.client.configure(now)
         if before.holding_time_s != config.holding_time_s:
             self.client.renew_sooner(now)
+        if before.overlay != config.overlay:
+            self.dependents.review_claims(now)
         if before.authorize != config.authorize and self.station.circuits.protected:
             self.dependents.reauthorize(now)
 
@@ -99,7 +104,7 @@ class Instance:
         self.requester.forget_all()
         for shortcut in list(self.shortcuts):
             self.shortcuts.remove(shortcut, "shortcuts are switched off")
-        self.responder.withdraw_all(now, final=False)
+        self.responder.withdraw_all(now)
 
     def _remap(self, before: InterfaceConfig, now: float) -> None:
         station = self.station
@@ -124,7 +129,7 @@ class Instance:
         return [each for each in config.maps if len(each.protocol) * 8 == length]
 
     def _map(self, each: MapConfig, now: float) -> None:
-        self.station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now)
+        self.station.cache.update(each.protocol, BindingType.STATIC, each.nbma, now, sender=b"")
         self.station.circuits.need(each.nbma, each.protocol)
 
     def closed(self, reason: str) -> None:

@@ -211,6 +211,12 @@ class Circuits:
         names = dict.fromkeys(each.identity for each in self.associations(remote))
         return ", ".join(names) or None
 
+    def identities(self, remote: Address) -> frozenset[str]:
+        """Returns the identities that are known to be at an NBMA address; none where it has no SA."""
+        if not self.protected:
+            return frozenset()
+        return frozenset(each.identity for each in self.associations(remote))
+
     def problem(self, remote: Address) -> str | None:
         """Returns why a circuit is not up, for people; None when it is up, or no reason is known yet."""
         circuit = self._circuits.get(remote)
@@ -225,6 +231,10 @@ class Circuits:
     def prefix_denial(self, remote: Address, prefix: Prefix) -> str | None:
         """Returns why a network may not lie behind the peer at `remote`; None when it may."""
         return self.policy.prefix_denial(self.associations(remote), prefix)
+
+    def vouched(self, remote: Address, prefix: Prefix) -> bool:
+        """Returns whether a rule says that the peer at `remote` may have a network, or an address."""
+        return self.protected and self.policy.vouches(self.associations(remote), prefix)
 
     # Needs.
 

@@ -86,6 +86,11 @@ class Rib:
         routes = self._routes.longest(address)
         return routes[0] if routes else None
 
+    def around(self, address: Address) -> Iterator[Route]:
+        """Yields the best route of each prefix that contains the address, the longest first."""
+        for routes in self._routes.matches(address):
+            yield routes[0]
+
     def inside(self, prefix: Prefix) -> Iterator[Route]:
         """Yields the best route of each prefix within a prefix, itself included."""
         for routes in self._routes.inside(prefix):

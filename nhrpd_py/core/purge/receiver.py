@@ -8,13 +8,18 @@ from dataclasses import dataclass, replace
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
-from nhrpd_py.core.notices import PurgeReceived
+from nhrpd_py.core.notices import ClaimRefused, PurgeReceived
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut
 from nhrpd_py.core.station.station import HOP_COUNT, Station
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
+
+MAX_TOLD = 16
+"""Of a Purge with more entries it is not found out which bindings of others they are about."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,22 +30,25 @@ class Demand:
     nbma: Address
     """The only NBMA address meant, when the sender names one."""
     removed: int = 0
+    foreign: int = 0
+    """What is within the prefix, but not the sender's to take back."""
 
 
 class PurgeReceiver:
     """Handles the Purge Requests for one station. Owned by its instance."""
 
-    __slots__ = ("_client", "_station")
+    __slots__ = ("_claims", "_client", "_station")
 
-    def __init__(self, station: Station, client: NhsClient) -> None:
+    def __init__(self, station: Station, client: NhsClient, claims: Claims) -> None:
         self._station = station
+        self._claims = claims
         self._client = client
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Handles a Purge Request for us, and replies unless the sender wants no reply."""
         demands = self._demands(message, nbma_source, now)
         if demands:
-            self._meet(demands, message.source_protocol, nbma_source)
+            self._meet(demands, message, nbma_source, now)
         if not message.flags & PURGE_NO_REPLY:
             self._reply(message, nbma_source)
 
@@ -61,9 +69,11 @@ class PurgeReceiver:
                 demands.setdefault((prefix, entry.nbma), Demand(prefix, entry.nbma))
         return list(demands.values())
 
-    def _meet(self, demands: list[Demand], sender: Address, nbma_source: Address) -> None:
+    def _meet(
+        self, demands: list[Demand], message: Message, nbma_source: Address, now: float
+    ) -> None:
         """Removes what is taken back; looks at each shortcut and binding once, for a packet can have thousands."""
-        station = self._station
+        station, claims = self._station, self._claims
         wanted: PrefixMap[dict[Address, Demand]] = PrefixMap(SIZE_OF_AFI[station.afi])
         for demand in demands:
             of_prefix = wanted.get(demand.prefix)
@@ -72,20 +82,33 @@ class PurgeReceiver:
             of_prefix[demand.nbma] = demand
         for shortcut in self._touched_shortcuts(demands):
             met = _find(wanted, shortcut.prefix, shortcut.binding.nbma)
-            if met is not None:
+            if met is None:
+                continue
+            if not claims.may_take_back(shortcut.binding, shortcut.prefix, message, nbma_source):
+                met.foreign += 1
+            else:
                 self._station.shortcuts.remove(shortcut, "purged by its owner")
                 met.removed += 1
         for binding in self._touched_bindings(demands):
-            if binding.type is not BindingType.CACHED and not (
-                binding.type is BindingType.DYNAMIC
-                and self._is_client(binding, sender, nbma_source)
-            ):
+            if binding.type not in (BindingType.CACHED, BindingType.DYNAMIC):
                 continue
-            met = _find(wanted, host_prefix(binding.protocol), binding.nbma)
-            if met is not None:
+            prefix = host_prefix(binding.protocol)
+            is_own = claims.may_take_back(binding, prefix, message, nbma_source)
+            if not is_own and len(demands) > MAX_TOLD:
+                continue
+            met = _find(wanted, prefix, binding.nbma)
+            if met is None:
+                continue
+            if not is_own:
+                met.foreign += 1
+            else:
                 self._station.cache.remove(binding, "purged by its owner")
                 met.removed += 1
+        if any(each.foreign for each in demands):
+            station.drop(DropReason.FOREIGN_PURGE, nbma_source)
         for demand in demands:
+            if demand.foreign:
+                self._refuse(demand, message, nbma_source, now)
             station.outbox.emit(
                 PurgeReceived(
                     interface=station.interface.name,
@@ -109,15 +132,20 @@ class PurgeReceiver:
         found = (cache.get(each.prefix.address) for each in demands)
         return list({each.protocol: each for each in found if each is not None}.values())
 
-    def _is_client(self, binding: Binding, sender: Address, nbma_source: Address) -> bool:
-        """Returns whether the sender of a Purge is the client of a registration, which alone may take it back.
-
-        A client whose NBMA address has changed is only believed where it has to know our pass phrase: with a unique
-        address it has no other way to register again.
-        """
-        if binding.nbma == nbma_source:
-            return True
-        return self._station.config.authentication is not None and binding.protocol == sender
+    def _refuse(self, demand: Demand, message: Message, nbma_source: Address, now: float) -> None:
+        """Tells of a Purge for what others gave, or that they gave by another way."""
+        name = self._station.interface.name
+        self._station.outbox.remind(
+            (name, nbma_source, demand.prefix),
+            ClaimRefused(
+                interface=name,
+                protocol=message.source_protocol,
+                nbma=nbma_source,
+                prefix=demand.prefix,
+                reason="a Purge for what others gave us",
+            ),
+            now,
+        )
 
     def _reply(self, message: Message, nbma_source: Address) -> None:
         """Sends the request back to its sender as a reply, changed only in its type (§5.2.6)."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.binding import Binding
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
@@ -25,15 +26,18 @@ class Purge:
     prefix: Prefix
     request_id: int = 0
     sends: int = 0
+    by_server: bool = False
+    """It goes by way of our server, which knows where we are now; `nbma` is for when none is up."""
 
 
 class PurgeSender:
     """The Purge Requests of one station. Owned by its instance."""
 
-    __slots__ = ("_purges", "_station")
+    __slots__ = ("_purges", "_servers", "_station")
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, servers: Servers) -> None:
         self._station = station
+        self._servers = servers
         self._purges: dict[int, Purge] = {}
 
     def send(
@@ -44,11 +48,15 @@ class PurgeSender:
         now: float,
         *,
         final: bool = False,
+        by_server: bool = False,
     ) -> None:
-        """Asks a station to forget a prefix. `final`: sent once, without a reply, for we are stopping."""
+        """Asks a station to forget a prefix. `final`: sent once, without a reply, for we are stopping.
+
+        `by_server`: from our new NBMA address the station would not believe us, but it believes its server.
+        """
         if not self._station.ready or len(self._purges) >= MAX_PURGES:
             return
-        purge = Purge(destination, nbma, prefix)
+        purge = Purge(destination, nbma, prefix, by_server=by_server)
         if final:
             self._send_once(purge)
             return
@@ -102,7 +110,8 @@ class PurgeSender:
         purge.sends += 1
         self._station.timers.set(self._key(purge), now + retry_s)
         if self._station.ready:
-            self._station.send(purge.nbma, self._message(purge, 0))
+            nbma = self._servers.best_nbma() if purge.by_server else b""
+            self._station.send(nbma or purge.nbma, self._message(purge, 0))
 
     def _message(self, purge: Purge, flags: int) -> Message:
         station = self._station

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
+from nhrpd_py.core.config import MIN_HOLDING_TIME_S
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
 from nhrpd_py.core.registration.messages import deregistration, registration_request, server_address
 from nhrpd_py.core.registration.servers import (
@@ -117,7 +118,7 @@ class RegistrationExchange:
         """Moves the next renewal forward where the present holding time requires it."""
         if registration.state is not NhsState.UP or registration.request_id:
             return
-        at = now + self._renewal_s()
+        at = now + self._renewal_s(registration)
         if registration.next_at is not None and at < registration.next_at:
             self._arm(registration, at)
 
@@ -211,7 +212,10 @@ class RegistrationExchange:
                 )
             )
             self._listener.server_up(now)
-        self._arm(registration, now + self._renewal_s() if is_current else station.settles_at(now))
+        granted = [each.holding_time_s for each in message.entries if each.holding_time_s]
+        registration.granted_s = min(granted, default=0)
+        renewal_at = now + self._renewal_s(registration)
+        self._arm(registration, renewal_at if is_current else station.settles_at(now))
 
     def _refused(self, registration: Registration, code: int, now: float) -> None:
         registration.refused = True
@@ -297,8 +301,12 @@ class RegistrationExchange:
         self._arm(registration, now + station.jitter(registration.retry_s))
         station.send(registration.nbma, registration_request(station, registration))
 
-    def _renewal_s(self) -> float:
-        return self._station.jitter(self._station.config.holding_time_s / RENEWAL_SHARE)
+    def _renewal_s(self, registration: Registration) -> float:
+        own_s = self._station.config.holding_time_s
+        granted_s = (
+            max(registration.granted_s, MIN_HOLDING_TIME_S) if registration.granted_s else own_s
+        )
+        return self._station.jitter(min(own_s, granted_s) / RENEWAL_SHARE)
 
     def _arm(self, registration: Registration, at: float) -> None:
         registration.next_at = at

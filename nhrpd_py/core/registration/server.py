@@ -7,8 +7,9 @@ extension.
 
 from dataclasses import replace
 
-from nhrpd_py.core.address import Address, is_unicast
-from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.notices import ClaimDoubted, RegistrationAccepted, RegistrationRefused
+from nhrpd_py.core.registration.claims import Claims, was_handed_on
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
@@ -30,21 +31,21 @@ _HOST_LENGTHS = (0, 255)
 class RegistrationServer:
     """Answers Registration Requests. Owned by the instance."""
 
-    __slots__ = ("_station",)
+    __slots__ = ("_claims", "_station")
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, claims: Claims) -> None:
         self._station = station
+        self._claims = claims
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Handles a Registration Request for us, and answers it."""
-        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
-        is_direct = record is None or not record.value
         # Behind a transit NHS the outer source is not the client's; then only the claimed address is known.
-        nbma = nbma_source if is_direct else message.source_nbma
+        nbma = message.source_nbma if was_handed_on(message) else nbma_source
         entries = tuple(
             self._register(message, entry, nbma, nbma_source, now) for entry in message.entries
         )
-        self._reply(message, entries, nbma if self._is_usable(nbma) else nbma_source)
+        believed = any(each.code == CieCode.SUCCESS for each in entries)
+        self._reply(message, entries, nbma if believed else nbma_source)
 
     def _register(
         self,
@@ -60,7 +61,7 @@ class RegistrationServer:
         """
         protocol = entry.protocol or message.source_protocol
         unique = bool(message.flags & REGISTRATION_UNIQUE)
-        holding_time_s = entry.holding_time_s or self._station.config.holding_time_s
+        holding_time_s = self._station.granted_s(entry.holding_time_s)
         before = self._station.cache.get(protocol)
         previous_nbma = before.nbma if before is not None else b""
         was_known = (
@@ -68,10 +69,7 @@ class RegistrationServer:
             and before.type is BindingType.DYNAMIC
             and before.origin is not Origin.KERNEL
         )
-        code = self._verdict(entry, protocol, before, nbma)
-        denial = self._station.circuits.address_denial(nbma_source, protocol)
-        if denial is not None:
-            code = CieCode.ADMINISTRATIVELY_PROHIBITED
+        code, reason = self._verdict(entry, protocol, before, nbma, nbma_source)
         # A stronger binding (a server of ours, a static map) is confirmed, not overwritten.
         if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
             binding = self._station.cache.update(
@@ -83,12 +81,13 @@ class RegistrationServer:
                 holding_time_s=holding_time_s,
                 mtu=entry.mtu,
                 unique=unique,
+                sender=nbma_source,
             )
             self._station.circuits.release(nbma, protocol)  # from now on the client keeps the SA up
             if binding is None:
-                code = CieCode.INSUFFICIENT_RESOURCES
+                code, reason = CieCode.INSUFFICIENT_RESOURCES, ""
         if code is not CieCode.SUCCESS:
-            self._notify_refused(protocol, nbma, denial or describe_cie(code), now)
+            self._notify_refused(protocol, nbma, reason or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
         if not was_known or previous_nbma != nbma:
             self._station.outbox.emit(
@@ -100,7 +99,11 @@ class RegistrationServer:
                     previous_nbma=previous_nbma if previous_nbma != nbma else b"",
                 )
             )
-        return entry if entry.code == CieCode.SUCCESS else replace(entry, code=CieCode.SUCCESS)
+            self._notify_doubt(protocol, nbma)
+        granted_s = min(entry.holding_time_s, holding_time_s)
+        if entry.code == CieCode.SUCCESS and granted_s == entry.holding_time_s:
+            return entry
+        return replace(entry, code=CieCode.SUCCESS, holding_time_s=granted_s)
 
     def _verdict(
         self,
@@ -108,33 +111,33 @@ class RegistrationServer:
         protocol: Address,
         before: Binding | None,
         nbma: Address,
-    ) -> CieCode:
+        nbma_source: Address,
+    ) -> tuple[CieCode, str]:
+        """Returns the code for an entry, with the reason where the code does not say it."""
         station = self._station
+        prohibited = CieCode.ADMINISTRATIVELY_PROHIBITED
         length = entry.prefix_length
         if length not in _HOST_LENGTHS and length < station.host_length:
-            return (
-                CieCode.ADMINISTRATIVELY_PROHIBITED
-            )  # a client registers its own address, not a network
-        if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
-            return CieCode.ADMINISTRATIVELY_PROHIBITED
-        if station.tables.is_local(protocol):
-            return CieCode.ADMINISTRATIVELY_PROHIBITED
-        if not self._is_usable(nbma):
-            return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed by a client behind a transit NHS
-        if station.recurses(protocol, nbma):
-            return CieCode.ADMINISTRATIVELY_PROHIBITED
+            return prohibited, "a client registers its own address, not a network"
+        if nbma != nbma_source and not self._claims.may_hand_on(nbma_source, protocol):
+            return prohibited, "no server of ours, map or rule makes its transit record count"
+        objection = (
+            self._claims.refusal(protocol, nbma)
+            or self._claims.nbma_refusal(nbma)
+            or station.circuits.address_denial(nbma_source, protocol)
+            or self._claims.stray(protocol)
+            or self._claims.taken(protocol, nbma)
+        )
+        if objection is not None:
+            return prohibited, objection
         if before is None or before.nbma == nbma:
-            return CieCode.SUCCESS
+            return CieCode.SUCCESS, ""
         if before.type > BindingType.DYNAMIC:
-            return CieCode.ADMINISTRATIVELY_PROHIBITED
+            return prohibited, "the operator or a server says that it is elsewhere"
         if before.type is BindingType.DYNAMIC and before.unique:
             # §5.2.3: the first client keeps it, whether the second one sets the unique bit or not.
-            return CieCode.UNIQUE_ADDRESS_REGISTERED
-        return CieCode.SUCCESS
-
-    def _is_usable(self, nbma: Address) -> bool:
-        """Returns whether a client can be at an NBMA address: a claimed one may be any number."""
-        return is_unicast(nbma) and nbma != self._station.interface.nbma
+            return CieCode.UNIQUE_ADDRESS_REGISTERED, ""
+        return CieCode.SUCCESS, ""
 
     def _reply(
         self,
@@ -172,3 +175,11 @@ class RegistrationServer:
             RegistrationRefused(interface=name, protocol=protocol, nbma=nbma, reason=reason),
             now,
         )
+
+    def _notify_doubt(self, protocol: Address, nbma: Address) -> None:
+        doubt = self._claims.doubt(protocol)
+        if doubt is not None:
+            name = self._station.interface.name
+            self._station.outbox.emit(
+                ClaimDoubted(interface=name, protocol=protocol, nbma=nbma, reason=doubt)
+            )

@@ -46,6 +46,8 @@ class Registration:
     retry_s: float = FIRST_RETRY_S
     lost: int = 0
     """Requests that were not accepted in a row."""
+    granted_s: int = 0
+    """The holding time of the last reply, which may be less than we asked for; 0: it told none."""
     refused: bool = False
     """The last request was refused."""
     up_since: float = 0.0
@@ -126,6 +128,18 @@ class Servers:
     def is_server(self, nbma: Address) -> bool:
         """Returns whether an NBMA address is one of our NHSs."""
         return any(nbma in server.registrations for server in self._servers)
+
+    def has_nbma(self, nbma: Address) -> bool:
+        """Returns whether an NBMA address is that of a configured NHS, whether we register there or not."""
+        return any(nbma == each.literal or nbma in each.registrations for each in self._servers)
+
+    def has_protocol(self, protocol: Address) -> bool:
+        """Returns whether an overlay address is that of an NHS, configured or learnt."""
+        return any(
+            protocol == each.config.protocol
+            or any(one.protocol == protocol for one in each.registrations.values())
+            for each in self._servers
+        )
 
     def other_way(self, registration: Registration) -> Registration | None:
         """Returns another registration that is up, with the same server: it has several NBMA addresses."""

@@ -6,6 +6,7 @@ RFC 2332 §5.2.2; Cisco NAT extension.
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
 from nhrpd_py.core.station.station import Station
@@ -35,7 +36,7 @@ def read_answer(
     )
 
 
-def problem_with(station: Station, answer: Answer) -> str | None:
+def problem_with(station: Station, claims: Claims, answer: Answer) -> str | None:
     """Returns why an answer is not believed; None when it is.
 
     The identity of a peer without an SA is unknown: what it may claim is checked when its SA is up.
@@ -51,6 +52,9 @@ def problem_with(station: Station, answer: Answer) -> str | None:
         return "the reply names no usable NBMA address"
     if station.recurses(gateway, nbma):
         return "the reply leads the tunnel into itself"
+    refusal = claims.refusal(gateway, nbma) or claims.taken(gateway, nbma, unknown=True)
+    if refusal is not None:
+        return f"the reply's gateway is refused: {refusal}"
     denial = station.circuits.address_denial(nbma, gateway)
     if denial is None and answer.prefix != host_prefix(gateway):
         denial = station.circuits.prefix_denial(nbma, answer.prefix)

@@ -11,6 +11,8 @@ UNANSWERED_S = 60.0
 REFUSED_S = 180.0
 """How long a refused resolution stays negative; OpenNHRP's and Cisco's figure."""
 BUSY_S = 30.0
+UNROUTED_S = 5.0
+"""A routing daemon may be about to put a route back that gave way to one of ours."""
 """The same after `insufficient resources`, which is temporary."""
 
 
@@ -46,6 +48,11 @@ class Failure:
         """Makes the failure of an Error Indication about the request (RFC 2332 §5.2.7)."""
         final = code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE
         return cls(FailureKind.REFUSED, describe_error(code), REFUSED_S if final else UNANSWERED_S)
+
+    @classmethod
+    def stray(cls, reason: str) -> Self:
+        """Makes the failure of an answer about an address that is not routed into the cloud, or not yet."""
+        return cls(FailureKind.DENIED, reason, UNROUTED_S)
 
     @classmethod
     def denied(cls, reason: str) -> Self:

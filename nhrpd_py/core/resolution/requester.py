@@ -18,9 +18,10 @@ RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from nhrpd_py.core.address import Address, is_unicast
+from nhrpd_py.core.address import Address, format_address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
 from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
@@ -80,10 +81,13 @@ class Resolution:
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_locator", "_servers", "_station", "resolutions")
+    __slots__ = ("_claims", "_locator", "_servers", "_station", "resolutions")
 
-    def __init__(self, station: Station, locator: Locator, servers: Servers) -> None:
+    def __init__(
+        self, station: Station, locator: Locator, servers: Servers, claims: Claims
+    ) -> None:
         self._station = station
+        self._claims = claims
         self._locator = locator
         self._servers = servers
         self.resolutions: dict[Address, Resolution] = {}
@@ -176,9 +180,14 @@ class Requester:
             self._fail(subject, Failure.refused(entry.code), now)
             return
         answer = read_answer(station, self._servers, message, nbma_source)
-        problem = problem_with(station, answer)
+        problem = problem_with(station, self._claims, answer)
         if problem is not None:
             self._fail(subject, Failure.denied(problem), now)
+            return
+        stray = self._claims.stray(answer.gateway)
+        if stray is not None:
+            reason = f"{format_address(answer.gateway)}, the reply's gateway: {stray}"
+            self._fail(subject, Failure.stray(reason), now)
             return
         held_down = station.circuits.held_down(answer.nbma, now)
         if held_down is not None and subject.trigger is Trigger.OPERATOR:
@@ -186,16 +195,21 @@ class Requester:
         elif held_down is not None:
             self._fail(subject, Failure(FailureKind.HELD_DOWN, *held_down), now)
             return
-        self._accept(subject, answer, entry, now)
+        self._accept(subject, answer, entry, nbma_source, now)
 
     def _accept(
-        self, resolution: Resolution, answer: Answer, entry: ClientInformation, now: float
+        self,
+        resolution: Resolution,
+        answer: Answer,
+        entry: ClientInformation,
+        nbma_source: Address,
+        now: float,
     ) -> None:
         """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
         station = self._station
         gateway, prefix = answer.gateway, answer.prefix
         was_known = station.cache.get(gateway) is not None
-        holding_time_s = entry.holding_time_s or station.config.holding_time_s
+        holding_time_s = station.granted_s(entry.holding_time_s)
         binding = station.cache.update(
             gateway,
             BindingType.CACHED,
@@ -204,6 +218,7 @@ class Requester:
             claimed_nbma=entry.nbma,
             holding_time_s=holding_time_s,
             mtu=entry.mtu,
+            sender=nbma_source,
         ) or station.cache.get(gateway)
         if binding is None:
             self._fail(resolution, NO_ROOM, now)

@@ -11,8 +11,9 @@ from typing import TypeAlias
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.base.prefixmap import PrefixMap
-from nhrpd_py.core.notices import ResolutionAnswered
+from nhrpd_py.core.notices import ClaimRefused, ResolutionAnswered
 from nhrpd_py.core.purge.sender import PurgeSender
+from nhrpd_py.core.registration.claims import Claims, was_handed_on
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -24,11 +25,11 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
     CieCode,
-    ExtensionType,
     PacketType,
     describe_cie,
 )
 from nhrpd_py.packet.message import Message
+from nhrpd_py.packet.wire import DropReason
 
 MAX_ANSWERS = 4096
 REPEAT_S = 30.0
@@ -55,10 +56,13 @@ class GivenAnswer:
 class Responder:
     """Answers Resolution Requests, and takes answers back. Owned by the instance."""
 
-    __slots__ = ("_answers", "_by_prefix", "_locator", "_purges", "_station")
+    __slots__ = ("_answers", "_by_prefix", "_claims", "_locator", "_purges", "_station")
 
-    def __init__(self, station: Station, locator: Locator, purges: PurgeSender) -> None:
+    def __init__(
+        self, station: Station, locator: Locator, purges: PurgeSender, claims: Claims
+    ) -> None:
         self._station = station
+        self._claims = claims
         self._locator = locator
         self._purges = purges
         self._answers: dict[Key, GivenAnswer] = {}
@@ -76,7 +80,7 @@ class Responder:
             self.refuse(message, CieCode.NO_BINDING, nbma_source)
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
-        self._learn_requester(message, requester_nbma, now)
+        self._learn_requester(message, requester_nbma, nbma_source, now)
         repeated = self._remember(message, prefix, requester_nbma, now)
         entry = ClientInformation(
             prefix_length=prefix.length,
@@ -121,8 +125,8 @@ class Responder:
                 self._forget(answer)
                 self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
 
-    def withdraw_all(self, now: float, *, final: bool) -> None:
-        """Takes back all answers that are still valid: our address changed, or (`final`) we are stopping.
+    def withdraw_all(self, now: float, *, final: bool = False, moved: bool = False) -> None:
+        """Takes back all answers that are still valid: (`moved`) we have another NBMA address, or (`final`) we stop.
 
         Each requester's binding of our own address is taken back too, for it came with the answer.
         """
@@ -133,43 +137,76 @@ class Responder:
                 answered[answer.requester, answer.nbma] = None
                 if answer.prefix != host_prefix(own):
                     self._purges.send(
-                        answer.requester, answer.nbma, answer.prefix, now, final=final
+                        answer.requester,
+                        answer.nbma,
+                        answer.prefix,
+                        now,
+                        final=final,
+                        by_server=moved,
                     )
         for requester, nbma in answered:
-            self._purges.send(requester, nbma, host_prefix(own), now, final=final)
+            self._purges.send(requester, nbma, host_prefix(own), now, final=final, by_server=moved)
         for answer in list(self._answers.values()):
             self._forget(answer)
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
-        """Returns the requester's NBMA address: the outer source if it asks us directly, else its post-NAT address."""
-        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
-        if record is not None and not record.value:
+        """Returns the requester's NBMA address: the outer source if it asks us directly, else its post-NAT address.
+
+        What a stranger hands on is answered by way of that stranger.
+        """
+        if not was_handed_on(message):
+            return nbma_source
+        if not self._claims.may_hand_on(nbma_source, message.source_protocol):
             return nbma_source
         translated = self._station.nat_address_in(message, message.source_protocol)
         return translated or message.source_nbma
 
-    def _learn_requester(self, message: Message, nbma: Address, now: float) -> None:
+    def _learn_requester(
+        self, message: Message, nbma: Address, nbma_source: Address, now: float
+    ) -> None:
         station = self._station
         if not message.flags & RESOLUTION_SOURCE_STABLE or not message.entries:
             return
         entry = message.entries[0]
         requester = message.source_protocol
-        if not entry.holding_time_s or not is_unicast(nbma) or nbma == station.interface.nbma:
+        if not entry.holding_time_s:
             return
-        if station.tables.is_local(requester) or not is_unicast(requester):
+        if was_handed_on(message) and not self._claims.may_hand_on(nbma_source, requester):
             return
-        if station.recurses(requester, nbma):
+        objection = (
+            self._claims.nbma_refusal(nbma)
+            or self._claims.objection(requester, nbma, unknown=True)
+            or station.circuits.address_denial(nbma, requester)
+        )
+        if objection is not None:
+            self._notify_objection(requester, nbma, objection, now)
             return
-        if station.circuits.address_denial(nbma, requester) is not None:
-            return
+        # Of what a server hands on, each claimed address counts for itself.
         station.cache.update(
             requester,
             BindingType.CACHED,
             nbma,
             now,
             claimed_nbma=message.source_nbma,
-            holding_time_s=entry.holding_time_s,
+            holding_time_s=station.granted_s(entry.holding_time_s),
             mtu=entry.mtu,
+        )
+
+    def _notify_objection(
+        self, requester: Address, nbma: Address, objection: str, now: float
+    ) -> None:
+        name = self._station.interface.name
+        self._station.outbox.count_drop(name, DropReason.CLAIM_REFUSED)
+        self._station.outbox.remind(
+            (name, nbma, requester, objection),
+            ClaimRefused(
+                interface=name,
+                protocol=requester,
+                nbma=nbma,
+                prefix=host_prefix(requester),
+                reason=objection,
+            ),
+            now,
         )
 
     def _remember(self, message: Message, prefix: Prefix, nbma: Address, now: float) -> bool:

@@ -69,6 +69,12 @@ class Binding:
     """The kernel sent traffic to it lately; only known for bindings that are watched."""
     shortcuts_end_at: float = NEVER
     """When the first of the shortcuts over it ends; they are renewed before."""
+    sender: Address = b""
+    """The outer source address of the packet that gave it, which is another one than `nbma` where a transit NHS handed
+    the packet on; empty for a configured binding."""
+    holder: frozenset[str] = frozenset()
+    """The IKE identities that have the overlay address: those that were at `held_at` when the peer was last known."""
+    held_at: Address = b""
 
     @property
     def installed(self) -> bool:

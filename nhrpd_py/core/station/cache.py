@@ -23,7 +23,10 @@ from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 
 MAX_BINDINGS = 65536
-MAX_BINDINGS_PER_NBMA = 1024
+MAX_BINDINGS_PER_SENDER = 1024
+"""What one outer source address can have: the NBMA addresses in packets may be any number."""
+KEPT_SHARE = 16
+"""The last of so many parts of the table is kept for senders that have no binding yet, one for each."""
 MAX_CACHED = 16384
 """Limit of `cached` bindings. Each requester gets one: a flood of requests must leave room for registrations."""
 EVICTION_TRIES = 16
@@ -37,6 +40,7 @@ class Cache:
     __slots__ = (
         "_bindings",
         "_by_nbma",
+        "_by_sender",
         "_cached",
         "_interface",
         "_ordered",
@@ -64,6 +68,8 @@ class Cache:
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._by_nbma: dict[Address, list[Binding]] = {}
+        self._by_sender: dict[Address, int] = {}
+        """Sender → number of its bindings; without configured ones."""
         self.shortcuts = ShortcutTable(
             interface, tables.ribs[afi], outbox=outbox, timers=timers, peers=self
         )
@@ -95,13 +101,15 @@ class Cache:
         """Returns whether some binding leads to an NBMA address."""
         return nbma in self._by_nbma
 
-    def has_room(self, nbma: Address, now: float) -> bool:
-        """Returns whether there is room for one more binding; else emits a notice."""
-        if len(self._bindings) >= MAX_BINDINGS:
+    def has_room(self, sender: Address, now: float) -> bool:
+        """Returns whether there is room for one more binding of a sender; else emits a notice."""
+        own = self._by_sender.get(sender, 0)
+        limit = MAX_BINDINGS - MAX_BINDINGS // KEPT_SHARE if own else MAX_BINDINGS
+        if len(self._bindings) >= limit:
             self._notify_full("cache", MAX_BINDINGS, now)
             return False
-        if len(self._by_nbma.get(nbma, ())) >= MAX_BINDINGS_PER_NBMA:
-            self._notify_full("bindings of one NBMA address", MAX_BINDINGS_PER_NBMA, now)
+        if own >= MAX_BINDINGS_PER_SENDER:
+            self._notify_full("bindings of one sender", MAX_BINDINGS_PER_SENDER, now)
             return False
         return True
 
@@ -118,11 +126,14 @@ class Cache:
         unique: bool = False,
         lifetime_s: float | None = None,
         origin: Origin = Origin.PEER,
+        sender: Address | None = None,
     ) -> Binding | None:
         """Adds or refreshes a binding and returns it; None when a stronger one exists, or there is no room.
 
-        `holding_time_s` 0 means for ever; `lifetime_s` is the rest of it when that is less.
+        `holding_time_s` 0 means for ever; `lifetime_s` is the rest of it when that is less. `sender` is the outer
+        source of the packet where that is another one than `nbma`, and empty for the operator's word.
         """
+        sender = nbma if sender is None else sender
         expires_at = NEVER if holding_time_s == 0 else now + (lifetime_s or holding_time_s)
         binding = self._bindings.get(protocol)
         if binding is None:
@@ -138,6 +149,7 @@ class Cache:
                     mtu,
                     unique,
                     origin,
+                    sender=sender,
                 ),
                 now,
             )
@@ -146,6 +158,10 @@ class Cache:
         promoted = kind is not binding.type
         binding.type = kind
         self._sort_in(binding)
+        if sender != binding.sender:
+            self._leave_sender(binding)
+            binding.sender = sender
+            self._join_sender(binding)
         binding.claimed_nbma = claimed_nbma or nbma
         binding.mtu = mtu
         binding.unique = unique
@@ -154,9 +170,15 @@ class Cache:
         binding.expires_at = expires_at
         changed_time = holding_time_s != binding.holding_time_s
         binding.holding_time_s = holding_time_s
-        if nbma != binding.nbma:
+        former = binding.nbma
+        if nbma != former:
             self._move(binding, nbma, now)
-        elif binding.entry is Entry.STALE and binding.shortcuts_end_at >= expires_at:
+        self.hold(binding)
+        if (
+            nbma == former
+            and binding.entry is Entry.STALE
+            and binding.shortcuts_end_at >= expires_at
+        ):
             # Else the entry stays STALE: the peer's message keeps the binding, but no shortcut.
             self.entries.install(binding)
         # The expiry timer is lazy: when it fires early it looks at `expires_at` and sleeps again.
@@ -172,6 +194,7 @@ class Cache:
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
         self._cached.pop(binding.protocol, None)
         self._leave_nbma(binding)
+        self._leave_sender(binding)
         self._timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
         self.entries.remove(binding)
@@ -184,6 +207,17 @@ class Cache:
                 reason=reason,
             )
         )
+
+    def hold(self, binding: Binding) -> None:
+        """Notes which identities have an overlay address now: those at its NBMA address, where they are known.
+
+        Another one that gets an SA at the address of the first is no holder by that.
+        """
+        identities = self._interface.circuits.identities(binding.nbma)
+        is_held = binding.held_at == binding.nbma and binding.holder & identities
+        if identities and not is_held:
+            binding.holder = identities
+            binding.held_at = binding.nbma
 
     def install_all(self) -> None:
         """Installs all neighbours and routes anew: the netdev is new, or was down."""
@@ -234,14 +268,16 @@ class Cache:
             self.entries.install(binding)
 
     def _add(self, binding: Binding, now: float) -> Binding | None:
-        if not self.has_room(binding.nbma, now):
+        if not self.has_room(binding.sender, now):
             return None
         if binding.type is BindingType.CACHED and not self._has_room_for_cached(now):
             return None
         self._bindings[binding.protocol] = binding
         insort(self._ordered, binding.protocol)
         self._by_nbma.setdefault(binding.nbma, []).append(binding)
+        self._join_sender(binding)
         self._sort_in(binding)
+        self.hold(binding)
         self.shortcuts.peer_added(binding.protocol)
         self.entries.keep_server(binding)
         self.entries.install(binding)
@@ -300,6 +336,17 @@ class Cache:
         if not of_nbma:
             del self._by_nbma[binding.nbma]
         self._interface.circuits.release(binding.nbma, binding.protocol)
+
+    def _join_sender(self, binding: Binding) -> None:
+        if binding.sender:
+            self._by_sender[binding.sender] = self._by_sender.get(binding.sender, 0) + 1
+
+    def _leave_sender(self, binding: Binding) -> None:
+        left = self._by_sender.get(binding.sender, 0) - 1
+        if left > 0:
+            self._by_sender[binding.sender] = left
+        else:
+            self._by_sender.pop(binding.sender, None)
 
     def _key(self, kind: TimerKind, protocol: Address) -> TimerKey:
         return TimerKey(kind, self._interface.name, protocol)

@@ -39,6 +39,7 @@ class Interface:
 
     __slots__ = (
         "addresses",
+        "advised",
         "announced",
         "circuits",
         "config",
@@ -67,6 +68,8 @@ class Interface:
         """The tunnel's usable addresses; the first of each family is the one that NHRP uses."""
         self.opened = False
         """The kernel was asked to prepare it, and the link has been up since."""
+        self.advised: tuple[tuple[str, str], ...] = ()
+        """What operators were told about its settings last."""
         self.announced = False
         """The last notice about it said that it works."""
         self.refusal: OpenRefusal | None = None
@@ -144,7 +147,18 @@ class Interface:
 
     def on_link(self, address: Address) -> bool:
         """Returns whether a connected prefix of the tunnel covers the address, so that it needs no host route."""
-        return any(prefix.contains(address) and not prefix.is_host for prefix in self._connected())
+        return self.on_link_length(address) >= 0
+
+    def on_link_length(self, address: Address) -> int:
+        """Returns the length of the connected prefix of the tunnel that covers the address; -1 where none does."""
+        return max(
+            (
+                prefix.length
+                for prefix in self._connected()
+                if prefix.contains(address) and not prefix.is_host
+            ),
+            default=-1,
+        )
 
     def is_broadcast(self, address: Address) -> bool:
         """Returns whether this is the broadcast address of the tunnel's subnet (OpenNHRP registers to it)."""

@@ -5,6 +5,7 @@ never depend on themselves, and of the cache it uses registered and configured b
 count only where the caller says so (`learnt`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,6 +53,10 @@ class Locator:
 
     def station(self, ifindex: int, afi: Afi) -> Station | None:
         return self._stations.get((ifindex, afi))
+
+    def stations(self) -> Iterable[Station]:
+        """Returns the stations of all open tunnels."""
+        return self._stations.values()
 
     def replace(self, stations: list[Station]) -> None:
         """Replaces the stations by the present ones; those without a link are left out."""

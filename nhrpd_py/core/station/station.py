@@ -297,6 +297,10 @@ class Station:
         """Returns when to register again after `learn_nat_nbma` returned False."""
         return now + max(SETTLE_S, now - self.moved_at)
 
+    def granted_s(self, asked_s: int) -> int:
+        """Returns the holding time that a peer gets that asks for some time; 0 leaves it to us."""
+        return min(asked_s or self.config.holding_time_s, self.config.max_holding_time_s)
+
     def recurses(self, protocol: Address, nbma: Address) -> bool:
         """Returns whether a binding would route the tunnel into itself: an overlay address equals an NBMA address.
 

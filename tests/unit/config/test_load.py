@@ -22,6 +22,9 @@ def test_a_complete_file_becomes_the_configuration() -> None:
         [interface.gre1]
         network-id = 4294967295
         holding-time = 65535
+        max-holding-time = 65535
+        overlay = ["10.255.255.0/24", "fd00:ff::/64"]
+        authenticated-purge = true
         tunnel-source = "br0"
         shortcut = true
         redirect = true
@@ -51,6 +54,8 @@ def test_a_complete_file_becomes_the_configuration() -> None:
         20,
     )
     assert (gre.name, gre.network_id, gre.holding_time_s) == ("gre1", 4294967295, 65535)
+    assert (gre.max_holding_time_s, gre.authenticated_purge) == (65535, True)
+    assert list(map(str, gre.overlay)) == ["10.255.255.0/24", "fd00:ff::/64"]
     assert (gre.tunnel_source, gre.shortcut, gre.redirect, gre.unique) == ("br0", True, True, True)
     assert gre.authentication is not None
     assert gre.authentication.value == b"secret"
@@ -86,7 +91,7 @@ MAP = GRE + "[[interface.gre1.map]]\n"
         (GRE + "holding_time = 60", "holding_time: unknown key; did you mean holding-time?"),
         (
             GRE + "colour = 1",
-            "colour: unknown key; known here: authentication, authorize, holding-time",
+            "colour: unknown key; known here: authenticated-purge, authentication, authorize",
         ),
         (
             GRE + "[nflog]\nmulticast-group = 2",
@@ -94,6 +99,21 @@ MAP = GRE + "[[interface.gre1.map]]\n"
         ),
         (GRE + "holding-time = 2", "holding-time: must be 3..65535, not 2"),
         (GRE + "holding-time = 65536", "holding-time: must be 3..65535, not 65536"),
+        (
+            GRE + "holding-time = 7201",
+            "holding-time: is more than max-holding-time, which is 7200",
+        ),
+        (
+            GRE + "holding-time = 61\nmax-holding-time = 60",
+            "holding-time: is more than max-holding-time, which is 60",
+        ),
+        (GRE + "max-holding-time = 2", "max-holding-time: must be 3..65535, not 2"),
+        (GRE + "overlay = '10.0.0.0/8'", "overlay: must be an array such as"),
+        (GRE + "overlay = ['10.0.0.1/8']", "overlay[0]: '10.0.0.1/8' has host bits set"),
+        (
+            GRE + "authenticated-purge = true",
+            "authenticated-purge: needs authentication: a pass phrase that clients know",
+        ),
         (GRE + "holding-time = '60'", "holding-time: must be a whole number, not '60'"),
         (GRE + "holding-time = 6.5", "holding-time: must be a whole number, not 6.5"),
         (GRE + "shortcut = 1", "shortcut: must be true or false, not 1"),

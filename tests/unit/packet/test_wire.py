@@ -71,5 +71,8 @@ def test_drop_reasons_are_labels() -> None:
         "unrecognized-extension",
         "rate-limited",
         "not-allowed",
+        "claim-refused",
+        "forged-source",
+        "foreign-purge",
         "no-security-association",
     ]

@@ -26,6 +26,7 @@ from tests.support.sites import (
     HUB,
     SECRET,
     UNDERLAY,
+    a_map,
     a_route,
     a_tunnel_link,
     an_address,
@@ -277,7 +278,8 @@ def test_reply_to_somebody_behind_us_is_dropped() -> None:
 
 
 def test_reply_finds_a_requester_that_is_known_by_resolution_only() -> None:
-    hub = a_hub(3, shortcut=True, routes=[a_route("172.16.9.0/24", GRE, tunnel(3))])
+    maps = (a_map(tunnel(3), nbma(3)),)
+    hub = a_hub(shortcut=True, maps=maps, routes=[a_route("172.16.9.0/24", GRE, tunnel(3))])
     question = a_resolution_request(
         2, host(1, 77), extensions=(of_entries(FORWARD, (a_record(3),)),)
     )

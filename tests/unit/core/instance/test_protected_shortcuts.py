@@ -22,7 +22,7 @@ REQUEST = PacketType.RESOLUTION_REQUEST
 
 def an_sa(number: int, id_: int = 0) -> SaInstalled:
     """With the station of that number."""
-    identity = f"CN=node{number}"
+    identity = f"CN=node{number % 30}"  # 33 is another uplink of 3
     return SaInstalled(
         Association(id=id_ or number, local=nbma(2), remote=nbma(number), identity=identity)
     )

@@ -181,14 +181,19 @@ def test_nobody_takes_back_the_registration_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "sender", "is_gone"),
-    [(SECRET, 2, True), (None, 2, False), (SECRET, 3, False)],
+    ("secret", "setting", "sender", "is_gone"),
+    [
+        (SECRET, True, 2, True),
+        (SECRET, False, 2, False),
+        (None, True, 2, False),
+        (SECRET, True, 3, False),
+    ],
 )
-def test_client_that_moved_takes_back_its_registration_where_it_is_authenticated(
-    secret, sender, is_gone
+def test_client_that_moved_takes_back_its_registration_where_the_pass_phrase_is_enough(
+    secret, setting, sender, is_gone
 ) -> None:
     signature = (AUTHENTICATION,) if secret else ()
-    hub = a_hub(authentication=secret)
+    hub = a_hub(authentication=secret, authenticated_purge=setting)
     hub.receive(a_registration_request(2, extensions=signature), nbma(2))
     purge = a_purge_request(sender, "10.255.255.2/32", HUB.tunnel, extensions=signature)
     hub.receive(purge, nbma(22))

@@ -181,7 +181,7 @@ def test_refreshed_binding_under_probe_is_permanent_again() -> None:
 
 
 def test_moved_binding_is_programmed_and_counted_anew(monkeypatch) -> None:
-    monkeypatch.setattr(cache_module, "MAX_BINDINGS_PER_NBMA", 1)
+    monkeypatch.setattr(cache_module, "MAX_BINDINGS_PER_SENDER", 1)
     bench = CacheBench(prefix_length=24)
     bench.binding()
     bench.update(to=nbma(9), now=5.0)
@@ -258,3 +258,25 @@ def test_two_bindings_of_one_nbma_address_are_counted_apart() -> None:
     bench.cache.remove(second, "x")
     assert bench.cache.nbma_addresses() == ()
     assert bench.cache.get(tunnel(2)) is None
+
+
+def test_room_is_kept_for_senders_that_have_none(monkeypatch) -> None:
+    """One peer that filled the table kept all newcomers out."""
+    monkeypatch.setattr(cache_module, "MAX_BINDINGS", 32)
+    bench = CacheBench()
+    for number in range(2, 32):
+        bench.update(number, to=nbma(2))
+    assert bench.update(33, to=nbma(2)) is None
+    assert bench.update(34, to=nbma(34)) is not None
+    assert bench.update(35, to=nbma(34)) is None
+
+
+def test_bindings_count_for_their_sender_whatever_nbma_address_they_have(monkeypatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_BINDINGS_PER_SENDER", 2)
+    bench = CacheBench()
+    assert bench.update(2, to=nbma(2), sender=nbma(9)) is not None
+    assert bench.update(3, to=nbma(3), sender=nbma(9)) is not None
+    assert bench.update(4, to=nbma(4), sender=nbma(9)) is None
+    bench.cache.remove(the(each for each in bench.cache if each.nbma == nbma(2)), "x")
+    assert bench.update(4, to=nbma(4), sender=nbma(9)) is not None
+    assert bench.update(5, to=nbma(9)) is None  # the sender itself

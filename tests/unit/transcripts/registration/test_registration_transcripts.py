@@ -80,7 +80,7 @@ def refused_registration(dialogue: Dialogue) -> None:
 
 @theme
 def unique_address_taken_back(dialogue: Dialogue) -> None:
-    a_hub(dialogue, authentication=SECRET)
+    a_hub(dialogue, authentication=SECRET, authenticated_purge=True)
     add_spoke(dialogue, "spoke-1", SPOKE_1, unique=True, authentication=SECRET)
     dialogue.run(1.0)
     dialogue.lines.clear()

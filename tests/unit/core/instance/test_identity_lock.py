@@ -1,0 +1,162 @@
+"""With IPsec an overlay address stays with the identity that has it, while its SA lives; without any rule."""
+
+from typing import Any
+
+import pytest
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.effects import SetNeighbor
+from nhrpd_py.core.events import AddressRemoved
+from nhrpd_py.core.notices import ClaimRefused, PolicyOpen, RegistrationRefused
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.extension import of_entries
+from nhrpd_py.packet.iana import CieCode, ExtensionType
+from tests.support.engine import Node, a_hub, of, the, the_packet
+from tests.support.ipsec import (
+    IPSEC,
+    POLICY,
+    READY,
+    a_policy,
+    a_protected_hub,
+    a_protected_spoke,
+    a_rule,
+    gone,
+    installed,
+    redirected,
+)
+from tests.support.messages import a_record, a_registration_request, a_resolution_reply
+from tests.support.resolution import ask
+from tests.support.sites import GRE, HUB, an_address, ip, nbma, tunnel
+
+
+def registers(node: Node, source: Address, number: int = 2) -> int:
+    effects = node.receive(a_registration_request(number), source)
+    return the(the_packet(effects)[1].entries).code
+
+
+def test_another_identity_is_refused_until_the_sa_is_gone() -> None:
+    hub = a_protected_hub(2)
+    hub.give(installed(9, local=1))
+    effects = hub.receive(a_registration_request(2), nbma(9))
+    assert the(of(effects, RegistrationRefused)).reason == "spoke2.example has it, and an SA"
+    assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.2")}
+    assert registers(hub, nbma(2)) == CieCode.SUCCESS
+    hub.give(gone(2, local=1))
+    assert registers(hub, nbma(9)) == CieCode.SUCCESS
+
+
+def test_the_same_identity_may_move() -> None:
+    hub = a_protected_hub(2)
+    hub.give(installed(22, local=1, identity="spoke2.example"))
+    assert registers(hub, nbma(22)) == CieCode.SUCCESS
+    assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.22")}
+
+
+def test_the_second_peer_behind_one_outer_address_is_refused() -> None:
+    hub = a_protected_hub(2)
+    hub.give(installed(2, local=1, id=77, identity="thief.example"))
+    assert registers(hub, nbma(2)) == CieCode.ADMINISTRATIVELY_PROHIBITED
+
+
+def the_reply_moves(spoke: Node, number: int, now: float) -> Any:
+    """A reply by way of the hub says that spoke 3 is at another outer address."""
+    request = redirected(spoke, now)
+    entry = ClientInformation(
+        prefix_length=24, holding_time_s=60, nbma=nbma(number), protocol=tunnel(3)
+    )
+    return spoke.receive(a_resolution_reply(request, entries=(entry,)), HUB.nbma, now=now)
+
+
+def a_spoke_that_knows_3() -> Node:
+    spoke = a_protected_spoke(3)
+    ask(spoke, target=tunnel(2), source_protocol=tunnel(3), source_nbma=nbma(3))
+    assert spoke.cache()["10.255.255.3"] == ("cached", "192.168.100.3")
+    return spoke
+
+
+def test_a_reply_does_not_give_an_address_to_another_identity_that_has_an_sa() -> None:
+    spoke = a_spoke_that_knows_3()
+    spoke.give(installed(9))
+    assert of(the_reply_moves(spoke, 9, 1.0), SetNeighbor) == []
+    assert spoke.cache()["10.255.255.3"] == ("cached", "192.168.100.3")
+
+
+def test_a_reply_about_an_unknown_peer_is_judged_when_its_sa_is_up() -> None:
+    """It may be the same one that moved; whoever it is gets no traffic before that."""
+    spoke = a_spoke_that_knows_3()
+    assert SetNeighbor(4, tunnel(3), nbma(9)) not in the_reply_moves(spoke, 9, 1.0)
+    effects = spoke.give(installed(9), now=2.0)
+    assert the(of(effects, ClaimRefused)).reason == "spoke3.example has it, and an SA"
+    assert of(effects, SetNeighbor) == []
+    moved = a_spoke_that_knows_3()
+    the_reply_moves(moved, 33, 1.0)
+    effects = moved.give(installed(33, identity="spoke3.example"), now=2.0)
+    assert [each.nbma for each in of(effects, SetNeighbor)] == [nbma(33)]
+
+
+def test_who_comes_from_an_outer_address_ends_its_being_a_tunnel_address() -> None:
+    """Registered while its owner was away, it kept the owner out: the tunnel would have led into itself."""
+    hub = a_protected_hub(2)
+    lie = a_registration_request(2, source_protocol=ip("10.9.9.9"), destination_protocol=HUB.tunnel)
+    hub.receive(lie, nbma(2))
+    assert "10.9.9.9" in hub.cache()
+    own = installed(9, local=1).association
+    moved = type(own)(id=9, local=own.local, remote=ip("10.9.9.9"), identity="spoke9.example")
+    effects = hub.give(type(installed(9))(moved))
+    assert "outer address of a peer" in the(of(effects, ClaimRefused)).reason
+    assert (
+        the_packet(hub.receive(a_registration_request(9), ip("10.9.9.9")))[1].entries[0].code == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("authorize", "number", "counts"),
+    [
+        (POLICY, 4, True),
+        (POLICY, 3, False),
+        (a_policy(a_rule("*", ("10.255.255.9/32",))), 4, False),
+    ],
+)
+def test_a_transit_record_counts_where_a_rule_gives_the_address(authorize, number, counts) -> None:
+    """Spoke 4 hands on registrations, with the outer address that the client claims."""
+    hub = a_protected_hub(authorize=authorize)
+    hub.give(installed(4, local=1))
+    record = of_entries(ExtensionType.FORWARD_TRANSIT_NHS, (a_record(4),))
+    handed_on = a_registration_request(
+        number,
+        source_nbma=nbma(44),
+        destination_protocol=HUB.tunnel,
+        extensions=(record,),
+        request_id=9,
+    )
+    hub.receive(handed_on, nbma(4))
+    assert (list(hub.cache().values()) == [("dynamic", "192.168.100.44")]) is counts
+
+
+def test_what_no_rule_is_about_is_allowed_but_not_vouched_for() -> None:
+    """Without any rule a transit record counts from servers and mapped peers alone."""
+    hub = a_protected_hub(4, authorize=a_policy(a_rule("other", ("10.0.0.0/8",))))
+    record = of_entries(ExtensionType.FORWARD_TRANSIT_NHS, (a_record(4),))
+    handed_on = a_registration_request(
+        4, source_nbma=nbma(44), destination_protocol=HUB.tunnel, extensions=(record,)
+    )
+    refused = the(of(hub.receive(handed_on, nbma(4)), RegistrationRefused))
+    assert "transit record" in refused.reason
+
+
+def test_a_hub_without_rules_says_so_once() -> None:
+    open_to_all = a_hub(ipsec=IPSEC)
+    told = of(open_to_all.give(READY), PolicyOpen)
+    assert [each.setting for each in told] == ["authorize"]
+    assert of(open_to_all.give(READY), PolicyOpen) == []
+    assert of(a_hub(ipsec=IPSEC, authorize=POLICY).give(READY), PolicyOpen) == []
+    assert of(a_hub().started, PolicyOpen) == []
+
+
+@pytest.mark.parametrize("length", [24, 32])
+def test_a_public_tunnel_address_needs_overlay_and_the_line_is_told(length: int) -> None:
+    hub = a_hub()
+    hub.give(AddressRemoved(GRE, HUB.tunnel, 32))
+    told = of(hub.give(an_address(GRE, ip("8.8.8.1"), length)), PolicyOpen)
+    assert [each.setting for each in told] == (["overlay"] if length == 32 else [])
+    assert all('overlay = ["8.8.8.0/24"]' in each.problem for each in told)
