@@ -9,13 +9,13 @@ import errno
 import faulthandler
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from nhrpd_py import __version__
 from nhrpd_py.config.load import load
-from nhrpd_py.core.config import Config, ConfigError
+from nhrpd_py.core.config import AuthorizeConfig, Config, ConfigError
 from nhrpd_py.paths import CONFIG_FILE
 from nhrpd_py.runtime.signals import EarlySignals
 
@@ -40,11 +40,29 @@ def run(arguments: Sequence[str] | None, signals: EarlySignals) -> int:
 
 def _check(path: str) -> int:
     try:
-        load(path)
+        config = load(path)
     except ConfigError as error:
         return _fail(2, *error.problems)
     sys.stdout.write(f"{path}: good\n")
+    for line in _advice(config):
+        sys.stdout.write(f"{path}: {line}\n")
     return 0
+
+
+def _advice(config: Config) -> Iterator[str]:
+    """Yields what the settings leave open or refuse, without being mistakes."""
+    for name, each in config.interfaces.items():
+        if not each.overlay:
+            yield (
+                f"interface.{name}: note: without overlay, public IPv4 addresses are no tunnel "
+                "addresses unless they are in the tunnel's own network; to name the cloud's "
+                'addresses: overlay = ["10.255.255.0/24"]'
+            )
+        if each.ipsec is not None and each.authorize == AuthorizeConfig():
+            yield (
+                f"interface.{name}: note: without rules, every peer that IKE lets in may have any "
+                f"free tunnel address and any network; see [[interface.{name}.authorize]]"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,8 +28,24 @@ def file(tmp_path):
 
 def test_a_good_file_passes_the_check_and_nothing_is_touched(file, capsys) -> None:
     assert daemon.main(["-c", str(file), "--check"]) == 0
-    assert capsys.readouterr().out == f"{file}: good\n"
+    good, *notes = capsys.readouterr().out.splitlines()
+    assert good == f"{file}: good"
+    assert [note.partition(", ")[0] for note in notes] == [
+        f"{file}: interface.gre1: note: without overlay"
+    ]
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_the_check_tells_what_the_settings_leave_open(file, capsys) -> None:
+    """Without rules peers are trusted; with rules and the cloud's addresses nothing is to be said."""
+    file.write_text(file.read_text() + '[interface.gre1.ipsec]\nprofile = "dmvpn"\n')
+    assert daemon.main(["-c", str(file), "--check"]) == 0
+    assert "note: without rules, every peer" in capsys.readouterr().out
+    rule = '[[interface.gre1.authorize]]\nidentity = "*.example"\n'
+    text = file.read_text().replace("network-id", 'overlay = ["10.255.255.0/24"]\nnetwork-id')
+    file.write_text(text + rule)
+    assert daemon.main(["-c", str(file), "--check"]) == 0
+    assert capsys.readouterr().out == f"{file}: good\n"
 
 
 def test_a_bad_file_is_exit_2_with_every_error_and_nothing_is_touched(file, capsys) -> None:

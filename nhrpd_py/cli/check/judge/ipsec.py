@@ -8,7 +8,7 @@ from typing import Any
 from nhrpd_py.cli.check.facts import Certificate, CharonFacts, Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate
-from nhrpd_py.core.config import InterfaceConfig
+from nhrpd_py.core.config import AuthorizeConfig, InterfaceConfig
 
 AREA = "ipsec"
 SOON_S = 30 * 86400
@@ -31,6 +31,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     for config in facts.config.interfaces.values():
         if config.ipsec is None:
             continue
+        yield _rules(facts, config)
         for name in (config.ipsec.profile, config.ipsec.fallback_profile):
             if name is not None and name not in seen:
                 seen[name] = None
@@ -69,6 +70,20 @@ def _charon(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:
         )
     else:
         yield area.ok("UDP 500 and 4500 are bound")
+
+
+def _rules(facts: Facts, config: InterfaceConfig) -> Finding:
+    """Tells whether anything says who may claim what on a protected tunnel."""
+    area = Area(AREA, config.name)
+    if config.authorize.certificate:
+        return area.ok("certificates say who may claim what")
+    if config.authorize == AuthorizeConfig():
+        return area.warning(
+            "no rules: every peer that IKE lets in may have any free tunnel address and any network",
+            f'[[interface.{config.name}.authorize]] identity = "…"  protocol = ["…"]  '
+            f'prefixes = ["…"] in {facts.file}, one for each peer',
+        )
+    return area.ok("rules say who may claim what")
 
 
 # --- profiles -------------------------------------------------------------------------------------

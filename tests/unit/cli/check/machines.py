@@ -17,7 +17,15 @@ from nhrpd_py.cli.check.facts import (
 )
 from nhrpd_py.cli.check.findings import Finding, State
 from nhrpd_py.cli.check.report import findings
-from nhrpd_py.core.config import Config, InterfaceConfig, IpsecConfig, NhsConfig
+from nhrpd_py.core.config import (
+    AuthorizeConfig,
+    AuthorizeRule,
+    Config,
+    InterfaceConfig,
+    IpsecConfig,
+    NhsConfig,
+    Unlisted,
+)
 from nhrpd_py.core.config_rows import config_rows
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.paths import CONTROL_SOCKET
@@ -64,7 +72,13 @@ CONNECTION = {
     "children": {"dmvpn": CHILD},
 }
 PROTECTED = InterfaceConfig(
-    name="gre1", network_id=1, redirect=True, ipsec=IpsecConfig(profile="dmvpn")
+    name="gre1",
+    network_id=1,
+    redirect=True,
+    ipsec=IpsecConfig(profile="dmvpn"),
+    authorize=AuthorizeConfig(
+        rules=(AuthorizeRule(identity="*.vpn.example"),), unlisted=Unlisted.DENY
+    ),
 )
 CLEAR = InterfaceConfig(name="gre1", network_id=1, redirect=True)
 SPOKE = InterfaceConfig(

@@ -1,5 +1,6 @@
 """charon, profiles and certificates."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,11 +8,13 @@ import pytest
 from nhrpd_py.cli.check.facts import Certificate
 from nhrpd_py.cli.check.findings import State, Unread
 from nhrpd_py.cli.check.report import findings
+from nhrpd_py.core.config import AuthorizeConfig
 from tests.unit.cli.check.certificates import a_certificate
 from tests.unit.cli.check.machines import (
     CHILD,
     CONNECTION,
     NOW,
+    PROTECTED,
     a_charon,
     a_kernel,
     a_machine,
@@ -121,6 +124,15 @@ def test_a_certificate_without_its_key() -> None:
 def test_octets_that_are_no_certificate() -> None:
     charon = a_charon(template=certified(b"nonsense"), authorities=[CA])
     assert "cannot be read" in the_complaint(a_machine(charon=charon)).finding
+
+
+def test_a_protected_tunnel_without_rules_is_named() -> None:
+    open_to_all = replace(PROTECTED, authorize=AuthorizeConfig())
+    finding = the_complaint(a_machine(open_to_all))
+    assert (finding.state, finding.subject) == ("warning", "gre1")
+    assert "every peer that IKE lets in" in finding.finding
+    certified = replace(PROTECTED, authorize=AuthorizeConfig(certificate=True))
+    assert complaints(a_machine(certified)) == []
 
 
 def test_no_authority() -> None:
