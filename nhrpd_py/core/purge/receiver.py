@@ -19,7 +19,7 @@ from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
 
 MAX_TOLD = 16
-"""Of a Purge with more entries it is not found out which bindings of others they are about."""
+"""Of a Purge that may be about more bindings it is not found out which of others' it is about."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,12 +89,21 @@ class PurgeReceiver:
             else:
                 self._station.shortcuts.remove(shortcut, "purged by its owner")
                 met.removed += 1
-        for binding in self._touched_bindings(demands):
+        touched = self._touched_bindings(demands)
+        by_rule = station.circuits.policy.restricts
+        for binding in touched:
             if binding.type not in (BindingType.CACHED, BindingType.DYNAMIC):
                 continue
+            if (
+                len(touched) > MAX_TOLD
+                and nbma_source not in (binding.nbma, binding.sender)
+                and message.source_protocol != binding.protocol
+                and not by_rule
+            ):
+                continue  # soon, for there may be all bindings to look at
             prefix = host_prefix(binding.protocol)
             is_own = claims.may_take_back(binding, prefix, message, nbma_source)
-            if not is_own and len(demands) > MAX_TOLD:
+            if not is_own and len(touched) > MAX_TOLD:
                 continue
             met = _find(wanted, prefix, binding.nbma)
             if met is None:

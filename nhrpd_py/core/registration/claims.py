@@ -63,8 +63,6 @@ class Claims:
         station = self._station
         if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
             return "it is no usable overlay address"
-        if station.tables.is_local(protocol):
-            return "it is an address of this machine"
         if self.is_nbma(protocol):
             return "it is an outer address, and would lead the tunnel into itself"
         if station.recurses(protocol, nbma) or self._in_overlay(nbma):
@@ -130,6 +128,8 @@ class Claims:
     def outside(self, protocol: Address) -> str | None:
         """Returns why an address is none of the cloud's."""
         station = self._station
+        if station.tables.is_local(protocol):
+            return "it is an address of this machine"
         overlay = [each for each in station.config.overlay if len(each.address) == len(protocol)]
         named = max((each.length for each in overlay if each.contains(protocol)), default=-1)
         if overlay and named < 0:
@@ -225,7 +225,7 @@ class Claims:
         if is_peer and self._servers.is_server(nbma_source):
             return True  # our server knows where the peer is now
         if nbma_source != binding.sender and not station.circuits.policy.restricts:
-            return False  # soon, for a Purge can be about thousands
+            return False
         speaker = station.cache.get(message.source_protocol)
         own_word = speaker is not None and speaker.nbma == nbma_source
         if own_word and station.circuits.vouched(nbma_source, prefix):

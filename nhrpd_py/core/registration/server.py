@@ -121,14 +121,15 @@ class RegistrationServer:
             return prohibited, "a client registers its own address, not a network"
         if nbma != nbma_source and not self._claims.may_hand_on(nbma_source, protocol):
             return prohibited, "no server of ours, map or rule makes its transit record count"
+        # What it has already was judged then, and is whenever this machine's networks change.
+        is_new = before is None or before.nbma != nbma
         objection = (
-            self._claims.refusal(protocol, nbma)
-            or self._claims.nbma_refusal(nbma)
+            (is_new and (self._claims.refusal(protocol, nbma) or self._claims.nbma_refusal(nbma)))
             or station.circuits.address_denial(nbma_source, protocol)
             or self._claims.stray(protocol)
             or self._claims.taken(protocol, nbma)
         )
-        if objection is not None:
+        if objection:
             return prohibited, objection
         if before is None or before.nbma == nbma:
             return CieCode.SUCCESS, ""

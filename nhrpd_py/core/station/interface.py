@@ -147,7 +147,7 @@ class Interface:
 
     def on_link(self, address: Address) -> bool:
         """Returns whether a connected prefix of the tunnel covers the address, so that it needs no host route."""
-        return self.on_link_length(address) >= 0
+        return any(prefix.contains(address) and not prefix.is_host for prefix in self._connected())
 
     def on_link_length(self, address: Address) -> int:
         """Returns the length of the connected prefix of the tunnel that covers the address; -1 where none does."""

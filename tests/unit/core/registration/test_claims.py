@@ -69,7 +69,7 @@ LIES = [
     ("172.16.1.77", "connected to outside the cloud"),
     ("192.168.100.77", "connected to outside the cloud"),
     ("192.168.100.2", "outer address"),
-    ("192.168.100.1", "address of this machine"),
+    ("192.168.100.1", "outer address"),
     ("172.16.1.1", "address of this machine"),
 ]
 
@@ -132,6 +132,9 @@ def test_a_network_that_the_machine_gets_later_ends_what_was_believed() -> None:
     assert "connected" in the(of(effects, ClaimRefused)).reason
     assert hub.cache() == {}
     hub.give(AddressRemoved(7, ip("10.255.255.200"), 24), now=2.0)
+    hub.receive(a_registration_request(3), nbma(3), now=2.0)
+    hub.give(an_address(7, tunnel(3), 32), now=2.5)
+    assert hub.cache() == {}
     assert code(claim(hub, tunnel(2), 2, now=3.0)) == CieCode.SUCCESS
 
 
