@@ -83,13 +83,17 @@ class Dependents:
         return True
 
     def review_claims(self, now: float) -> None:
-        """Drops what nobody may claim any more: this machine has another network, or `overlay` has changed."""
+        """Drops what nobody may claim any more: this machine has another network, or `overlay` has changed.
+
+        What was resolved may be asked for again at once: the network may be gone as soon as it came.
+        """
         for binding in list(self._station.cache):
             if binding.type not in _LEARNT:
                 continue
             outside = self._claims.outside(binding.protocol)
             if outside is not None:
-                self._refuse(binding, outside, now)
+                self._notify(binding, host_prefix(binding.protocol), outside)
+                self._station.cache.remove(binding, outside)
 
     def circuit_down(self, remote: Address, reason: str, now: float) -> None:
         """Removes what depends on the last SA with a peer; static bindings only leave the kernel."""

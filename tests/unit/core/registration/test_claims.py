@@ -138,6 +138,16 @@ def test_a_network_that_the_machine_gets_later_ends_what_was_believed() -> None:
     assert code(claim(hub, tunnel(2), 2, now=3.0)) == CieCode.SUCCESS
 
 
+def test_what_was_resolved_is_asked_for_again_when_such_a_network_is_gone() -> None:
+    """It stayed on the hub for three minutes, after an address that was there for a moment."""
+    spoke, request = an_asking_spoke()
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
+    spoke.give(an_address(GRE, tunnel(3), 32), now=1.0)
+    assert spoke.shortcuts(1.0) == []
+    spoke.give(AddressRemoved(GRE, tunnel(3), 32), now=2.0)
+    assert len(sent(redirect(spoke, now=3.0), PacketType.RESOLUTION_REQUEST)) == 1
+
+
 @pytest.mark.parametrize(
     ("route", "doubt"),
     [
