@@ -211,7 +211,8 @@ class RegistrationExchange:
                 )
             )
             self._listener.server_up(now)
-        self._arm(registration, now + self._renewal_s() if is_current else station.settles_at(now))
+        renewal = now + self._renewal_s()
+        self._arm(registration, renewal if is_current else min(renewal, station.settles_at(now)))
 
     def _refused(self, registration: Registration, code: int, now: float) -> None:
         registration.refused = True

@@ -295,7 +295,7 @@ class Station:
 
     def settles_at(self, now: float) -> float:
         """Returns when to register again after `learn_nat_nbma` returned False."""
-        return now + max(SETTLE_S, now - self.moved_at)
+        return min(now + max(SETTLE_S, now - self.moved_at), self.moved_at + SETTLE_LIMIT_S)
 
     def recurses(self, protocol: Address, nbma: Address) -> bool:
         """Returns whether a binding would route the tunnel into itself: an overlay address equals an NBMA address.
