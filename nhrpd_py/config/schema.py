@@ -17,6 +17,7 @@ from nhrpd_py.config.values import (
     interface_name,
     nbma_or_name,
     nhs_protocol,
+    path_check,
     prefix,
     profile_section,
     route_protocol,
@@ -46,6 +47,7 @@ from nhrpd_py.core.config import (
 from nhrpd_py.paths import control_socket, state_directory
 
 HoldingTime = Annotated[int, AfterValidator(between(MIN_HOLDING_TIME_S, MAX_HOLDING_TIME_S))]
+PathCheck = Annotated[int | bool, AfterValidator(path_check)]
 NflogGroup = Annotated[int, AfterValidator(between(1, 65535))]
 PrefixText = Annotated[str, AfterValidator(prefix)]
 ConnectionName = Annotated[str, AfterValidator(connection_name)]
@@ -137,6 +139,7 @@ class InterfaceTable(Table):
 
     network_id: Annotated[int, AfterValidator(between(1, 0xFFFFFFFF))]
     holding_time: HoldingTime = DEFAULT_HOLDING_TIME_S
+    path_check: PathCheck = 3
     tunnel_source: Annotated[str, AfterValidator(interface_name)] | None = None
     shortcut: bool = False
     redirect: bool = False
@@ -153,6 +156,7 @@ class InterfaceTable(Table):
             name=name,
             network_id=self.network_id,
             holding_time_s=self.holding_time,
+            path_check_s=int(self.path_check) or None,
             tunnel_source=self.tunnel_source,
             shortcut=self.shortcut,
             redirect=self.redirect,

@@ -8,7 +8,7 @@ from nhrpd_py.core.address import Prefix, format_address
 from nhrpd_py.core.config import AuthorizeConfig, Config, ProfileValue, Secret
 from nhrpd_py.core.rows import ConfigRow
 
-_FILE_KEYS = {"holding_time_s": "holding-time", "maps": "map"}
+_FILE_KEYS = {"holding_time_s": "holding-time", "maps": "map", "path_check_s": "path-check"}
 """Fields whose key in the file is not just the name with `-` for `_`."""
 
 
@@ -28,9 +28,11 @@ def _rows(path: str, section: Any, skip: tuple[str, ...] = ()) -> Iterator[Confi
     for field in fields(section):
         value = getattr(section, field.name)
         if field.name in skip or value is None:
-            # The one None that is a setting: an NHS whose address is to be learnt.
+            # The two that are None and a setting: an NHS whose address is to be learnt, and no checks.
             if field.name == "protocol" and hasattr(section, "nbma"):
                 yield ConfigRow(path=f"{path}.protocol", value="dynamic")
+            if field.name == "path_check_s":
+                yield ConfigRow(path=f"{path}.path-check", value="false")
             continue
         key = f"{path}.{_FILE_KEYS.get(field.name, field.name.replace('_', '-'))}"
         if isinstance(value, AuthorizeConfig):

@@ -291,6 +291,8 @@ class Engine:
                 tunnel.of(subject).station.cache.probe_due(subject)
             case TimerKind.RESOLUTION, bytes():
                 tunnel.of(subject).requester.timer_due(subject, now)
+            case TimerKind.PATH, (Afi() as afi, bytes() as nbma):
+                tunnel[afi].prober.timer_due(nbma, now)
             case TimerKind.ASK_TO_REGISTER, bytes():
                 tunnel.of(subject).adoption.ask_due(subject)
             case TimerKind.SHORTCUT_EXPIRY, Prefix():

@@ -60,6 +60,10 @@ class ShortcutRow:
     expires_in_s: float | None
     holding_time_s: int | None
     identity: str | None
+    path: str | None
+    """trying | proven | believed | failed"""
+    rtt_s: float | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,9 @@ class PeerRow:
     """none | wanted | up | failed"""
     identity: str | None
     up_for_s: float | None
+    path: str | None
+    """trying | proven | believed | failed"""
+    rtt_s: float | None
     last_error: str | None
 
 

@@ -57,9 +57,9 @@ class Node:
         first_request_id: int = 1,
         rng: random.Random | None = None,
     ) -> None:
-        config = Config(interfaces={each.name: each for each in interfaces})
+        self.config = Config(interfaces={each.name: each for each in interfaces})
         self.engine = Engine(
-            config, rng=rng or Steady(0), now=now, first_request_id=first_request_id
+            self.config, rng=rng or Steady(0), now=now, first_request_id=first_request_id
         )
         self.started: list[Effect] = []
         for event in events:

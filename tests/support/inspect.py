@@ -111,7 +111,7 @@ def deregister(engine: Engine, registration: Registration) -> list[Effect]:
 
 def learn_requester(engine: Engine, request: Message, nbma: Address, now: float) -> None:
     """Binds the sender of a Resolution Request that we answered."""
-    family(engine).responder._learn_requester(request, nbma, now)
+    family(engine).responder._learn_requester(request, nbma, now, is_probe=False)
 
 
 def set_probing(binding: Binding) -> None:

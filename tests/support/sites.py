@@ -102,6 +102,7 @@ class InterfaceSettings(TypedDict, total=False):
 
     network_id: int
     holding_time_s: int
+    path_check_s: int | None
     tunnel_source: str | None
     shortcut: bool
     redirect: bool

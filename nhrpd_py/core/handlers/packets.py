@@ -75,6 +75,7 @@ class PacketHandler:
                 source, peek(event.data), event.data, ErrorCode.AUTHENTICATION_FAILURE, now
             )
             return
+        station.paths.heard(source, now)
         self._dispatch(instance, message, event, now)
 
     def _dispatch(

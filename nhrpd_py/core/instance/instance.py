@@ -12,6 +12,8 @@ from nhrpd_py.core.purge.receiver import PurgeReceiver
 from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.server import RegistrationServer
+from nhrpd_py.core.resolution.failure import Failure
+from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.resolution.responder import Responder
 from nhrpd_py.core.station.binding import BindingType
@@ -27,6 +29,7 @@ class Instance:
         "adoption",
         "client",
         "dependents",
+        "prober",
         "purges",
         "purging",
         "requester",
@@ -39,12 +42,29 @@ class Instance:
         self.station = station
         self.client = NhsClient(station)
         self.purges = PurgeSender(station)
-        self.responder = Responder(station, locator, self.purges)
-        self.requester = Requester(station, locator, self.client.servers)
+        self.prober = Prober(station, self)
+        self.responder = Responder(station, locator, self.purges, self.prober)
+        self.requester = Requester(station, locator, self.client.servers, self.prober)
         self.adoption = Adoption(station, self.purges)
-        self.dependents = Dependents(station, self.client, self.requester, self.adoption)
+        self.dependents = Dependents(
+            station, self.client, self.requester, self.adoption, self.prober
+        )
         self.server = RegistrationServer(station)
         self.purging = PurgeReceiver(station, self.client)
+
+    def path_proven(self, nbma: Address, now: float) -> None:
+        """See `PathListener`: what waited for the path is answered, and goes into the kernel."""
+        self.responder.path_proven(nbma, now)
+        self.dependents.path_proven(nbma)
+
+    def path_failed(self, nbma: Address, failure: Failure, now: float) -> None:
+        """See `PathListener`: who asked is refused, and what led over the path leaves the kernel."""
+        self.responder.path_failed(nbma, now)
+        self.dependents.path_failed(nbma, failure, now)
+
+    def path_given_up(self, nbma: Address, now: float) -> None:
+        """See `PathListener`: who asked is refused."""
+        self.responder.path_failed(nbma, now)
 
     @property
     def shortcuts(self) -> ShortcutTable:
@@ -58,6 +78,7 @@ class Instance:
         station = self.station
         if moved_from is not None:
             station.moved(moved_from, now)
+            self.prober.forget_all()
         address = station.interface.own_address(station.afi)
         moved = address != station.address
         if moved and station.address and address:
@@ -90,7 +111,12 @@ class Instance:
             self._remap(before, now)
         if before.nhs != config.nhs:
             self.client.configure(now)
-        if before.holding_time_s != config.holding_time_s:
+        if before.path_check_s != config.path_check_s:
+            self.prober.configure(now)
+        if (before.holding_time_s, before.path_check_s) != (
+            config.holding_time_s,
+            config.path_check_s,
+        ):
             self.client.renew_sooner(now)
         if before.authorize != config.authorize and self.station.circuits.protected:
             self.dependents.reauthorize(now)
@@ -131,6 +157,8 @@ class Instance:
         """Handles a netdev that is down or gone: registered bindings stay for their holding time, shortcuts end."""
         self.client.stop()
         self.requester.forget_all()
+        self.responder.forget_waiting()
+        self.prober.forget_all()
         self.purges.finish_all()
         for shortcut in list(self.shortcuts):
             self.shortcuts.remove(shortcut, reason)

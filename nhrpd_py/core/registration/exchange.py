@@ -41,6 +41,12 @@ from nhrpd_py.packet.wire import DropReason
 MAX_RETRY_S = 64.0
 RENEWAL_SHARE = 3
 """A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
+CHECK_S = 10.0
+"""A server is asked at least this often, to notice a dead one; where paths are checked."""
+CHECK_PROTECTED_S = 60.0
+"""The same with IPsec, whose dead peer detection sees the rest."""
+CHECK_RETRY_S = 0.5
+"""How soon an unanswered renewal is sent again then."""
 TAKE_BACK_S = 2.0
 """From purging our address at an NHS that has it from elsewhere until we register again; as OpenNHRP does."""
 TAKE_BACK_INTERVAL_S = 600.0
@@ -190,7 +196,8 @@ class RegistrationExchange:
         station = self._station
         station.requests.release(registration.request_id)
         registration.request_id = 0
-        registration.retry_s = FIRST_RETRY_S
+        checks = station.config.path_check_s is not None
+        registration.retry_s = CHECK_RETRY_S if checks else FIRST_RETRY_S
         registration.lost = 0
         registration.last_error = None
         is_current = station.learn_nat_nbma(message, now)
@@ -299,7 +306,12 @@ class RegistrationExchange:
         station.send(registration.nbma, registration_request(station, registration))
 
     def _renewal_s(self) -> float:
-        return self._station.jitter(self._station.config.holding_time_s / RENEWAL_SHARE)
+        """Returns when to register again: in time for the holding time, and often enough to notice a dead server."""
+        station = self._station
+        seconds = station.config.holding_time_s / RENEWAL_SHARE
+        if station.config.path_check_s is not None:
+            seconds = min(seconds, CHECK_PROTECTED_S if station.circuits.protected else CHECK_S)
+        return station.jitter(seconds)
 
     def _arm(self, registration: Registration, at: float) -> None:
         registration.next_at = at

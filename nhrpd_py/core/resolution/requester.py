@@ -24,18 +24,15 @@ from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
 from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.prober import Prober
+from nhrpd_py.core.resolution.request import resolution_request
+from nhrpd_py.core.resolution.responder import CROSSING_S
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import (
-    NAT,
-    RESOLUTION_AUTHORITATIVE,
-    RESOLUTION_ROUTER,
-    RESOLUTION_SOURCE_STABLE,
     CieCode,
-    ExtensionType,
     PacketType,
 )
 from nhrpd_py.packet.message import Message
@@ -45,8 +42,6 @@ FIRST_RETRY_S = 1.0
 MAX_REQUESTS = 5
 """The first and four more, after 1, 2, 4 and 8 s."""
 MAX_RESOLUTIONS = 1024
-CROSSING_S = 0.5
-"""How long to wait before the first attempt when the peer may be making an SA already: else there would be two."""
 
 
 class Trigger(StrEnum):
@@ -75,16 +70,21 @@ class Resolution:
     """Sent so far."""
     until: float = 0.0
     """When the next request is sent, or the negative result forgotten."""
+    reason: str | None = None
+    """Why the result is negative, for people."""
 
 
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_locator", "_servers", "_station", "resolutions")
+    __slots__ = ("_locator", "_prober", "_servers", "_station", "resolutions")
 
-    def __init__(self, station: Station, locator: Locator, servers: Servers) -> None:
+    def __init__(
+        self, station: Station, locator: Locator, servers: Servers, prober: Prober
+    ) -> None:
         self._station = station
         self._locator = locator
+        self._prober = prober
         self._servers = servers
         self.resolutions: dict[Address, Resolution] = {}
 
@@ -181,8 +181,10 @@ class Requester:
             self._fail(subject, Failure.denied(problem), now)
             return
         held_down = station.circuits.held_down(answer.nbma, now)
+        held_down = held_down or station.paths.held_down(answer.nbma, now)
         if held_down is not None and subject.trigger is Trigger.OPERATOR:
             station.circuits.clear_failure(answer.nbma)
+            station.paths.forgive(answer.nbma)
         elif held_down is not None:
             self._fail(subject, Failure(FailureKind.HELD_DOWN, *held_down), now)
             return
@@ -216,6 +218,8 @@ class Requester:
             was_direct = not station.cache.entries.server_of(gateway)
             if was_direct and resolution.trigger is Trigger.KERNEL and resolution.target == gateway:
                 self._lead_to_server(gateway)
+        if binding.type is BindingType.CACHED:
+            self._prober.want(binding.nbma, gateway, now)
         # A host with a binding has its route already.
         if not prefix.is_host or station.cache.get(prefix.address) is None:
             station.shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
@@ -279,26 +283,7 @@ class Requester:
             return  # the NHS, or our own address, may be back at the next try
         if resolution.request_id not in station.requests.outstanding:
             resolution.request_id = station.requests.new(self, resolution)  # it was displaced
-        extensions = (
-            Extension(ExtensionType.FORWARD_TRANSIT_NHS),
-            Extension(ExtensionType.REVERSE_TRANSIT_NHS),
-            Extension(ExtensionType.RESPONDER_ADDRESS),
-            station.own_nat_extension(),
-        )
-        request = station.message(
-            PacketType.RESOLUTION_REQUEST,
-            resolution.target,
-            flags=RESOLUTION_ROUTER | RESOLUTION_AUTHORITATIVE | RESOLUTION_SOURCE_STABLE | NAT,
-            request_id=resolution.request_id,
-            # Host length, as FRR without `unique` does: 0 makes FRR skip the entry, 255 Cisco.
-            entries=(
-                ClientInformation(
-                    prefix_length=station.host_length,
-                    holding_time_s=station.config.holding_time_s,
-                ),
-            ),
-            extensions=station.signed(extensions),
-        )
+        request = resolution_request(station, resolution.target, resolution.request_id)
         station.send(nbma, request)
 
     def _next_hop(self, target: Address) -> Address | None:
@@ -341,6 +326,7 @@ class Requester:
             self.forget(resolution)
             return
         resolution.state = ResolutionState.NEGATIVE
+        resolution.reason = failure.reason
         resolution.until = now + failure.lasts_s
         station.timers.set(self._key(resolution.target), resolution.until)
 

@@ -20,6 +20,7 @@ from nhrpd_py.core.notices import BindingRemoved, TableFull
 from nhrpd_py.core.station.binding import NEVER, Binding, BindingType, Entry, Origin
 from nhrpd_py.core.station.entries import NeighborEntries
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 
 MAX_BINDINGS = 65536
@@ -52,6 +53,7 @@ class Cache:
         afi: Afi,
         *,
         outbox: Outbox,
+        paths: Paths,
         tables: KernelTables,
         timers: TimerQueue,
     ) -> None:
@@ -67,7 +69,7 @@ class Cache:
         self.shortcuts = ShortcutTable(
             interface, tables.ribs[afi], outbox=outbox, timers=timers, peers=self
         )
-        self.entries = NeighborEntries(self._bindings, self.shortcuts, interface, outbox)
+        self.entries = NeighborEntries(self._bindings, self.shortcuts, interface, paths, outbox)
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -256,7 +258,7 @@ class Cache:
         binding.created_at = now
         if binding.entry is Entry.STALE:
             binding.entry = Entry.DIRECT  # the kernel was asked about the address that it had
-        self.entries.install(binding)
+        self.entries.moved(binding)
 
     def _arm(self, binding: Binding, now: float) -> None:
         timers = self._timers

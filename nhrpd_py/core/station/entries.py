@@ -1,7 +1,7 @@
 """The kernel's neighbour entries and host routes for the bindings of one interface and address family.
 
-A binding has an entry that leads to its own NBMA address while packets can go there, and a host route unless a
-connected prefix of the tunnel covers it:
+A binding has an entry that leads to its own NBMA address while packets can go there: its circuit is up, and its path is
+proven if it was learnt by resolution (`paths`). It has a host route unless a connected prefix of the tunnel covers it:
 
     NONE ──(the circuit is up)──► DIRECT ──(near its end)──► STALE ──(the kernel probes it: used)──► DIRECT
      │ ▲                             ▲
@@ -22,26 +22,29 @@ from collections.abc import Mapping
 from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, NeighborState, SetNeighbor, SetRoute
-from nhrpd_py.core.station.binding import Binding, Entry
+from nhrpd_py.core.station.binding import Binding, BindingType, Entry
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 
 
 class NeighborEntries:
     """Moves the `entry` of bindings. `bindings` are the cache's own, by overlay address."""
 
-    __slots__ = ("_bindings", "_interface", "_outbox", "_servers", "_shortcuts")
+    __slots__ = ("_bindings", "_interface", "_outbox", "_paths", "_servers", "_shortcuts")
 
     def __init__(
         self,
         bindings: Mapping[Address, Binding],
         shortcuts: ShortcutTable,
         interface: Interface,
+        paths: Paths,
         outbox: Outbox,
     ) -> None:
         self._bindings = bindings
         self._shortcuts = shortcuts
         self._interface = interface
+        self._paths = paths
         self._outbox = outbox
         self._servers: dict[Address, Address] = {}
         """By overlay address: the NBMA address of the server that its entry leads to."""
@@ -53,13 +56,30 @@ class NeighborEntries:
         if not self._interface.opened:
             return  # the cache installs all of them when it opens
         circuits = self._interface.circuits
-        if circuits.carries(binding.nbma):
+        if circuits.carries(binding.nbma) and self._may_take_path(binding):
             self._put(binding, Entry.DIRECT)
         elif binding.entry in (Entry.INHERITED, Entry.STALE) and circuits.unsure:
             # A STALE one without a circuit was inherited: one of this run goes with its circuit.
             self._put(binding, Entry.INHERITED)
         else:
             self.withdraw(binding)
+
+    def moved(self, binding: Binding) -> None:
+        """Follows a binding to another NBMA address; traffic goes over the hub until the path there is proven."""
+        if binding.type is BindingType.CACHED and not self._paths.carries(binding.nbma):
+            self.withdraw(binding)
+        else:
+            self.install(binding)
+
+    def _may_take_path(self, binding: Binding) -> bool:
+        """Returns whether the kernel may send straight to a peer.
+
+        What was learnt by resolution needs a proven path; clients and servers were heard, and maps are the operator's.
+        An entry of an earlier run keeps its traffic while its path is tried.
+        """
+        if binding.type is not BindingType.CACHED or self._paths.carries(binding.nbma):
+            return True
+        return binding.installed and not self._paths.has_failed(binding.nbma)
 
     def inherit(self, binding: Binding) -> None:
         """Keeps an entry of an earlier run until charon has reported its SAs; deletes it if its circuit is down."""

@@ -23,6 +23,7 @@ from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import (
@@ -76,6 +77,7 @@ class Station:
         "moved_at",
         "nat_nbma",
         "outbox",
+        "paths",
         "protocol_type",
         "requests",
         "tables",
@@ -110,7 +112,10 @@ class Station:
         """Our NBMA address before it last changed; empty before the first change."""
         self.moved_at = 0.0
         """When it changed."""
-        self.cache = Cache(interface, afi, outbox=outbox, tables=tables, timers=timers)
+        self.paths = Paths(jitter, enabled=interface.config.path_check_s is not None)
+        self.cache = Cache(
+            interface, afi, outbox=outbox, paths=self.paths, tables=tables, timers=timers
+        )
         self.counters = Counters()
 
     @property

@@ -135,6 +135,9 @@ class FakeEngine:
                     expires_in_s=3725.0,
                     holding_time_s=7200,
                     identity=None,
+                    path="proven",
+                    rtt_s=0.012,
+                    reason=None,
                 )
             ],
             View.INTERFACES: [an_interface_row()],
@@ -148,6 +151,8 @@ class FakeEngine:
                     identity=None,
                     up_for_s=90061.0,
                     last_error=None,
+                    path=None,
+                    rtt_s=None,
                 )
             ],
             View.TRAFFIC: [
