@@ -80,6 +80,8 @@ class Network:
         self.rng = random.Random(seed)
         self.weather = Weather()
         self.losses: list[Filter] = []
+        self.blocked: set[tuple[str, str]] = set()
+        """Sender and receiver, whose packets and data all get lost on the way."""
         self.names: dict[str, tuple[Address, ...]] = {}
         """Name → its addresses."""
         self.stations: dict[str, Station] = {}
@@ -272,6 +274,8 @@ class Network:
             peer = self.at(entry[0])
             if peer is None or not self._carries(station, peer):
                 break
+            if (station.name, peer.name) in self.blocked:
+                break
             station = peer
             path.append(peer.name)
         return path
@@ -343,6 +347,7 @@ class Network:
         peer = self.at(effect.nbma)
         to = peer.name if peer else format_address(effect.nbma)
         lost = peer is None or not self._carries(station, peer)
+        lost = lost or (station.name, to) in self.blocked
         lost = lost or any(each(station.name, to, decode(effect.data)) for each in self.losses)
         weather = self.weather
         doubled = weather.duplication and self.rng.random() < weather.duplication

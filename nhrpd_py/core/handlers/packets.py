@@ -75,7 +75,8 @@ class PacketHandler:
                 source, peek(event.data), event.data, ErrorCode.AUTHENTICATION_FAILURE, now
             )
             return
-        station.paths.heard(source, now)
+        if message.type in (PacketType.RESOLUTION_REQUEST, PacketType.RESOLUTION_REPLY):
+            station.paths.heard(source, now)
         self._dispatch(instance, message, event, now)
 
     def _dispatch(

@@ -4,8 +4,8 @@ A probe is a Resolution Request for the peer's tunnel address, sent to its NBMA 
 refusal proves as much as an answer. An answer by way of another station proves our own direction alone. A path is tried
 with probes after 0, 0.3 and 0.9 s, and has failed after 2 s. One that is in use is checked every `path-check` seconds;
 three answers missing within 1.5 s take it out of the kernel. Only an answer to something that we sent counts: traffic
-that arrives says nothing of our own direction. A station that never answered a probe and does not probe us, although
-its messages arrive, speaks another dialect: it is believed.
+that arrives says nothing of our own direction. A station that never answered a probe and never probed us, although its
+messages arrive, speaks another dialect: it is believed in the third try.
 
 The states are in `station.paths`. RFC 2332 has nothing of the kind; any station answers these requests.
 """
@@ -31,6 +31,8 @@ TRY_LIMIT_S = 2.0
 CHECK_AT_S = (0.0, 0.5, 1.0)
 """When the probes of a path in use are sent, from the first one that is due."""
 CHECK_LIMIT_S = 1.5
+BELIEVED_AFTER = 2
+"""Failed tries."""
 CIRCUIT_LIMIT_S = 15.0
 """How long a path may wait for its SA."""
 
@@ -69,7 +71,9 @@ class Prober:
         if not paths.enabled:
             return
         path = paths.make(nbma, protocol)
-        if path is None or path.carries or path.state is PathState.TRYING:
+        if path is None or path.state in (PathState.TRYING, PathState.PROVEN):
+            return
+        if path.state is PathState.BELIEVED and not path.probes_us:
             return
         if path.state is PathState.FAILED and path.held_until > now:
             return
@@ -77,7 +81,6 @@ class Prober:
         path.state = PathState.TRYING
         path.reason = ""
         path.arrived = False
-        path.answers = 0
         self._begin(path, now)
 
     def circuit_up(self, nbma: Address, now: float) -> None:
@@ -98,18 +101,21 @@ class Prober:
         path = self._station.paths.get(nbma)
         if path is None:
             return
-        if path.state is PathState.BELIEVED:
-            self._renew_belief(path, now)
-        elif path.state is PathState.TRYING:
+        if path.state is PathState.TRYING:
             self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
-        elif path.state is PathState.PROVEN:
+        elif path.carries:
             if path.probes == 0:
                 if not self._in_use(path):
                     self._forget(path)
                     return
                 path.began_at = now
                 self._release_former(path)
-            self._go_on(path, CHECK_AT_S, CHECK_LIMIT_S, now)
+            if path.state is PathState.PROVEN:
+                self._go_on(path, CHECK_AT_S, CHECK_LIMIT_S, now)
+            else:  # one probe a time: the peer may be of our kind, and shall know that we are
+                self._send(path, now)
+                path.probes = 0
+                self._arm(path, now + self._check_s())
 
     def reply_received(
         self, subject: Probe, message: Message, nbma_source: Address, now: float
@@ -187,21 +193,20 @@ class Prober:
             self._arm(path, path.began_at + following)
         elif self._is_foreign(path):
             path.state = PathState.BELIEVED
-            self._arm(path, now + self._station.config.holding_time_s)
+            path.probes = 0
+            self._arm(path, now + self._check_s())
             self._listener.path_proven(path.nbma, now)
         else:
             self._fail(path, self._reason(path), now)
 
     def _is_foreign(self, path: Path) -> bool:
-        heard = path.heard_at is not None and path.heard_at >= path.began_at
-        return heard and not path.probes_us and not path.answers
+        """Returns whether a station that does not answer is to be believed.
 
-    def _renew_belief(self, path: Path, now: float) -> None:
-        """Forgets a believed path that nothing uses any more."""
-        if self._in_use(path):
-            self._arm(path, now + self._station.config.holding_time_s)
-        else:
-            self._forget(path)
+        One of our own kind whom our packets do not reach looks the same at first, until it probes us.
+        """
+        heard = path.heard_at is not None and path.heard_at >= path.began_at
+        patient = path.failures >= BELIEVED_AFTER
+        return heard and patient and not path.probes_us and not path.answers
 
     def _reason(self, path: Path) -> str:
         peer = format_address(path.nbma)
@@ -240,7 +245,10 @@ class Prober:
     def _forget(self, path: Path) -> None:
         self._release_former(path)
         self._station.timers.stop(self._key(path.nbma))
-        self._station.paths.forget(path.nbma)
+        if path.probes_us:
+            path.state = PathState.UNKNOWN  # that it is no stranger to probes is worth knowing
+        else:
+            self._station.paths.forget(path.nbma)
 
     def _in_use(self, path: Path) -> bool:
         """Returns whether a binding learnt by resolution leads over a path."""

@@ -137,7 +137,9 @@ class Responder:
         )
         if straight:
             nbma = nbma_source
-        elif repeated or not self._is_reachable(requester_nbma):
+        elif (
+            repeated or not self._is_reachable(requester_nbma) or self._is_doubtful(requester_nbma)
+        ):
             nbma = self._way_back(message, nbma_source)
         else:
             nbma = requester_nbma
@@ -157,10 +159,15 @@ class Responder:
         station = self._station
         if not station.paths.enabled or not self._is_learnt(nbma):
             return
-        self._prober.want(nbma, protocol, now)
-        path = station.paths.get(nbma)
+        path = station.paths.make(nbma, protocol)
         if path is not None:
             path.probes_us = True
+            self._prober.want(nbma, protocol, now)
+
+    def _is_doubtful(self, nbma: Address) -> bool:
+        """Returns whether we do not use the path to a requester ourselves: then its answer takes the routed path."""
+        paths = self._station.paths
+        return paths.enabled and self._is_learnt(nbma) and not paths.carries(nbma)
 
     def _is_held_down(self, nbma: Address, now: float) -> bool:
         """Returns whether the path to a requester is known not to carry; one that proves paths itself will find out."""

@@ -5,7 +5,7 @@ that the hub reaches well. A binding learnt by resolution therefore goes into th
 
     UNKNOWN ──(a binding wants it)──► TRYING ──(an answer straight from the peer)──► PROVEN, and checked from then on
                                       │ ▲ │                                            │
-                                      │ │ └──(silence, but its messages arrive)──► BELIEVED
+                                      │ │ └──(silence again, but it is heard)───► BELIEVED
                        (no answer)    ▼ │ (wanted, the hold-down is over)              │
                                      FAILED ◄──────────(three checks unanswered)───────┘
 
@@ -58,7 +58,7 @@ class Path:
     arrived: bool = False
     """Our packets arrive: an answer came, but by way of another station."""
     heard_at: float | None = None
-    """When a message last came straight from the peer."""
+    """When a resolution message last came straight from the peer."""
     probes_us: bool = False
     """The peer probes its path to us: it answers probes too, and silence means a broken path."""
     failures: int = 0
@@ -127,7 +127,7 @@ class Paths:
         return seconds
 
     def heard(self, nbma: Address, now: float) -> None:
-        """Notes a message that came straight from an NBMA address."""
+        """Notes a resolution message that came straight from an NBMA address."""
         path = self._paths.get(nbma)
         if path is not None:
             path.heard_at = now

@@ -169,14 +169,29 @@ def test_what_arrives_stands_in_for_no_answer() -> None:
     assert of(spoke.advance(4.5), PathFailed)
 
 
-def test_station_that_knows_no_probes_is_believed_by_what_arrives() -> None:
+def test_station_that_knows_no_probes_is_believed_by_what_arrives_in_the_third_try() -> None:
     spoke, _ = an_answered_spoke()
-    spoke.receive(a_resolution_request(3, TARGET, extensions=()), nbma(3), now=0.5)
-    times(spoke, 1.9, REQUEST)
-    effects = spoke.advance(2.0)
+    now = 0.0
+    for hold_down_s in (30.0, 60.0, None):
+        spoke.receive(a_resolution_request(3, TARGET, extensions=()), nbma(3), now=now + 0.1)
+        times(spoke, now + 1.9, REQUEST)
+        effects = spoke.advance(now + 2.0)
+        if hold_down_s is None:
+            break
+        assert of(effects, PathFailed)
+        now += 2.0 + hold_down_s
+        spoke.run(now)
+        request = the(sent(redirect(spoke, now=now), REQUEST))
+        spoke.receive(a_resolution_reply(request), HUB.nbma, now=now)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
-    assert path(spoke, 2.0) == "believed"
-    assert times(spoke, 30.0, REQUEST) == []
+    assert path(spoke, now + 2.0) == "believed"
+    assert len(probes(spoke.run(now + 30.0))) == 9  # it may answer one, and is asked for no more
+    # It is no stranger to probes after all.
+    effects = spoke.receive(
+        a_resolution_request(3, tunnel(2), extensions=()), nbma(3), now=now + 30.0
+    )
+    assert probes(effects)
+    assert path(spoke, now + 30.0) == "trying"
 
 
 def test_station_that_probes_us_answers_probes_too() -> None:
