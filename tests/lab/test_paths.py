@@ -4,6 +4,7 @@ The hub reaches both spokes; what drops GRE or ESP between these is a packet fil
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from tests.lab.clouds import cloud, make_shortcuts, wait_ready
 from tests.lab.expect import row, wait_direct, wait_registered
 from tools.lab.kernel import iptables
-from tools.lab.machine import Role
+from tools.lab.machine import Nat, Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import FrrNode, NhrpdNode, dmvpn
 from tools.lab.topology import Lab, Node
+from tools.lab.wiring import TUNNEL
 
 HOLDING_TIME_S = 60
 DETECTION_S = 5.0
@@ -125,3 +127,58 @@ def test_a_hub_that_dies_is_left_within_fifteen_seconds() -> None:
                 "the dead one is known",
             )
         assert row(spoke, "nhs", nbma=hubs[1].nbma)["state"] == "up"  # type: ignore[index]
+
+
+def test_a_masqueraded_spoke_needs_no_setting() -> None:
+    """Its router lets in only what answers; its peers find out, or find the hole that it made."""
+    with Lab(sample_rate="60/minute") as lab:
+        lab.add(NhrpdNode(number=1, role=Role.HUB, holding_time_s=HOLDING_TIME_S))
+        hidden = lab.add(
+            NhrpdNode(number=2, role=Role.SPOKE, nat=Nat.MASQUERADE, holding_time_s=HOLDING_TIME_S)
+        )
+        outside = lab.add(NhrpdNode(number=3, role=Role.SPOKE, holding_time_s=HOLDING_TIME_S))
+        lab.start()
+        wait_registered(lab)
+        for one, two in ((outside, hidden), (hidden, outside)):
+            ping = one.lan.start_ping(two.lan_host, interval_s=0.05)
+            wait_until(lambda: path(outside, hidden) in ("failed", "proven"), 20.0, "it is known")
+            assert ping.finish().lost == 0
+        assert outside.ping_lan(hidden, count=60, interval_s=0.1).lost == 0
+
+
+_SERVER = """
+import socket
+with socket.create_server(("", 7777)) as server:
+    while True:
+        server.accept()[0].close()
+"""
+_CLIENT = """
+import socket, sys, time
+failed = 0
+for _ in range(20):
+    try:
+        socket.create_connection((sys.argv[1], 7777), timeout=3.0).close()
+    except OSError:
+        failed += 1
+    time.sleep(0.5)
+print(failed)
+"""
+
+
+def test_no_connection_fails_across_a_stateful_hub() -> None:
+    """Such a hub drops the answers to what it has not seen: both directions have to leave it together."""
+    with Lab(sample_rate="60/minute") as lab:
+        dmvpn(lab, hub=NhrpdNode, spokes=(NhrpdNode, NhrpdNode), holding_time_s=HOLDING_TIME_S)
+        hub, one, two = lab.nodes
+        wait_registered(lab)
+        # The sample's rule is there already, behind these two as most people have it.
+        iptables(hub.namespace, "-I FORWARD 1 -m conntrack --ctstate INVALID -j DROP")
+        iptables(hub.namespace, "-I FORWARD 2 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
+        iptables(hub.namespace, f"-A FORWARD -i {TUNNEL} -o {TUNNEL} -j ACCEPT")
+        iptables(hub.namespace, "-P FORWARD DROP")
+        two.lan.popen(sys.executable, "-c", _SERVER, log=two.directory / "server.log")
+        wait_until(lambda: "7777" in two.lan.run("ss", "-Hltn"), 10.0, "the server listens")
+        failed = one.lan.run(sys.executable, "-c", _CLIENT, two.lan_host)
+        assert int(failed) == 0
+        assert one.shortcuts().get(two.lan_prefix) == two.tunnel
+        assert two.shortcuts().get(one.lan_prefix) == one.tunnel
