@@ -220,6 +220,10 @@ def _round_trip(row: Row) -> str:
     return "-" if row["rtt_s"] is None else f"{row['rtt_s'] * 1000:.1f} ms"
 
 
+def _mean_round_trip(row: Row) -> str:
+    return f"{row['rtt_sum_s'] / row['answered'] * 1000:.1f} ms" if row["answered"] else "-"
+
+
 def _sa(row: Row) -> str:
     if row["child_id"] is None:
         return "-"
@@ -369,6 +373,19 @@ TABLES: Mapping[str, Table] = {
         ),
         "no packets yet",
         _nothing,
+    ),
+    "probes": Table(
+        (
+            INTERFACE,
+            plain("family", "afi"),
+            plain("sent", "sent", right=True),
+            plain("answered", "answered", right=True),
+            plain("proven", "proven", right=True),
+            plain("failed", "failed", right=True),
+            Column("mean rtt", _mean_round_trip, right=True),
+        ),
+        "no probes: path-check is off, or no interface is configured",
+        lambda _: ["proven, failed: how often a direct path was found to carry, and not to"],
     ),
     "routes": Table(
         (

@@ -112,6 +112,22 @@ class TrafficRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRow:
+    """What the probes of direct paths found, since the start."""
+
+    interface: str
+    afi: str
+    sent: int
+    answered: int
+    proven: int
+    failed: int
+    rtt_sum_s: float
+    rtt_bounds_s: tuple[float, ...]
+    rtt_counts: tuple[int, ...]
+    """Answers by round trip time: one count for each upper bound, and one for what took longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRow:
     """A route that the engine wants in the kernel."""
 
@@ -162,5 +178,13 @@ class SaRow:
 
 
 Row: TypeAlias = (
-    CacheRow | NhsRow | ShortcutRow | InterfaceRow | PeerRow | TrafficRow | RouteRow | ConfigRow
+    CacheRow
+    | NhsRow
+    | ShortcutRow
+    | InterfaceRow
+    | PeerRow
+    | TrafficRow
+    | ProbeRow
+    | RouteRow
+    | ConfigRow
 )

@@ -140,12 +140,14 @@ class Prober:
             return  # too late: the hold-down is over first
         path.answers += 1
         path.rtt_s = now - subject.sent_at
+        station.paths.counters.answer(path.rtt_s)
         is_new = path.state is not PathState.PROVEN
         path.state = PathState.PROVEN
         path.probes = 0
         self._arm(path, now + self._check_s())
         if is_new:
             path.proven_at = now
+            station.paths.counters.proven += 1
             station.outbox.emit(
                 PathProven(
                     interface=station.interface.name,
@@ -233,6 +235,7 @@ class Prober:
     def _send(self, path: Path, now: float) -> None:
         station = self._station
         path.probes += 1
+        station.paths.counters.sent += 1
         request_id = station.requests.new(self, Probe(path, now))
         path.request_ids.append(request_id)
         station.send(path.nbma, resolution_request(station, path.protocol, request_id))

@@ -13,6 +13,7 @@ A path over which nothing leads any more is forgotten. `resolution.prober` moves
 path carries, and there are no records.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,6 +25,7 @@ FIRST_HOLD_DOWN_S = 30.0
 """How long a path that does not carry is left alone; doubles with each failure in a row, as for IKE."""
 MAX_HOLD_DOWN_S = 900.0
 MAX_PATHS = 16384
+RTT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _MAX_DOUBLINGS = 16
 
 
@@ -73,16 +75,34 @@ class Path:
         return self.state in (PathState.PROVEN, PathState.BELIEVED)
 
 
+class ProbeCounters:
+    """What the probes of a station found, since the start."""
+
+    __slots__ = ("answered", "failed", "proven", "rtt_counts", "rtt_sum_s", "sent")
+
+    def __init__(self) -> None:
+        self.sent = self.answered = self.proven = self.failed = 0
+        self.rtt_sum_s = 0.0
+        self.rtt_counts = [0] * (len(RTT_BOUNDS_S) + 1)
+
+    def answer(self, rtt_s: float) -> None:
+        """Counts an answer that took so long."""
+        self.answered += 1
+        self.rtt_sum_s += rtt_s
+        self.rtt_counts[bisect_left(RTT_BOUNDS_S, rtt_s)] += 1
+
+
 class Paths:
     """The records of paths by NBMA address. Owned by the station, changed by `resolution.prober`."""
 
-    __slots__ = ("_jitter", "_paths", "enabled")
+    __slots__ = ("_jitter", "_paths", "counters", "enabled")
 
     def __init__(self, jitter: Jitter, *, enabled: bool) -> None:
         self._jitter = jitter
         self._paths: dict[Address, Path] = {}
         self.enabled = enabled
         """Whether paths are proven at all."""
+        self.counters = ProbeCounters()
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._paths.values())
@@ -121,6 +141,7 @@ class Paths:
             path.failures = 0  # it carried for long: this is a new story
         seconds = self._jitter(min(FIRST_HOLD_DOWN_S * 2**path.failures, MAX_HOLD_DOWN_S))
         path.failures = min(path.failures + 1, _MAX_DOUBLINGS)
+        self.counters.failed += 1
         path.state = PathState.FAILED
         path.reason = reason
         path.held_until = now + seconds

@@ -14,6 +14,7 @@ from nhrpd_py.core.rows import (
     InterfaceRow,
     NhsRow,
     PeerRow,
+    ProbeRow,
     RouteRow,
     Row,
     SaRow,
@@ -160,6 +161,19 @@ class FakeEngine:
                 TrafficRow(
                     interface="gre1", afi=None, direction="dropped", type="bad-checksum", packets=9
                 ),
+            ],
+            View.PROBES: [
+                ProbeRow(
+                    interface="gre1",
+                    afi="ipv4",
+                    sent=9,
+                    answered=8,
+                    proven=2,
+                    failed=1,
+                    rtt_sum_s=0.1,
+                    rtt_bounds_s=(0.01, 0.1),
+                    rtt_counts=(5, 2, 1),
+                )
             ],
             View.ROUTES: [
                 RouteRow(interface="gre1", afi="ipv4", prefix="10.0.0.2/32", via=None, kind="host")

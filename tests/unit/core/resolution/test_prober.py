@@ -239,6 +239,16 @@ def test_probe_goes_as_soon_as_there_is_an_sa() -> None:
     assert of(spoke.receive(answer(probe), nbma(3), now=1.2), SetNeighbor)
 
 
+def test_probes_are_counted() -> None:
+    spoke, probe = an_answered_spoke()
+    spoke.receive(answer(probe), nbma(3), now=0.02)
+    times(spoke, 4.5, REQUEST)
+    spoke.advance(4.6)
+    row = spoke.table(View.PROBES, "sent", "answered", "proven", "failed", "rtt_counts")[0]
+    assert row == (4, 1, 1, 1, (0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+    assert a_spoke().rows(View.PROBES) == []
+
+
 # The answering side.
 
 

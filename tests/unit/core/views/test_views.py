@@ -158,6 +158,9 @@ def test_shortcuts_show_what_is_active_asked_for_and_refused() -> None:
         "expires_in_s": 50.0,
         "holding_time_s": 60,
         "identity": None,
+        "path": None,
+        "rtt_s": None,
+        "reason": None,
     }
     request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(4)), HUB.nbma, now=1.0)))
     assert row(spoke, View.SHORTCUTS, 1.5, state="incomplete")["expires_in_s"] == 0.5
