@@ -1,8 +1,9 @@
 """Where an overlay address is, seen from one of our stations: here, behind us, behind a peer, or nowhere.
 
 Used by forwarding, resolution and redirects. `Locator` follows the kernel's routes without our own, so that shortcuts
-never depend on themselves, and of the cache it uses registered and configured bindings; bindings learnt by resolution
-count only where the caller says so (`learnt`).
+never depend on themselves. The host routes of stations are our own, so the caches of the whole cloud come before the
+routes. Of a cache it uses registered and configured bindings; bindings learnt by resolution count only where the caller
+says so (`learnt`).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Where(Enum):
     HERE = "here"
     """An address of this machine."""
     BEHIND_US = "behind us"
-    """Routed out of the cloud: we are the egress router."""
+    """Out of the cloud, by a route or as a client of another cloud of ours: we are the egress router."""
     NEXT_HOP = "next hop"
     """Through a peer whose NBMA address we know."""
     UNRESOLVED = "unresolved"
@@ -66,9 +67,9 @@ class Locator:
         """Returns where an address is. With `learnt`, bindings learnt by resolution count as next hops too."""
         if self._tables.is_local(address):
             return Location(Where.HERE, station)
-        binding = usable(station, address, learnt=learnt)
-        if binding is not None:
-            return Location(Where.NEXT_HOP, station, binding)
+        bound = self._bound(station, address, learnt=learnt)
+        if bound is not None:
+            return bound
         route = self._tables.ribs[station.afi].lookup(address)
         if route is None or route.ifindex == 0:
             return Location(Where.NOWHERE, station)
@@ -81,6 +82,29 @@ class Locator:
             return Location(Where.UNRESOLVED, outgoing)
         return Location(Where.NEXT_HOP, outgoing, binding)
 
+    def _bound(self, station: Station, address: Address, *, learnt: bool) -> Location | None:
+        """Finds an address that one of our stations has a binding for; None where none has."""
+        binding = usable(station, address, learnt=learnt)
+        if binding is not None:
+            return Location(Where.NEXT_HOP, station, binding)
+        for each in self._stations.values():
+            if each.afi is station.afi and self.same_cloud(station, each):
+                binding = usable(each, address, learnt=learnt)
+                if binding is not None:
+                    return Location(Where.NEXT_HOP, each, binding)
+        if self._is_client_elsewhere(station, address):
+            return Location(Where.BEHIND_US, station)
+        return None
+
+    def _is_client_elsewhere(self, station: Station, address: Address) -> bool:
+        """Returns whether the host route of a station of another cloud leads to an address."""
+        for each in self._stations.values():
+            if each.afi is station.afi and not self.same_cloud(station, each):
+                binding = usable(each, address, learnt=False)
+                if binding is not None and binding.routed:
+                    return True
+        return False
+
     def prefix_around(self, station: Station, address: Address) -> Prefix | None:
         """Returns the prefix to answer with for an address that is here or behind us; None when there is none.
 
@@ -88,6 +112,8 @@ class Locator:
         """
         if self._tables.is_local(address):
             return self._own_prefix(station, address)
+        if self._is_client_elsewhere(station, address):
+            return host_prefix(address)
         route = self._tables.ribs[station.afi].lookup(address)
         return None if route is None else self._egress_prefix(station, route.prefix, address)
 
