@@ -24,6 +24,7 @@ from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
 from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.indication import is_bound
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -90,20 +91,34 @@ class Requester:
 
     def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
         """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`."""
+        why_not = self._follow(target, nbma_source, now)
+        if why_not is not None:
+            self._station.drop(why_not, nbma_source)
+
+    def _follow(self, target: Address, nbma_source: Address, now: float) -> DropReason | None:
+        """Asks for the target of a Traffic Indication, or returns why not."""
         if not is_unicast(target):
-            return
+            return DropReason.NOT_IN_CLOUD
         existing = self._station.shortcuts.longest(target)
         if existing is not None and existing.binding.nbma != nbma_source:
             # The hub should not see this traffic any more: our route was removed, so it is installed again. From the
             # peer of our shortcut the indication is right: a part of the prefix is elsewhere now.
             self._station.shortcuts.reassert(existing)
-            return
-        if target not in self.resolutions and not self._station.limits.resolutions.take(now):
-            self._station.drop(DropReason.RATE_LIMITED, nbma_source)
-            return
-        where = self._locator.locate(self._station, target).where
-        if where in (Where.NEXT_HOP, Where.UNRESOLVED):
-            self._start(target, Trigger.REDIRECT, now)
+            return None if existing.binding.installed else DropReason.ALREADY_RESOLVED
+        if is_bound(self._locator, self._station, target, nbma_source):
+            return DropReason.ALREADY_RESOLVED
+        if target in self.resolutions:
+            return DropReason.ALREADY_ASKED
+        if not self._station.limits.resolutions.take(now):
+            return DropReason.RATE_LIMITED
+        if self._locator.locate(self._station, target).where not in (
+            Where.NEXT_HOP,
+            Where.UNRESOLVED,
+        ):
+            return DropReason.NOT_IN_CLOUD
+        if self._next_hop(target) is None:
+            return DropReason.NO_ROUTE
+        return None if self._start(target, Trigger.REDIRECT, now) else DropReason.NO_ROOM
 
     def solicited(self, address: Address, now: float) -> None:
         """Handles a solicitation: the kernel has traffic for a tunnel address without a neighbour entry."""

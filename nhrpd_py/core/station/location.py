@@ -82,6 +82,14 @@ class Locator:
             return Location(Where.UNRESOLVED, outgoing)
         return Location(Where.NEXT_HOP, outgoing, binding)
 
+    def known(self, station: Station, address: Address) -> tuple[Station, Binding] | None:
+        """Returns the station of the cloud that has a binding for an address, and the binding; up or not."""
+        for each in (station, *self._stations.values()):
+            binding = each.cache.get(address)
+            if binding is not None and each.afi is station.afi and self.same_cloud(station, each):
+                return each, binding
+        return None
+
     def _bound(self, station: Station, address: Address, *, learnt: bool) -> Location | None:
         """Finds an address that one of our stations has a binding for; None where none has."""
         binding = usable(station, address, learnt=learnt)

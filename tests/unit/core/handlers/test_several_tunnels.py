@@ -135,6 +135,14 @@ def test_request_that_only_the_other_tunnels_server_can_answer_goes_there() -> N
     assert the(of(effects, SendPacket)).ifindex == GRE2
 
 
+def test_client_of_the_other_tunnel_is_not_asked_for_on_a_redirect() -> None:
+    hub = a_hub_of_two()
+    indication = a_traffic_indication(2, host(1, 77), CLIENT_3.tunnel)
+    effects = hub.receive(indication, nbma(2))
+    assert kinds(effects) == []
+    assert drops(effects) == ["already-resolved"]
+
+
 # Two clouds.
 
 

@@ -17,7 +17,7 @@ from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PacketType
 from tests.support import inspect
-from tests.support.engine import Node, a_spoke, kinds, of, packets, sent, the
+from tests.support.engine import Node, a_spoke, drops, kinds, of, packets, sent, the
 from tests.support.messages import (
     a_registration_reply,
     a_registration_request,
@@ -157,7 +157,9 @@ def test_full_cache_is_told_and_nobody_asked_for_a_while(monkeypatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_BINDINGS", 1)
     effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
     assert [type(each) for each in effects] == [TableFull, ResolutionFailed]
-    assert redirect(spoke, now=1.0) == []
+    effects = redirect(spoke, now=1.0)
+    assert sent(effects) == []
+    assert drops(effects) == ["already-asked"]
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "negative")]
 
 
