@@ -136,6 +136,8 @@ class Requester:
 
     def asked(self, address: Address, now: float) -> str | None:
         """Begins a resolution for an operator; returns why it cannot, else None."""
+        if not is_unicast(address):
+            return "this is no address of one station"
         where = self._locator.locate(self._station, address).where
         if where is Where.HERE:
             return "this is an address of this machine"

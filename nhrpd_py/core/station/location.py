@@ -9,7 +9,7 @@ says so (`learnt`).
 from dataclasses import dataclass
 from enum import Enum
 
-from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix
+from nhrpd_py.core.address import Address, Afi, Prefix, host_prefix, is_unicast
 from nhrpd_py.core.events import Route
 from nhrpd_py.core.kernel.rib import stretch
 from nhrpd_py.core.kernel.tables import KernelTables
@@ -30,7 +30,7 @@ class Where(Enum):
     UNRESOLVED = "unresolved"
     """In the cloud, but the NBMA address of the next hop is not known."""
     NOWHERE = "nowhere"
-    """No route, or one that drops."""
+    """No route, or one that drops; or no address of one station: a group's, or one that every machine has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Locator:
 
     def locate(self, station: Station, address: Address, *, learnt: bool = False) -> Location:
         """Returns where an address is. With `learnt`, bindings learnt by resolution count as next hops too."""
+        if not is_unicast(address):
+            return Location(Where.NOWHERE, station)
         if self._tables.is_local(address):
             return Location(Where.HERE, station)
         bound = self._bound(station, address, learnt=learnt)
