@@ -23,7 +23,7 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
-from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind, Refusals
 from nhrpd_py.core.resolution.indication import is_bound
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
@@ -81,12 +81,13 @@ class Resolution:
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_locator", "_servers", "_station", "resolutions")
+    __slots__ = ("_locator", "_refusals", "_servers", "_station", "resolutions")
 
     def __init__(self, station: Station, locator: Locator, servers: Servers) -> None:
         self._station = station
         self._locator = locator
         self._servers = servers
+        self._refusals = Refusals()
         self.resolutions: dict[Address, Resolution] = {}
 
     def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
@@ -210,6 +211,7 @@ class Requester:
     ) -> None:
         """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
         station = self._station
+        self._refusals.forget(resolution.target)
         gateway, prefix = answer.gateway, answer.prefix
         was_known = station.cache.get(gateway) is not None
         holding_time_s = entry.holding_time_s or station.config.holding_time_s
@@ -262,6 +264,7 @@ class Requester:
             station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
+        self._refusals.forget_all()
         for resolution in list(self.resolutions.values()):
             self.forget(resolution)
 
@@ -358,7 +361,7 @@ class Requester:
             self.forget(resolution)
             return
         resolution.state = ResolutionState.NEGATIVE
-        resolution.until = now + failure.lasts_s
+        resolution.until = now + self._refusals.lasts_s(resolution.target, failure, now)
         station.timers.set(self._key(resolution.target), resolution.until)
 
     def _lead_to_server(self, target: Address) -> None:

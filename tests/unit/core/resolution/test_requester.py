@@ -251,7 +251,7 @@ def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
 def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
     monkeypatch.setattr(resolution_module, "MAX_RESOLUTIONS", 2)
     spoke = a_spoke(2)
-    for last, code in ((1, 12), (2, 5)):
+    for last, code in ((1, 5), (2, 12)):
         request = the(sent(redirect(spoke, host(3, last))))
         nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
         spoke.receive(nak, HUB.nbma)
