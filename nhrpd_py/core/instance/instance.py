@@ -43,7 +43,7 @@ class Instance:
         self.requester = Requester(station, locator, self.client.servers)
         self.adoption = Adoption(station, self.purges)
         self.dependents = Dependents(station, self.client, self.requester, self.adoption)
-        self.server = RegistrationServer(station)
+        self.server = RegistrationServer(station, locator)
         self.purging = PurgeReceiver(station, self.client)
 
     @property

@@ -194,7 +194,7 @@ class Requester:
             self._fail(subject, Failure.refused(entry.code), now)
             return
         answer = read_answer(station, self._servers, message, nbma_source)
-        problem = problem_with(station, answer)
+        problem = problem_with(station, self._locator, self._servers, answer)
         if problem is not None:
             self._fail(subject, Failure.denied(problem), now)
             return
