@@ -73,7 +73,12 @@ class RegistrationServer:
         )
         code = self._verdict(entry, protocol, before, nbma)
         denial = self._station.circuits.address_denial(nbma_source, protocol)
-        if code is CieCode.SUCCESS and recurses(self._locator, self._station, protocol, nbma):
+        is_new = previous_nbma != nbma  # a renewal is not looked at again: there are many
+        if (
+            is_new
+            and code is CieCode.SUCCESS
+            and recurses(self._locator, self._station, protocol, nbma)
+        ):
             denial = denial or RECURSION
         if denial is not None:
             code = CieCode.ADMINISTRATIVELY_PROHIBITED
@@ -89,21 +94,22 @@ class RegistrationServer:
                 mtu=entry.mtu,
                 unique=unique,
             )
-            self._uncover(nbma)
+            if is_new:
+                self._uncover(nbma)
             self._station.circuits.release(nbma, protocol)  # from now on the client keeps the SA up
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
             self._notify_refused(protocol, nbma, denial or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
-        if not was_known or previous_nbma != nbma:
+        if not was_known or is_new:
             self._station.outbox.emit(
                 RegistrationAccepted(
                     interface=self._station.interface.name,
                     protocol=protocol,
                     nbma=nbma,
                     holding_time_s=holding_time_s,
-                    previous_nbma=previous_nbma if previous_nbma != nbma else b"",
+                    previous_nbma=previous_nbma if is_new else b"",
                 )
             )
         return entry if entry.code == CieCode.SUCCESS else replace(entry, code=CieCode.SUCCESS)

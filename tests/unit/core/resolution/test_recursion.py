@@ -147,6 +147,14 @@ def test_client_that_is_routed_into_the_tunnel_is_refused() -> None:
     assert hub.cache() == {}
 
 
+def test_client_that_is_registered_may_renew_whatever_route_comes() -> None:
+    """It got through: to refuse it now would let its routes go and come, for ever."""
+    hub = unbound(a_hub(), 1)
+    assert registered(hub, 3, PUBLIC)[0] == CieCode.SUCCESS
+    hub.give(RouteAdded(a_route("203.0.113.0/24", GRE, tunnel(4))))
+    assert registered(hub, 3, PUBLIC)[0] == CieCode.SUCCESS
+
+
 def test_client_of_a_tunnel_that_is_bound_to_its_underlay_is_served() -> None:
     hub = a_hub()
     hub.give(RouteAdded(a_route("203.0.113.0/24", GRE, tunnel(4))))
