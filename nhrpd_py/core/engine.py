@@ -140,7 +140,9 @@ class Engine:
         self._routes = RouteHandler(self._tunnels, tables, self._locator)
         self._links = LinkHandler(self._tunnels, tables, self._routes, self._outbox, self._timers)
         self._neighbors = NeighborHandler(self._tunnels, self._outbox)
-        self._packets = PacketHandler(self._locator, self._requests, limits, self._outbox)
+        self._packets = PacketHandler(
+            self._tunnels, self._locator, self._requests, limits, self._outbox
+        )
         self._redirects = RedirectHandler(self._locator, limits, self._outbox)
         self._associations = AssociationHandler(self._tunnels, associations, self._outbox)
         self._commands = CommandHandler(self._tunnels, self._locator, limits)

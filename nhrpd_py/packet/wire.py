@@ -38,6 +38,12 @@ class DropReason(StrEnum):
     NOT_ALLOWED = "not-allowed"
     NO_ASSOCIATION = "no-security-association"
 
+    # A Traffic Indication that is not followed.
+    NOT_IN_CLOUD = "not-in-cloud"
+    ALREADY_RESOLVED = "already-resolved"
+    ALREADY_ASKED = "already-asked"
+    NO_ROOM = "no-room"
+
 
 class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error of ours
     """A packet that cannot be understood: the only exception that leaves the decoders."""

@@ -11,7 +11,7 @@ from nhrpd_py.core.base.requests import Requests
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.handlers.forwarding import forward, unknown_compulsory
 from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.instance.tunnels import Tunnel
+from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.notices import ClaimRefused, ErrorReceived
 from nhrpd_py.core.station.location import Location, Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -30,11 +30,17 @@ from nhrpd_py.packet.wire import BadPacket, DropReason
 class PacketHandler:
     """Handles received packets. Called by the engine."""
 
-    __slots__ = ("_limits", "_locator", "_outbox", "_requests")
+    __slots__ = ("_limits", "_locator", "_outbox", "_requests", "_tunnels")
 
     def __init__(
-        self, locator: Locator, requests: Requests, limits: Limits, outbox: Outbox
+        self,
+        tunnels: Tunnels,
+        locator: Locator,
+        requests: Requests,
+        limits: Limits,
+        outbox: Outbox,
     ) -> None:
+        self._tunnels = tunnels
         self._locator = locator
         self._requests = requests
         self._limits = limits
@@ -187,16 +193,13 @@ class PacketHandler:
         location: Location,
         now: float,
     ) -> None:
-        """Sends a message without a known next hop to our own NHS, if there is one; else refuses it."""
+        """Sends a message without a known next hop to our NHS on the tunnel that leads there; else refuses it."""
         station = instance.station
         source = event.nbma_source
-        above = instance.client.servers.best()
-        if above is not None and above.nbma != source and location.where is Where.UNRESOLVED:
-            peer = station.cache.get(above.protocol)
-            if peer is not None:
-                onward = Location(Where.NEXT_HOP, station, peer)
-                forward(station, message, event.data, onward, source, now)
-                return
+        onward = self._by_server(location) if location.where is Where.UNRESOLVED else None
+        if onward is not None and onward.binding is not None and onward.binding.nbma != source:
+            forward(station, message, event.data, onward, source, now)
+            return
         station.drop(DropReason.NO_ROUTE, source)
         if message.type is PacketType.RESOLUTION_REQUEST:
             if self._limits.errors.take(now):
@@ -209,6 +212,14 @@ class PacketHandler:
                 ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE,
                 now,
             )
+
+    def _by_server(self, location: Location) -> Location | None:
+        """Returns the way by the NHS that we have on a tunnel; None where we know none."""
+        egress = location.station
+        tunnel = self._tunnels.open_at(egress.interface.ifindex)
+        above = tunnel[egress.afi].client.servers.best() if tunnel else None
+        peer = egress.cache.get(above.protocol) if above else None
+        return Location(Where.NEXT_HOP, egress, peer) if peer else None
 
     def _indicated(self, instance: Instance, message: Message, source: Address, now: float) -> None:
         station = instance.station

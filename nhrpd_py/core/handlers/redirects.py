@@ -7,7 +7,7 @@ together: a stateful filter at a hub that sees one of them only ends TCP connect
 there is one indication in two seconds for each pair of addresses. draft-detienne-dmvpn §4.
 """
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.limits import Limits
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.events import TrafficSeen
@@ -50,6 +50,8 @@ class RedirectHandler:
         onward = self._locator.locate(station, destination, learnt=True)
         if previous.where is not Where.NEXT_HOP or onward.where in (Where.HERE, Where.BEHIND_US):
             return
+        if not is_unicast(destination):
+            return  # multicast that we relay: nobody can resolve a group
         peer = previous.binding
         if peer is None or previous.station is not station:
             return

@@ -49,7 +49,7 @@ class Instance:
         self.dependents = Dependents(
             station, self.client, self.requester, self.adoption, self.prober
         )
-        self.server = RegistrationServer(station)
+        self.server = RegistrationServer(station, locator)
         self.purging = PurgeReceiver(station, self.client)
 
     def path_proven(self, nbma: Address, now: float) -> None:

@@ -1,6 +1,6 @@
 """The kernel's routes by address family, and the addresses of this machine, as the kernel reported them."""
 
-from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.address import Address, Afi, is_unicast
 from nhrpd_py.core.kernel.rib import Rib
 
 
@@ -15,8 +15,8 @@ class KernelTables:
         """Address → number of links that have it."""
 
     def is_local(self, address: Address) -> bool:
-        """Returns whether some link of this machine has an address."""
-        return address in self._local_addresses
+        """Returns whether some link of this machine has an address; false of 127/8 and ::1, which every machine has."""
+        return address in self._local_addresses and is_unicast(address)
 
     def add_local(self, address: Address) -> None:
         self._local_addresses[address] = self._local_addresses.get(address, 0) + 1

@@ -10,6 +10,8 @@ from dataclasses import replace
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.notices import RegistrationAccepted, RegistrationRefused
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
+from nhrpd_py.core.station.location import Locator
+from nhrpd_py.core.station.recursion import RECURSION, capturing, recurses
 from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
@@ -30,10 +32,11 @@ _HOST_LENGTHS = (0, 255)
 class RegistrationServer:
     """Answers Registration Requests. Owned by the instance."""
 
-    __slots__ = ("_station",)
+    __slots__ = ("_locator", "_station")
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, locator: Locator) -> None:
         self._station = station
+        self._locator = locator
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Handles a Registration Request for us, and answers it."""
@@ -70,6 +73,13 @@ class RegistrationServer:
         )
         code = self._verdict(entry, protocol, before, nbma)
         denial = self._station.circuits.address_denial(nbma_source, protocol)
+        is_new = previous_nbma != nbma  # a renewal is not looked at again: there are many
+        if (
+            is_new
+            and code is CieCode.SUCCESS
+            and recurses(self._locator, self._station, protocol, nbma)
+        ):
+            denial = denial or RECURSION
         if denial is not None:
             code = CieCode.ADMINISTRATIVELY_PROHIBITED
         # A stronger binding (a server of ours, a static map) is confirmed, not overwritten.
@@ -84,23 +94,32 @@ class RegistrationServer:
                 mtu=entry.mtu,
                 unique=unique,
             )
+            if is_new:
+                self._uncover(nbma)
             self._station.circuits.release(nbma, protocol)  # from now on the client keeps the SA up
             if binding is None:
                 code = CieCode.INSUFFICIENT_RESOURCES
         if code is not CieCode.SUCCESS:
             self._notify_refused(protocol, nbma, denial or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
-        if not was_known or previous_nbma != nbma:
+        if not was_known or is_new:
             self._station.outbox.emit(
                 RegistrationAccepted(
                     interface=self._station.interface.name,
                     protocol=protocol,
                     nbma=nbma,
                     holding_time_s=holding_time_s,
-                    previous_nbma=previous_nbma if previous_nbma != nbma else b"",
+                    previous_nbma=previous_nbma if is_new else b"",
                 )
             )
         return entry if entry.code == CieCode.SUCCESS else replace(entry, code=CieCode.SUCCESS)
+
+    def _uncover(self, nbma: Address) -> None:
+        """Removes a shortcut that covers the NBMA address of a client: packets for the client come first."""
+        found = capturing(self._locator, self._station, nbma)
+        if found is not None:
+            shortcuts, shortcut = found
+            shortcuts.remove(shortcut, "a client of ours is within it, by its NBMA address")
 
     def _verdict(
         self,
@@ -121,8 +140,6 @@ class RegistrationServer:
             return CieCode.ADMINISTRATIVELY_PROHIBITED
         if not self._is_usable(nbma):
             return CieCode.ADMINISTRATIVELY_PROHIBITED  # claimed by a client behind a transit NHS
-        if station.recurses(protocol, nbma):
-            return CieCode.ADMINISTRATIVELY_PROHIBITED
         if before is None or before.nbma == nbma:
             return CieCode.SUCCESS
         if before.type > BindingType.DYNAMIC:

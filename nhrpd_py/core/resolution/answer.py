@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
 from nhrpd_py.core.registration.servers import Servers
-from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
+from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH, Locator
+from nhrpd_py.core.station.recursion import captures, capturing, recurses
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import ExtensionType
 from nhrpd_py.packet.message import Message
@@ -35,7 +36,9 @@ def read_answer(
     )
 
 
-def problem_with(station: Station, answer: Answer) -> str | None:
+def problem_with(
+    station: Station, locator: Locator, servers: Servers, answer: Answer
+) -> str | None:
     """Returns why an answer is not believed; None when it is.
 
     The identity of a peer without an SA is unknown: what it may claim is checked when its SA is up.
@@ -49,8 +52,13 @@ def problem_with(station: Station, answer: Answer) -> str | None:
         return "the peer has our own NBMA address"
     if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
         return "the reply names no usable NBMA address"
-    if station.recurses(gateway, nbma):
+    in_use = (nbma, *(each.nbma for each in servers.registrations()))
+    if recurses(locator, station, gateway, nbma) or captures(
+        locator, station, answer.prefix, in_use
+    ):
         return "the reply leads the tunnel into itself"
+    if capturing(locator, station, nbma) is not None:
+        return "the peer's NBMA address is within a shortcut"
     denial = station.circuits.address_denial(nbma, gateway)
     if denial is None and answer.prefix != host_prefix(gateway):
         denial = station.circuits.prefix_denial(nbma, answer.prefix)

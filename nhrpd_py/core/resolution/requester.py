@@ -23,7 +23,8 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
-from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind, Refusals
+from nhrpd_py.core.resolution.indication import is_bound
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.request import resolution_request
 from nhrpd_py.core.resolution.responder import CROSSING_S
@@ -77,7 +78,7 @@ class Resolution:
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_locator", "_prober", "_servers", "_station", "resolutions")
+    __slots__ = ("_locator", "_prober", "_refusals", "_servers", "_station", "resolutions")
 
     def __init__(
         self, station: Station, locator: Locator, servers: Servers, prober: Prober
@@ -86,24 +87,39 @@ class Requester:
         self._locator = locator
         self._prober = prober
         self._servers = servers
+        self._refusals = Refusals()
         self.resolutions: dict[Address, Resolution] = {}
 
     def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
         """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`."""
+        why_not = self._follow(target, nbma_source, now)
+        if why_not is not None:
+            self._station.drop(why_not, nbma_source)
+
+    def _follow(self, target: Address, nbma_source: Address, now: float) -> DropReason | None:
+        """Asks for the target of a Traffic Indication, or returns why not."""
         if not is_unicast(target):
-            return
+            return DropReason.NOT_IN_CLOUD
         existing = self._station.shortcuts.longest(target)
         if existing is not None and existing.binding.nbma != nbma_source:
             # The hub should not see this traffic any more: our route was removed, so it is installed again. From the
             # peer of our shortcut the indication is right: a part of the prefix is elsewhere now.
             self._station.shortcuts.reassert(existing)
-            return
-        if target not in self.resolutions and not self._station.limits.resolutions.take(now):
-            self._station.drop(DropReason.RATE_LIMITED, nbma_source)
-            return
-        where = self._locator.locate(self._station, target).where
-        if where in (Where.NEXT_HOP, Where.UNRESOLVED):
-            self._start(target, Trigger.REDIRECT, now)
+            return None if existing.binding.installed else DropReason.ALREADY_RESOLVED
+        if is_bound(self._locator, self._station, target, nbma_source):
+            return DropReason.ALREADY_RESOLVED
+        if target in self.resolutions:
+            return DropReason.ALREADY_ASKED
+        if not self._station.limits.resolutions.take(now):
+            return DropReason.RATE_LIMITED
+        if self._locator.locate(self._station, target).where not in (
+            Where.NEXT_HOP,
+            Where.UNRESOLVED,
+        ):
+            return DropReason.NOT_IN_CLOUD
+        if self._next_hop(target) is None:
+            return DropReason.NO_ROUTE
+        return None if self._start(target, Trigger.REDIRECT, now) else DropReason.NO_ROOM
 
     def solicited(self, address: Address, now: float) -> None:
         """Handles a solicitation: the kernel has traffic for a tunnel address without a neighbour entry."""
@@ -121,6 +137,8 @@ class Requester:
 
     def asked(self, address: Address, now: float) -> str | None:
         """Begins a resolution for an operator; returns why it cannot, else None."""
+        if not is_unicast(address):
+            return "this is no address of one station"
         where = self._locator.locate(self._station, address).where
         if where is Where.HERE:
             return "this is an address of this machine"
@@ -176,7 +194,7 @@ class Requester:
             self._fail(subject, Failure.refused(entry.code), now)
             return
         answer = read_answer(station, self._servers, message, nbma_source)
-        problem = problem_with(station, answer)
+        problem = problem_with(station, self._locator, self._servers, answer)
         if problem is not None:
             self._fail(subject, Failure.denied(problem), now)
             return
@@ -195,6 +213,7 @@ class Requester:
     ) -> None:
         """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
         station = self._station
+        self._refusals.forget(resolution.target)
         gateway, prefix = answer.gateway, answer.prefix
         was_known = station.cache.get(gateway) is not None
         holding_time_s = entry.holding_time_s or station.config.holding_time_s
@@ -249,6 +268,7 @@ class Requester:
             station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
+        self._refusals.forget_all()
         for resolution in list(self.resolutions.values()):
             self.forget(resolution)
 
@@ -327,7 +347,7 @@ class Requester:
             return
         resolution.state = ResolutionState.NEGATIVE
         resolution.reason = failure.reason
-        resolution.until = now + failure.lasts_s
+        resolution.until = now + self._refusals.lasts_s(resolution.target, failure, now)
         station.timers.set(self._key(resolution.target), resolution.until)
 
     def _lead_to_server(self, target: Address) -> None:

@@ -18,6 +18,7 @@ from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator, Where
+from nhrpd_py.core.station.recursion import capturing, recurses
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
@@ -102,7 +103,7 @@ class Responder:
             return
         prefix = self._locator.prefix_around(self._station, message.destination_protocol)
         if prefix is None:
-            # Behind a default route: not specific enough for an answer.
+            # Behind a default route: not specific enough for an answer. Or an NBMA address.
             self.refuse(message, CieCode.NO_BINDING, nbma_source)
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
@@ -300,7 +301,9 @@ class Responder:
             return
         if station.tables.is_local(requester) or not is_unicast(requester):
             return
-        if station.recurses(requester, nbma):
+        if recurses(self._locator, station, requester, nbma):
+            return
+        if capturing(self._locator, station, nbma) is not None:
             return
         if station.circuits.address_denial(nbma, requester) is not None:
             return

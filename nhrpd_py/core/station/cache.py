@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import islice
 
-from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.address import Address, Afi, Prefix
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.kernel.tables import KernelTables
@@ -40,6 +40,7 @@ class Cache:
         "_by_nbma",
         "_cached",
         "_interface",
+        "_nbma_ordered",
         "_ordered",
         "_outbox",
         "_timers",
@@ -66,6 +67,8 @@ class Cache:
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._by_nbma: dict[Address, list[Binding]] = {}
+        self._nbma_ordered: list[Address] = []
+        """The NBMA addresses, ascending."""
         self.shortcuts = ShortcutTable(
             interface, tables.ribs[afi], outbox=outbox, timers=timers, peers=self
         )
@@ -90,12 +93,20 @@ class Cache:
 
     def around(self, address: Address) -> list[Address]:
         """Returns the bound addresses next below and next above an address: none shares more leading bits with it."""
-        at = bisect_left(self._ordered, address)
-        return self._ordered[max(0, at - 1) : at + 1]
+        return _nearest(self._ordered, address)
 
-    def leads_to(self, nbma: Address) -> bool:
-        """Returns whether some binding leads to an NBMA address."""
-        return nbma in self._by_nbma
+    def nbma_around(self, address: Address) -> list[Address]:
+        """Returns the NBMA addresses in use next below and next above an address, like `around`."""
+        return _nearest(self._nbma_ordered, address)
+
+    def nbma_inside(self, prefix: Prefix) -> Iterator[Address]:
+        """Yields the NBMA addresses in use within a prefix."""
+        start = bisect_left(self._nbma_ordered, prefix.address)
+        for nbma in islice(self._nbma_ordered, start, None):
+            if prefix.contains(nbma):
+                yield nbma
+            elif len(nbma) == len(prefix.address):
+                return
 
     def has_room(self, nbma: Address, now: float) -> bool:
         """Returns whether there is room for one more binding; else emits a notice."""
@@ -242,7 +253,7 @@ class Cache:
             return None
         self._bindings[binding.protocol] = binding
         insort(self._ordered, binding.protocol)
-        self._by_nbma.setdefault(binding.nbma, []).append(binding)
+        self._join_nbma(binding)
         self._sort_in(binding)
         self.shortcuts.peer_added(binding.protocol)
         self.entries.keep_server(binding)
@@ -253,8 +264,8 @@ class Cache:
     def _move(self, binding: Binding, nbma: Address, now: float) -> None:
         """Moves a binding to another NBMA address of its peer."""
         self._leave_nbma(binding)
-        self._by_nbma.setdefault(nbma, []).append(binding)
         binding.nbma = nbma
+        self._join_nbma(binding)
         binding.created_at = now
         if binding.entry is Entry.STALE:
             binding.entry = Entry.DIRECT  # the kernel was asked about the address that it had
@@ -295,12 +306,21 @@ class Cache:
         self._notify_full("cached bindings", MAX_CACHED, now)
         return False
 
+    def _join_nbma(self, binding: Binding) -> None:
+        """Adds a binding to the index by NBMA address."""
+        of_nbma = self._by_nbma.get(binding.nbma)
+        if of_nbma is None:
+            of_nbma = self._by_nbma[binding.nbma] = []
+            insort(self._nbma_ordered, binding.nbma)
+        of_nbma.append(binding)
+
     def _leave_nbma(self, binding: Binding) -> None:
         """Removes a binding from the index by NBMA address, and releases its circuit."""
         of_nbma = self._by_nbma[binding.nbma]
         of_nbma.remove(binding)
         if not of_nbma:
             del self._by_nbma[binding.nbma]
+            del self._nbma_ordered[bisect_left(self._nbma_ordered, binding.nbma)]
         self._interface.circuits.release(binding.nbma, binding.protocol)
 
     def _key(self, kind: TimerKind, protocol: Address) -> TimerKey:
@@ -309,3 +329,8 @@ class Cache:
     def _notify_full(self, table: str, limit: int, now: float) -> None:
         name = self._interface.name
         self._outbox.remind((name, table), TableFull(interface=name, table=table, limit=limit), now)
+
+
+def _nearest(ordered: list[Address], address: Address) -> list[Address]:
+    at = bisect_left(ordered, address)
+    return ordered[max(0, at - 1) : at + 1]

@@ -302,13 +302,6 @@ class Station:
         """Returns when to register again after `learn_nat_nbma` returned False."""
         return min(now + max(SETTLE_S, now - self.moved_at), self.moved_at + SETTLE_LIMIT_S)
 
-    def recurses(self, protocol: Address, nbma: Address) -> bool:
-        """Returns whether a binding would route the tunnel into itself: an overlay address equals an NBMA address.
-
-        Its host route would lead packets for that NBMA address into the tunnel, and cut off the peers there.
-        """
-        return protocol == nbma or self.cache.leads_to(protocol) or self.cache.get(nbma) is not None
-
     def drop(self, reason: DropReason, nbma: Address = b"") -> None:
         """Counts a dropped packet, and emits a notice."""
         name = self.interface.name

@@ -72,4 +72,8 @@ def test_drop_reasons_are_labels() -> None:
         "rate-limited",
         "not-allowed",
         "no-security-association",
+        "not-in-cloud",
+        "already-resolved",
+        "already-asked",
+        "no-room",
     ]

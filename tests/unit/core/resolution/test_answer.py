@@ -8,17 +8,21 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     SetRoute,
 )
-from nhrpd_py.core.events import RouteRemoved
+from nhrpd_py.core.events import CommandGiven, RouteAdded, RouteRemoved
 from nhrpd_py.core.notices import (
     ResolutionFailed,
     ShortcutInstalled,
 )
+from nhrpd_py.core.queries import Flush, FlushWhat, View
+from nhrpd_py.core.resolution import failure as failure_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import ExtensionType, PacketType
-from tests.support.engine import a_spoke, drops, of, sent, the, the_packet
+from nhrpd_py.packet.message import Message
+from tests.support.engine import Node, a_spoke, drops, of, sent, the, the_packet
 from tests.support.messages import (
     a_record,
+    a_registration_reply,
     a_registration_request,
     a_resolution_reply,
     an_error_indication,
@@ -30,6 +34,7 @@ from tests.support.sites import (
     GRE,
     HUB,
     a_route,
+    a_tunnel_link,
     host,
     ip,
     nbma,
@@ -129,24 +134,89 @@ def test_first_entry_counts_for_it_is_the_best() -> None:
     ],
 )
 def test_refusal_is_believed_for_a_while(code, reason, seconds) -> None:
+    """The first one for 5 s: a hub says `no binding` just after its start, when it has not learnt its routes yet."""
     spoke, request = an_asking_spoke()
-    nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
-    assert the(of(spoke.receive(nak, HUB.nbma), ResolutionFailed)).reason == reason
-    spoke.run(seconds - 0.1)
-    assert sent(redirect(spoke, now=seconds - 0.1), REQUEST) == []
-    spoke.run(seconds)
-    assert len(sent(redirect(spoke, now=seconds), REQUEST)) == 1
+    now = 0.0
+    for lasts_s in (seconds if code == 5 else 5.0, seconds, seconds):
+        nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
+        failed = the(of(spoke.receive(nak, HUB.nbma, now), ResolutionFailed))
+        assert failed.reason == reason
+        until = now + lasts_s
+        spoke.run(until - 0.1)
+        assert sent(redirect(spoke, now=until - 0.1), REQUEST) == []
+        spoke.run(until)
+        now = until + 1.0
+        request = the(sent(redirect(spoke, now=now), REQUEST))
 
 
 @pytest.mark.parametrize(("code", "seconds"), [(6, 180.0), (3, 60.0), (2, 60.0), (15, 60.0)])
 def test_error_ends_the_request_too(code, seconds) -> None:
     spoke, request = an_asking_spoke()
-    effects = spoke.receive(an_error_indication(1, code, request), HUB.nbma)
-    assert of(effects, ResolutionFailed)
-    spoke.run(seconds - 0.1)
-    assert spoke.shortcuts(now=seconds) == [("172.16.3.10/32", None, "negative")]
-    spoke.run(seconds)
-    assert spoke.shortcuts(now=seconds) == []
+    now = 0.0
+    for lasts_s in (5.0, seconds):
+        effects = spoke.receive(an_error_indication(1, code, request), HUB.nbma, now)
+        assert of(effects, ResolutionFailed)
+        until = now + lasts_s
+        spoke.run(until - 0.1)
+        assert spoke.shortcuts(now=until) == [("172.16.3.10/32", None, "negative")]
+        spoke.run(until)
+        assert spoke.shortcuts(now=until) == []
+        now = until + 1.0
+        request = the(sent(redirect(spoke, now=now), REQUEST))
+
+
+def refused(spoke: Node, request: Message, now: float) -> float:
+    """Refuses a request; returns for how many seconds nobody asks again."""
+    nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))
+    spoke.receive(nak, HUB.nbma, now)
+    row = the(each for each in spoke.rows(View.SHORTCUTS, now) if each.state == "negative")
+    return row.expires_in_s
+
+
+def test_refusal_is_the_first_again_after_an_answer() -> None:
+    spoke, request = an_asking_spoke()
+    assert refused(spoke, request, 0.0) == 5.0
+    spoke.run(6.0)
+    answered = the(sent(redirect(spoke, now=6.0), REQUEST))
+    spoke.receive(a_resolution_reply(answered), HUB.nbma, 6.0)
+    spoke.give(CommandGiven(1, Flush(what=FlushWhat.SHORTCUTS)), now=7.0)
+    assert refused(spoke, the(sent(redirect(spoke, now=8.0), REQUEST)), 8.0) == 5.0
+
+
+def test_refusal_is_the_first_again_when_nobody_has_asked_for_long() -> None:
+    spoke, request = an_asking_spoke()
+    assert refused(spoke, request, 0.0) == 5.0
+    spoke.run(200.0)
+    assert refused(spoke, the(sent(redirect(spoke, now=200.0), REQUEST)), 200.0) == 5.0
+
+
+def test_refusals_are_forgotten_with_the_netdev() -> None:
+    spoke, request = an_asking_spoke()
+    assert refused(spoke, request, 0.0) == 5.0
+    spoke.give(a_tunnel_link(up=False), a_tunnel_link(), now=1.0)
+    routes = [a_route(each, GRE, HUB.tunnel) for each in ("10.255.255.0/24", "172.16.0.0/16")]
+    effects = spoke.advance(1.0) + spoke.give(*map(RouteAdded, routes), now=1.0)
+    spoke.run(2.0)
+    for each in sent(effects, PacketType.REGISTRATION_REQUEST):
+        spoke.receive(a_registration_reply(each), HUB.nbma, 2.0)
+    assert refused(spoke, the(sent(redirect(spoke, now=3.0), REQUEST)), 3.0) == 5.0
+
+
+def test_oldest_refusal_is_forgotten_when_there_are_too_many(monkeypatch) -> None:
+    monkeypatch.setattr(failure_module, "MAX_REFUSALS", 2)
+    spoke = a_spoke(2)
+    for last in (1, 2, 3):
+        request = the(sent(redirect(spoke, host(3, last))))
+        spoke.receive(a_resolution_reply(request, entries=(ClientInformation(code=12),)), HUB.nbma)
+    spoke.run(5.0)
+    again = {}
+    for last in (3, 1):
+        request = the(sent(redirect(spoke, host(3, last), now=6.0), REQUEST))
+        nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))
+        spoke.receive(nak, HUB.nbma, 6.0)
+        rows = spoke.table(View.SHORTCUTS, "prefix", "expires_in_s", now=6.0)
+        again = dict(rows)
+    assert again == {"172.16.3.3/32": 180.0, "172.16.3.1/32": 5.0}
 
 
 @pytest.mark.parametrize(

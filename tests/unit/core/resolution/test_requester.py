@@ -73,8 +73,10 @@ def test_signed_request_has_the_signature_last() -> None:
 
 def test_many_redirects_make_one_request() -> None:
     spoke, _ = an_asking_spoke()
-    assert sent(redirect(spoke)) == []
-    assert sent(redirect(spoke, now=0.9)) == []
+    for now in (0.0, 0.9):
+        effects = redirect(spoke, now=now)
+        assert sent(effects) == []
+        assert drops(effects) == ["already-asked"]
 
 
 def test_lost_request_is_sent_again_with_its_id_and_then_given_up_for_a_minute() -> None:
@@ -99,7 +101,9 @@ def test_lost_request_is_sent_again_with_its_id_and_then_given_up_for_a_minute()
     [tunnel(2), host(2, 1), host(2, 77), ip("8.8.8.8"), ip("224.0.0.5"), ip("0.0.0.0")],
 )
 def test_nobody_is_asked_about_what_is_here_behind_us_or_nowhere(target) -> None:
-    assert sent(redirect(a_spoke(2), target)) == []
+    effects = redirect(a_spoke(2), target)
+    assert sent(effects) == []
+    assert drops(effects) == ["not-in-cloud"]
 
 
 def test_redirect_without_shortcut_configured_is_not_followed() -> None:
@@ -111,7 +115,9 @@ def test_redirect_without_shortcut_configured_is_not_followed() -> None:
 
 def test_nobody_is_asked_while_no_server_is_up() -> None:
     spoke = a_spoke(2, registered=False)
-    assert sent(redirect(spoke)) == []
+    effects = redirect(spoke)
+    assert sent(effects) == []
+    assert drops(effects) == ["no-route"]
     assert spoke.shortcuts() == []
 
 
@@ -125,13 +131,13 @@ def test_routed_next_hop_is_asked_before_the_server() -> None:
 def test_server_is_asked_about_the_next_hop_itself() -> None:
     spoke = a_spoke(2)
     spoke.receive(a_registration_request(3), nbma(3))
-    assert kinds(redirect(spoke, tunnel(3))) == [(HUB.nbma, REQUEST)]
+    assert kinds(inspect.renew(spoke.engine, tunnel(3), 0.0)) == [(HUB.nbma, REQUEST)]
 
 
 def test_peer_is_asked_about_itself_where_there_is_no_server() -> None:
     hub = a_spoke(5, registered=False, nhs=())
     hub.receive(a_registration_request(3), nbma(3))
-    assert kinds(redirect(hub, tunnel(3))) == [(nbma(3), REQUEST)]
+    assert kinds(inspect.renew(hub.engine, tunnel(3), 0.0)) == [(nbma(3), REQUEST)]
 
 
 def test_best_server_is_asked() -> None:
@@ -222,7 +228,7 @@ def test_flood_of_redirects_does_not_become_one_of_requests(monkeypatch) -> None
     effects += [each for last in range(1, 254) for each in redirect(spoke, host(4, last))]
     effects += redirect(spoke, host(3, 1))  # is asked for already
     assert len(sent(effects, REQUEST)) == 500
-    assert drops(effects) == ["rate-limited"] * 6
+    assert drops(effects) == ["rate-limited"] * 6 + ["already-asked"]
     assert len(sent(redirect(spoke, host(5), now=0.1), REQUEST)) == 1
 
 
@@ -245,7 +251,7 @@ def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
 def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
     monkeypatch.setattr(resolution_module, "MAX_RESOLUTIONS", 2)
     spoke = a_spoke(2)
-    for last, code in ((1, 12), (2, 5)):
+    for last, code in ((1, 5), (2, 12)):
         request = the(sent(redirect(spoke, host(3, last))))
         nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
         spoke.receive(nak, HUB.nbma)
@@ -255,6 +261,7 @@ def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
     redirect(spoke, host(3, 4))
     effects = redirect(spoke, host(3, 5))
     assert sent(effects) == []
+    assert drops(effects) == ["no-room"]
     assert the(of(effects, TableFull)).table == "resolutions"
     assert of(redirect(spoke, host(3, 6)), TableFull) == []
     assert len(spoke.shortcuts()) == 2

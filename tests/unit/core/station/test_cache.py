@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.address import host_prefix
+from nhrpd_py.core.address import host_prefix, prefix_of
 from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -258,3 +258,24 @@ def test_two_bindings_of_one_nbma_address_are_counted_apart() -> None:
     bench.cache.remove(second, "x")
     assert bench.cache.nbma_addresses() == ()
     assert bench.cache.get(tunnel(2)) is None
+
+
+def test_nbma_addresses_within_a_prefix_are_found_whatever_family_is_between() -> None:
+    bench = CacheBench()
+    ipv6 = nbma(4) + bytes(12)
+    for number, to in ((2, nbma(2)), (3, nbma(9)), (4, ipv6), (5, nbma(4)), (6, nbma(200))):
+        bench.binding(number, to=to)
+    within = [*bench.cache.nbma_inside(prefix_of(nbma(0), 28))]
+    assert within == [nbma(2), nbma(4), nbma(9)]
+    assert [*bench.cache.nbma_inside(host_prefix(nbma(3)))] == []
+    assert bench.cache.nbma_around(nbma(100)) == [nbma(9), nbma(200)]
+
+
+def test_nbma_address_is_in_use_as_long_as_a_binding_leads_there() -> None:
+    bench = CacheBench()
+    first = bench.binding(2, to=nbma(9))
+    bench.binding(3, to=nbma(9))
+    bench.cache.remove(first, "x")
+    assert [*bench.cache.nbma_inside(host_prefix(nbma(9)))] == [nbma(9)]
+    bench.binding(3, to=nbma(8))
+    assert [*bench.cache.nbma_inside(prefix_of(nbma(0), 24))] == [nbma(8)]
