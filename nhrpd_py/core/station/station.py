@@ -174,7 +174,7 @@ class Station:
         *,
         flags: int,
         entries: tuple[ClientInformation, ...],
-        nat: Extension | None,
+        nat: Extension | None = None,
     ) -> Message:
         """Makes our reply to a request, whose source and id stay, so that the requester recognises it (§5.2.0.1).
 
@@ -205,10 +205,21 @@ class Station:
         )
 
     def signed(self, extensions: tuple[Extension, ...]) -> tuple[Extension, ...]:
-        """Replaces the authentication, which is hop by hop (§5.3.4.3), by ours as the last extension, if configured."""
+        """Replaces the authentication, which is hop by hop (§5.3.4.3), by ours, or removes it where none is configured.
+
+        Ours stands where the former one stood, for the order of extensions may not change (§5.3); without one it is
+        the last.
+        """
         rest = tuple(each for each in extensions if each.type != ExtensionType.AUTHENTICATION)
         secret = self.config.authentication
-        return rest if secret is None else (*rest, cisco_authentication(secret.value))
+        if secret is None:
+            return rest
+        ours = cisco_authentication(secret.value)
+        if len(rest) == len(extensions):
+            return (*rest, ours)
+        return tuple(
+            ours if each.type == ExtensionType.AUTHENTICATION else each for each in extensions
+        )
 
     def authenticates(self, message: Message) -> bool:
         """Returns whether a received message carries our pass phrase, or needs none.

@@ -175,15 +175,15 @@ def test_exhausted_error_is_dropped_in_silence() -> None:
 
 
 def test_signature_is_that_of_each_hop() -> None:
-    signed = a_request(extensions=std_extensions(AUTHENTICATION))
+    signed = a_request(extensions=std_extensions(AUTHENTICATION, nat_extension()))
     hub = a_hub(authentication=SECRET)
     for number in (2, 3):
         hub.receive(a_registration_request(number, extensions=(AUTHENTICATION,)), nbma(number))
     request = the_packet(hub.receive(signed, nbma(2)))[1]
-    assert [each.type for each in request.extensions] == [4, 5, 3, 7]
-    assert request.extensions[-1] == AUTHENTICATION
+    assert [each.type for each in request.extensions] == [4, 5, 3, 7, 9]  # Cisco's order
+    assert request.extensions[3] == AUTHENTICATION
     # A hub without a pass phrase does not hand a foreign one on.
-    assert [each.type for each in forwarded(signed)[1].extensions] == [4, 5, 3]
+    assert [each.type for each in forwarded(signed)[1].extensions] == [4, 5, 3, 9]
 
 
 def test_order_and_unknown_extensions_stay() -> None:

@@ -220,9 +220,10 @@ def test_extensions_come_back_in_their_order_known_or_not() -> None:
 
 def test_answer_is_signed_with_our_pass_phrase() -> None:
     spoke = a_spoke(3, authentication=SECRET)
-    reply = the_packet(ask(spoke, extensions=(*FORWARDED, AUTHENTICATION)))[1]
-    assert [each.type for each in reply.extensions] == [4, 7]
-    assert reply.extensions[-1] == AUTHENTICATION
+    asked = (*FORWARDED, replace(AUTHENTICATION, compulsory=False), nat_extension())
+    reply = the_packet(ask(spoke, extensions=asked))[1]
+    assert [each.type for each in reply.extensions] == [4, 7, 9]
+    assert reply.extensions[1] == AUTHENTICATION
 
 
 # Refusals.

@@ -42,10 +42,12 @@ def test_station_is_ready_with_an_open_interface_and_both_addresses() -> None:
     assert not inspect.station(hub.engine).ready
 
 
-def test_signature_replaces_that_of_another_and_comes_last() -> None:
+def test_signature_replaces_that_of_another_in_its_place_and_else_comes_last() -> None:
     vendor = Extension(8, b"x", compulsory=False)
     foreign = Extension(7, b"\0\0\0\1other")
-    assert a_station(authentication=SECRET).signed((foreign, vendor)) == (vendor, AUTHENTICATION)
+    station = a_station(authentication=SECRET)
+    assert station.signed((foreign, vendor)) == (AUTHENTICATION, vendor)
+    assert station.signed((vendor,)) == (vendor, AUTHENTICATION)
     assert a_station().signed((foreign, vendor)) == (vendor,)
 
 
