@@ -4,7 +4,7 @@ All bindings and shortcuts within the prefix go that the sender may take back. A
 next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
@@ -12,7 +12,7 @@ from nhrpd_py.core.notices import PurgeReceived
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut
-from nhrpd_py.core.station.station import HOP_COUNT, Station
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
 
@@ -120,15 +120,15 @@ class PurgeReceiver:
         return self._station.config.authentication is not None and binding.protocol == sender
 
     def _reply(self, message: Message, nbma_source: Address) -> None:
-        """Sends the request back to its sender as a reply, changed only in its type (§5.2.6)."""
-        station = self._station
-        reply = replace(
+        """Sends the request back to its sender as a reply (§5.2.6)."""
+        reply = self._station.reply(
+            PacketType.PURGE_REPLY,
             message,
-            type=PacketType.PURGE_REPLY,
-            hop_count=HOP_COUNT,
-            extensions=station.signed(message.extensions),
+            message.destination_protocol,
+            flags=message.flags,
+            entries=message.entries,
         )
-        station.send(nbma_source, reply)
+        self._station.send(nbma_source, reply)
 
 
 def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:

@@ -20,11 +20,13 @@ from tests.support.engine import Node, a_hub, a_spoke, drops, kinds, of, sent, t
 from tests.support.messages import (
     AUTHENTICATION,
     a_purge_request,
+    a_record,
     a_registration_request,
     a_resolution_reply,
     a_resolution_request,
     a_traffic_indication,
     an_error_indication,
+    std_extensions,
 )
 from tests.support.sites import (
     GRE,
@@ -209,6 +211,13 @@ def test_purge_is_confirmed_even_if_there_was_nothing() -> None:
     to, reply = the_packet(spoke.receive(purge, nbma(3)))
     assert to == nbma(3)
     assert reply == replace(purge, type=REPLY)
+
+
+def test_confirmation_names_us_where_the_sender_wants_to_know() -> None:
+    purge = a_purge_request(3, "172.16.9.0/24", tunnel(2), extensions=std_extensions())
+    reply = the_packet(a_spoke(2).receive(purge, nbma(3)))[1]
+    assert [each.type for each in reply.extensions] == [4, 5, 3]
+    assert the(reply.extensions[2].entries(4, 4)) == a_record(2)
 
 
 def test_purge_that_wants_no_reply_gets_none() -> None:
