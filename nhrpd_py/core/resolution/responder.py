@@ -9,7 +9,7 @@ RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.purge.sender import PurgeSender
@@ -23,6 +23,7 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_DESTINATION_STABLE,
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
+    RESOLUTION_UNIQUE,
     CieCode,
     ExtensionType,
     PacketType,
@@ -47,6 +48,8 @@ class GivenAnswer:
     nbma: Address
     target: Address
     prefix: Prefix
+    widest: int
+    """The shortest prefix length that the requester takes; 0: any."""
     request_id: int
     answered_at: float
     expires_at: float
@@ -70,7 +73,7 @@ class Responder:
         if not self._station.config.shortcut:
             self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
             return
-        prefix = self._locator.prefix_around(self._station, message.destination_protocol)
+        prefix = self._prefix_for(message.destination_protocol, self._widest(message))
         if prefix is None:
             # Behind a default route: not specific enough for an answer.
             self.refuse(message, CieCode.NO_BINDING, nbma_source)
@@ -91,6 +94,25 @@ class Responder:
         )
         self._send(message, entry, nbma)
         self._notify(message, requester_nbma, prefix, "")
+
+    def _widest(self, message: Message) -> int:
+        """Returns the shortest prefix length that a requester takes; 0: any.
+
+        A requester of a unique binding wants one host (§5.2.1). So would one that asks for host length; but FRR and
+        we say that to peers of which some pass over every other length, and mean "any".
+        """
+        host_length = self._station.host_length
+        if message.flags & RESOLUTION_UNIQUE:
+            return host_length
+        length = message.entries[0].prefix_length if message.entries else 0
+        return length if length < host_length else 0
+
+    def _prefix_for(self, target: Address, widest: int) -> Prefix | None:
+        """Returns the prefix to answer with for a target, no wider than `widest`; None when there is none."""
+        prefix = self._locator.prefix_around(self._station, target)
+        if prefix is None or prefix.length >= widest:
+            return prefix
+        return prefix_of(target, widest)
 
     def _is_reachable(self, nbma: Address) -> bool:
         """Returns whether an answer can go straight to the requester: with IPsec, there must be an SA already."""
@@ -115,8 +137,7 @@ class Responder:
                     continue
                 location = self._locator.locate(self._station, answer.target)
                 is_here = location.where in (Where.HERE, Where.BEHIND_US)
-                around = self._locator.prefix_around(self._station, answer.target)
-                if is_here and around == answer.prefix:
+                if is_here and self._prefix_for(answer.target, answer.widest) == answer.prefix:
                     continue
                 self._forget(answer)
                 self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
@@ -190,6 +211,7 @@ class Responder:
             nbma=nbma,
             target=message.destination_protocol,
             prefix=prefix,
+            widest=self._widest(message),
             request_id=message.request_id,
             answered_at=now,
             expires_at=now + self._station.config.holding_time_s,
@@ -218,8 +240,11 @@ class Responder:
 
     def _send(self, message: Message, entry: ClientInformation, nbma: Address) -> None:
         station = self._station
-        flags = message.flags & (RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT)
+        copied = RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT
+        flags = message.flags & copied
         if entry.code == CieCode.SUCCESS:
+            # The bit of uniqueness is true where it is asked for: the one entry then is for one host.
+            flags = message.flags & (copied | RESOLUTION_UNIQUE)
             flags |= RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
         reply = station.reply(
             PacketType.RESOLUTION_REPLY,

@@ -14,6 +14,7 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_DESTINATION_STABLE,
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
+    RESOLUTION_UNIQUE,
     CieCode,
     ExtensionType,
     PacketType,
@@ -113,10 +114,40 @@ def test_answer_covers_no_client_of_another_interface_of_the_cloud() -> None:
 
 
 def test_only_flags_that_we_know_come_back() -> None:
-    reply = the_packet(ask(a_spoke(3), flags=0xFFFF))[1]
+    reply = the_packet(ask(a_spoke(3), flags=0xFFFF & ~RESOLUTION_UNIQUE))[1]
     assert reply.flags == REPLY_FLAGS
     reply = the_packet(ask(a_spoke(3), flags=0))[1]
     assert reply.flags == RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
+
+
+@pytest.mark.parametrize("target", [host(3), tunnel(3)])
+@pytest.mark.parametrize("length", [0, 8, 32, 255])
+def test_unique_binding_is_one_entry_for_one_host(target, length) -> None:
+    wish = (ClientInformation(prefix_length=length, holding_time_s=60),)
+    reply = the_packet(
+        ask(a_spoke(3), target, flags=REQUEST_FLAGS | RESOLUTION_UNIQUE, entries=wish)
+    )[1]
+    assert reply.flags == REPLY_FLAGS | RESOLUTION_UNIQUE
+    assert the(reply.entries).prefix_length == 32
+
+
+def test_refusal_is_not_unique() -> None:
+    spoke = a_spoke(3, shortcut=False)
+    effects = ask(spoke, flags=REQUEST_FLAGS | RESOLUTION_UNIQUE)
+    assert refusal(effects) == (HUB.nbma, CieCode.ADMINISTRATIVELY_PROHIBITED)
+
+
+@pytest.mark.parametrize(
+    ("wish", "length"),
+    [(1, 24), (24, 24), (25, 25), (31, 31), (0, 24), (32, 24), (255, 24)],
+)
+def test_answer_is_not_wider_than_the_requester_takes(wish, length) -> None:
+    entry = ClientInformation(prefix_length=wish, holding_time_s=60)
+    effects = ask(a_spoke(3), entries=(entry,))
+    assert the(the_packet(effects)[1].entries).prefix_length == length
+    prefix = the(of(effects, ResolutionAnswered)).prefix
+    assert prefix is not None
+    assert prefix.length == length
 
 
 def test_requester_is_bound_so_that_traffic_can_go_back() -> None:

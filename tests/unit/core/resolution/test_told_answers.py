@@ -4,6 +4,7 @@ from nhrpd_py.core.effects import DropNeighbor, SendPacket
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.resolution import responder as responder_module
 from nhrpd_py.core.station.location import Locator
+from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
     PURGE_NO_REPLY,
     PacketType,
@@ -60,6 +61,14 @@ def test_requester_is_not_told_of_changes_that_leave_the_answer_true() -> None:
     ask(spoke)
     assert sent(spoke.give(RouteAdded(a_route("172.16.3.128/25", LAN)), now=5.0)) == []
     assert sent(spoke.give(RouteAdded(a_route("172.16.9.0/24", LAN)), now=5.0)) == []
+
+
+def test_answer_that_was_made_narrower_is_taken_back_only_when_it_is_true_no_more() -> None:
+    spoke = a_spoke(3)
+    ask(spoke, entries=(ClientInformation(prefix_length=28, holding_time_s=60),))
+    assert sent(spoke.give(RouteAdded(a_route("172.16.3.128/25", GRE, HUB.tunnel)), now=5.0)) == []
+    effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=6.0)
+    assert purges(effects) == [(nbma(2), tunnel(2), "28")]
 
 
 def test_requester_is_told_once_and_not_after_the_holding_time() -> None:
