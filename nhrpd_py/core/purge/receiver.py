@@ -1,7 +1,8 @@
 """Purge Requests of peers: removes what they take back, and replies unless they want no reply.
 
-All bindings and shortcuts within the prefix go that the sender may take back. A Purge of our own address by one of our
-next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
+All bindings and shortcuts within the prefix go that the sender may take back. A wider shortcut over the sender goes
+too, for a part of it is true no more: its traffic falls back to the hub, and is redirected anew. A Purge of our own
+address by one of our next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
 """
 
 from dataclasses import dataclass
@@ -85,6 +86,13 @@ class PurgeReceiver:
             if met is not None:
                 self._station.cache.remove(binding, "purged by its owner")
                 met.removed += 1
+        for demand in demands:
+            for shortcut in station.shortcuts.around(demand.prefix):
+                peer = shortcut.binding
+                is_own = sender == peer.protocol or nbma_source == peer.nbma
+                if is_own and demand.nbma in (b"", peer.nbma):
+                    station.shortcuts.remove(shortcut, "a part of it was purged by its owner")
+                    demand.removed += 1
         for demand in demands:
             station.outbox.emit(
                 PurgeReceived(

@@ -78,13 +78,15 @@ class ShortcutTable:
 
     def touching(self, prefix: Prefix) -> list[Shortcut]:
         """Returns the shortcuts within a prefix, and those that contain it."""
-        inside = list(self._shortcuts.inside(prefix))
-        around = (
+        return [*self._shortcuts.inside(prefix), *self.around(prefix)]
+
+    def around(self, prefix: Prefix) -> list[Shortcut]:
+        """Returns the shortcuts that contain a prefix and more."""
+        return [
             each
             for each in self._shortcuts.matches(prefix.address)
             if each.prefix.length < prefix.length
-        )
-        return [*inside, *around]
+        ]
 
     def install(
         self,
