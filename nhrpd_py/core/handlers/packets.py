@@ -23,6 +23,7 @@ from nhrpd_py.packet.iana import (
     describe_error,
 )
 from nhrpd_py.packet.inner import data_addresses, peek
+from nhrpd_py.packet.layout import REQUEST_ID_AT, destination_at, extension_at
 from nhrpd_py.packet.message import Message, decode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
@@ -72,7 +73,12 @@ class PacketHandler:
         if not station.authenticates(message):
             station.drop(DropReason.AUTHENTICATION_FAILED, source)
             station.send_error(
-                source, peek(event.data), event.data, ErrorCode.AUTHENTICATION_FAILURE, now
+                source,
+                peek(event.data),
+                event.data,
+                ErrorCode.AUTHENTICATION_FAILURE,
+                now,
+                offset=extension_at(message, ExtensionType.AUTHENTICATION),
             )
             return
         self._dispatch(instance, message, event, now)
@@ -99,7 +105,12 @@ class PacketHandler:
             station.drop(DropReason.UNRECOGNIZED_EXTENSION, source)
             if message.is_request:
                 station.send_error(
-                    source, peek(event.data), event.data, ErrorCode.UNRECOGNIZED_EXTENSION, now
+                    source,
+                    peek(event.data),
+                    event.data,
+                    ErrorCode.UNRECOGNIZED_EXTENSION,
+                    now,
+                    offset=extension_at(message, unknown.type),
                 )
             return
         match message.type:
@@ -206,6 +217,7 @@ class PacketHandler:
                 event.data,
                 ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE,
                 now,
+                offset=destination_at(message),
             )
 
     def _indicated(self, instance: Instance, message: Message, source: Address, now: float) -> None:
@@ -229,7 +241,12 @@ class PacketHandler:
             station.drop(DropReason.UNSOLICITED_REPLY, source)
             if message.type is PacketType.RESOLUTION_REPLY:  # §5.2.2
                 station.send_error(
-                    source, peek(event.data), event.data, ErrorCode.INVALID_RESOLUTION_REPLY, now
+                    source,
+                    peek(event.data),
+                    event.data,
+                    ErrorCode.INVALID_RESOLUTION_REPLY,
+                    now,
+                    offset=REQUEST_ID_AT,
                 )
             return
         request.reply_received(message, source, now)

@@ -110,24 +110,30 @@ def test_packet_at_the_end_of_its_hops_is_dropped_with_error_15(packet, source, 
     back, error = the_packet(effects)
     assert (back, error.error_code) == (source, ErrorCode.HOP_COUNT_EXCEEDED)
     assert error.destination_protocol == to
+    assert error.error_offset == 9  # ar$hopcnt
 
 
 def test_last_hop_may_be_used_up() -> None:
     assert forwarded(a_request(hop_count=1))[1].hop_count == 0
 
 
+VENDOR = Extension(ExtensionType.VENDOR_PRIVATE, b"\0\0\x0cx", compulsory=False)
+
+
 @pytest.mark.parametrize(
-    ("packet", "source"),
+    ("packet", "source", "offset"),
     [
-        (a_request(extensions=(of_entries(FORWARD, (a_record(8), a_record(1))),)), nbma(2)),
-        (a_reply(extensions=(of_entries(REVERSE, (a_record(1),)),)), nbma(3)),
-        (a_reply(extensions=(of_entries(3, (a_record(1),)),)), nbma(3)),
+        # Fixed part, three addresses and an entry without any: 52 octets; with two, 60.
+        (a_request(extensions=(of_entries(FORWARD, (a_record(8), a_record(1))),)), nbma(2), 52),
+        (a_reply(extensions=(VENDOR, of_entries(REVERSE, (a_record(1),)))), nbma(3), 68),
+        (a_reply(extensions=(of_entries(3, (a_record(1),)),)), nbma(3), 60),
     ],
 )
-def test_packet_that_was_here_before_is_dropped_with_error_3(packet, source) -> None:
+def test_packet_that_was_here_before_is_dropped_with_error_3(packet, source, offset) -> None:
     effects = a_hub(2, 3).receive(packet, source)
     assert drops(effects) == ["loop-detected"]
-    assert the_packet(effects)[1].error_code == ErrorCode.LOOP_DETECTED
+    error = the_packet(effects)[1]
+    assert (error.error_code, error.error_offset) == (ErrorCode.LOOP_DETECTED, offset)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,11 @@ def test_packet_is_never_sent_back_to_where_it_came_from() -> None:
     request = a_request(destination_protocol=ip("172.17.0.9"), extensions=())
     to, error = the_packet(hub.receive(request, nbma(2)))
     assert (to, error.error_code) == (nbma(2), ErrorCode.LOOP_DETECTED)
+    assert error.error_offset == 36  # the address that leads back: of a request its destination
+    hub.receive(a_registration_request(3), nbma(3))
+    reply = replace(a_reply(), source_protocol=ip("172.17.0.9"))
+    error = the_packet(hub.receive(reply, nbma(2)))[1]
+    assert error.error_offset == 32
 
 
 def test_our_own_error_that_comes_by_again_is_dropped_in_silence() -> None:

@@ -70,6 +70,7 @@ def test_second_reply_is_unsolicited_and_answered_with_error_10() -> None:
     assert drops(effects) == ["unsolicited-reply"]
     to, error = the_packet(effects)
     assert (to, error.error_code) == (nbma(3), 10)
+    assert error.error_offset == 24  # the request id, which nobody waits for
     assert error.destination_protocol == host(
         3
     )  # the sender of a reply is whom the request was for
