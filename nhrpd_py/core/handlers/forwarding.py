@@ -76,15 +76,12 @@ def forward(
         _handed_on(station, egress, message, each) if records else each
         for each in message.extensions
     )
-    egress.send(
-        peer.nbma,
-        replace(
-            message,
-            hop_count=message.hop_count - 1,
-            extensions=egress.signed(extensions),
-        ),
-        forwarded=True,
-    )
+    onward = replace(message, hop_count=message.hop_count - 1, extensions=egress.signed(extensions))
+    if not egress.fits(onward):
+        # It is not handed on without our record: then its receiver would take us for its sender.
+        station.refuse_size(message, nbma_source, now)
+        return
+    egress.send(peer.nbma, onward, forwarded=True)
 
 
 def _handed_on(

@@ -155,7 +155,7 @@ class PacketHandler:
             now,
         )
         if self._limits.errors.take(now):
-            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
+            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source, now)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
         """Returns where a message must go; None when it is for us."""
@@ -209,7 +209,7 @@ class PacketHandler:
         station.drop(DropReason.NO_ROUTE, source)
         if message.type is PacketType.RESOLUTION_REQUEST:
             if self._limits.errors.take(now):
-                instance.responder.refuse(message, CieCode.NO_BINDING, source)
+                instance.responder.refuse(message, CieCode.NO_BINDING, source, now)
         elif message.is_request:
             station.send_error(
                 source,

@@ -43,7 +43,7 @@ class PurgeReceiver:
         if demands:
             self._meet(demands, message.source_protocol, nbma_source)
         if not message.flags & PURGE_NO_REPLY:
-            self._reply(message, nbma_source)
+            self._reply(message, nbma_source, now)
 
     def _demands(self, message: Message, nbma_source: Address, now: float) -> list[Demand]:
         """Returns what the entries take back. For an entry of our own address we register again instead."""
@@ -127,8 +127,11 @@ class PurgeReceiver:
             return True
         return self._station.config.authentication is not None and binding.protocol == sender
 
-    def _reply(self, message: Message, nbma_source: Address) -> None:
-        """Sends the request back to its sender as a reply (§5.2.6)."""
+    def _reply(self, message: Message, nbma_source: Address, now: float) -> None:
+        """Sends the request back to its sender as a reply (§5.2.6).
+
+        One that is too long to be confirmed was obeyed all the same: what is not true any more must go.
+        """
         reply = self._station.reply(
             PacketType.PURGE_REPLY,
             message,
@@ -136,7 +139,10 @@ class PurgeReceiver:
             flags=message.flags,
             entries=message.entries,
         )
-        self._station.send(nbma_source, reply)
+        if self._station.fits(reply):
+            self._station.send(nbma_source, reply)
+        else:
+            self._station.refuse_size(message, nbma_source, now)
 
 
 def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:

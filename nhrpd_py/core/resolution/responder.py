@@ -71,28 +71,32 @@ class Responder:
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Answers a request whose target is here or behind us."""
         if not self._station.config.shortcut:
-            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
+            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source, now)
             return
         prefix = self._prefix_for(message.destination_protocol, self._widest(message))
         if prefix is None:
             # Behind a default route: not specific enough for an answer.
-            self.refuse(message, CieCode.NO_BINDING, nbma_source)
+            self.refuse(message, CieCode.NO_BINDING, nbma_source, now)
             return
-        requester_nbma = self._requester_nbma(message, nbma_source)
-        self._learn_requester(message, requester_nbma, now)
-        repeated = self._remember(message, prefix, requester_nbma, now)
         entry = ClientInformation(
             prefix_length=prefix.length,
             holding_time_s=self._station.config.holding_time_s,
             nbma=self._station.interface.nbma,
             protocol=self._station.address,
         )
+        reply = self._reply(message, entry)
+        if not self._station.fits(reply):
+            self._station.refuse_size(message, nbma_source, now)
+            return
+        requester_nbma = self._requester_nbma(message, nbma_source)
+        self._learn_requester(message, requester_nbma, now)
+        repeated = self._remember(message, prefix, requester_nbma, now)
         nbma = (
             self._way_back(message, nbma_source)
             if repeated or not self._is_reachable(requester_nbma)
             else requester_nbma
         )
-        self._send(message, entry, nbma)
+        self._station.send(nbma, reply)
         self._notify(message, requester_nbma, prefix, "")
 
     def _widest(self, message: Message) -> int:
@@ -118,9 +122,13 @@ class Responder:
         """Returns whether an answer can go straight to the requester: with IPsec, there must be an SA already."""
         return is_unicast(nbma) and self._station.circuits.is_up(nbma)
 
-    def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
+    def refuse(self, message: Message, code: CieCode, nbma_source: Address, now: float) -> None:
         """Answers with a refusal, the way the request came (§5.2.2: one entry, everything else zero)."""
-        self._send(message, ClientInformation(code=code), self._way_back(message, nbma_source))
+        reply = self._reply(message, ClientInformation(code=code))
+        if not self._station.fits(reply):
+            self._station.refuse_size(message, nbma_source, now)
+            return
+        self._station.send(self._way_back(message, nbma_source), reply)
         self._notify(message, nbma_source, None, describe_cie(code))
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
@@ -238,7 +246,7 @@ class Responder:
             return location.binding.nbma
         return nbma_source
 
-    def _send(self, message: Message, entry: ClientInformation, nbma: Address) -> None:
+    def _reply(self, message: Message, entry: ClientInformation) -> Message:
         station = self._station
         copied = RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT
         flags = message.flags & copied
@@ -246,7 +254,7 @@ class Responder:
             # The bit of uniqueness is true where it is asked for: the one entry then is for one host.
             flags = message.flags & (copied | RESOLUTION_UNIQUE)
             flags |= RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
-        reply = station.reply(
+        return station.reply(
             PacketType.RESOLUTION_REPLY,
             message,
             message.destination_protocol,
@@ -254,7 +262,6 @@ class Responder:
             entries=(entry,),
             nat=station.own_nat_extension(),
         )
-        station.send(nbma, reply)
 
     def _notify(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
         self._station.outbox.emit(

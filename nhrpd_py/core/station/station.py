@@ -32,7 +32,8 @@ from nhrpd_py.packet.extension import (
     of_entries,
 )
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
-from nhrpd_py.packet.inner import OffendingHeader
+from nhrpd_py.packet.inner import OffendingHeader, peek
+from nhrpd_py.packet.layout import PACKET_SIZE_AT, size_of
 from nhrpd_py.packet.message import REPLIES, Message, encode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
@@ -235,17 +236,22 @@ class Station:
             return message.type is PacketType.ERROR_INDICATION
         return authentication_matches(extension, secret.value)
 
+    def fits(self, message: Message) -> bool:
+        """Returns whether a message fits into the tunnel; the kernel refuses a longer one.
+
+        A received message may be longer than the tunnel's MTU, in fragments of the underlay.
+        """
+        return size_of(message) <= self.interface.mtu
+
     def send(self, nbma: Address, message: Message, *, forwarded: bool = False) -> None:
         """Sends a message to an outer destination; the extensions are the caller's, signature included."""
         if not self.circuits.is_up(nbma):
             self.drop(DropReason.NO_ASSOCIATION, nbma)  # the guard would not let it out
             return
-        try:
-            data = encode(message)
-        except ValueError:
-            # Possible when a received packet was nearly that long and we had to add to it.
-            self.drop(DropReason.BAD_PACKET_SIZE, nbma)
+        if not self.fits(message):
+            self.drop(DropReason.SDU_SIZE_EXCEEDED, nbma)
             return
+        data = encode(message)
         counter = self.counters.forwarded if forwarded else self.counters.sent
         counter[message.type] += 1
         self.outbox.emit(SendPacket(self.interface.ifindex, nbma, data))
@@ -346,6 +352,13 @@ class Station:
             payload=data[:OFFENDING_BYTES],
         )
         self.send(nbma, error)
+
+    def refuse_size(self, message: Message, nbma_source: Address, now: float) -> None:
+        """Drops a received message whose answer, or which with our record, does not fit into the tunnel (§5.2.7)."""
+        self.drop(DropReason.SDU_SIZE_EXCEEDED, nbma_source)
+        data = encode(message)
+        code = ErrorCode.SDU_SIZE_EXCEEDED
+        self.send_error(nbma_source, peek(data), data, code, now, offset=PACKET_SIZE_AT)
 
 
 def entries_in(extension: Extension, message: Message) -> tuple[ClientInformation, ...]:

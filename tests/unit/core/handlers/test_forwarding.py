@@ -296,15 +296,6 @@ def test_reply_finds_a_requester_that_is_known_by_resolution_only() -> None:
     assert kinds(hub.receive(a_reply(), nbma(3))) == [(nbma(2), PacketType.RESOLUTION_REPLY)]
 
 
-def test_packet_too_long_to_be_handed_on_is_dropped() -> None:
-    filler = Extension(ExtensionType.VENDOR_PRIVATE, bytes(65000), compulsory=False)
-    rest = Extension(0x123, bytes(460), compulsory=False)
-    request = a_request(extensions=(of_entries(FORWARD, ()), filler, rest))
-    effects = a_hub(2, 3).receive(request, nbma(2))
-    assert drops(effects) == ["bad-packet-size"]
-    assert kinds(effects) == []
-
-
 def test_forwarded_packets_are_counted_apart_from_our_own() -> None:
     hub = a_hub(2, 3)
     hub.receive(a_request(), nbma(2))
