@@ -23,7 +23,12 @@ from typing import Protocol
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
-from nhrpd_py.core.registration.messages import deregistration, registration_request, server_address
+from nhrpd_py.core.registration.messages import (
+    deregistration,
+    registration_request,
+    request_destination,
+    server_address,
+)
 from nhrpd_py.core.registration.servers import (
     FIRST_RETRY_S,
     LOST_AFTER,
@@ -290,6 +295,10 @@ class RegistrationExchange:
         if not station.circuits.is_up(registration.nbma):
             self._wait(registration)  # until `circuit_up` restarts it
             return
+        destination = request_destination(station, registration)
+        if destination != registration.destination:  # then it is another request
+            station.requests.release(registration.request_id)
+            registration.destination = destination
         if registration.request_id not in station.requests.outstanding:  # none, or displaced
             registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1

@@ -1,7 +1,7 @@
 """Messages of a registration: its request, the Purge that takes it back, its reply read. RFC 2332 §5.2.3, §5.2.5."""
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.registration.servers import Registration
+from nhrpd_py.core.registration.servers import NhsState, Registration
 from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
@@ -19,7 +19,7 @@ UNIQUE_PREFIX_LENGTH = 0xFF
 
 
 def registration_request(station: Station, registration: Registration) -> Message:
-    """Makes the request for a registration, signed; its request id is the registration's."""
+    """Makes the request for a registration, signed; its request id and destination are the registration's."""
     unique = station.config.unique
     known = registration.protocol or registration.server.config.protocol
     extensions = (
@@ -31,8 +31,7 @@ def registration_request(station: Station, registration: Registration) -> Messag
     )
     return station.message(
         PacketType.REGISTRATION_REQUEST,
-        # "Anonymous" registration, to our own address, while the NHS's is to be learnt (§5.2.3).
-        registration.server.config.protocol or station.address,
+        registration.destination,
         flags=NAT | (REGISTRATION_UNIQUE if unique else 0),
         request_id=registration.request_id,
         entries=(
@@ -43,6 +42,16 @@ def registration_request(station: Station, registration: Registration) -> Messag
         ),
         extensions=station.signed(extensions),
     )
+
+
+def request_destination(station: Station, registration: Registration) -> Address:
+    """Returns the NHS's address where it is known, else our own, for an "anonymous" registration (§5.2.3).
+
+    A learnt address counts while the NHS answers: after a loss, another NHS may have taken over its NBMA address.
+    """
+    learnt = registration.state is NhsState.UP and not registration.lost
+    known = registration.server.config.protocol or (registration.protocol if learnt else b"")
+    return known or station.address
 
 
 def deregistration(station: Station, registration: Registration) -> Message:
