@@ -75,6 +75,10 @@ class RegistrationServer:
             and before.origin is not Origin.KERNEL
         )
         code = self._verdict(entry, protocol, before, nbma)
+        if unique and len(message.entries) > 1:
+            code = (
+                CieCode.ADMINISTRATIVELY_PROHIBITED
+            )  # §5.2.3: a unique address is registered alone
         denial = self._station.circuits.address_denial(nbma_source, protocol)
         if denial is not None:
             code = CieCode.ADMINISTRATIVELY_PROHIBITED

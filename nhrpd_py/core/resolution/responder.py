@@ -138,36 +138,36 @@ class Responder:
             for each in self._by_prefix.matches(prefix.address)
             if next(iter(each.values())).prefix.length < prefix.length
         )
+        untrue: list[GivenAnswer] = []
         for touched in [*self._by_prefix.inside(prefix), *wider]:
             for answer in list(touched.values()):
-                if answer.expires_at <= now:
-                    self._forget(answer)
-                    continue
-                location = self._locator.locate(self._station, answer.target)
-                is_here = location.where in (Where.HERE, Where.BEHIND_US)
-                if is_here and self._prefix_for(answer.target, answer.widest) == answer.prefix:
-                    continue
+                if answer.expires_at > now:
+                    location = self._locator.locate(self._station, answer.target)
+                    is_here = location.where in (Where.HERE, Where.BEHIND_US)
+                    if is_here and self._prefix_for(answer.target, answer.widest) == answer.prefix:
+                        continue
+                    untrue.append(answer)
                 self._forget(answer)
-                self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
+        self._purge(untrue, now)
 
     def withdraw_all(self, now: float, *, final: bool) -> None:
         """Takes back all answers that are still valid: our address changed, or (`final`) we are stopping.
 
         Each requester's binding of our own address is taken back too, for it came with the answer.
         """
-        own = self._station.address
-        answered: dict[tuple[Address, Address], None] = {}
-        for answer in self._answers.values():
-            if answer.expires_at > now:
-                answered[answer.requester, answer.nbma] = None
-                if answer.prefix != host_prefix(own):
-                    self._purges.send(
-                        answer.requester, answer.nbma, answer.prefix, now, final=final
-                    )
-        for requester, nbma in answered:
-            self._purges.send(requester, nbma, host_prefix(own), now, final=final)
+        own = host_prefix(self._station.address)
+        valid = [each for each in self._answers.values() if each.expires_at > now]
+        self._purge([each for each in valid if each.prefix != own], now, final=final)
+        for requester, nbma in {(each.requester, each.nbma): None for each in valid}:
+            self._purges.send(requester, nbma, own, now, final=final)
         for answer in list(self._answers.values()):
             self._forget(answer)
+
+    def _purge(self, answers: list[GivenAnswer], now: float, *, final: bool = False) -> None:
+        """Takes answers back: each prefix once at a requester, however many of its addresses that asked for."""
+        told = {(each.requester, each.nbma, each.prefix): None for each in answers}
+        for requester, nbma, prefix in told:
+            self._purges.send(requester, nbma, prefix, now, final=final)
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
         """Returns the requester's NBMA address: the outer source if it asks us directly, else its post-NAT address."""
