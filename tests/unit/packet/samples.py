@@ -201,7 +201,12 @@ def messages(afn: int, protocol_type: int) -> dict[str, Message]:
             source_protocol=HUB[protocol_type],
             destination_protocol=SPOKE[protocol_type],
             payload=PING[protocol_type],
-            extensions=(secret,),
+            extensions=(
+                Extension(ExtensionType.FORWARD_TRANSIT_NHS),
+                Extension(ExtensionType.REVERSE_TRANSIT_NHS),
+                no_nat,
+                secret,
+            ),
         ),
     }
 
