@@ -118,6 +118,46 @@ def test_first_entry_counts_for_it_is_the_best() -> None:
     assert "10.255.255.4" not in spoke.cache()
 
 
+def a_reply_of_two(request, first: bytes, preference: int = 0, code: int = 0):
+    """A reply whose first entry leads to the overlay address `first`, and whose second to spoke 4."""
+    reply = a_resolution_reply(request, 3)
+    entry = replace(reply.entries[0], protocol=first)
+    other = replace(
+        entry, nbma=nbma(4), protocol=tunnel(4), preference=preference, code=code, mtu=1300
+    )
+    return replace(reply, entries=(entry, other))
+
+
+def test_entry_that_is_as_good_takes_the_place_of_one_that_cannot_be_used() -> None:
+    spoke, request = an_asking_spoke()
+    spoke.receive(a_reply_of_two(request, nbma(3)), HUB.nbma)  # leads the tunnel into itself
+    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.4", "active")]
+    assert spoke.cache()["10.255.255.4"] == ("cached", "192.168.100.4")
+
+
+@pytest.mark.parametrize(("preference", "code"), [(1, 0), (0, 4)])
+def test_entry_that_is_not_as_good_does_not(preference, code) -> None:
+    spoke, request = an_asking_spoke()
+    effects = spoke.receive(a_reply_of_two(request, nbma(3), preference, code), HUB.nbma)
+    assert the(of(effects, ResolutionFailed)).reason == "the reply leads the tunnel into itself"
+
+
+def test_first_of_two_reasons_is_told_where_no_entry_can_be_used() -> None:
+    spoke, request = an_asking_spoke()
+    reply = a_reply_of_two(request, tunnel(2))
+    worse = replace(reply.entries[1], nbma=ip("0.0.0.0"))
+    effects = spoke.receive(replace(reply, entries=(reply.entries[0], worse)), HUB.nbma)
+    assert the(of(effects, ResolutionFailed)).reason == "the reply leads back to us"
+
+
+def test_hundreds_of_entries_are_not_all_looked_at() -> None:
+    spoke, request = an_asking_spoke()
+    reply = a_reply_of_two(request, tunnel(2))
+    entries = (*reply.entries[:1] * 8, reply.entries[1])
+    effects = spoke.receive(replace(reply, entries=entries), HUB.nbma)
+    assert the(of(effects, ResolutionFailed)).reason == "the reply leads back to us"
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "seconds"),
     [
