@@ -28,6 +28,7 @@ from nhrpd_py.core.registration.messages import (
     registration_request,
     request_destination,
     server_address,
+    server_mtu,
 )
 from nhrpd_py.core.registration.servers import (
     FIRST_RETRY_S,
@@ -200,8 +201,7 @@ class RegistrationExchange:
         registration.last_error = None
         is_current = station.learn_nat_nbma(message, now)
         if protocol:
-            mtu = message.entries[-1].mtu if message.entries else 0
-            self._ways.bind(registration, protocol, mtu, now)
+            self._ways.bind(registration, protocol, server_mtu(message), now)
         else:
             registration.last_error = "the reply does not tell the server's overlay address"
         if registration.state is not NhsState.UP:

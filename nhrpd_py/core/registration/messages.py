@@ -37,6 +37,7 @@ def registration_request(station: Station, registration: Registration) -> Messag
         entries=(
             ClientInformation(
                 prefix_length=UNIQUE_PREFIX_LENGTH if unique else station.host_length,
+                mtu=station.mtu,
                 holding_time_s=station.config.holding_time_s,
             ),
         ),
@@ -71,8 +72,18 @@ def server_address(station: Station, reply: Message) -> Address:
     protocol = reply.destination_protocol
     if protocol in (b"", station.address):
         # The NHS copied the destination of an anonymous registration; its address is in the responder entry.
-        responder = reply.extension(ExtensionType.RESPONDER_ADDRESS)
-        listed = entries_in(responder, reply) if responder else ()
-        protocol = listed[0].protocol if listed and listed[0].protocol else b""
+        responder = _responder(reply)
+        protocol = responder.protocol if responder is not None else b""
     usable = len(protocol) * 8 == station.host_length and protocol != station.address
     return protocol if usable else b""
+
+
+def server_mtu(reply: Message) -> int:
+    """Returns the server's MTU from its reply, or 0. The entry of the reply has our own, which the server returned."""
+    responder = _responder(reply)
+    return responder.mtu if responder is not None else 0
+
+
+def _responder(reply: Message) -> ClientInformation | None:
+    extension = reply.extension(ExtensionType.RESPONDER_ADDRESS)
+    return next(iter(entries_in(extension, reply)), None) if extension is not None else None

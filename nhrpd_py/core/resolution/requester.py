@@ -302,6 +302,7 @@ class Requester:
             entries=(
                 ClientInformation(
                     prefix_length=station.host_length,
+                    mtu=station.mtu,
                     holding_time_s=station.config.holding_time_s,
                 ),
             ),

@@ -80,6 +80,7 @@ class Responder:
             return
         entry = ClientInformation(
             prefix_length=prefix.length,
+            mtu=self._station.mtu,
             holding_time_s=self._station.config.holding_time_s,
             nbma=self._station.interface.nbma,
             protocol=self._station.address,

@@ -43,6 +43,8 @@ OFFENDING_BYTES = 256
 """Octets of a packet that an Error Indication returns: most packets whole, and of any the header."""
 RECORD_PREFIX_LENGTH = 0
 """Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
+MAX_MTU = 0xFFFF
+"""Largest value of the MTU field of an entry."""
 SETTLE_S = 0.25
 """How long after a change of our NBMA address the kernel may send from the former one, at the least."""
 SETTLE_LIMIT_S = 10.0
@@ -134,6 +136,11 @@ class Station:
     @property
     def host_length(self) -> int:
         return SIZE_OF_AFI[self.afi] * 8
+
+    @property
+    def mtu(self) -> int:
+        """What we tell peers in the MTU field of our entries: that of the tunnel, as far as the field goes."""
+        return min(self.interface.mtu, MAX_MTU)
 
     def message(
         self,
@@ -261,6 +268,7 @@ class Station:
         return ClientInformation(
             code=code,
             prefix_length=RECORD_PREFIX_LENGTH,
+            mtu=self.mtu,
             holding_time_s=self.config.holding_time_s,
             nbma=self.interface.nbma,
             protocol=self.address,

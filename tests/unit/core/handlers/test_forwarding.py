@@ -89,7 +89,7 @@ def test_our_record_says_what_the_rfc_wants() -> None:
     request = forwarded(a_request())[1]
     extension = request.extension(FORWARD)
     assert extension is not None
-    assert the(extension.entries(4, 4)) == replace(a_record(1), holding_time_s=60)
+    assert the(extension.entries(4, 4)) == replace(a_record(1), holding_time_s=60, mtu=1472)
 
 
 def test_nothing_is_added_that_was_not_asked_for() -> None:

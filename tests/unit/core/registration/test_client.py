@@ -54,6 +54,7 @@ def test_registration_starts_at_once_to_our_own_address() -> None:
     assert request.flags == NAT
     entry = the(request.entries)
     assert (entry.code, entry.prefix_length, entry.holding_time_s) == (0, 32, 60)
+    assert entry.mtu == 1472  # that of the tunnel
     assert (entry.nbma, entry.protocol) == (b"", b"")
 
 
@@ -97,6 +98,18 @@ def test_accepted_registration_brings_the_server_up() -> None:
     assert spoke.table(View.NHS, "state", "protocol", "registered_for_s", now=1.5) == [
         ("up", "10.255.255.1", 1.0)
     ]
+
+
+def test_server_s_mtu_is_that_of_its_responder_entry_for_the_other_is_our_own() -> None:
+    spoke = a_fresh_spoke()
+    request = the_packet(spoke.started)[1]
+    responder = replace(a_record(1), mtu=1380)
+    reply = a_registration_reply(request, of_entries(ExtensionType.RESPONDER_ADDRESS, (responder,)))
+    echo = replace(reply.entries[0], mtu=1472)
+    spoke.receive(replace(reply, entries=(echo,)), HUB.nbma)
+    assert ("nhs", 1380) in spoke.table(View.CACHE, "type", "mtu")
+    spoke = a_spoke(2)  # its server names no responder
+    assert ("nhs", None) in spoke.table(View.CACHE, "type", "mtu")
 
 
 def test_renewal_is_asked_for_at_a_third_of_the_holding_time_with_a_new_id() -> None:

@@ -71,7 +71,9 @@ def test_answer_goes_straight_to_the_requester_and_says_what_is_behind_us() -> N
     assert (reply.source_nbma, reply.source_protocol) == (nbma(2), tunnel(2))
     assert reply.destination_protocol == host(3)
     assert reply.entries == (
-        ClientInformation(prefix_length=24, holding_time_s=60, nbma=nbma(3), protocol=tunnel(3)),
+        ClientInformation(
+            prefix_length=24, mtu=1472, holding_time_s=60, nbma=nbma(3), protocol=tunnel(3)
+        ),
     )
     notice = the(of(effects, ResolutionAnswered))
     assert (notice.protocol, notice.target, str(notice.prefix), notice.reason) == (

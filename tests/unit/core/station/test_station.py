@@ -137,4 +137,10 @@ def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
 
 def test_record_says_nothing_about_a_prefix() -> None:
     record = a_station().record(code=5)
-    assert (record.code, record.prefix_length, record.mtu, record.preference) == (5, 0, 0, 0)
+    assert (record.code, record.prefix_length, record.mtu, record.preference) == (5, 0, 1472, 0)
+
+
+def test_mtu_that_the_field_cannot_hold_is_its_largest_value() -> None:
+    station = a_station()
+    station.interface.mtu = 65536
+    assert station.record().mtu == 65535
