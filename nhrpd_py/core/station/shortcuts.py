@@ -126,8 +126,9 @@ class ShortcutTable:
     def reassert(self, shortcut: Shortcut) -> None:
         """Installs the route of a shortcut again, if the peer's neighbour entry is installed."""
         if shortcut.binding.installed:
-            ifindex = self._interface.ifindex
-            self._outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
+            interface, peer = self._interface, shortcut.binding
+            mtu = interface.route_mtu(peer.protocol, peer.mtu)
+            self._outbox.emit(SetRoute(shortcut.prefix, interface.ifindex, peer.protocol, mtu))
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""

@@ -21,15 +21,17 @@ from tests.support.messages import (
     a_record,
     a_registration_request,
     a_resolution_reply,
+    a_resolution_request,
     an_error_indication,
     nat_extension,
     std_extensions,
 )
-from tests.support.resolution import an_asking_spoke, redirect
+from tests.support.resolution import FORWARDED, an_asking_spoke, redirect
 from tests.support.sites import (
     GRE,
     HUB,
     a_route,
+    a_tunnel_link,
     host,
     ip,
     nbma,
@@ -53,6 +55,43 @@ def test_reply_becomes_a_shortcut_by_way_of_the_peer() -> None:
         tunnel(3),
         nbma(3),
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "mtu"), [(1400, 1400), (576, 576), (575, 0), (0, 0), (1472, 0), (17912, 0)]
+)
+def test_routes_over_a_peer_have_its_mtu_where_that_is_smaller_than_the_tunnel_s(told, mtu) -> None:
+    spoke, request = an_asking_spoke()
+    reply = a_resolution_reply(request)
+    entry = replace(reply.entries[0], mtu=told)
+    effects = spoke.receive(replace(reply, entries=(entry,)), HUB.nbma)
+    assert [(str(each.prefix), each.mtu) for each in of(effects, SetRoute)] == [
+        ("10.255.255.3/32", mtu),
+        ("172.16.3.0/24", mtu),
+    ]
+
+
+def test_routes_get_another_mtu_when_the_peer_tells_one_or_the_tunnel_gets_one() -> None:
+    spoke, request = an_asking_spoke()
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
+
+    def routes(effects) -> list[tuple[str, int]]:
+        return [(str(each.prefix), each.mtu) for each in of(effects, SetRoute)]
+
+    told = ClientInformation(prefix_length=32, mtu=1400, holding_time_s=60)
+    question = a_resolution_request(3, host(2), entries=(told,), extensions=FORWARDED)
+    assert routes(spoke.receive(question, HUB.nbma)) == [
+        ("10.255.255.3/32", 1400),
+        ("172.16.3.0/24", 1400),
+    ]
+    again = replace(question, request_id=8)
+    assert routes(spoke.receive(again, HUB.nbma)) == []
+    smaller = replace(a_tunnel_link(), mtu=1380)
+    assert routes(spoke.give(smaller)) == [("10.255.255.3/32", 0), ("172.16.3.0/24", 0)]
+    assert routes(spoke.give(a_tunnel_link())) == [
+        ("10.255.255.3/32", 1400),
+        ("172.16.3.0/24", 1400),
+    ]
 
 
 def test_neighbour_comes_before_the_route_that_needs_it() -> None:
