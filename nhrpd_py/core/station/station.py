@@ -255,10 +255,13 @@ class Station:
         if not self.circuits.is_up(nbma):
             self.drop(DropReason.NO_ASSOCIATION, nbma)  # the guard would not let it out
             return
-        if not self.fits(message):
+        try:
+            data = encode(message)
+        except ValueError:  # longer than any packet can be
+            data = b""
+        if not 0 < len(data) <= self.interface.mtu:
             self.drop(DropReason.SDU_SIZE_EXCEEDED, nbma)
             return
-        data = encode(message)
         counter = self.counters.forwarded if forwarded else self.counters.sent
         counter[message.type] += 1
         self.outbox.emit(SendPacket(self.interface.ifindex, nbma, data))

@@ -124,10 +124,11 @@ def test_nothing_is_said_to_nobody_or_without_an_address_of_ours() -> None:
     assert effects == []
 
 
-def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
+@pytest.mark.parametrize("count", [4000, 80])  # more than a packet, and than the tunnel, can have
+def test_message_too_long_is_dropped_and_not_counted_as_sent(count) -> None:
     hub = a_hub()
     station = inspect.station(hub.engine)
-    huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(4000))
+    huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(count))
     message = station.message(PacketType.PURGE_REQUEST, tunnel(2), entries=huge)
     effects = inspect.said(hub.engine, lambda: station.send(nbma(2), message))
     assert packets(effects) == []
