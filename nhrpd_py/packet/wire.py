@@ -36,6 +36,7 @@ class DropReason(StrEnum):
     UNRECOGNIZED_EXTENSION = "unrecognized-extension"
     RATE_LIMITED = "rate-limited"
     NOT_ALLOWED = "not-allowed"
+    SDU_SIZE_EXCEEDED = "sdu-size-exceeded"
     NO_ASSOCIATION = "no-security-association"
 
     # A Traffic Indication that is not followed.

@@ -23,6 +23,7 @@ from nhrpd_py.packet.iana import (
     describe_error,
 )
 from nhrpd_py.packet.inner import data_addresses, peek
+from nhrpd_py.packet.layout import REQUEST_ID_AT, destination_at, extension_at
 from nhrpd_py.packet.message import Message, decode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
@@ -78,7 +79,12 @@ class PacketHandler:
         if not station.authenticates(message):
             station.drop(DropReason.AUTHENTICATION_FAILED, source)
             station.send_error(
-                source, peek(event.data), event.data, ErrorCode.AUTHENTICATION_FAILURE, now
+                source,
+                peek(event.data),
+                event.data,
+                ErrorCode.AUTHENTICATION_FAILURE,
+                now,
+                offset=extension_at(message, ExtensionType.AUTHENTICATION),
             )
             return
         if message.type in (PacketType.RESOLUTION_REQUEST, PacketType.RESOLUTION_REPLY):
@@ -107,7 +113,12 @@ class PacketHandler:
             station.drop(DropReason.UNRECOGNIZED_EXTENSION, source)
             if message.is_request:
                 station.send_error(
-                    source, peek(event.data), event.data, ErrorCode.UNRECOGNIZED_EXTENSION, now
+                    source,
+                    peek(event.data),
+                    event.data,
+                    ErrorCode.UNRECOGNIZED_EXTENSION,
+                    now,
+                    offset=extension_at(message, unknown.type),
                 )
             return
         match message.type:
@@ -152,7 +163,7 @@ class PacketHandler:
             now,
         )
         if self._limits.errors.take(now):
-            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
+            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source, now)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
         """Returns where a message must go; None when it is for us."""
@@ -203,7 +214,7 @@ class PacketHandler:
         station.drop(DropReason.NO_ROUTE, source)
         if message.type is PacketType.RESOLUTION_REQUEST:
             if self._limits.errors.take(now):
-                instance.responder.refuse(message, CieCode.NO_BINDING, source)
+                instance.responder.refuse(message, CieCode.NO_BINDING, source, now)
         elif message.is_request:
             station.send_error(
                 source,
@@ -211,6 +222,7 @@ class PacketHandler:
                 event.data,
                 ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE,
                 now,
+                offset=destination_at(message),
             )
 
     def _by_server(self, location: Location) -> Location | None:
@@ -242,7 +254,12 @@ class PacketHandler:
             station.drop(DropReason.UNSOLICITED_REPLY, source)
             if message.type is PacketType.RESOLUTION_REPLY:  # §5.2.2
                 station.send_error(
-                    source, peek(event.data), event.data, ErrorCode.INVALID_RESOLUTION_REPLY, now
+                    source,
+                    peek(event.data),
+                    event.data,
+                    ErrorCode.INVALID_RESOLUTION_REPLY,
+                    now,
+                    offset=REQUEST_ID_AT,
                 )
             return
         request.reply_received(message, source, now)

@@ -15,7 +15,8 @@ from nhrpd_py.core.notices import RedirectSent
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.iana import PacketType
+from nhrpd_py.packet.extension import Extension
+from nhrpd_py.packet.iana import ExtensionType, PacketType
 from nhrpd_py.packet.inner import data_addresses, exchange_addresses
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
@@ -87,7 +88,14 @@ class RedirectHandler:
             PacketType.TRAFFIC_INDICATION,
             # The draft says the data's destination; on the wire all implementations use its source.
             source,
-            extensions=station.signed(()),
+            extensions=station.signed(
+                (
+                    # Empty, as Cisco's: a hub that hands the indication on leaves its record, and loops are found.
+                    Extension(ExtensionType.FORWARD_TRANSIT_NHS),
+                    Extension(ExtensionType.REVERSE_TRANSIT_NHS),
+                    station.own_nat_extension(),
+                )
+            ),
             payload=data,
         )
         station.send(peer.nbma, indication)

@@ -1,10 +1,11 @@
 """Purge Requests of peers: removes what they take back, and replies unless they want no reply.
 
-All bindings and shortcuts within the prefix go that the sender may take back. A Purge of our own address by one of our
-next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
+All bindings and shortcuts within the prefix go that the sender may take back. A wider shortcut over the sender goes
+too, for a part of it is true no more: its traffic falls back to the hub, and is redirected anew. A Purge of our own
+address by one of our next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
@@ -12,7 +13,7 @@ from nhrpd_py.core.notices import PurgeReceived
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut
-from nhrpd_py.core.station.station import HOP_COUNT, Station
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
 
@@ -42,7 +43,7 @@ class PurgeReceiver:
         if demands:
             self._meet(demands, message.source_protocol, nbma_source)
         if not message.flags & PURGE_NO_REPLY:
-            self._reply(message, nbma_source)
+            self._reply(message, nbma_source, now)
 
     def _demands(self, message: Message, nbma_source: Address, now: float) -> list[Demand]:
         """Returns what the entries take back. For an entry of our own address we register again instead."""
@@ -86,6 +87,13 @@ class PurgeReceiver:
                 self._station.cache.remove(binding, "purged by its owner")
                 met.removed += 1
         for demand in demands:
+            for shortcut in station.shortcuts.around(demand.prefix):
+                peer = shortcut.binding
+                is_own = sender == peer.protocol or nbma_source == peer.nbma
+                if is_own and demand.nbma in (b"", peer.nbma):
+                    station.shortcuts.remove(shortcut, "a part of it was purged by its owner")
+                    demand.removed += 1
+        for demand in demands:
             station.outbox.emit(
                 PurgeReceived(
                     interface=station.interface.name,
@@ -119,16 +127,22 @@ class PurgeReceiver:
             return True
         return self._station.config.authentication is not None and binding.protocol == sender
 
-    def _reply(self, message: Message, nbma_source: Address) -> None:
-        """Sends the request back to its sender as a reply, changed only in its type (§5.2.6)."""
-        station = self._station
-        reply = replace(
+    def _reply(self, message: Message, nbma_source: Address, now: float) -> None:
+        """Sends the request back to its sender as a reply (§5.2.6).
+
+        One that is too long to be confirmed was obeyed all the same: what is not true any more must go.
+        """
+        reply = self._station.reply(
+            PacketType.PURGE_REPLY,
             message,
-            type=PacketType.PURGE_REPLY,
-            hop_count=HOP_COUNT,
-            extensions=station.signed(message.extensions),
+            message.destination_protocol,
+            flags=message.flags,
+            entries=message.entries,
         )
-        station.send(nbma_source, reply)
+        if self._station.fits(reply):
+            self._station.send(nbma_source, reply)
+        else:
+            self._station.refuse_size(message, nbma_source, now)
 
 
 def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:

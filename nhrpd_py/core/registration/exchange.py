@@ -23,7 +23,13 @@ from typing import Protocol
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
-from nhrpd_py.core.registration.messages import deregistration, registration_request, server_address
+from nhrpd_py.core.registration.messages import (
+    deregistration,
+    registration_request,
+    request_destination,
+    server_address,
+    server_mtu,
+)
 from nhrpd_py.core.registration.servers import (
     FIRST_RETRY_S,
     LOST_AFTER,
@@ -202,8 +208,7 @@ class RegistrationExchange:
         registration.last_error = None
         is_current = station.learn_nat_nbma(message, now)
         if protocol:
-            mtu = message.entries[-1].mtu if message.entries else 0
-            self._ways.bind(registration, protocol, mtu, now)
+            self._ways.bind(registration, protocol, server_mtu(message), now)
         else:
             registration.last_error = "the reply does not tell the server's overlay address"
         if registration.state is not NhsState.UP:
@@ -298,6 +303,10 @@ class RegistrationExchange:
         if not station.circuits.is_up(registration.nbma):
             self._wait(registration)  # until `circuit_up` restarts it
             return
+        destination = request_destination(station, registration)
+        if destination != registration.destination:  # then it is another request
+            station.requests.release(registration.request_id)
+            registration.destination = destination
         if registration.request_id not in station.requests.outstanding:  # none, or displaced
             registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1

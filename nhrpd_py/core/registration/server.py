@@ -44,10 +44,16 @@ class RegistrationServer:
         is_direct = record is None or not record.value
         # Behind a transit NHS the outer source is not the client's; then only the claimed address is known.
         nbma = nbma_source if is_direct else message.source_nbma
+        to = nbma if self._is_usable(nbma) else nbma_source
+        reply = self._reply(message, to)
+        if not self._station.fits(reply):
+            # What cannot be confirmed is not bound: the client would take us for dead.
+            self._station.refuse_size(message, nbma_source, now)
+            return
         entries = tuple(
             self._register(message, entry, nbma, nbma_source, now) for entry in message.entries
         )
-        self._reply(message, entries, nbma if self._is_usable(nbma) else nbma_source)
+        self._station.send(to, replace(reply, entries=entries))
 
     def _register(
         self,
@@ -72,6 +78,10 @@ class RegistrationServer:
             and before.origin is not Origin.KERNEL
         )
         code = self._verdict(entry, protocol, before, nbma)
+        if unique and len(message.entries) > 1:
+            code = (
+                CieCode.ADMINISTRATIVELY_PROHIBITED
+            )  # §5.2.3: a unique address is registered alone
         denial = self._station.circuits.address_denial(nbma_source, protocol)
         is_new = previous_nbma != nbma  # a renewal is not looked at again: there are many
         if (
@@ -153,24 +163,19 @@ class RegistrationServer:
         """Returns whether a client can be at an NBMA address: a claimed one may be any number."""
         return is_unicast(nbma) and nbma != self._station.interface.nbma
 
-    def _reply(
-        self,
-        message: Message,
-        entries: tuple[ClientInformation, ...],
-        nbma: Address,
-    ) -> None:
+    def _reply(self, message: Message, nbma: Address) -> Message:
+        """Makes the reply, with the entries as they came."""
         station = self._station
         asked = message.extension(ExtensionType.NAT_ADDRESS)
-        reply = station.reply(
+        return station.reply(
             PacketType.REGISTRATION_REPLY,
             message,
             # Our address, not the request's destination: an anonymous client learns it from here.
             station.address,
             flags=message.flags & (REGISTRATION_UNIQUE | NAT),
-            entries=entries,
+            entries=message.entries,
             nat=self._nat_reply(message, asked, nbma) if asked is not None else None,
         )
-        station.send(nbma, reply)
 
     def _nat_reply(self, message: Message, asked: Extension, nbma: Address) -> Extension:
         """Makes the client's NAT extension, with the address that we see added if it is not the claimed one."""

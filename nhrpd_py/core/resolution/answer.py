@@ -10,8 +10,12 @@ from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH, Locator
 from nhrpd_py.core.station.recursion import captures, capturing, recurses
 from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.iana import ExtensionType
+from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.iana import CieCode, ExtensionType
 from nhrpd_py.packet.message import Message
+
+MAX_ANSWERS = 8
+"""Entries of one reply that are looked at; a reply has room for hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +25,22 @@ class Answer:
     gateway: Address
     nbma: Address
     prefix: Prefix
+    entry: ClientInformation
 
 
-def read_answer(
+def read_answers(
     station: Station, servers: Servers, message: Message, nbma_source: Address
-) -> Answer:
-    """Reads the first entry of a positive reply, which is the best."""
-    entry = message.entries[0]
-    gateway = entry.protocol or message.destination_protocol
-    return Answer(
-        gateway,
-        _nbma_of(station, servers, message, gateway, nbma_source),
-        _prefix_of(station, message.destination_protocol, entry.prefix_length),
-    )
+) -> list[Answer]:
+    """Reads the entries of a positive reply that are as good as the first, which is the best (§5.2.2)."""
+    preference = message.entries[0].preference
+    answers = []
+    for entry in message.entries[:MAX_ANSWERS]:
+        if entry.code == CieCode.SUCCESS and entry.preference == preference:
+            gateway = entry.protocol or message.destination_protocol
+            nbma = _nbma_of(station, servers, message, entry, nbma_source)
+            prefix = _prefix_of(station, message.destination_protocol, entry.prefix_length)
+            answers.append(Answer(gateway, nbma, prefix, entry))
+    return answers
 
 
 def problem_with(
@@ -66,17 +73,21 @@ def problem_with(
 
 
 def _nbma_of(
-    station: Station, servers: Servers, message: Message, gateway: Address, nbma_source: Address
+    station: Station,
+    servers: Servers,
+    message: Message,
+    entry: ClientInformation,
+    nbma_source: Address,
 ) -> Address:
     """Returns the peer's NBMA address: the one that we see, else its post-NAT address, else the one it claims."""
     record = message.extension(ExtensionType.REVERSE_TRANSIT_NHS)
     is_direct = record is not None and not record.value
     if is_direct and not servers.is_server(nbma_source):
         return nbma_source
-    translated = station.nat_address_in(message, gateway)
+    translated = station.nat_address_in(message, entry.protocol or message.destination_protocol)
     if translated:
         return translated
-    claimed = message.entries[0].nbma or nbma_source
+    claimed = entry.nbma or nbma_source
     if claimed != nbma_source and not servers.is_server(nbma_source):
         return nbma_source
     return claimed

@@ -32,6 +32,7 @@ def resolution_request(station: Station, target: Address, request_id: int) -> Me
         entries=(
             ClientInformation(
                 prefix_length=station.host_length,
+                mtu=station.mtu,
                 holding_time_s=station.config.holding_time_s,
             ),
         ),

@@ -22,16 +22,15 @@ from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
-from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
+from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answers
 from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind, Refusals
+from nhrpd_py.core.resolution.gate import CROSSING_S
 from nhrpd_py.core.resolution.indication import is_bound
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.request import resolution_request
-from nhrpd_py.core.resolution.responder import CROSSING_S
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
     CieCode,
     PacketType,
@@ -180,7 +179,7 @@ class Requester:
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float
     ) -> None:
-        """Handles the Resolution Reply to our request (§5.2.2); its first entry, the best, counts."""
+        """Handles the Resolution Reply to our request (§5.2.2): the first usable one of its best entries counts."""
         station = self._station
         if (
             message.type is not PacketType.RESOLUTION_REPLY
@@ -193,28 +192,35 @@ class Requester:
         if entry.code != CieCode.SUCCESS:
             self._fail(subject, Failure.refused(entry.code), now)
             return
-        answer = read_answer(station, self._servers, message, nbma_source)
-        problem = problem_with(station, self._locator, self._servers, answer)
-        if problem is not None:
-            self._fail(subject, Failure.denied(problem), now)
-            return
-        held_down = station.circuits.held_down(answer.nbma, now)
-        held_down = held_down or station.paths.held_down(answer.nbma, now)
-        if held_down is not None and subject.trigger is Trigger.OPERATOR:
-            station.circuits.clear_failure(answer.nbma)
-            station.paths.forgive(answer.nbma)
-        elif held_down is not None:
-            self._fail(subject, Failure(FailureKind.HELD_DOWN, *held_down), now)
-            return
-        self._accept(subject, answer, entry, now)
+        failures: list[Failure] = []
+        for answer in read_answers(station, self._servers, message, nbma_source):
+            failure = self._failure_of(subject, answer, now)
+            if failure is None:
+                self._accept(subject, answer, now)
+                return
+            failures.append(failure)
+        self._fail(subject, failures[0], now)
 
-    def _accept(
-        self, resolution: Resolution, answer: Answer, entry: ClientInformation, now: float
-    ) -> None:
+    def _failure_of(self, subject: Resolution, answer: Answer, now: float) -> Failure | None:
+        """Returns why an answer cannot be used; None when it can."""
+        circuits, paths = self._station.circuits, self._station.paths
+        problem = problem_with(self._station, self._locator, self._servers, answer)
+        if problem is not None:
+            return Failure.denied(problem)
+        held_down = circuits.held_down(answer.nbma, now) or paths.held_down(answer.nbma, now)
+        if held_down is None:
+            return None
+        if subject.trigger is not Trigger.OPERATOR:
+            return Failure(FailureKind.HELD_DOWN, *held_down)
+        circuits.clear_failure(answer.nbma)
+        paths.forgive(answer.nbma)
+        return None
+
+    def _accept(self, resolution: Resolution, answer: Answer, now: float) -> None:
         """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
         station = self._station
         self._refusals.forget(resolution.target)
-        gateway, prefix = answer.gateway, answer.prefix
+        gateway, prefix, entry = answer.gateway, answer.prefix, answer.entry
         was_known = station.cache.get(gateway) is not None
         holding_time_s = entry.holding_time_s or station.config.holding_time_s
         binding = station.cache.update(

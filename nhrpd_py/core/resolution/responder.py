@@ -11,10 +11,11 @@ RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.purge.sender import PurgeSender
+from nhrpd_py.core.resolution.gate import Gate
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator, Where
@@ -27,6 +28,7 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_DESTINATION_STABLE,
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
+    RESOLUTION_UNIQUE,
     CieCode,
     ExtensionType,
     PacketType,
@@ -37,11 +39,6 @@ from nhrpd_py.packet.message import Message
 MAX_ANSWERS = 4096
 REPEAT_S = 30.0
 """Within this time a second request with the same id means that the answer was lost."""
-FOREIGN_S = 60
-"""How long an answer is good for a station that never probed us: it would not notice a path that breaks."""
-MAX_WAITING = 256
-CROSSING_S = 0.5
-"""How long to leave the SA to the other end where both may be asking each other: else there would be two."""
 
 
 Key: TypeAlias = tuple[Address, Address]
@@ -56,18 +53,11 @@ class GivenAnswer:
     nbma: Address
     target: Address
     prefix: Prefix
+    widest: int
+    """The shortest prefix length that the requester takes; 0: any."""
     request_id: int
     answered_at: float
     expires_at: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """A request that waits for the path to its requester."""
-
-    message: Message
-    nbma_source: Address
-    nbma: Address
 
 
 class Responder:
@@ -76,11 +66,10 @@ class Responder:
     __slots__ = (
         "_answers",
         "_by_prefix",
+        "_gate",
         "_locator",
-        "_prober",
         "_purges",
         "_station",
-        "_waiting",
     )
 
     def __init__(
@@ -89,9 +78,7 @@ class Responder:
         self._station = station
         self._locator = locator
         self._purges = purges
-        self._prober = prober
-        self._waiting: dict[Key, _Waiting] = {}
-        """Requests that wait for the path to their requester, the oldest first."""
+        self._gate = Gate(station, prober)
         self._answers: dict[Key, GivenAnswer] = {}
         """By requester and target, the oldest first."""
         self._by_prefix: PrefixMap[dict[Key, GivenAnswer]] = PrefixMap(SIZE_OF_AFI[station.afi])
@@ -99,143 +86,95 @@ class Responder:
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Answers a request whose target is here or behind us."""
         if not self._station.config.shortcut:
-            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
+            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source, now)
             return
-        prefix = self._locator.prefix_around(self._station, message.destination_protocol)
+        prefix = self._prefix_for(message.destination_protocol, self._widest(message))
         if prefix is None:
             # Behind a default route: not specific enough for an answer. Or an NBMA address.
-            self.refuse(message, CieCode.NO_BINDING, nbma_source)
+            self.refuse(message, CieCode.NO_BINDING, nbma_source, now)
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
-        is_probe = self._is_probe(message)
-        if not is_probe and self._is_held_down(requester_nbma, now):
-            self.refuse(message, CieCode.INSUFFICIENT_RESOURCES, nbma_source)
+        is_probe = self._gate.is_probe(message)
+        if not is_probe and self._gate.is_held_down(requester_nbma, now):
+            self.refuse(message, CieCode.INSUFFICIENT_RESOURCES, nbma_source, now)
             return
-        self._learn_requester(message, requester_nbma, now, is_probe=is_probe)
-        if is_probe:
-            self._probed(requester_nbma, message.source_protocol, now)
-        elif self._must_wait(message, nbma_source, requester_nbma, now):
-            return
-        self._answer(message, nbma_source, requester_nbma, prefix, now, straight=is_probe)
-
-    def _answer(
-        self,
-        message: Message,
-        nbma_source: Address,
-        requester_nbma: Address,
-        prefix: Prefix,
-        now: float,
-        *,
-        straight: bool,
-    ) -> None:
-        holding_time_s = self._holding_time_s(requester_nbma)
-        repeated = self._remember(message, prefix, requester_nbma, holding_time_s, now)
+        holding_time_s = self._gate.holding_time_s(requester_nbma)
         entry = ClientInformation(
             prefix_length=prefix.length,
+            mtu=self._station.mtu,
             holding_time_s=holding_time_s,
             nbma=self._station.interface.nbma,
             protocol=self._station.address,
         )
-        if straight:
+        reply = self._reply(message, entry)
+        if not self._station.fits(reply):
+            self._station.refuse_size(message, nbma_source, now)
+            return
+        self._learn_requester(message, requester_nbma, now, is_probe=is_probe)
+        if is_probe:
+            self._gate.probed(requester_nbma, message.source_protocol, now)
+        elif self._gate.must_wait(message, nbma_source, requester_nbma, now):
+            return
+        repeated = self._remember(message, prefix, requester_nbma, holding_time_s, now)
+        if is_probe:
             nbma = nbma_source
         elif (
-            repeated or not self._is_reachable(requester_nbma) or self._is_doubtful(requester_nbma)
+            repeated
+            or not self._is_reachable(requester_nbma)
+            or self._gate.is_doubtful(requester_nbma)
         ):
             nbma = self._way_back(message, nbma_source)
         else:
             nbma = requester_nbma
-        self._send(message, entry, nbma)
+        self._station.send(nbma, reply)
         self._notify(message, requester_nbma, prefix, "")
-
-    # Paths: what we answer makes the requester send straight to us.
-
-    def _is_probe(self, message: Message) -> bool:
-        """Returns whether a peer asks us straight for our own tunnel address: it tries its path to us."""
-        record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
-        is_direct = record is None or not record.value
-        return is_direct and message.destination_protocol == self._station.address
-
-    def _probed(self, nbma: Address, protocol: Address, now: float) -> None:
-        """Notes that a peer proves its own path, and tries ours to it."""
-        station = self._station
-        if not station.paths.enabled or not self._is_learnt(nbma):
-            return
-        path = station.paths.make(nbma, protocol)
-        if path is not None:
-            path.probes_us = True
-            self._prober.want(nbma, protocol, now)
-
-    def _is_doubtful(self, nbma: Address) -> bool:
-        """Returns whether we do not use the path to a requester ourselves: then its answer takes the routed path."""
-        paths = self._station.paths
-        return paths.enabled and self._is_learnt(nbma) and not paths.carries(nbma)
-
-    def _is_held_down(self, nbma: Address, now: float) -> bool:
-        """Returns whether the path to a requester is known not to carry; one that proves paths itself will find out."""
-        path = self._station.paths.get(nbma)
-        held_down = self._station.paths.held_down(nbma, now)
-        return held_down is not None and path is not None and not path.probes_us
-
-    def _must_wait(self, message: Message, nbma_source: Address, nbma: Address, now: float) -> bool:
-        """Keeps a request until the path to its requester is proven; returns whether it has to wait."""
-        station = self._station
-        paths = station.paths
-        if not paths.enabled or not self._is_learnt(nbma) or not is_unicast(nbma):
-            return False
-        path = paths.get(nbma)
-        if path is not None and (path.carries or path.probes_us):
-            if not path.carries:
-                self._prober.want(nbma, message.source_protocol, now)
-            return False
-        if len(self._waiting) >= MAX_WAITING:
-            del self._waiting[next(iter(self._waiting))]
-        key = (message.source_protocol, message.destination_protocol)
-        self._waiting[key] = _Waiting(message, nbma_source, nbma)
-        # Both ends may ask each other at once: then the one with the higher address leaves the SA to the other.
-        delay_s = CROSSING_S if station.interface.nbma > nbma else 0.0
-        station.circuits.need(nbma, message.source_protocol, delay_s=delay_s)
-        self._prober.want(nbma, message.source_protocol, now)
-        return True
 
     def path_proven(self, nbma: Address, now: float) -> None:
         """Answers the requests that waited for the path to their requester."""
-        for waiting in self._take_waiting(nbma):
+        for waiting in self._gate.take(nbma):
             self.request_received(waiting.message, waiting.nbma_source, now)
 
     def path_failed(self, nbma: Address, now: float) -> None:
         """Refuses the requests that waited for the path to their requester; it may ask again in a while."""
-        for waiting in self._take_waiting(nbma):
-            self.refuse(waiting.message, CieCode.INSUFFICIENT_RESOURCES, waiting.nbma_source)
+        code = CieCode.INSUFFICIENT_RESOURCES
+        for waiting in self._gate.take(nbma):
+            self.refuse(waiting.message, code, waiting.nbma_source, now)
 
     def forget_waiting(self) -> None:
-        self._waiting.clear()
+        """Forgets the requests that wait: the tunnel is closed."""
+        self._gate.clear()
 
-    def _take_waiting(self, nbma: Address) -> list[_Waiting]:
-        keys = [key for key, each in self._waiting.items() if each.nbma == nbma]
-        return [self._waiting.pop(key) for key in keys]
+    def _widest(self, message: Message) -> int:
+        """Returns the shortest prefix length that a requester takes; 0: any.
 
-    def _is_learnt(self, nbma: Address) -> bool:
-        """Returns whether what leads to an NBMA address was learnt by resolution alone: no client, server or map."""
-        bindings = self._station.cache.of_nbma(nbma)
-        return all(each.type is BindingType.CACHED for each in bindings)
+        A requester of a unique binding wants one host (§5.2.1). So would one that asks for host length; but FRR and
+        we say that to peers of which some pass over every other length, and mean "any".
+        """
+        host_length = self._station.host_length
+        if message.flags & RESOLUTION_UNIQUE:
+            return host_length
+        length = message.entries[0].prefix_length if message.entries else 0
+        return length if length < host_length else 0
 
-    def _holding_time_s(self, nbma: Address) -> int:
-        """Returns for how long an answer is good: not long for a station that would not notice a dead path."""
-        station = self._station
-        path = station.paths.get(nbma)
-        if not station.paths.enabled or not self._is_learnt(nbma) or (path and path.probes_us):
-            return station.config.holding_time_s
-        return min(FOREIGN_S, station.config.holding_time_s)
+    def _prefix_for(self, target: Address, widest: int) -> Prefix | None:
+        """Returns the prefix to answer with for a target, no wider than `widest`; None when there is none."""
+        prefix = self._locator.prefix_around(self._station, target)
+        if prefix is None or prefix.length >= widest:
+            return prefix
+        return prefix_of(target, widest)
 
     def _is_reachable(self, nbma: Address) -> bool:
         """Returns whether an answer can go straight to the requester: with IPsec, there must be an SA already."""
         return is_unicast(nbma) and self._station.circuits.is_up(nbma)
 
-    def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
+    def refuse(self, message: Message, code: CieCode, nbma_source: Address, now: float) -> None:
         """Answers with a refusal, the way the request came (§5.2.2: one entry, everything else zero)."""
-        is_probe = self._is_probe(message)
-        nbma = nbma_source if is_probe else self._way_back(message, nbma_source)
-        self._send(message, ClientInformation(code=code), nbma)
+        reply = self._reply(message, ClientInformation(code=code))
+        if not self._station.fits(reply):
+            self._station.refuse_size(message, nbma_source, now)
+            return
+        is_probe = self._gate.is_probe(message)
+        self._station.send(nbma_source if is_probe else self._way_back(message, nbma_source), reply)
         self._notify(message, nbma_source, None, describe_cie(code))
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
@@ -245,37 +184,36 @@ class Responder:
             for each in self._by_prefix.matches(prefix.address)
             if next(iter(each.values())).prefix.length < prefix.length
         )
+        untrue: list[GivenAnswer] = []
         for touched in [*self._by_prefix.inside(prefix), *wider]:
             for answer in list(touched.values()):
-                if answer.expires_at <= now:
-                    self._forget(answer)
-                    continue
-                location = self._locator.locate(self._station, answer.target)
-                is_here = location.where in (Where.HERE, Where.BEHIND_US)
-                around = self._locator.prefix_around(self._station, answer.target)
-                if is_here and around == answer.prefix:
-                    continue
+                if answer.expires_at > now:
+                    location = self._locator.locate(self._station, answer.target)
+                    is_here = location.where in (Where.HERE, Where.BEHIND_US)
+                    if is_here and self._prefix_for(answer.target, answer.widest) == answer.prefix:
+                        continue
+                    untrue.append(answer)
                 self._forget(answer)
-                self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
+        self._purge(untrue, now)
 
     def withdraw_all(self, now: float, *, final: bool) -> None:
         """Takes back all answers that are still valid: our address changed, or (`final`) we are stopping.
 
         Each requester's binding of our own address is taken back too, for it came with the answer.
         """
-        own = self._station.address
-        answered: dict[tuple[Address, Address], None] = {}
-        for answer in self._answers.values():
-            if answer.expires_at > now:
-                answered[answer.requester, answer.nbma] = None
-                if answer.prefix != host_prefix(own):
-                    self._purges.send(
-                        answer.requester, answer.nbma, answer.prefix, now, final=final
-                    )
-        for requester, nbma in answered:
-            self._purges.send(requester, nbma, host_prefix(own), now, final=final)
+        own = host_prefix(self._station.address)
+        valid = [each for each in self._answers.values() if each.expires_at > now]
+        self._purge([each for each in valid if each.prefix != own], now, final=final)
+        for requester, nbma in {(each.requester, each.nbma): None for each in valid}:
+            self._purges.send(requester, nbma, own, now, final=final)
         for answer in list(self._answers.values()):
             self._forget(answer)
+
+    def _purge(self, answers: list[GivenAnswer], now: float, *, final: bool = False) -> None:
+        """Takes answers back: each prefix once at a requester, however many of its addresses that asked for."""
+        told = {(each.requester, each.nbma, each.prefix): None for each in answers}
+        for requester, nbma, prefix in told:
+            self._purges.send(requester, nbma, prefix, now, final=final)
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
         """Returns the requester's NBMA address: the outer source if it asks us directly, else its post-NAT address."""
@@ -337,6 +275,7 @@ class Responder:
             nbma=nbma,
             target=message.destination_protocol,
             prefix=prefix,
+            widest=self._widest(message),
             request_id=message.request_id,
             answered_at=now,
             expires_at=now + holding_time_s,
@@ -363,12 +302,15 @@ class Responder:
             return location.binding.nbma
         return nbma_source
 
-    def _send(self, message: Message, entry: ClientInformation, nbma: Address) -> None:
+    def _reply(self, message: Message, entry: ClientInformation) -> Message:
         station = self._station
-        flags = message.flags & (RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT)
+        copied = RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT
+        flags = message.flags & copied
         if entry.code == CieCode.SUCCESS:
+            # The bit of uniqueness is true where it is asked for: the one entry then is for one host.
+            flags = message.flags & (copied | RESOLUTION_UNIQUE)
             flags |= RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
-        reply = station.reply(
+        return station.reply(
             PacketType.RESOLUTION_REPLY,
             message,
             message.destination_protocol,
@@ -376,7 +318,6 @@ class Responder:
             entries=(entry,),
             nat=station.own_nat_extension(),
         )
-        station.send(nbma, reply)
 
     def _notify(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
         self._station.outbox.emit(

@@ -160,7 +160,7 @@ class Cache:
         binding.type = kind
         self._sort_in(binding)
         binding.claimed_nbma = claimed_nbma or nbma
-        binding.mtu = mtu
+        self.entries.set_mtu(binding, mtu)
         binding.unique = unique
         binding.origin = origin
         shortened = expires_at < binding.expires_at

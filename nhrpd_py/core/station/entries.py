@@ -141,9 +141,24 @@ class NeighborEntries:
             if wanted == binding.routed:
                 continue
             binding.routed = wanted
-            prefix = host_prefix(binding.protocol)
-            ifindex = self._interface.ifindex
-            self._outbox.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
+            if wanted:
+                self._set_route(binding)
+            else:
+                prefix = host_prefix(binding.protocol)
+                self._outbox.emit(DropRoute(prefix, self._interface.ifindex))
+
+    def set_mtu(self, binding: Binding, mtu: int) -> None:
+        """Sets the MTU that a peer told; installs the routes over it again where theirs is another one now."""
+        before = self._interface.route_mtu(binding.protocol, binding.mtu)
+        binding.mtu = mtu
+        if self._interface.route_mtu(binding.protocol, mtu) != before:
+            self._set_routes_over(binding)
+
+    def tunnel_mtu_changed(self) -> None:
+        """Installs the routes over all peers that told an MTU again: the tunnel's may be the smaller one now."""
+        for binding in self._bindings.values():
+            if binding.mtu:
+                self._set_routes_over(binding)
 
     def detach(self) -> None:
         """Forgets all entries without an effect: the netdev is down or gone, and the kernel's entries with it."""
@@ -161,9 +176,20 @@ class NeighborEntries:
         self._outbox.emit(SetNeighbor(ifindex, binding.protocol, binding.nbma))
         binding.routed = not self._interface.on_link(binding.protocol)
         if binding.routed:
-            self._outbox.emit(SetRoute(host_prefix(binding.protocol), ifindex))
+            self._set_route(binding)
         if not was_installed:
             self._shortcuts.peer_installed(binding.protocol)
+
+    def _set_routes_over(self, binding: Binding) -> None:
+        if binding.routed:
+            self._set_route(binding)
+        self._shortcuts.peer_installed(binding.protocol)
+
+    def _set_route(self, binding: Binding) -> None:
+        interface = self._interface
+        mtu = interface.route_mtu(binding.protocol, binding.mtu)
+        route = SetRoute(host_prefix(binding.protocol), interface.ifindex, mtu=mtu)
+        self._outbox.emit(route)
 
     # Entries that lead to a server.
 

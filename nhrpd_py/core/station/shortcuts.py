@@ -78,13 +78,15 @@ class ShortcutTable:
 
     def touching(self, prefix: Prefix) -> list[Shortcut]:
         """Returns the shortcuts within a prefix, and those that contain it."""
-        inside = list(self._shortcuts.inside(prefix))
-        around = (
+        return [*self._shortcuts.inside(prefix), *self.around(prefix)]
+
+    def around(self, prefix: Prefix) -> list[Shortcut]:
+        """Returns the shortcuts that contain a prefix and more."""
+        return [
             each
             for each in self._shortcuts.matches(prefix.address)
             if each.prefix.length < prefix.length
-        )
-        return [*inside, *around]
+        ]
 
     def install(
         self,
@@ -124,8 +126,9 @@ class ShortcutTable:
     def reassert(self, shortcut: Shortcut) -> None:
         """Installs the route of a shortcut again, if the peer's neighbour entry is installed."""
         if shortcut.binding.installed:
-            ifindex = self._interface.ifindex
-            self._outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
+            interface, peer = self._interface, shortcut.binding
+            mtu = interface.route_mtu(peer.protocol, peer.mtu)
+            self._outbox.emit(SetRoute(shortcut.prefix, interface.ifindex, peer.protocol, mtu))
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""

@@ -71,6 +71,7 @@ def test_drop_reasons_are_labels() -> None:
         "unrecognized-extension",
         "rate-limited",
         "not-allowed",
+        "sdu-size-exceeded",
         "no-security-association",
         "not-in-cloud",
         "already-resolved",

@@ -58,7 +58,11 @@ def test_previous_hop_is_told_with_the_beginning_of_the_packet() -> None:
     assert (indication.source_nbma, indication.source_protocol) == (HUB.nbma, HUB.tunnel)
     assert indication.destination_protocol == host(2)  # the source of the data, as on all wires
     assert indication.payload == a_data_packet(host(2), host(3))
-    assert indication.extensions == ()
+    assert [(each.type, each.value) for each in indication.extensions] == [
+        (4, b""),
+        (5, b""),
+        (9, b""),
+    ]
     notice = of(effects, RedirectSent)[0]
     assert (notice.protocol, notice.source, notice.destination) == (tunnel(2), host(2), host(3))
 
@@ -100,8 +104,21 @@ def test_indication_is_signed() -> None:
     hub = a_hub(authentication=SECRET)
     for number in (2, 3):
         hub.receive(a_registration_request(number, extensions=(AUTHENTICATION,)), nbma(number))
-    indications = sent(hub.see(host(2), host(3)))
-    assert [each.extensions for each in indications] == [(AUTHENTICATION,)] * 2
+    extensions = packets(hub.see(host(2), host(3)))[0][1].extensions
+    assert [each.type for each in extensions] == [4, 5, 9, 7]
+    assert extensions[-1] == AUTHENTICATION
+
+
+def test_hub_that_hands_an_indication_on_leaves_its_record() -> None:
+    lower = a_hub(2, 3)
+    indication = packets(lower.see(host(2), host(3)))[0][1]
+    upper = a_node(9, routes=[a_route("172.16.2.0/24", GRE, tunnel(2))])
+    upper.receive(a_registration_request(2), nbma(2))
+    onward = the_packet(upper.receive(indication, HUB.nbma))[1]
+    record = onward.extension(4)
+    assert record is not None
+    assert [each.protocol for each in record.entries(4, 4)] == [tunnel(9)]
+    assert drops(upper.receive(onward, HUB.nbma)) == ["loop-detected"]
 
 
 def test_client_whose_other_end_is_not_up_yet_is_told_too() -> None:

@@ -159,7 +159,7 @@ def answer_of(effects) -> ClientInformation:
 def test_client_of_another_cloud_is_behind_us() -> None:
     hub = a_hub_of_two(network_id=2)
     assert answer_of(hub.receive(REQUEST, nbma(2))) == ClientInformation(
-        prefix_length=32, holding_time_s=60, nbma=HUB.nbma, protocol=HUB.tunnel
+        prefix_length=32, mtu=1472, holding_time_s=60, nbma=HUB.nbma, protocol=HUB.tunnel
     )
 
 

@@ -25,11 +25,12 @@ from tests.support.messages import (
     a_registration_reply,
     a_registration_request,
     a_resolution_reply,
+    a_resolution_request,
     an_error_indication,
     nat_extension,
     std_extensions,
 )
-from tests.support.resolution import an_asking_spoke, redirect
+from tests.support.resolution import FORWARDED, an_asking_spoke, redirect
 from tests.support.sites import (
     GRE,
     HUB,
@@ -60,6 +61,43 @@ def test_reply_becomes_a_shortcut_by_way_of_the_peer() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("told", "mtu"), [(1400, 1400), (576, 576), (575, 0), (0, 0), (1472, 0), (17912, 0)]
+)
+def test_routes_over_a_peer_have_its_mtu_where_that_is_smaller_than_the_tunnel_s(told, mtu) -> None:
+    spoke, request = an_asking_spoke()
+    reply = a_resolution_reply(request)
+    entry = replace(reply.entries[0], mtu=told)
+    effects = spoke.receive(replace(reply, entries=(entry,)), HUB.nbma)
+    assert [(str(each.prefix), each.mtu) for each in of(effects, SetRoute)] == [
+        ("10.255.255.3/32", mtu),
+        ("172.16.3.0/24", mtu),
+    ]
+
+
+def test_routes_get_another_mtu_when_the_peer_tells_one_or_the_tunnel_gets_one() -> None:
+    spoke, request = an_asking_spoke()
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
+
+    def routes(effects) -> list[tuple[str, int]]:
+        return [(str(each.prefix), each.mtu) for each in of(effects, SetRoute)]
+
+    told = ClientInformation(prefix_length=32, mtu=1400, holding_time_s=60)
+    question = a_resolution_request(3, host(2), entries=(told,), extensions=FORWARDED)
+    assert routes(spoke.receive(question, HUB.nbma)) == [
+        ("10.255.255.3/32", 1400),
+        ("172.16.3.0/24", 1400),
+    ]
+    again = replace(question, request_id=8)
+    assert routes(spoke.receive(again, HUB.nbma)) == []
+    smaller = replace(a_tunnel_link(), mtu=1380)
+    assert routes(spoke.give(smaller)) == [("10.255.255.3/32", 0), ("172.16.3.0/24", 0)]
+    assert routes(spoke.give(a_tunnel_link())) == [
+        ("10.255.255.3/32", 1400),
+        ("172.16.3.0/24", 1400),
+    ]
+
+
 def test_neighbour_comes_before_the_route_that_needs_it() -> None:
     spoke, request = an_asking_spoke()
     effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
@@ -75,6 +113,7 @@ def test_second_reply_is_unsolicited_and_answered_with_error_10() -> None:
     assert drops(effects) == ["unsolicited-reply"]
     to, error = the_packet(effects)
     assert (to, error.error_code) == (nbma(3), 10)
+    assert error.error_offset == 24  # the request id, which nobody waits for
     assert error.destination_protocol == host(
         3
     )  # the sender of a reply is whom the request was for
@@ -120,6 +159,46 @@ def test_first_entry_counts_for_it_is_the_best() -> None:
     other = replace(reply.entries[0], nbma=nbma(4), protocol=tunnel(4))
     spoke.receive(replace(reply, entries=(*reply.entries, other)), HUB.nbma)
     assert "10.255.255.4" not in spoke.cache()
+
+
+def a_reply_of_two(request, first: bytes, preference: int = 0, code: int = 0):
+    """A reply whose first entry leads to the overlay address `first`, and whose second to spoke 4."""
+    reply = a_resolution_reply(request, 3)
+    entry = replace(reply.entries[0], protocol=first)
+    other = replace(
+        entry, nbma=nbma(4), protocol=tunnel(4), preference=preference, code=code, mtu=1300
+    )
+    return replace(reply, entries=(entry, other))
+
+
+def test_entry_that_is_as_good_takes_the_place_of_one_that_cannot_be_used() -> None:
+    spoke, request = an_asking_spoke()
+    spoke.receive(a_reply_of_two(request, nbma(3)), HUB.nbma)  # leads the tunnel into itself
+    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.4", "active")]
+    assert spoke.cache()["10.255.255.4"] == ("cached", "192.168.100.4")
+
+
+@pytest.mark.parametrize(("preference", "code"), [(1, 0), (0, 4)])
+def test_entry_that_is_not_as_good_does_not(preference, code) -> None:
+    spoke, request = an_asking_spoke()
+    effects = spoke.receive(a_reply_of_two(request, nbma(3), preference, code), HUB.nbma)
+    assert the(of(effects, ResolutionFailed)).reason == "the reply leads the tunnel into itself"
+
+
+def test_first_of_two_reasons_is_told_where_no_entry_can_be_used() -> None:
+    spoke, request = an_asking_spoke()
+    reply = a_reply_of_two(request, tunnel(2))
+    worse = replace(reply.entries[1], nbma=ip("0.0.0.0"))
+    effects = spoke.receive(replace(reply, entries=(reply.entries[0], worse)), HUB.nbma)
+    assert the(of(effects, ResolutionFailed)).reason == "the reply leads back to us"
+
+
+def test_hundreds_of_entries_are_not_all_looked_at() -> None:
+    spoke, request = an_asking_spoke()
+    reply = a_reply_of_two(request, tunnel(2))
+    entries = (*reply.entries[:1] * 8, reply.entries[1])
+    effects = spoke.receive(replace(reply, entries=entries), HUB.nbma)
+    assert the(of(effects, ResolutionFailed)).reason == "the reply leads back to us"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_request_says_what_cisco_and_frr_want_to_hear() -> None:
     assert request.hop_count == 255
     assert request.destination_protocol == host(3)
     assert (request.source_nbma, request.source_protocol) == (nbma(2), tunnel(2))
-    assert request.entries == (ClientInformation(prefix_length=32, holding_time_s=60),)
+    assert request.entries == (ClientInformation(prefix_length=32, mtu=1472, holding_time_s=60),)
     assert request.extensions == std_extensions(nat_extension())
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "incomplete")]
 
