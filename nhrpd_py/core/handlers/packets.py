@@ -232,6 +232,9 @@ class PacketHandler:
                     source, peek(event.data), event.data, ErrorCode.INVALID_RESOLUTION_REPLY, now
                 )
             return
+        if not request.came_rightly(message, source):
+            station.drop(DropReason.WRONG_WAY, source)
+            return
         request.reply_received(message, source, now)
 
     def _error_received(
@@ -252,6 +255,9 @@ class PacketHandler:
                 ),
                 now,
             )
+            return
+        if not request.came_rightly(message, source):
+            station.drop(DropReason.WRONG_WAY, source)
             return
         request.error_received(message.error_code, now)
 

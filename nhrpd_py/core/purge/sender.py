@@ -62,6 +62,10 @@ class PurgeSender:
             return
         self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
 
+    def came_rightly(self, subject: Purge, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply is from whom we sent the Purge to; it goes straight there, and so do replies."""
+        return nbma_source == subject.nbma
+
     def reply_received(
         self, subject: Purge, message: Message, nbma_source: Address, now: float
     ) -> None:
@@ -94,7 +98,7 @@ class PurgeSender:
             self.finish(purge)
 
     def _send_once(self, purge: Purge) -> None:
-        purge.request_id = self._station.requests.next_id()
+        purge.request_id = self._station.requests.unused_id()
         self._station.send(purge.nbma, self._message(purge, PURGE_NO_REPLY))
 
     def _transmit(self, purge: Purge, now: float) -> None:

@@ -156,6 +156,10 @@ class RegistrationExchange:
             self._not_accepted(registration, now)
         self._send(registration, now)
 
+    def came_rightly(self, subject: Registration, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply is from the NBMA address with which we register."""
+        return nbma_source == subject.nbma
+
     def reply_received(
         self, subject: Registration, message: Message, nbma_source: Address, now: float
     ) -> None:
@@ -290,7 +294,7 @@ class RegistrationExchange:
         if not station.circuits.is_up(registration.nbma):
             self._wait(registration)  # until `circuit_up` restarts it
             return
-        if registration.request_id not in station.requests.outstanding:  # none, or displaced
+        if not registration.request_id:
             registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1
         registration.refused = False

@@ -5,12 +5,27 @@ RFC 2332 §5.2.2; Cisco NAT extension.
 
 from dataclasses import dataclass
 
-from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, prefix_of
+from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, parse_prefix, prefix_of
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
-from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.iana import ExtensionType
+from nhrpd_py.core.station.station import Station, entries_in
+from nhrpd_py.packet.iana import CieCode, ExtensionType
 from nhrpd_py.packet.message import Message
+
+PRIVATE_NETWORKS = tuple(
+    map(
+        parse_prefix,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fc00::/7",
+        ),
+    )
+)
+"""Where a station behind NAT is (RFC 1918, 6598, 3927 and 4193)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,25 @@ def read_answer(
         _nbma_of(station, servers, message, gateway, nbma_source),
         _prefix_of(station, message.destination_protocol, entry.prefix_length),
     )
+
+
+def is_from_responder(station: Station, message: Message, nbma_source: Address) -> bool:
+    """Returns whether a reply came straight from the station that it names as the peer, by its outer source address.
+
+    That is the NBMA address that the peer claims, or behind NAT its post-NAT address of the NAT extension, or the
+    address of the responder entry (§5.3.1). A peer that does not know of its NAT names no post-NAT address and claims
+    one of a private network, which cannot be compared; it is bound to the outer address alone.
+    """
+    entry = message.entries[0]
+    gateway = entry.protocol or message.destination_protocol
+    translated = station.nat_address_in(message, gateway)
+    responder = message.extension(ExtensionType.RESPONDER_ADDRESS)
+    told = {each.nbma for each in entries_in(responder, message)} if responder else set()
+    if nbma_source in {entry.nbma, translated, *told}:
+        return True
+    if not entry.nbma:
+        return entry.code == CieCode.SUCCESS  # no address is claimed: the outer one is meant
+    return not translated and any(each.covers(host_prefix(entry.nbma)) for each in PRIVATE_NETWORKS)
 
 
 def problem_with(station: Station, answer: Answer) -> str | None:

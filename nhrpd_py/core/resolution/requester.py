@@ -22,7 +22,12 @@ from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
-from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
+from nhrpd_py.core.resolution.answer import (
+    Answer,
+    is_from_responder,
+    problem_with,
+    read_answer,
+)
 from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
@@ -73,6 +78,8 @@ class Resolution:
     """The id of the unanswered request; 0 once the result is negative."""
     requests: int = 0
     """Sent so far."""
+    asked: tuple[Address, ...] = ()
+    """The NBMA addresses to which they were sent."""
     until: float = 0.0
     """When the next request is sent, or the negative result forgotten."""
 
@@ -158,6 +165,16 @@ class Requester:
             self._send(resolution, now)
         else:
             self._fail(resolution, NO_ANSWER, now)
+
+    def came_rightly(self, subject: Resolution, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply came back the way that was asked, or straight from its responder.
+
+        The first is from a next hop that we sent the request to, or from one of our servers: the routed path back may
+        be another one than ours. Only so come Error Indications. What is straight from the responder, see `answer`.
+        """
+        if nbma_source in subject.asked or self._servers.is_server(nbma_source):
+            return True
+        return message.is_reply and is_from_responder(self._station, message, nbma_source)
 
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float
@@ -277,8 +294,6 @@ class Requester:
         nbma = self._next_hop(resolution.target) if station.ready else None
         if nbma is None:
             return  # the NHS, or our own address, may be back at the next try
-        if resolution.request_id not in station.requests.outstanding:
-            resolution.request_id = station.requests.new(self, resolution)  # it was displaced
         extensions = (
             Extension(ExtensionType.FORWARD_TRANSIT_NHS),
             Extension(ExtensionType.REVERSE_TRANSIT_NHS),
@@ -299,6 +314,8 @@ class Requester:
             ),
             extensions=station.signed(extensions),
         )
+        if nbma not in resolution.asked:
+            resolution.asked += (nbma,)
         station.send(nbma, request)
 
     def _next_hop(self, target: Address) -> Address | None:

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
-from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
@@ -234,7 +233,6 @@ def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
         (shortcut_module, "MAX_SHORTCUTS"),
     ):
         monkeypatch.setattr(module, name, BOUND)
-    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 4 * BOUND)
 
 
 NODES = {

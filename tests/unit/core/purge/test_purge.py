@@ -279,6 +279,13 @@ def test_confirmed_purge_is_not_sent_again() -> None:
     assert sent(spoke.run(60.0), PURGE) == []
 
 
+def test_purge_is_confirmed_by_whom_it_was_sent_to_alone() -> None:
+    spoke, purge = a_purging_spoke()
+    effects = spoke.receive(replace(purge, type=REPLY), nbma(4), now=5.5)
+    assert drops(effects) == ["wrong-way"]
+    assert len(sent(spoke.advance(6.0), PURGE)) == 1
+
+
 def test_reply_of_another_type_confirms_nothing() -> None:
     spoke, purge = a_purging_spoke()
     wrong = replace(purge, type=PacketType.RESOLUTION_REPLY)

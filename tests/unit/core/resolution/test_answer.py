@@ -203,7 +203,7 @@ def test_post_nat_address_of_somebody_else_does_not_count() -> None:
 
 
 def test_what_we_see_beats_all_that_is_told() -> None:
-    told = std_extensions(nat_extension((tunnel(3), nbma(50))))
+    told = std_extensions(nat_extension((tunnel(3), nbma(60))))
     assert nbma_of_peer(nbma(60), *told) == "192.168.100.60"
 
 

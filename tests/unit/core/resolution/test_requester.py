@@ -3,7 +3,6 @@
 import pytest
 
 from nhrpd_py.core.address import host_prefix
-from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     DropRoute,
     NeighborState,
@@ -171,17 +170,6 @@ def test_retry_skips_a_beat_while_we_have_no_address_of_our_own(lost) -> None:
     spoke.give(back, now=2.0)
     again = the(sent(spoke.advance(3.0), REQUEST))
     assert (again.request_id, again.source_nbma) == (request.request_id, nbma(2))
-
-
-def test_resolution_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
-    spoke, request = an_asking_spoke()
-    redirect(spoke, host(4), now=0.5)
-    again = the(sent(spoke.advance(1.0), REQUEST))
-    assert again.destination_protocol == host(3)
-    assert again.request_id != request.request_id
-    spoke.receive(a_resolution_reply(again), HUB.nbma, now=1.1)
-    assert ("172.16.3.0/24", "10.255.255.3", "active") in spoke.shortcuts(1.1)
 
 
 def test_redirect_of_what_has_a_shortcut_asserts_its_route_anew() -> None:
