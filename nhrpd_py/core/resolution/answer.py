@@ -3,9 +3,11 @@
 RFC 2332 §5.2.2; Cisco NAT extension.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix, is_unicast, parse_prefix, prefix_of
+from nhrpd_py.core.kernel.rib import stretch
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
 from nhrpd_py.core.station.station import Station, entries_in
@@ -46,7 +48,7 @@ def read_answer(
     return Answer(
         gateway,
         _nbma_of(station, servers, message, gateway, nbma_source),
-        _prefix_of(station, message.destination_protocol, entry.prefix_length),
+        _prefix_of(station, message.destination_protocol, entry.prefix_length, gateway),
     )
 
 
@@ -108,11 +110,34 @@ def _nbma_of(
     return claimed
 
 
-def _prefix_of(station: Station, target: Address, length: int) -> Prefix:
-    """Returns the prefix of the shortcut: the reply's, but never more than our own route covers."""
+def _prefix_of(station: Station, target: Address, length: int, gateway: Address) -> Prefix:
+    """Returns the prefix of the shortcut: the reply's, cut to our own route, and to what is not known to be elsewhere.
+
+    A responder whose network is a part of a summary that we have a route for may claim all of the summary.
+    """
     if length < MIN_EGRESS_LENGTH or length >= station.host_length:
         return host_prefix(target)
     route = station.tables.ribs[station.afi].lookup(target)
     if route is not None and route.prefix.length > length:
         length = route.prefix.length
-    return prefix_of(target, length)
+    prefix = prefix_of(target, length)
+    elsewhere = (
+        each for each in _elsewhere(station, prefix, target, gateway) if not each.contains(target)
+    )
+    return stretch(prefix, target, elsewhere)
+
+
+def _elsewhere(
+    station: Station, prefix: Prefix, target: Address, gateway: Address
+) -> Iterator[Prefix]:
+    """Yields what of a prefix is not behind a gateway: routes, our own and others' addresses, shortcuts."""
+    for route in station.tables.ribs[station.afi].inside(prefix):
+        yield route.prefix
+    for own in station.tables.local_addresses():
+        if prefix.contains(own):
+            yield host_prefix(own)
+    for bound in station.cache.around(target, apart_from=(gateway, target)):
+        yield host_prefix(bound)
+    for shortcut in station.shortcuts.touching(prefix):
+        if shortcut.binding.protocol != gateway:
+            yield shortcut.prefix

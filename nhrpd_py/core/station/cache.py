@@ -9,7 +9,7 @@ Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management)
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 from nhrpd_py.core.address import Address, Afi
@@ -86,10 +86,16 @@ class Cache:
         """Returns all NBMA addresses of bindings."""
         return tuple(self._by_nbma)
 
-    def around(self, address: Address) -> list[Address]:
+    def around(self, address: Address, apart_from: Container[Address] = ()) -> list[Address]:
         """Returns the bound addresses next below and next above an address: none shares more leading bits with it."""
-        at = bisect_left(self._ordered, address)
-        return self._ordered[max(0, at - 1) : at + 1]
+        ordered = self._ordered
+        above = bisect_left(ordered, address)
+        below = above - 1
+        while below >= 0 and ordered[below] in apart_from:
+            below -= 1
+        while above < len(ordered) and ordered[above] in apart_from:
+            above += 1
+        return [*ordered[max(0, below) : below + 1], *ordered[above : above + 1]]
 
     def leads_to(self, nbma: Address) -> bool:
         """Returns whether some binding leads to an NBMA address."""

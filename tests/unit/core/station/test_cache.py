@@ -246,6 +246,7 @@ def test_neighbours_of_an_address_are_those_in_order() -> None:
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(5)]
     assert bench.cache.around(tunnel(1)) == [tunnel(3)]
     assert bench.cache.around(tunnel(9)) == [tunnel(7)]
+    assert bench.cache.around(tunnel(4), apart_from=(tunnel(3), tunnel(5))) == [tunnel(7)]
     bench.cache.remove(bindings[2], "x")
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(7)]
 
