@@ -136,8 +136,9 @@ def is_used(binding: Binding) -> bool:
 
 def exhaust_errors(engine: Engine, now: float) -> None:
     """Uses up the limit of Error Indications."""
-    while engine._packets._limits.errors.take(now):
-        pass
+    for peer in range(100):
+        while engine._packets._limits.errors.take(peer, now):
+            pass
 
 
 # Tables and counts.

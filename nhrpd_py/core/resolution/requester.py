@@ -15,8 +15,7 @@ best NHS until the answer arrives, and while the result is negative, so that no 
 RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
-from dataclasses import dataclass
-from enum import Enum, StrEnum
+from collections.abc import Hashable
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
@@ -29,6 +28,13 @@ from nhrpd_py.core.resolution.answer import (
     read_answer,
 )
 from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.table import (
+    UNUSABLE,
+    Resolution,
+    ResolutionState,
+    ResolutionTable,
+    Trigger,
+)
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -49,39 +55,8 @@ from nhrpd_py.packet.wire import DropReason
 FIRST_RETRY_S = 1.0
 MAX_REQUESTS = 5
 """The first and four more, after 1, 2, 4 and 8 s."""
-MAX_RESOLUTIONS = 1024
 CROSSING_S = 0.5
 """How long to wait before the first attempt when the peer may be making an SA already: else there would be two."""
-
-
-class Trigger(StrEnum):
-    REDIRECT = "redirect"
-    KERNEL = "kernel"
-    OPERATOR = "operator"
-    RENEWAL = "renewal"
-
-
-class ResolutionState(Enum):
-    ASKING = "asking"
-    NEGATIVE = "negative"
-
-
-@dataclass(slots=True, eq=False)
-class Resolution:
-    """An overlay address that is being resolved, or could not be."""
-
-    target: Address
-    trigger: Trigger
-    started_at: float
-    state: ResolutionState = ResolutionState.ASKING
-    request_id: int = 0
-    """The id of the unanswered request; 0 once the result is negative."""
-    requests: int = 0
-    """Sent so far."""
-    asked: tuple[Address, ...] = ()
-    """The NBMA addresses to which they were sent."""
-    until: float = 0.0
-    """When the next request is sent, or the negative result forgotten."""
 
 
 class Requester:
@@ -93,10 +68,15 @@ class Requester:
         self._station = station
         self._locator = locator
         self._servers = servers
-        self.resolutions: dict[Address, Resolution] = {}
+        self.resolutions = ResolutionTable()
 
-    def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
-        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`."""
+    def redirected(
+        self, target: Address, nbma_source: Address, told_by: Hashable, now: float
+    ) -> None:
+        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`.
+
+        `told_by` is the peer whose limits count for it.
+        """
         if not is_unicast(target):
             return
         existing = self._station.shortcuts.longest(target)
@@ -105,12 +85,14 @@ class Requester:
             # peer of our shortcut the indication is right: a part of the prefix is elsewhere now.
             self._station.shortcuts.reassert(existing)
             return
-        if target not in self.resolutions and not self._station.limits.resolutions.take(now):
+        if target not in self.resolutions and not self._station.limits.resolutions.take(
+            told_by, now
+        ):
             self._station.drop(DropReason.RATE_LIMITED, nbma_source)
             return
         where = self._locator.locate(self._station, target).where
         if where in (Where.NEXT_HOP, Where.UNRESOLVED):
-            self._start(target, Trigger.REDIRECT, now)
+            self._start(target, Trigger.REDIRECT, now, told_by)
 
     def solicited(self, address: Address, now: float) -> None:
         """Handles a solicitation: the kernel has traffic for a tunnel address without a neighbour entry."""
@@ -118,9 +100,11 @@ class Requester:
         binding = station.cache.get(address)
         if binding is not None:
             station.cache.entries.install(binding)
-            if not binding.installed:
+            if binding.installed:
+                return
+            if station.circuits.is_needed(binding.nbma):
                 self._lead_to_server(address)
-            return
+                return
         if not is_unicast(address) or station.tables.is_local(address):
             return
         if self._start(address, Trigger.KERNEL, now) is not None:
@@ -242,10 +226,8 @@ class Requester:
         """Makes an address negative whose answer cannot be used: its traffic stays on the routed path for a while."""
         resolution = self.resolutions.get(target)
         if resolution is None:
-            if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
-                return
             resolution = Resolution(target, Trigger.REDIRECT, now)
-            self.resolutions[target] = resolution
+            self._add(resolution, UNUSABLE, now)
         self._fail(resolution, failure, now)
 
     def error_received(self, subject: Resolution, code: int, now: float) -> None:
@@ -255,28 +237,30 @@ class Requester:
     def forget(self, resolution: Resolution) -> None:
         """Ends a resolution, whatever its state."""
         station = self._station
-        del self.resolutions[resolution.target]
+        self.resolutions.remove(resolution)
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
-        if station.cache.get(resolution.target) is None:
+        binding = station.cache.get(resolution.target)
+        if binding is None or not station.circuits.is_needed(binding.nbma):
+            # Nothing waits for an answer, or for an SA: nobody would take the entry back any more.
             station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
         for resolution in list(self.resolutions.values()):
             self.forget(resolution)
 
-    def _start(self, target: Address, trigger: Trigger, now: float) -> Resolution | None:
-        """Begins a resolution, or returns the one that exists; None when no NHS or table space is there."""
+    def _start(
+        self, target: Address, trigger: Trigger, now: float, told_by: Hashable = None
+    ) -> Resolution | None:
+        """Begins a resolution, or returns the one that exists; None when there is nobody to ask."""
         station = self._station
         old = self.resolutions.get(target)
         if old is not None:
             return old
         if not station.ready or self._next_hop(target) is None:
             return None
-        if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
-            return None
         resolution = Resolution(target, trigger, now)
-        self.resolutions[target] = resolution
+        self._add(resolution, trigger if told_by is None else told_by, now)
         resolution.request_id = station.requests.new(self, resolution)
         if trigger is not Trigger.RENEWAL:
             station.outbox.emit(
@@ -367,18 +351,17 @@ class Requester:
         if server:
             self._station.cache.entries.lead_to_server(target, server)
 
-    def _make_room(self, now: float) -> bool:
-        """Forgets the negative result that ends first; returns whether there was one."""
-        negative = [
-            each for each in self.resolutions.values() if each.state is ResolutionState.NEGATIVE
-        ]
-        if negative:
-            self.forget(min(negative, key=lambda each: each.until))
-            return True
-        name = self._station.interface.name
-        full = TableFull(interface=name, table="resolutions", limit=MAX_RESOLUTIONS)
-        self._station.outbox.remind((name, "resolutions"), full, now)
-        return False
+    def _add(self, resolution: Resolution, user: Hashable, now: float) -> None:
+        """Adds a resolution that `user` caused; in a full table one of the user that has most makes room."""
+        table = self.resolutions
+        if table.is_full:
+            victim = table.victim()
+            if victim.state is ResolutionState.ASKING:
+                name = self._station.interface.name
+                full = TableFull(interface=name, table="resolutions", limit=len(table))
+                self._station.outbox.remind((name, "resolutions"), full, now)
+            self.forget(victim)
+        table.add(resolution, user)
 
     def _key(self, target: Address) -> TimerKey:
         return TimerKey(TimerKind.RESOLUTION, self._station.interface.name, target)

@@ -36,8 +36,8 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
-from nhrpd_py.core.resolution import requester as resolution_module
 from nhrpd_py.core.resolution import responder as responder_module
+from nhrpd_py.core.resolution import table as resolution_module
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.packet.cie import ClientInformation

@@ -14,7 +14,7 @@ from nhrpd_py.core.notices import (
     ResolutionFailed,
     TableFull,
 )
-from nhrpd_py.core.resolution import requester as resolution_module
+from nhrpd_py.core.resolution import table as resolution_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PacketType
 from tests.support import inspect
@@ -230,7 +230,7 @@ def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
 # Bounds.
 
 
-def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
+def test_full_table_makes_room_by_negative_results_first(monkeypatch) -> None:
     monkeypatch.setattr(resolution_module, "MAX_RESOLUTIONS", 2)
     spoke = a_spoke(2)
     for last, code in ((1, 12), (2, 5)):
@@ -242,10 +242,10 @@ def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
     assert [row[0] for row in spoke.shortcuts()] == ["172.16.3.1/32", "172.16.3.3/32"]
     redirect(spoke, host(3, 4))
     effects = redirect(spoke, host(3, 5))
-    assert sent(effects) == []
     assert the(of(effects, TableFull)).table == "resolutions"
     assert of(redirect(spoke, host(3, 6)), TableFull) == []
-    assert len(spoke.shortcuts()) == 2
+    # Then by the oldest that are still unanswered.
+    assert [row[0] for row in spoke.shortcuts()] == ["172.16.3.5/32", "172.16.3.6/32"]
 
 
 def test_requester_in_our_own_name_is_not_believed() -> None:
