@@ -74,7 +74,8 @@ def is_from_responder(station: Station, message: Message, nbma_source: Address) 
 def problem_with(station: Station, answer: Answer) -> str | None:
     """Returns why an answer is not believed; None when it is.
 
-    The identity of a peer without an SA is unknown: what it may claim is checked when its SA is up.
+    The identity of a peer without an SA is unknown: what it may claim is checked when its SA is up. What no rule allows
+    to anybody is refused before an SA is wanted for it.
     """
     gateway, nbma = answer.gateway, answer.nbma
     if len(gateway) * 8 != station.host_length or not is_unicast(gateway):
@@ -87,6 +88,8 @@ def problem_with(station: Station, answer: Answer) -> str | None:
         return "the reply names no usable NBMA address"
     if station.recurses(gateway, nbma):
         return "the reply leads the tunnel into itself"
+    if not station.circuits.is_up(nbma):
+        return station.circuits.policy.hopeless(gateway, answer.prefix)
     denial = station.circuits.address_denial(nbma, gateway)
     if denial is None and answer.prefix != host_prefix(gateway):
         denial = station.circuits.prefix_denial(nbma, answer.prefix)

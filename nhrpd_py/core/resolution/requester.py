@@ -27,7 +27,13 @@ from nhrpd_py.core.resolution.answer import (
     problem_with,
     read_answer,
 )
-from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.failure import (
+    BUSY_S,
+    NO_ANSWER,
+    NO_ROOM,
+    Failure,
+    FailureKind,
+)
 from nhrpd_py.core.resolution.table import (
     UNUSABLE,
     Resolution,
@@ -35,6 +41,7 @@ from nhrpd_py.core.resolution.table import (
     ResolutionTable,
     Trigger,
 )
+from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -62,12 +69,13 @@ CROSSING_S = 0.5
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_locator", "_servers", "_station", "resolutions")
+    __slots__ = ("_locator", "_servers", "_station", "_wishes", "resolutions")
 
     def __init__(self, station: Station, locator: Locator, servers: Servers) -> None:
         self._station = station
         self._locator = locator
         self._servers = servers
+        self._wishes = Wishes(station)
         self.resolutions = ResolutionTable()
 
     def redirected(
@@ -186,6 +194,10 @@ class Requester:
             station.circuits.clear_failure(answer.nbma)
         elif held_down is not None:
             self._fail(subject, Failure(FailureKind.HELD_DOWN, *held_down), now)
+            return
+        refusal = self._wishes.admit(subject.target, answer.nbma)
+        if refusal is not None:
+            self._fail(subject, Failure(FailureKind.NO_ROOM, refusal, BUSY_S), now)
             return
         self._accept(subject, answer, entry, now)
 
