@@ -166,7 +166,8 @@ class Requester:
         """
         if nbma_source in subject.asked or self._servers.is_server(nbma_source):
             return True
-        return message.is_reply and is_from_responder(self._station, message, nbma_source)
+        is_reply = message.type is PacketType.RESOLUTION_REPLY
+        return is_reply and is_from_responder(self._station, message, nbma_source)
 
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float

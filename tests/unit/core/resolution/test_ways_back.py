@@ -75,6 +75,12 @@ def test_reply_by_another_way_is_not_taken(source, fields) -> None:
     assert spoke.shortcuts() == SHORTCUT
 
 
+def test_reply_of_another_type_without_any_entry_is_not_taken_from_others() -> None:
+    spoke, request = an_asking_spoke()
+    other = replace(a_resolution_reply(request), type=PacketType.PURGE_REPLY, entries=())
+    assert drops(spoke.receive(other, nbma(4))) == ["wrong-way"]
+
+
 def test_reply_may_come_back_by_another_of_our_servers() -> None:
     spoke = a_spoke(2, nhs=(an_nhs(), an_nhs(OTHER_HUB)), registered=False)
     first, _ = sent(spoke.started, PacketType.REGISTRATION_REQUEST)
