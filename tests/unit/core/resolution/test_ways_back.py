@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from nhrpd_py.core.queries import View
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension, of_entries
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
@@ -119,8 +120,11 @@ def test_registration_is_confirmed_by_its_server_alone() -> None:
     error = an_error_indication(4, ErrorCode.AUTHENTICATION_FAILURE, request)
     assert drops(spoke.receive(error, nbma(4))) == ["wrong-way"]
     assert spoke.cache() == {}
+    complaint = "the answer came from 192.168.100.4, which is not its NBMA address"
+    assert spoke.table(View.NHS, "last_error")[0] == (complaint,)
     spoke.receive(reply, HUB.nbma)
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+    assert spoke.table(View.NHS, "last_error")[0] == (None,)
 
 
 def test_reply_of_another_target_and_the_right_id_still_does_not_count() -> None:
