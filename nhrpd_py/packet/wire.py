@@ -33,6 +33,7 @@ class DropReason(StrEnum):
     HOP_COUNT_EXCEEDED = "hop-count-exceeded"
     LOOP_DETECTED = "loop-detected"
     UNSOLICITED_REPLY = "unsolicited-reply"
+    WRONG_WAY = "wrong-way"
     UNRECOGNIZED_EXTENSION = "unrecognized-extension"
     RATE_LIMITED = "rate-limited"
     NOT_ALLOWED = "not-allowed"

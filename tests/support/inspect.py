@@ -134,15 +134,11 @@ def is_used(binding: Binding) -> bool:
     return binding.used
 
 
-def set_last_request_id(engine: Engine, request_id: int) -> None:
-    """Sets the last request id; the next request has the id after it."""
-    engine._requests.last_id = request_id
-
-
 def exhaust_errors(engine: Engine, now: float) -> None:
     """Uses up the limit of Error Indications."""
-    while engine._packets._limits.errors.take(now):
-        pass
+    for peer in range(100):
+        while engine._packets._limits.errors.take(peer, now):
+            pass
 
 
 # Tables and counts.

@@ -41,6 +41,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message, decode
+from tests.support.engine import RequestIds
 from tests.support.fake_charon import Charons
 from tests.support.invariants import check
 from tests.support.messages import a_data_packet
@@ -117,7 +118,7 @@ class Network:
             name,
             site,
             config,
-            Engine(config, rng=random.Random(0), now=self.now),
+            Engine(config, rng=random.Random(0), request_ids=RequestIds(), now=self.now),
             outside=outside or site.nbma,
             tunnel_length=length,
         )
@@ -138,7 +139,7 @@ class Network:
             station.config,
             rng=random.Random(self.rng.random()),
             now=self.now,
-            first_request_id=self._ids_per_boot * station.boots + 1,
+            request_ids=RequestIds(self._ids_per_boot * station.boots + 1),
         )
         station.alive = True
         station.wake_at = None

@@ -162,7 +162,7 @@ class PacketHandler:
             ),
             now,
         )
-        if self._limits.errors.take(now):
+        if self._limits.errors.take(source, now):
             instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source, now)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
@@ -213,7 +213,7 @@ class PacketHandler:
             return
         station.drop(DropReason.NO_ROUTE, source)
         if message.type is PacketType.RESOLUTION_REQUEST:
-            if self._limits.errors.take(now):
+            if self._limits.errors.take(source, now):
                 instance.responder.refuse(message, CieCode.NO_BINDING, source, now)
         elif message.is_request:
             station.send_error(
@@ -243,7 +243,9 @@ class PacketHandler:
         except BadPacket as bad:
             station.drop(bad.reason, source)
             return
-        instance.requester.redirected(destination, source, now)
+        # Those that our hub sends and those that it hands on of others are not of one peer.
+        told_by = (source, message.source_nbma == source)
+        instance.requester.redirected(destination, source, told_by, now)
 
     def _reply_received(
         self, station: Station, message: Message, event: PacketReceived, now: float
@@ -261,6 +263,9 @@ class PacketHandler:
                     now,
                     offset=REQUEST_ID_AT,
                 )
+            return
+        if not request.came_rightly(message, source):
+            station.drop(DropReason.WRONG_WAY, source)
             return
         request.reply_received(message, source, now)
 
@@ -282,6 +287,9 @@ class PacketHandler:
                 ),
                 now,
             )
+            return
+        if not request.came_rightly(message, source):
+            station.drop(DropReason.WRONG_WAY, source)
             return
         request.error_received(message.error_code, now)
 

@@ -134,7 +134,10 @@ class Dependents:
         circuits = self._station.circuits
         if circuits.is_up(binding.nbma) or circuits.unsure:
             return
+        was_installed = binding.installed
         self._station.cache.entries.withdraw(binding)
+        if binding.type is BindingType.CACHED and not was_installed:
+            return  # a requester's word, by which no SA was wanted before either
         if binding.type is BindingType.DYNAMIC and binding.nat:
             reason = "no security association, and the client behind NAT must come by itself"
             self._station.cache.remove(binding, reason)

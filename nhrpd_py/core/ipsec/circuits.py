@@ -240,6 +240,11 @@ class Circuits:
         if circuit.to_server != before:
             self._request(remote, circuit, delay_s)
 
+    def is_needed(self, remote: Address) -> bool:
+        """Returns whether a circuit has users: its SA is there, or wanted."""
+        circuit = self._circuits.get(remote)
+        return circuit is not None and bool(circuit.needed_by)
+
     def release(self, remote: Address, who: Hashable) -> None:
         """Removes a user of the circuit, if it is one; with the last user the request for the SA is withdrawn."""
         circuit = self._circuits.get(remote)

@@ -1,5 +1,7 @@
 """The kernel's routes by address family, and the addresses of this machine, as the kernel reported them."""
 
+from collections.abc import Iterable
+
 from nhrpd_py.core.address import Address, Afi, is_unicast
 from nhrpd_py.core.kernel.rib import Rib
 
@@ -17,6 +19,10 @@ class KernelTables:
     def is_local(self, address: Address) -> bool:
         """Returns whether some link of this machine has an address; false of 127/8 and ::1, which every machine has."""
         return address in self._local_addresses and is_unicast(address)
+
+    def local_addresses(self) -> Iterable[Address]:
+        """Returns the addresses of this machine, of both families."""
+        return self._local_addresses
 
     def add_local(self, address: Address) -> None:
         self._local_addresses[address] = self._local_addresses.get(address, 0) + 1

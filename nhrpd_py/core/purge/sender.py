@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.station.binding import Binding
 from nhrpd_py.core.station.station import Station
@@ -30,11 +31,13 @@ class Purge:
 class PurgeSender:
     """The Purge Requests of one station. Owned by its instance."""
 
-    __slots__ = ("_purges", "_station")
+    __slots__ = ("_purges", "_shares", "_station")
 
     def __init__(self, station: Station) -> None:
         self._station = station
         self._purges: dict[int, Purge] = {}
+        self._shares: Shares[Purge] = Shares()
+        """All of them, by the NBMA address that they go to."""
 
     def send(
         self,
@@ -45,15 +48,21 @@ class PurgeSender:
         *,
         final: bool = False,
     ) -> None:
-        """Asks a station to forget a prefix. `final`: sent once, without a reply, for we are stopping."""
-        if not self._station.ready or len(self._purges) >= MAX_PURGES:
+        """Asks a station to forget a prefix. `final`: sent once, without a reply, for we are stopping.
+
+        When too many are not confirmed, the oldest to the station that has most is not sent again.
+        """
+        if not self._station.ready:
             return
         purge = Purge(destination, nbma, prefix)
         if final:
             self._send_once(purge)
             return
+        if len(self._purges) >= MAX_PURGES:
+            self.finish(next(iter(self._shares.of_largest())))
         purge.request_id = self._station.requests.new(self, purge)
         self._purges[purge.request_id] = purge
+        self._shares.add(purge, nbma)
         self._transmit(purge, now)
 
     def ask_to_register(self, binding: Binding) -> None:
@@ -61,6 +70,10 @@ class PurgeSender:
         if not self._station.ready:
             return
         self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
+
+    def came_rightly(self, subject: Purge, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply is from whom we sent the Purge to; it goes straight there, and so do replies."""
+        return nbma_source == subject.nbma
 
     def reply_received(
         self, subject: Purge, message: Message, nbma_source: Address, now: float
@@ -86,6 +99,7 @@ class PurgeSender:
 
     def finish(self, purge: Purge) -> None:
         self._purges.pop(purge.request_id, None)
+        self._shares.discard(purge)
         self._station.timers.stop(self._key(purge))
         self._station.requests.release(purge.request_id)
 
@@ -94,7 +108,7 @@ class PurgeSender:
             self.finish(purge)
 
     def _send_once(self, purge: Purge) -> None:
-        purge.request_id = self._station.requests.next_id()
+        purge.request_id = self._station.requests.unused_id()
         self._station.send(purge.nbma, self._message(purge, PURGE_NO_REPLY))
 
     def _transmit(self, purge: Purge, now: float) -> None:

@@ -20,7 +20,7 @@ change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2
 
 from typing import Protocol
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
 from nhrpd_py.core.registration.messages import (
@@ -168,6 +168,17 @@ class RegistrationExchange:
             self._not_accepted(registration, now)
         self._send(registration, now)
 
+    def came_rightly(self, subject: Registration, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply is from the NBMA address with which we register; complains about another.
+
+        A server whose kernel sends from another address than the one that we were given shows so.
+        """
+        if nbma_source == subject.nbma:
+            return True
+        source = format_address(nbma_source)
+        self._complain(subject, f"the answer came from {source}, which is not its NBMA address")
+        return False
+
     def reply_received(
         self, subject: Registration, message: Message, nbma_source: Address, now: float
     ) -> None:
@@ -306,8 +317,9 @@ class RegistrationExchange:
         destination = request_destination(station, registration)
         if destination != registration.destination:  # then it is another request
             station.requests.release(registration.request_id)
+            registration.request_id = 0
             registration.destination = destination
-        if registration.request_id not in station.requests.outstanding:  # none, or displaced
+        if not registration.request_id:
             registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1
         registration.refused = False

@@ -61,7 +61,7 @@ def deregistration(station: Station, registration: Registration) -> Message:
         PacketType.PURGE_REQUEST,
         registration.protocol or station.address,
         flags=PURGE_NO_REPLY,
-        request_id=station.requests.next_id(),
+        request_id=station.requests.unused_id(),
         entries=(ClientInformation(prefix_length=station.host_length, protocol=station.address),),
         extensions=station.signed(()),
     )

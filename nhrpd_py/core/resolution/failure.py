@@ -34,7 +34,7 @@ class FailureKind(Enum):
     HELD_DOWN = "held down"
     """IKE cannot reach the peer."""
     NO_ROOM = "no room"
-    """The cache is full."""
+    """The cache is full, or too many SAs are wanted already."""
 
 
 @dataclass(frozen=True, slots=True)

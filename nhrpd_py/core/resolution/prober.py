@@ -117,6 +117,10 @@ class Prober:
                 path.probes = 0
                 self._arm(path, now + self._check_s())
 
+    def came_rightly(self, subject: Probe, message: Message, nbma_source: Address) -> bool:
+        """Lets all answers in: an answer by way of another station tells something, too."""
+        return message.type is PacketType.RESOLUTION_REPLY
+
     def reply_received(
         self, subject: Probe, message: Message, nbma_source: Address, now: float
     ) -> None:

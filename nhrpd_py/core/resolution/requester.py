@@ -15,19 +15,38 @@ best NHS until the answer arrives, and while the result is negative, so that no 
 RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
-from dataclasses import dataclass
-from enum import Enum, StrEnum
+from collections.abc import Hashable
 
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.servers import Servers
-from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answers
-from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind, Refusals
+from nhrpd_py.core.resolution.answer import (
+    Answer,
+    is_from_responder,
+    problem_with,
+    read_answers,
+)
+from nhrpd_py.core.resolution.failure import (
+    BUSY_S,
+    NO_ANSWER,
+    NO_ROOM,
+    Failure,
+    FailureKind,
+    Refusals,
+)
 from nhrpd_py.core.resolution.gate import CROSSING_S
 from nhrpd_py.core.resolution.indication import is_bound
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.request import resolution_request
+from nhrpd_py.core.resolution.table import (
+    UNUSABLE,
+    Resolution,
+    ResolutionState,
+    ResolutionTable,
+    Trigger,
+)
+from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -41,43 +60,20 @@ from nhrpd_py.packet.wire import DropReason
 FIRST_RETRY_S = 1.0
 MAX_REQUESTS = 5
 """The first and four more, after 1, 2, 4 and 8 s."""
-MAX_RESOLUTIONS = 1024
-
-
-class Trigger(StrEnum):
-    REDIRECT = "redirect"
-    KERNEL = "kernel"
-    OPERATOR = "operator"
-    RENEWAL = "renewal"
-
-
-class ResolutionState(Enum):
-    ASKING = "asking"
-    NEGATIVE = "negative"
-
-
-@dataclass(slots=True, eq=False)
-class Resolution:
-    """An overlay address that is being resolved, or could not be."""
-
-    target: Address
-    trigger: Trigger
-    started_at: float
-    state: ResolutionState = ResolutionState.ASKING
-    request_id: int = 0
-    """The id of the unanswered request; 0 once the result is negative."""
-    requests: int = 0
-    """Sent so far."""
-    until: float = 0.0
-    """When the next request is sent, or the negative result forgotten."""
-    reason: str | None = None
-    """Why the result is negative, for people."""
 
 
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_locator", "_prober", "_refusals", "_servers", "_station", "resolutions")
+    __slots__ = (
+        "_locator",
+        "_prober",
+        "_refusals",
+        "_servers",
+        "_station",
+        "_wishes",
+        "resolutions",
+    )
 
     def __init__(
         self, station: Station, locator: Locator, servers: Servers, prober: Prober
@@ -87,15 +83,23 @@ class Requester:
         self._prober = prober
         self._servers = servers
         self._refusals = Refusals()
-        self.resolutions: dict[Address, Resolution] = {}
+        self._wishes = Wishes(station)
+        self.resolutions = ResolutionTable()
 
-    def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
-        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`."""
-        why_not = self._follow(target, nbma_source, now)
+    def redirected(
+        self, target: Address, nbma_source: Address, told_by: Hashable, now: float
+    ) -> None:
+        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`.
+
+        `told_by` is the peer whose limits count for it.
+        """
+        why_not = self._follow(target, nbma_source, told_by, now)
         if why_not is not None:
             self._station.drop(why_not, nbma_source)
 
-    def _follow(self, target: Address, nbma_source: Address, now: float) -> DropReason | None:
+    def _follow(
+        self, target: Address, nbma_source: Address, told_by: Hashable, now: float
+    ) -> DropReason | None:
         """Asks for the target of a Traffic Indication, or returns why not."""
         if not is_unicast(target):
             return DropReason.NOT_IN_CLOUD
@@ -109,7 +113,7 @@ class Requester:
             return DropReason.ALREADY_RESOLVED
         if target in self.resolutions:
             return DropReason.ALREADY_ASKED
-        if not self._station.limits.resolutions.take(now):
+        if not self._station.limits.resolutions.take(told_by, now):
             return DropReason.RATE_LIMITED
         if self._locator.locate(self._station, target).where not in (
             Where.NEXT_HOP,
@@ -118,7 +122,7 @@ class Requester:
             return DropReason.NOT_IN_CLOUD
         if self._next_hop(target) is None:
             return DropReason.NO_ROUTE
-        return None if self._start(target, Trigger.REDIRECT, now) else DropReason.NO_ROOM
+        return None if self._start(target, Trigger.REDIRECT, now, told_by) else DropReason.NO_ROOM
 
     def solicited(self, address: Address, now: float) -> None:
         """Handles a solicitation: the kernel has traffic for a tunnel address without a neighbour entry."""
@@ -126,9 +130,11 @@ class Requester:
         binding = station.cache.get(address)
         if binding is not None:
             station.cache.entries.install(binding)
-            if not binding.installed:
+            if binding.installed:
+                return
+            if station.circuits.is_needed(binding.nbma):
                 self._lead_to_server(address)
-            return
+                return
         if not is_unicast(address) or station.tables.is_local(address):
             return
         if self._start(address, Trigger.KERNEL, now) is not None:
@@ -176,6 +182,17 @@ class Requester:
         else:
             self._fail(resolution, NO_ANSWER, now)
 
+    def came_rightly(self, subject: Resolution, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply came back the way that was asked, or straight from its responder.
+
+        The first is from a next hop that we sent the request to, or from one of our servers: the routed path back may
+        be another one than ours. Only so come Error Indications. What is straight from the responder, see `answer`.
+        """
+        if nbma_source in subject.asked or self._servers.is_server(nbma_source):
+            return True
+        is_reply = message.type is PacketType.RESOLUTION_REPLY
+        return is_reply and is_from_responder(self._station, message, nbma_source)
+
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float
     ) -> None:
@@ -208,13 +225,13 @@ class Requester:
         if problem is not None:
             return Failure.denied(problem)
         held_down = circuits.held_down(answer.nbma, now) or paths.held_down(answer.nbma, now)
-        if held_down is None:
-            return None
-        if subject.trigger is not Trigger.OPERATOR:
-            return Failure(FailureKind.HELD_DOWN, *held_down)
-        circuits.clear_failure(answer.nbma)
-        paths.forgive(answer.nbma)
-        return None
+        if held_down is not None:
+            if subject.trigger is not Trigger.OPERATOR:
+                return Failure(FailureKind.HELD_DOWN, *held_down)
+            circuits.clear_failure(answer.nbma)
+            paths.forgive(answer.nbma)
+        refusal = self._wishes.admit(subject.target, answer.nbma)
+        return None if refusal is None else Failure(FailureKind.NO_ROOM, refusal, BUSY_S)
 
     def _accept(self, resolution: Resolution, answer: Answer, now: float) -> None:
         """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
@@ -254,10 +271,8 @@ class Requester:
         """Makes an address negative whose answer cannot be used: its traffic stays on the routed path for a while."""
         resolution = self.resolutions.get(target)
         if resolution is None:
-            if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
-                return
             resolution = Resolution(target, Trigger.REDIRECT, now)
-            self.resolutions[target] = resolution
+            self._add(resolution, UNUSABLE, now)
         self._fail(resolution, failure, now)
 
     def error_received(self, subject: Resolution, code: int, now: float) -> None:
@@ -267,10 +282,12 @@ class Requester:
     def forget(self, resolution: Resolution) -> None:
         """Ends a resolution, whatever its state."""
         station = self._station
-        del self.resolutions[resolution.target]
+        self.resolutions.remove(resolution)
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
-        if station.cache.get(resolution.target) is None:
+        binding = station.cache.get(resolution.target)
+        if binding is None or not station.circuits.is_needed(binding.nbma):
+            # Nothing waits for an answer, or for an SA: nobody would take the entry back any more.
             station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
@@ -278,18 +295,18 @@ class Requester:
         for resolution in list(self.resolutions.values()):
             self.forget(resolution)
 
-    def _start(self, target: Address, trigger: Trigger, now: float) -> Resolution | None:
-        """Begins a resolution, or returns the one that exists; None when no NHS or table space is there."""
+    def _start(
+        self, target: Address, trigger: Trigger, now: float, told_by: Hashable = None
+    ) -> Resolution | None:
+        """Begins a resolution, or returns the one that exists; None when there is nobody to ask."""
         station = self._station
         old = self.resolutions.get(target)
         if old is not None:
             return old
         if not station.ready or self._next_hop(target) is None:
             return None
-        if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
-            return None
         resolution = Resolution(target, trigger, now)
-        self.resolutions[target] = resolution
+        self._add(resolution, trigger if told_by is None else told_by, now)
         resolution.request_id = station.requests.new(self, resolution)
         if trigger is not Trigger.RENEWAL:
             station.outbox.emit(
@@ -310,6 +327,8 @@ class Requester:
         if resolution.request_id not in station.requests.outstanding:
             resolution.request_id = station.requests.new(self, resolution)  # it was displaced
         request = resolution_request(station, resolution.target, resolution.request_id)
+        if nbma not in resolution.asked:
+            resolution.asked += (nbma,)
         station.send(nbma, request)
 
     def _next_hop(self, target: Address) -> Address | None:
@@ -362,18 +381,17 @@ class Requester:
         if server:
             self._station.cache.entries.lead_to_server(target, server)
 
-    def _make_room(self, now: float) -> bool:
-        """Forgets the negative result that ends first; returns whether there was one."""
-        negative = [
-            each for each in self.resolutions.values() if each.state is ResolutionState.NEGATIVE
-        ]
-        if negative:
-            self.forget(min(negative, key=lambda each: each.until))
-            return True
-        name = self._station.interface.name
-        full = TableFull(interface=name, table="resolutions", limit=MAX_RESOLUTIONS)
-        self._station.outbox.remind((name, "resolutions"), full, now)
-        return False
+    def _add(self, resolution: Resolution, user: Hashable, now: float) -> None:
+        """Adds a resolution that `user` caused; in a full table one of the user that has most makes room."""
+        table = self.resolutions
+        if table.is_full:
+            victim = table.victim()
+            if victim.state is ResolutionState.ASKING:
+                name = self._station.interface.name
+                full = TableFull(interface=name, table="resolutions", limit=len(table))
+                self._station.outbox.remind((name, "resolutions"), full, now)
+            self.forget(victim)
+        table.add(resolution, user)
 
     def _key(self, target: Address) -> TimerKey:
         return TimerKey(TimerKind.RESOLUTION, self._station.interface.name, target)

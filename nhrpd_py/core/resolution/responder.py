@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.notices import ResolutionAnswered
 from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.resolution.gate import Gate
@@ -69,6 +70,7 @@ class Responder:
         "_gate",
         "_locator",
         "_purges",
+        "_shares",
         "_station",
     )
 
@@ -80,7 +82,9 @@ class Responder:
         self._purges = purges
         self._gate = Gate(station, prober)
         self._answers: dict[Key, GivenAnswer] = {}
-        """By requester and target, the oldest first."""
+        """By requester and target."""
+        self._shares: Shares[GivenAnswer] = Shares()
+        """All of them, by requester: in a full table the one that has most makes room."""
         self._by_prefix: PrefixMap[dict[Key, GivenAnswer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
@@ -269,7 +273,7 @@ class Responder:
         if old is not None:
             self._forget(old)
         elif len(self._answers) >= MAX_ANSWERS:
-            self._forget(next(iter(self._answers.values())))
+            self._forget(next(iter(self._shares.of_largest())))
         answer = GivenAnswer(
             requester=message.source_protocol,
             nbma=nbma,
@@ -281,6 +285,7 @@ class Responder:
             expires_at=now + holding_time_s,
         )
         self._answers[key] = answer
+        self._shares.add(answer, answer.requester)
         of_prefix = self._by_prefix.get(prefix)
         if of_prefix is None:
             of_prefix = self._by_prefix[prefix] = {}
@@ -290,6 +295,7 @@ class Responder:
     def _forget(self, answer: GivenAnswer) -> None:
         key = (answer.requester, answer.target)
         del self._answers[key]
+        self._shares.discard(answer)
         of_prefix = self._by_prefix[answer.prefix]
         del of_prefix[key]
         if not of_prefix:

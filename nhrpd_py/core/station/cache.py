@@ -9,11 +9,12 @@ Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management)
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 from nhrpd_py.core.address import Address, Afi, Prefix
 from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import BindingRemoved, TableFull
@@ -62,8 +63,8 @@ class Cache:
         self._outbox = outbox
         self._timers = timers
         self._bindings: dict[Address, Binding] = {}
-        self._cached: dict[Address, Binding] = {}
-        """The bindings of type `cached`, the one that was refreshed longest ago first."""
+        self._cached: Shares[Binding] = Shares()
+        """The bindings of type `cached`, by NBMA address, the one that was refreshed longest ago first."""
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._by_nbma: dict[Address, list[Binding]] = {}
@@ -91,9 +92,16 @@ class Cache:
         """Returns all NBMA addresses of bindings."""
         return tuple(self._by_nbma)
 
-    def around(self, address: Address) -> list[Address]:
+    def around(self, address: Address, apart_from: Container[Address] = ()) -> list[Address]:
         """Returns the bound addresses next below and next above an address: none shares more leading bits with it."""
-        return _nearest(self._ordered, address)
+        ordered = self._ordered
+        above = bisect_left(ordered, address)
+        below = above - 1
+        while below >= 0 and ordered[below] in apart_from:
+            below -= 1
+        while above < len(ordered) and ordered[above] in apart_from:
+            above += 1
+        return [*ordered[max(0, below) : below + 1], *ordered[above : above + 1]]
 
     def nbma_around(self, address: Address) -> list[Address]:
         """Returns the NBMA addresses in use next below and next above an address, like `around`."""
@@ -183,7 +191,7 @@ class Cache:
             self.shortcuts.remove(shortcut, reason)
         del self._bindings[binding.protocol]
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
-        self._cached.pop(binding.protocol, None)
+        self._cached.discard(binding)
         self._leave_nbma(binding)
         self._timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
@@ -266,6 +274,7 @@ class Cache:
         self._leave_nbma(binding)
         binding.nbma = nbma
         self._join_nbma(binding)
+        self._sort_in(binding)
         binding.created_at = now
         if binding.entry is Entry.STALE:
             binding.entry = Entry.DIRECT  # the kernel was asked about the address that it had
@@ -290,15 +299,19 @@ class Cache:
         timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
 
     def _sort_in(self, binding: Binding) -> None:
-        self._cached.pop(binding.protocol, None)
+        self._cached.discard(binding)
         if binding.type is BindingType.CACHED:
-            self._cached[binding.protocol] = binding
+            self._cached.add(binding, binding.nbma)
 
     def _has_room_for_cached(self, now: float) -> bool:
-        """Removes the oldest unused binding if the table is full; False if shortcuts use the EVICTION_TRIES oldest."""
+        """If the table is full, removes the oldest unused binding of the NBMA address that has most of them.
+
+        Returns False if shortcuts use the first EVICTION_TRIES.
+        """
         if len(self._cached) < MAX_CACHED:
             return True
-        for binding in list(islice(self._cached.values(), EVICTION_TRIES)):
+        for _ in range(EVICTION_TRIES):
+            binding = next(iter(self._cached.of_largest()))
             if binding.shortcuts_end_at == NEVER:
                 self.remove(binding, "made room")
                 return True

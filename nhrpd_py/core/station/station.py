@@ -351,7 +351,7 @@ class Station:
         # The sender of a reply is the station that the request was for.
         is_reply = offender.type in REPLIES
         to = offender.destination_protocol if is_reply else offender.source_protocol
-        if not to or not self.limits.errors.take(now):
+        if not to or not self.limits.errors.take(nbma, now):
             return
         error = self.message(
             PacketType.ERROR_INDICATION,

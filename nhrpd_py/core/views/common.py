@@ -1,6 +1,6 @@
 """What rows of several views have in common."""
 
-from nhrpd_py.core.resolution.requester import Resolution, ResolutionState
+from nhrpd_py.core.resolution.table import Resolution, ResolutionState
 from nhrpd_py.core.station.binding import NEVER
 from nhrpd_py.core.station.paths import Path, PathState
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nhrpd_py.core.address import format_address, host_prefix
 from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.resolution.requester import Trigger
+from nhrpd_py.core.resolution.table import Trigger
 from nhrpd_py.core.rows import (
     ShortcutRow,
 )

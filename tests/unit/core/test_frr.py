@@ -19,7 +19,6 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import RECORDS, of_entries
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
 from nhrpd_py.packet.message import Message, decode, encode
-from tests.support import inspect
 from tests.support.engine import (
     Node,
     a_hub,
@@ -175,7 +174,7 @@ def test_second_nat_entry_of_frrs_reply_tells_us_our_outer_address() -> None:
     effects = spoke.receive(OBSERVED["registration_reply_with_two_nat_entries"], HUB.nbma)
     assert not drops(effects)
     # It goes into our own requests from now on, as it does in FRR's.
-    inspect.set_last_request_id(spoke.engine, 1)
+    spoke.request_ids.next = 2
     effects = spoke.see_indication(ip("172.16.2.1"))
     request = the(sent(effects))
     ours = encode(replace(without_mtu(request), hop_count=64))

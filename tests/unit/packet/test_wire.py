@@ -68,6 +68,7 @@ def test_drop_reasons_are_labels() -> None:
         "hop-count-exceeded",
         "loop-detected",
         "unsolicited-reply",
+        "wrong-way",
         "unrecognized-extension",
         "rate-limited",
         "not-allowed",

@@ -16,7 +16,18 @@ from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, ErrorCode, PacketType
 from nhrpd_py.packet.message import Message
 from tests.support import inspect
-from tests.support.engine import Node, a_hub, a_spoke, drops, kinds, of, sent, the, the_packet
+from tests.support.engine import (
+    Node,
+    a_hub,
+    a_spoke,
+    drops,
+    kinds,
+    of,
+    packets,
+    sent,
+    the,
+    the_packet,
+)
 from tests.support.messages import (
     AUTHENTICATION,
     a_purge_request,
@@ -318,6 +329,13 @@ def test_confirmed_purge_is_not_sent_again() -> None:
     assert sent(spoke.run(60.0), PURGE) == []
 
 
+def test_purge_is_confirmed_by_whom_it_was_sent_to_alone() -> None:
+    spoke, purge = a_purging_spoke()
+    effects = spoke.receive(replace(purge, type=REPLY), nbma(4), now=5.5)
+    assert drops(effects) == ["wrong-way"]
+    assert len(sent(spoke.advance(6.0), PURGE)) == 1
+
+
 def test_reply_of_another_type_confirms_nothing() -> None:
     spoke, purge = a_purging_spoke()
     wrong = replace(purge, type=PacketType.RESOLUTION_REPLY)
@@ -338,13 +356,14 @@ def test_confirmation_that_nobody_waits_for_is_dropped_in_silence() -> None:
     assert sent(effects) == []
 
 
-def test_too_many_purges_at_once_are_left_to_the_holding_time(monkeypatch) -> None:
+def test_too_many_purges_at_once_are_sent_only_once(monkeypatch) -> None:
     monkeypatch.setattr(purge_module, "MAX_PURGES", 1)
     spoke = a_spoke(3)
     for number in (2, 4):
         spoke.receive(a_resolution_request(number, host(3)), nbma(number))
     effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=5.0)
-    assert len(sent(effects, PURGE)) == 1
+    assert len(sent(effects, PURGE)) == 2
+    assert [to for to, _ in packets(spoke.advance(6.0))] == [nbma(4)]
 
 
 def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 
-from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import DropNeighbor, EndSa, SetNeighbor
 from nhrpd_py.core.events import (
@@ -33,7 +32,7 @@ from tests.support.messages import (
     an_error_indication,
     nat_extension,
 )
-from tests.support.registration import HUB2, HUB2_NBMA, HUB2_NHS, a_fresh_spoke, states, times
+from tests.support.registration import a_fresh_spoke, states, times
 from tests.support.sites import (
     GRE,
     HUB,
@@ -324,17 +323,6 @@ def test_error_about_our_registration_is_shown_and_told_once() -> None:
     spoke.advance(1.0)
     spoke.advance(3.0)
     assert the(of(spoke.advance(7.0), NhsDown)).reason.startswith("error indication")
-
-
-def test_registration_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
-    spoke = a_fresh_spoke(nhs=(an_nhs(), HUB2_NHS))
-    first, second = sent(spoke.started)
-    assert drops(spoke.receive(a_registration_reply(first), HUB.nbma)) == ["unsolicited-reply"]
-    spoke.receive(a_registration_reply(second, server=HUB2), HUB2_NBMA)
-    again = the(sent(spoke.advance(1.0)))
-    spoke.receive(a_registration_reply(again), HUB.nbma, now=1.0)
-    assert states(spoke) == ["up", "up"]
 
 
 def test_own_nbma_address_is_no_server() -> None:

@@ -226,6 +226,20 @@ def test_cached_bindings_leave_room_for_those_who_register(monkeypatch) -> None:
     assert len(bench.cache) == 3
 
 
+def test_nbma_address_with_most_cached_bindings_makes_room_for_others(monkeypatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_CACHED", 4)
+    bench = CacheBench()
+    bench.binding(2, BindingType.CACHED)
+    for number in range(20, 60):
+        bench.binding(number, BindingType.CACHED, to=nbma(9))
+    assert [each.protocol for each in bench.cache] == [tunnel(each) for each in (2, 57, 58, 59)]
+    # What moves away from there counts where it is now.
+    bench.binding(59, BindingType.CACHED, to=nbma(3))
+    bench.binding(58, BindingType.CACHED, to=nbma(3))
+    bench.binding(60, BindingType.CACHED, to=nbma(9))
+    assert [each.protocol for each in bench.cache] == [tunnel(each) for each in (2, 57, 58, 60)]
+
+
 def test_cached_binding_that_a_shortcut_needs_is_not_evicted(monkeypatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_CACHED", 2)
     bench = CacheBench()
@@ -246,6 +260,7 @@ def test_neighbours_of_an_address_are_those_in_order() -> None:
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(5)]
     assert bench.cache.around(tunnel(1)) == [tunnel(3)]
     assert bench.cache.around(tunnel(9)) == [tunnel(7)]
+    assert bench.cache.around(tunnel(4), apart_from=(tunnel(3), tunnel(5))) == [tunnel(7)]
     bench.cache.remove(bindings[2], "x")
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(7)]
 
