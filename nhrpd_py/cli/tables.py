@@ -37,6 +37,12 @@ SHORTCUT_STATES = {
     "active": "traffic goes directly",
     "negative": "no direct way; traffic takes the hub until it expires",
 }
+PATH_STATES = {
+    "trying": "not known yet whether packets go both ways; traffic takes the hub",
+    "proven": "packets go both ways",
+    "believed": "it answers no probes, but its messages arrive",
+    "failed": "packets do not go both ways; traffic takes the hub",
+}
 IPSEC_STATES = {
     "none": "not protected by IPsec",
     "wanted": "no security association with it yet",
@@ -192,6 +198,7 @@ def _nhs_legend(rows: Sequence[Row]) -> Iterable[str]:
 
 def _peers_legend(rows: Sequence[Row]) -> Iterable[str]:
     yield from _words("ipsec", IPSEC_STATES)(rows)
+    yield from _words("path", PATH_STATES)(rows)
     errors = [
         f"{row['interface']}: {row['nbma']}: last error: {row['last_error']}"
         for row in rows
@@ -202,7 +209,19 @@ def _peers_legend(rows: Sequence[Row]) -> Iterable[str]:
 
 def _shortcut_legend(rows: Sequence[Row]) -> Iterable[str]:
     yield from _words("state", SHORTCUT_STATES)(rows)
+    yield from _words("path", PATH_STATES)(rows)
     yield "used: traffic took it lately; an unused one goes when it expires, a used one is renewed"
+    for row in rows:
+        if row["reason"]:
+            yield f"{row['interface']}: {row['prefix']}: {row['reason']}"
+
+
+def _round_trip(row: Row) -> str:
+    return "-" if row["rtt_s"] is None else f"{row['rtt_s'] * 1000:.1f} ms"
+
+
+def _mean_round_trip(row: Row) -> str:
+    return f"{row['rtt_sum_s'] / row['answered'] * 1000:.1f} ms" if row["answered"] else "-"
 
 
 def _sa(row: Row) -> str:
@@ -285,6 +304,8 @@ TABLES: Mapping[str, Table] = {
             plain("nbma", "nbma"),
             Column("identity", lambda row: cell(row["identity"]), optional=True),
             plain("state", "state"),
+            Column("path", lambda row: cell(row["path"]), optional=True),
+            Column("rtt", _round_trip, right=True, optional=True),
             plain("used", "used"),
             EXPIRES,
         ),
@@ -315,6 +336,8 @@ TABLES: Mapping[str, Table] = {
             plain("protocol", "protocol"),
             plain("ipsec", "ipsec"),
             Column("identity", lambda row: cell(row["identity"]), optional=True),
+            Column("path", lambda row: cell(row["path"]), optional=True),
+            Column("rtt", _round_trip, right=True, optional=True),
             timed("up for", "up_for_s"),
         ),
         "no peers",
@@ -350,6 +373,19 @@ TABLES: Mapping[str, Table] = {
         ),
         "no packets yet",
         _nothing,
+    ),
+    "probes": Table(
+        (
+            INTERFACE,
+            plain("family", "afi"),
+            plain("sent", "sent", right=True),
+            plain("answered", "answered", right=True),
+            plain("proven", "proven", right=True),
+            plain("failed", "failed", right=True),
+            Column("mean rtt", _mean_round_trip, right=True),
+        ),
+        "no probes: path-check is off, or no interface is configured",
+        lambda _: ["proven, failed: how often a direct path was found to carry, and not to"],
     ),
     "routes": Table(
         (

@@ -17,6 +17,7 @@ from nhrpd_py.config.values import (
     interface_name,
     nbma_or_name,
     nhs_protocol,
+    path_check,
     prefix,
     profile_section,
     route_protocol,
@@ -47,6 +48,7 @@ from nhrpd_py.core.config import (
 from nhrpd_py.paths import control_socket, state_directory
 
 HoldingTime = Annotated[int, AfterValidator(between(MIN_HOLDING_TIME_S, MAX_HOLDING_TIME_S))]
+PathCheck = Annotated[int | bool, AfterValidator(path_check)]
 NflogGroup = Annotated[int, AfterValidator(between(1, 65535))]
 PrefixText = Annotated[str, AfterValidator(prefix)]
 ConnectionName = Annotated[str, AfterValidator(connection_name)]
@@ -141,6 +143,7 @@ class InterfaceTable(Table):
     max_holding_time: HoldingTime = DEFAULT_LONGEST_HOLDING_TIME_S
     overlay: list[PrefixText] = []
     authenticated_purge: bool = False
+    path_check: PathCheck = 3
     tunnel_source: Annotated[str, AfterValidator(interface_name)] | None = None
     shortcut: bool = False
     redirect: bool = False
@@ -160,6 +163,7 @@ class InterfaceTable(Table):
             max_holding_time_s=self.max_holding_time,
             overlay=tuple(map(parse_prefix, self.overlay)),
             authenticated_purge=self.authenticated_purge,
+            path_check_s=int(self.path_check) or None,
             tunnel_source=self.tunnel_source,
             shortcut=self.shortcut,
             redirect=self.redirect,

@@ -21,6 +21,7 @@ MAX_INTERFACE_NAME = 15
 MAX_SOCKET_PATH = 107
 """Octets of sun_path without its closing zero."""
 MAX_AUTHENTICATION = 8
+MAX_PATH_CHECK_S = 60
 MAX_HOST_NAME = 253
 MAX_VICI_NAME = 64
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -43,6 +44,13 @@ def between(low: int, high: int) -> Callable[[int], int]:
         return value
 
     return check
+
+
+def path_check(value: int | bool) -> int | bool:
+    """Accepts the seconds between two checks of a path, or false for none."""
+    if value is True or not (value is False or 1 <= value <= MAX_PATH_CHECK_S):
+        raise ValueError(f"must be 1..{MAX_PATH_CHECK_S} or false, not {str(value).lower()}")
+    return value
 
 
 def interface_name(value: str) -> str:

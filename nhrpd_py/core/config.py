@@ -118,6 +118,9 @@ class InterfaceConfig:
     """Follow Traffic Indications and answer Resolution Requests for what lies behind us."""
     redirect: bool = False
     """Send Traffic Indications for what we relay within the cloud."""
+    path_check_s: int | None = None
+    """1–60: paths between spokes are proven before traffic takes them, and checked this often while in use. None: they
+    are believed."""
     unique: bool = False
     authentication: Secret | None = None
     """Cisco clear text, 1–8 octets."""

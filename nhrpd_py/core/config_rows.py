@@ -12,6 +12,7 @@ _FILE_KEYS = {
     "holding_time_s": "holding-time",
     "max_holding_time_s": "max-holding-time",
     "maps": "map",
+    "path_check_s": "path-check",
 }
 """Fields whose key in the file is not just the name with `-` for `_`."""
 
@@ -32,9 +33,11 @@ def _rows(path: str, section: Any, skip: tuple[str, ...] = ()) -> Iterator[Confi
     for field in fields(section):
         value = getattr(section, field.name)
         if field.name in skip or value is None or (field.name == "overlay" and not value):
-            # The one None that is a setting: an NHS whose address is to be learnt.
+            # The two that are None and a setting: an NHS whose address is to be learnt, and no checks.
             if field.name == "protocol" and hasattr(section, "nbma"):
                 yield ConfigRow(path=f"{path}.protocol", value="dynamic")
+            if field.name == "path_check_s":
+                yield ConfigRow(path=f"{path}.path-check", value="false")
             continue
         key = f"{path}.{_FILE_KEYS.get(field.name, field.name.replace('_', '-'))}"
         if isinstance(value, AuthorizeConfig):

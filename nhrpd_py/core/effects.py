@@ -84,6 +84,8 @@ class SetRoute:
     prefix: Prefix
     ifindex: int
     gateway: Address = b""
+    mtu: int = 0
+    """Octets; 0: the tunnel's."""
 
 
 @dataclass(frozen=True, slots=True)

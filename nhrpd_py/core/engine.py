@@ -1,8 +1,9 @@
 """The engine: events in, effects out, deterministic, one owner.
 
-It knows no clock, socket or randomness of its own: `now` is an argument (seconds of one monotonic clock), randomness a
-seeded generator. `handle` runs the timers that are due, then the event, and returns what the world has to do, in order.
-Calling `advance` too early or twice does nothing. What an event means is in `handlers`, one file a family of events.
+It knows no clock, socket or randomness of its own: `now` is an argument (seconds of one monotonic clock), and so are
+the sources of randomness. `handle` runs the timers that are due, then the event, and returns what the world has to do,
+in order. Calling `advance` too early or twice does nothing. What an event means is in `handlers`, one file a family of
+events.
 """
 
 import random
@@ -116,11 +117,17 @@ class Engine:
     """The whole protocol of one node. Not thread-safe: one task calls it, by way of `turn`."""
 
     def __init__(
-        self, config: Config, *, rng: random.Random, now: float, first_request_id: int = 1
+        self,
+        config: Config,
+        *,
+        rng: random.Random,
+        request_ids: Callable[[], int],
+        now: float,
     ) -> None:
+        """`rng` gives jitter, `request_ids` numbers of 32 bits that no peer can predict."""
         self._outbox = Outbox()
         self._timers = TimerQueue()
-        self._requests = Requests(first_request_id)
+        self._requests = Requests(request_ids)
         limits = Limits(now)
         tables = KernelTables()
         self._locator = Locator(tables)
@@ -140,7 +147,9 @@ class Engine:
         self._routes = RouteHandler(self._tunnels, tables, self._locator)
         self._links = LinkHandler(self._tunnels, tables, self._routes, self._outbox, self._timers)
         self._neighbors = NeighborHandler(self._tunnels, self._outbox)
-        self._packets = PacketHandler(self._locator, self._requests, limits, self._outbox)
+        self._packets = PacketHandler(
+            self._tunnels, self._locator, self._requests, limits, self._outbox
+        )
         self._redirects = RedirectHandler(self._locator, limits, self._outbox)
         self._associations = AssociationHandler(self._tunnels, associations, self._outbox)
         self._commands = CommandHandler(self._tunnels, self._locator, limits)
@@ -185,7 +194,7 @@ class Engine:
 
     def saved_state(self, now: float) -> SavedState:
         """Returns what the state file keeps for the next start."""
-        return saved_state(self._tunnels, self._requests.last_id, now)
+        return saved_state(self._tunnels, now)
 
     def _dispatch(self, event: Event, now: float) -> None:  # noqa: PLR0915 - one arm an event
         match event:
@@ -291,6 +300,8 @@ class Engine:
                 tunnel.of(subject).station.cache.probe_due(subject)
             case TimerKind.RESOLUTION, bytes():
                 tunnel.of(subject).requester.timer_due(subject, now)
+            case TimerKind.PATH, (Afi() as afi, bytes() as nbma):
+                tunnel[afi].prober.timer_due(nbma, now)
             case TimerKind.ASK_TO_REGISTER, bytes():
                 tunnel.of(subject).adoption.ask_due(subject)
             case TimerKind.SHORTCUT_EXPIRY, Prefix():

@@ -133,6 +133,24 @@ class AssociationFailed(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PathProven(PeerNotice):
+    """Packets go both ways between us and a peer; traffic may leave the hub."""
+
+    event = "path.proven"
+    rtt_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathFailed(PeerNotice):
+    """The direct path to a peer does not carry; traffic stays on the hub, or is there again."""
+
+    event = "path.failed"
+    level = "warning"
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NbmaShared(Notice):
     """Two peers behind one NAT address: in transport mode the kernel sends to one of them only."""
 

@@ -16,6 +16,7 @@ class View(StrEnum):
     INTERFACES = "interfaces"
     PEERS = "peers"
     TRAFFIC = "traffic"
+    PROBES = "probes"
     ROUTES = "routes"
     CONFIG = "config"
 

@@ -60,6 +60,10 @@ class ShortcutRow:
     expires_in_s: float | None
     holding_time_s: int | None
     identity: str | None
+    path: str | None
+    """trying | proven | believed | failed"""
+    rtt_s: float | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,9 @@ class PeerRow:
     """none | wanted | up | failed"""
     identity: str | None
     up_for_s: float | None
+    path: str | None
+    """trying | proven | believed | failed"""
+    rtt_s: float | None
     last_error: str | None
 
 
@@ -102,6 +109,22 @@ class TrafficRow:
     """sent | received | forwarded | dropped"""
     type: str
     packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRow:
+    """What the probes of direct paths found, since the start."""
+
+    interface: str
+    afi: str
+    sent: int
+    answered: int
+    proven: int
+    failed: int
+    rtt_sum_s: float
+    rtt_bounds_s: tuple[float, ...]
+    rtt_counts: tuple[int, ...]
+    """Answers by round trip time: one count for each upper bound, and one for what took longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,5 +178,13 @@ class SaRow:
 
 
 Row: TypeAlias = (
-    CacheRow | NhsRow | ShortcutRow | InterfaceRow | PeerRow | TrafficRow | RouteRow | ConfigRow
+    CacheRow
+    | NhsRow
+    | ShortcutRow
+    | InterfaceRow
+    | PeerRow
+    | TrafficRow
+    | ProbeRow
+    | RouteRow
+    | ConfigRow
 )

@@ -1,4 +1,4 @@
-"""What a clean stop leaves for the next start (RFC 2332 §5.2.3: request ids outlive the process)."""
+"""What a run leaves for the next one."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,4 @@ class SavedBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedState:
-    request_id: int
-    """The last request id in use."""
     bindings: tuple[SavedBinding, ...]

@@ -69,6 +69,14 @@ def encode_entries(entries: Iterable[ClientInformation]) -> bytes:
     return b"".join(parts)
 
 
+def size_of_entries(entries: Iterable[ClientInformation]) -> int:
+    """Returns how many octets ``encode_entries`` makes of a list."""
+    return sum(
+        _SIZE + len(entry.nbma) + len(entry.nbma_subaddress) + len(entry.protocol)
+        for entry in entries
+    )
+
+
 def decode_entries(
     data: bytes,
     nbma_size: int,

@@ -45,6 +45,16 @@ def data_addresses(payload: bytes, protocol_type: int) -> tuple[bytes, bytes]:
     return payload[source_at:destination_at], payload[destination_at : destination_at + size]
 
 
+def exchange_addresses(payload: bytes, protocol_type: int) -> bytes:
+    """Returns the beginning of a data packet with source and destination exchanged, as its answer would have them.
+
+    `data_addresses` accepts the packet. An IPv4 header's checksum stays right.
+    """
+    _version, _header_size, source_at, size = _LAYOUTS[protocol_type]
+    source, destination = data_addresses(payload, protocol_type)
+    return payload[:source_at] + destination + source + payload[source_at + 2 * size :]
+
+
 def peek(payload: bytes) -> OffendingHeader | None:
     """Reads the part of an offending NHRP packet that every router sends: header and addresses.
 

@@ -33,13 +33,21 @@ class DropReason(StrEnum):
     HOP_COUNT_EXCEEDED = "hop-count-exceeded"
     LOOP_DETECTED = "loop-detected"
     UNSOLICITED_REPLY = "unsolicited-reply"
+    WRONG_WAY = "wrong-way"
     UNRECOGNIZED_EXTENSION = "unrecognized-extension"
     RATE_LIMITED = "rate-limited"
     NOT_ALLOWED = "not-allowed"
     CLAIM_REFUSED = "claim-refused"
     FORGED_SOURCE = "forged-source"
     FOREIGN_PURGE = "foreign-purge"
+    SDU_SIZE_EXCEEDED = "sdu-size-exceeded"
     NO_ASSOCIATION = "no-security-association"
+
+    # A Traffic Indication that is not followed.
+    NOT_IN_CLOUD = "not-in-cloud"
+    ALREADY_RESOLVED = "already-resolved"
+    ALREADY_ASKED = "already-asked"
+    NO_ROOM = "no-room"
 
 
 class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error of ours

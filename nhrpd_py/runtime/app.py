@@ -16,8 +16,10 @@ signal exits at once.
 import gc
 import os
 import random
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -119,7 +121,7 @@ class App:
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
 
         # Parts that take events out, and carry out the engine's effects.
-        self._engine = self._make_engine(config)
+        self._engine = make_engine(config)
         self._pump = self._make_pump()
 
         # Parts that run only where the configuration needs them.
@@ -140,14 +142,6 @@ class App:
             "nflog", redirect_group, self._nflog.run, isolates=(NflogError,), loss="no redirects"
         )
         self._status = self._make_status()
-
-    def _make_engine(self, config: Config) -> Engine:
-        return Engine(
-            config,
-            rng=random.Random(),
-            now=trio.current_time(),
-            first_request_id=self._state.first_request_id,
-        )
 
     def _make_pump(self) -> Pump:
         executor = Executor(
@@ -361,6 +355,15 @@ class App:
 
     def _snapshot(self) -> SavedState:
         return self._engine.saved_state(trio.current_time())
+
+
+def make_engine(config: Config) -> Engine:
+    return Engine(
+        config,
+        rng=random.Random(),
+        request_ids=partial(secrets.randbits, 32),
+        now=trio.current_time(),
+    )
 
 
 async def run(

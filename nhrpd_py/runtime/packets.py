@@ -21,6 +21,7 @@ from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.packet.iana import ETHERTYPE_NHRP
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.sources import SourceLimiter, cost_of
 
 BATCH = 64
 """Packets read in one go; then other tasks run."""
@@ -34,12 +35,13 @@ ERROR_PAUSE_S = 0.05
 
 OVERSIZED = "oversized"
 NO_NBMA_SOURCE = "no-nbma-source"
+SOURCE_LIMITED = "source-limited"
 RECEIVE_BUFFER_FULL = "receive-buffer-full"
 OVERLOAD = "overload"
 SEND_FAILED = "send-failed"
 """Reasons of drops that the engine never sees; the values are metric labels, as those of its own
-`DropReason`. `overload`: the inbox was full; `send-failed`: the errno is in `counters` (EMSGSIZE
-where the MTU is too small).
+`DropReason`. `source-limited`: its sender sent too much (see `sources`); `overload`: the inbox was
+full; `send-failed`: the errno is in `counters` (EMSGSIZE where the MTU is too small).
 """
 
 SOL_PACKET = 263
@@ -100,6 +102,7 @@ class _Batch:
     next read."""
 
     def __init__(self) -> None:
+        self._limiter = SourceLimiter()
         self._data = bytearray(BATCH * SLOT_SIZE)
         self._names = bytearray(BATCH * SOCKADDR_SIZE)
         data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
@@ -116,11 +119,12 @@ class _Batch:
             header.vector_length = 1
 
     def read(
-        self, sock: socket.socket, ifindex: int, drops: Counter[str]
+        self, sock: socket.socket, ifindex: int, drops: Counter[str], now: float
     ) -> tuple[list[PacketReceived], int]:
-        """Reads the waiting packets, and counts by reason those that are unusable. Returns the
-        packets, and how many slots were filled. Raises OSError.
+        """Reads the waiting packets, and counts by reason those that are unusable or too many. Returns
+        the packets, and how many slots were filled. Raises OSError.
         """
+        admits = self._limiter.admits
         filled = _recvmmsg(sock.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
         if filled < 0:
             code = ctypes.get_errno()
@@ -143,14 +147,13 @@ class _Batch:
                 drops[NO_NBMA_SOURCE] += 1
             else:
                 at += SOCKADDR_LL.size
-                start = slot * SLOT_SIZE
-                packets.append(
-                    PacketReceived(
-                        ifindex,
-                        bytes(self._names[at : at + size]),
-                        bytes(self._data[start : start + message.length]),
-                    )
-                )
+                start, length = slot * SLOT_SIZE, message.length
+                source = bytes(self._names[at : at + size])
+                if admits(source, cost_of(self._data, start, length), now):
+                    data = bytes(self._data[start : start + length])
+                    packets.append(PacketReceived(ifindex, source, data))
+                else:
+                    drops[SOURCE_LIMITED] += 1
         return packets, filled
 
 
@@ -242,7 +245,8 @@ class PacketSockets:
         while self._tunnels.get(ifindex) is tunnel:
             try:
                 await trio.lowlevel.wait_readable(tunnel.socket)
-                packets, filled = self._batch.read(tunnel.socket, ifindex, drops)
+                now, limited = trio.current_time(), drops[SOURCE_LIMITED]
+                packets, filled = self._batch.read(tunnel.socket, ifindex, drops, now)
             except trio.ClosedResourceError:
                 return
             except OSError as error:
@@ -250,10 +254,9 @@ class PacketSockets:
                 self.counters[f"receive_{errno.errorcode.get(error.errno or 0, error.errno)}"] += 1
                 await trio.sleep(ERROR_PAUSE_S)
                 continue
-            if packets:
-                self.counters["received"] += len(packets)
-                if not self._inbox.offer(packets):
-                    drops[OVERLOAD] += len(packets)
+            self.counters["received"] += len(packets) + drops[SOURCE_LIMITED] - limited
+            if not self._inbox.offer(packets):
+                drops[OVERLOAD] += len(packets)
             if filled == BATCH:
                 self._count_kernel_drops(tunnel)
             await trio.lowlevel.checkpoint()

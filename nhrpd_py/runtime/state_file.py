@@ -1,13 +1,11 @@
 """The state that a daemon saves for its next start: `state.json` in the state directory.
 
-It holds the last request id and the registrations that clients made, with the wall-clock instant
-when each ends. The file is written as a new one and renamed over the old one, so it is always
-complete; it is readable by its owner only. The daemon works without it: a missing, foreign or
-damaged file only leads to a warning, and so does a directory that cannot be written.
+It holds the registrations that clients made, with the wall-clock instant when each ends. The file
+is written as a new one and renamed over the old one, so it is always complete; it is readable by
+its owner only. The daemon works without it: a missing, foreign or damaged file only leads to a
+warning, and so does a directory that cannot be written.
 
-Request ids jump ahead at each start (`REQUEST_ID_JUMP`), for those used after the last save are not
-in the file; without a file they start from the clock, so that a reply to a request of an earlier
-run is not taken for one of this run.
+Files of older versions also have a `request_id`, which is not read: request ids are random.
 """
 
 import json
@@ -28,8 +26,6 @@ from nhrpd_py.core.state import SavedBinding, SavedState
 FILE_NAME = "state.json"
 VERSION = 1
 SAVE_INTERVAL_S = 60.0
-REQUEST_ID_JUMP = 65_536
-REQUEST_ID_SPACE = 1 << 32
 DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
 """Exceptions of reading a file that we did not write."""
 
@@ -45,17 +41,9 @@ class StateFile:
         self._bindings: dict[str, list[tuple[SavedBinding, float]]] = {}
         """Interface name → bindings not returned yet, each with the instant (wall clock) when it
         ends."""
-        self._request_id: int | None = None
-        self._written: tuple[int, frozenset[tuple[object, ...]]] | None = None
+        self._written: frozenset[tuple[object, ...]] | None = None
         self._failing = False
         self._saving = trio.Lock()
-
-    @property
-    def first_request_id(self) -> int:
-        """Returns the first request id of this run; never 0."""
-        known = self._request_id
-        start = int(self._clock()) if known is None else known + REQUEST_ID_JUMP
-        return start % REQUEST_ID_SPACE or 1
 
     def read(self) -> None:
         """Reads the file of an earlier run, if there is one. Blocks; call before anything else
@@ -75,7 +63,6 @@ class StateFile:
     def _take_over(self, document: dict[str, Any]) -> None:
         if document["version"] != VERSION:
             raise ValueError(f"version {document['version']} is not {VERSION}")
-        request_id = int(document["request_id"])
         now = self._clock()
         saved_at = float(document["saved_at"])
         count = 0
@@ -96,8 +83,7 @@ class StateFile:
             )
             self._bindings.setdefault(binding.interface, []).append((binding, now + left))
             count += 1
-        self._request_id = request_id
-        self._log.info("state.read", bindings=count, request_id=request_id)
+        self._log.info("state.read", bindings=count)
 
     def recall(self, ifindex: int, name: str) -> list[BindingFound]:
         """Returns the bindings of an interface that has appeared, with their remaining time;
@@ -136,11 +122,11 @@ class StateFile:
             if ends_at > now
         ]
         entries = [(b, now + b.remaining_s) for b in state.bindings] + pending
-        content = (state.request_id, frozenset(_identity(b, ends_at) for b, ends_at in entries))
+        content = frozenset(_identity(b, ends_at) for b, ends_at in entries)
         if content == self._written:
             return
         try:
-            await trio.to_thread.run_sync(self._write, state.request_id, entries, now)
+            await trio.to_thread.run_sync(self._write, entries, now)
         except OSError as error:
             if not self._failing:
                 self._log.warning("state.unwritable", reason=str(error.strerror))
@@ -149,15 +135,13 @@ class StateFile:
         self._failing = False
         self._written = content
 
-    def _write(
-        self, request_id: int, entries: list[tuple[SavedBinding, float]], now: float
-    ) -> None:
+    def _write(self, entries: list[tuple[SavedBinding, float]], now: float) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = self._path.with_suffix(".new")
         beside.unlink(missing_ok=True)  # of a killed run; or a symbolic link
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.writelines(_lines(request_id, entries, now))
+            file.writelines(_lines(entries, now))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._path)
@@ -169,10 +153,10 @@ def _identity(binding: SavedBinding, ends_at: float) -> tuple[object, ...]:
     return (binding.interface, binding.protocol, binding.nbma, binding.unique, round(ends_at / 5))
 
 
-def _lines(request_id: int, entries: list[tuple[SavedBinding, float]], now: float) -> Iterator[str]:
+def _lines(entries: list[tuple[SavedBinding, float]], now: float) -> Iterator[str]:
     """Yields the document, one binding a line: encoding it in one piece would block the daemon for
     long."""
-    yield f'{{"version": {VERSION}, "saved_at": {now:.3f}, "request_id": {request_id},\n'
+    yield f'{{"version": {VERSION}, "saved_at": {now:.3f},\n'
     yield ' "bindings": ['
     separator = "\n  "
     for binding, ends_at in entries:

@@ -59,6 +59,8 @@ def test_while_charon_is_gone(nodes: Nodes, how: str) -> None:
         else:
             assert spoke.namespace.ping(hub.tunnel, count=5, source=spoke.tunnel).lost == 0
         spoke.charon.start()
+        # The SA of a charon that was killed lives on in the kernel: its successor has to make its own.
+        wait_until(lambda: spoke.charon.children(hub.nbma), 40.0, "charon has an SA again")
         wait_until(lambda: server_state(spoke) == "up" and is_up(hub, spoke), 40.0, "back")
 
     clear, esp = watched(nodes, take_away)

@@ -140,15 +140,14 @@ def test_short_huge_and_foreign_packets_are_counted(scene: Scene) -> None:
 
 def test_a_wrong_secret_is_refused_by_the_thousand(scene: Scene) -> None:
     hub = scene.hub
-    before = drops(hub).get("authentication-failed", 0)
+    before = sum(drops(hub).values())
     entries = len(hub.cache())
     sent = scene.stranger.send(
         hub,
         [(scene.stranger.nbma, registration(scene, n, secret=b"wr0ng")) for n in range(FLOOD)],
     )
-    wait_until(
-        lambda: drops(hub).get("authentication-failed", 0) == before + sent, 15.0, "all refused"
-    )
+    wait_until(lambda: sum(drops(hub).values()) == before + sent, 15.0, "all refused")
+    assert drops(hub)["source-limited"] > 0  # nobody needs so many
     assert len(hub.cache()) == entries
     # Error Indications are limited: no reflector, no amplifier.
     row = traffic(hub, "sent", "error-indication")
@@ -159,7 +158,7 @@ def test_a_wrong_secret_is_refused_by_the_thousand(scene: Scene) -> None:
 def test_registrations_from_one_address_end_at_the_limit(scene: Scene) -> None:
     hub, nbma = scene.hub, scene.stranger.nbma
     flood = [(nbma, registration(scene, n)) for n in range(FLOOD)]
-    scene.stranger.send(hub, flood)
+    scene.stranger.send(hub, flood, per_s=400.0)  # fewer than are dropped as a flood
     wait_until(lambda: len(of_nbma(hub, nbma)) == BINDINGS_PER_NBMA, 20.0, "the limit")
     wait_until(lambda: settled(hub), 20.0, "all is handled")
     assert len(of_nbma(hub, nbma)) == BINDINGS_PER_NBMA

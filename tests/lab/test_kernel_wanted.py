@@ -58,9 +58,9 @@ async def test_open_prepares_the_link_and_wants_are_applied(gre):
         assert by["192.168.2.0/24"]["flags"] == ["onlink"]
         assert (by["10.255.0.2"]["scope"], by["10.255.0.2"]["metric"]) == ("link", 10)
         assert by["2001:db8:2::/48"]["gateway"] == "2001:db8::2"
-        # gateway changes in place, and a set that is followed by a drop is gone
-        store.kernel.set_route(SetRoute(lan, gre))
-        store.kernel.set_route(SetRoute(parse_prefix("2001:db8:2::/48"), gre))
+        # gateway and MTU change in place, and a set that is followed by a drop is gone
+        store.kernel.set_route(SetRoute(lan, gre, mtu=1400))
+        store.kernel.set_route(SetRoute(parse_prefix("2001:db8:2::/48"), gre, mtu=1300))
         store.kernel.set_neighbor(SetNeighbor(gre, parse_address("10.255.0.3"), NBMA))
         store.kernel.drop_neighbor(DropNeighbor(gre, parse_address("10.255.0.3")))
         store.kernel.drop_neighbor(DropNeighbor(gre, PEER))
@@ -70,10 +70,12 @@ async def test_open_prepares_the_link_and_wants_are_applied(gre):
         assert set(neighbors()) - {"10.255.0.2"} == {"2001:db8::2"}
         by = {row["dst"]: row for row in routes()}
         assert "gateway" not in by["192.168.2.0/24"]
+        assert by["192.168.2.0/24"]["metrics"] == [{"mtu": 1400}]
         assert "10.255.0.2" not in by
         six = [row for row in routes("-6") if row["dst"] == "2001:db8:2::/48"]
         assert len(six) == 1
         assert "gateway" not in six[0]
+        assert six[0]["metrics"] == [{"mtu": 1300}]
         assert not store.of(KernelRefused)
         assert not store.of(InterfaceRefused)
         ours = [event for event in store.of(RouteAdded) if event.route.protocol == 208]

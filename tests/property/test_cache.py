@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nhrpd_py.core.address import Address, host_prefix
+from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.station.binding import BindingType
 from tests.support import inspect
@@ -87,5 +87,7 @@ def test_cache_and_kernel_are_what_a_dictionary_says(script: list[Update | Remov
         for nbma in NBMAS:
             count = sum(each[1] == nbma for each in model.values())
             assert len(cache.of_nbma(nbma)) == count
+        in_use = sorted({each[1] for each in model.values()})
+        assert list(cache.nbma_inside(Prefix(bytes(4), 0))) == in_use
         deadline = engine.next_deadline()
         assert deadline is None or deadline > now

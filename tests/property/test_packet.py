@@ -7,6 +7,7 @@ from nhrpd_py.packet.cie import ClientInformation, decode_entries, encode_entrie
 from nhrpd_py.packet.extension import Extension, authentication_matches, cisco_authentication
 from nhrpd_py.packet.iana import NBMA_SIZES, PROTOCOL_SIZES, PacketType
 from nhrpd_py.packet.inner import data_addresses, peek
+from nhrpd_py.packet.layout import destination_at, extension_at, size_of, source_at
 from nhrpd_py.packet.message import Message, decode, encode
 from nhrpd_py.packet.wire import BadPacket, internet_checksum
 
@@ -86,6 +87,17 @@ def test_every_message_survives_the_wire(message: Message) -> None:
     assert decode(data) == message
     assert int.from_bytes(data[10:12], "big") == len(data)
     assert internet_checksum(data) == 0
+
+
+@given(messages())
+def test_every_part_is_where_the_layout_says(message: Message) -> None:
+    data = encode(message)
+    assert size_of(message) == len(data)
+    assert data[source_at(message) :].startswith(message.source_protocol)
+    assert data[destination_at(message) :].startswith(message.destination_protocol)
+    for extension in message.extensions:
+        at = extension_at(message, extension.type)
+        assert int.from_bytes(data[at : at + 2]) & 0x3FFF == extension.type
 
 
 @given(messages(), st.binary(max_size=30))

@@ -13,6 +13,7 @@ from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from tests.support.engine import Steady
 from tests.support.sites import GRE, an_address, an_interface
 
@@ -36,7 +37,12 @@ class Bench:
         """Returns an empty cache."""
         tables = KernelTables()
         return Cache(
-            self.interface, Afi.IPV4, outbox=self.outbox, tables=tables, timers=self.timers
+            self.interface,
+            Afi.IPV4,
+            outbox=self.outbox,
+            paths=Paths(Jitter(random.Random(0)), enabled=False),
+            tables=tables,
+            timers=self.timers,
         )
 
     def open(self, tunnel: Address, length: int = 32) -> None:

@@ -64,14 +64,27 @@ def add_spoke(
     return network.add(name, site, a_config(**settings), routes=routes, outside=outside)
 
 
-def a_star(spokes: int, seed: int, *, holding_time_s: int = 600, ipsec: bool = False) -> Network:
+def a_star(
+    spokes: int,
+    seed: int,
+    *,
+    holding_time_s: int = 600,
+    ipsec: bool = False,
+    path_check_s: int | None = None,
+) -> Network:
     """Returns a network of a hub, whose name the spokes look up, and spoke-1 to spoke-N at sites 2 to N + 1."""
     network = Network(seed=seed, ipsec=ipsec, ids_per_boot=1_000_000)
     network.weather = FAIR
     network.names[HUB_NAME] = (HUB.nbma,)
     protection = IPSEC if ipsec else None
     sites = [a_site(number) for number in range(2, spokes + 2)]
-    add_hub(network, *sites, holding_time_s=holding_time_s, ipsec=protection)
+    add_hub(
+        network,
+        *sites,
+        holding_time_s=holding_time_s,
+        ipsec=protection,
+        path_check_s=path_check_s,
+    )
     for number, site in enumerate(sites, 1):
         add_spoke(
             network,
@@ -80,6 +93,7 @@ def a_star(spokes: int, seed: int, *, holding_time_s: int = 600, ipsec: bool = F
             nhs=(an_nhs(HUB_NAME),),
             holding_time_s=holding_time_s,
             ipsec=protection,
+            path_check_s=path_check_s,
         )
     return network
 

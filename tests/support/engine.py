@@ -46,6 +46,17 @@ class Steady(random.Random):
         return 0.0
 
 
+class RequestIds:
+    """A source of request ids that counts up, so that tests can say which one is next."""
+
+    def __init__(self, first: int = 1) -> None:
+        self.next = first
+
+    def __call__(self) -> int:
+        self.next += 1
+        return self.next - 1
+
+
 class Node:
     """An engine, with functions for its events and views."""
 
@@ -57,9 +68,10 @@ class Node:
         first_request_id: int = 1,
         rng: random.Random | None = None,
     ) -> None:
-        config = Config(interfaces={each.name: each for each in interfaces})
+        self.config = Config(interfaces={each.name: each for each in interfaces})
+        self.request_ids = RequestIds(first_request_id)
         self.engine = Engine(
-            config, rng=rng or Steady(0), now=now, first_request_id=first_request_id
+            self.config, rng=rng or Steady(0), request_ids=self.request_ids, now=now
         )
         self.started: list[Effect] = []
         for event in events:

@@ -111,7 +111,7 @@ def deregister(engine: Engine, registration: Registration) -> list[Effect]:
 
 def learn_requester(engine: Engine, request: Message, nbma: Address, now: float) -> None:
     """Binds the sender of a Resolution Request that we answered."""
-    family(engine).responder._learn_requester(request, nbma, nbma, now)
+    family(engine).responder._learn_requester(request, nbma, nbma, now, is_probe=False)
 
 
 def set_probing(binding: Binding) -> None:
@@ -134,15 +134,11 @@ def is_used(binding: Binding) -> bool:
     return binding.used
 
 
-def set_last_request_id(engine: Engine, request_id: int) -> None:
-    """Sets the last request id; the next request has the id after it."""
-    engine._requests.last_id = request_id
-
-
 def exhaust_errors(engine: Engine, now: float) -> None:
     """Uses up the limit of Error Indications."""
-    while engine._packets._limits.errors.take(now):
-        pass
+    for peer in range(100):
+        while engine._packets._limits.errors.take(peer, now):
+            pass
 
 
 # Tables and counts.
@@ -238,7 +234,7 @@ class Bound(NamedTuple):
     is_direct: bool
     """Its neighbour entry leads to the peer itself."""
     may_be_direct: bool
-    """The peer has an SA, or needs none."""
+    """The peer has an SA, or needs none; and the path to it is proven, where it has to be."""
     routed: bool
     inherited: bool
     """Its neighbour entry is of an earlier run, and charon has not yet reported whether there is an SA."""
@@ -268,7 +264,7 @@ def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> list[Bound]:
             each.expires_at,
             each.nbma if each.installed else entries.server_of(each.protocol),
             each.installed,
-            is_up(each.nbma),
+            is_up(each.nbma) and entries._may_take_path(each),
             each.routed,
             each.entry is Entry.INHERITED,
         )

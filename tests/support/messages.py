@@ -70,14 +70,18 @@ def a_registration_request(client: Site | int = 2, **fields: Unpack[MessageField
 
 
 def a_registration_reply(
-    request: Message, *more: Extension, server: Address = HUB.tunnel, code: int = 0
+    request: Message,
+    *more: Extension,
+    server: Address = HUB.tunnel,
+    code: int = 0,
+    granted_s: int = HOLDING_TIME_S,
 ) -> Message:
     """Returns the reply of a server with that overlay address."""
     entries = tuple(
         ClientInformation(
             code=code,
             prefix_length=each.prefix_length,
-            holding_time_s=0 if code else HOLDING_TIME_S,
+            holding_time_s=0 if code else granted_s,
         )
         for each in request.entries
     )

@@ -41,6 +41,7 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message, decode
+from tests.support.engine import RequestIds
 from tests.support.fake_charon import Charons
 from tests.support.invariants import check
 from tests.support.messages import a_data_packet
@@ -80,6 +81,8 @@ class Network:
         self.rng = random.Random(seed)
         self.weather = Weather()
         self.losses: list[Filter] = []
+        self.blocked: set[tuple[str, str]] = set()
+        """Sender and receiver, whose packets and data all get lost on the way."""
         self.names: dict[str, tuple[Address, ...]] = {}
         """Name → its addresses."""
         self.stations: dict[str, Station] = {}
@@ -115,7 +118,7 @@ class Network:
             name,
             site,
             config,
-            Engine(config, rng=random.Random(0), now=self.now),
+            Engine(config, rng=random.Random(0), request_ids=RequestIds(), now=self.now),
             outside=outside or site.nbma,
             tunnel_length=length,
         )
@@ -136,7 +139,7 @@ class Network:
             station.config,
             rng=random.Random(self.rng.random()),
             now=self.now,
-            first_request_id=self._ids_per_boot * station.boots + 1,
+            request_ids=RequestIds(self._ids_per_boot * station.boots + 1),
         )
         station.alive = True
         station.wake_at = None
@@ -272,6 +275,8 @@ class Network:
             peer = self.at(entry[0])
             if peer is None or not self._carries(station, peer):
                 break
+            if (station.name, peer.name) in self.blocked:
+                break
             station = peer
             path.append(peer.name)
         return path
@@ -343,6 +348,7 @@ class Network:
         peer = self.at(effect.nbma)
         to = peer.name if peer else format_address(effect.nbma)
         lost = peer is None or not self._carries(station, peer)
+        lost = lost or (station.name, to) in self.blocked
         lost = lost or any(each(station.name, to, decode(effect.data)) for each in self.losses)
         weather = self.weather
         doubled = weather.duplication and self.rng.random() < weather.duplication

@@ -105,6 +105,7 @@ class InterfaceSettings(TypedDict, total=False):
     max_holding_time_s: int
     overlay: tuple[Prefix, ...]
     authenticated_purge: bool
+    path_check_s: int | None
     tunnel_source: str | None
     shortcut: bool
     redirect: bool

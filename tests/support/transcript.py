@@ -113,7 +113,8 @@ def describe_effect(effect: Effect) -> str:
             return f"- neighbor {format_address(effect.address)}"
         case SetRoute():
             via = f" via {format_address(effect.gateway)}" if effect.gateway else ""
-            return f"+ route {effect.prefix}{via}"
+            mtu = f" mtu {effect.mtu}" if effect.mtu else ""
+            return f"+ route {effect.prefix}{via}{mtu}"
         case DropRoute():
             return f"- route {effect.prefix}"
         case ResolveName():

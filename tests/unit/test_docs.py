@@ -37,6 +37,7 @@ ROWS = {
     "peers": "PeerRow",
     "sas": "SaRow",
     "traffic": "TrafficRow",
+    "probes": "ProbeRow",
     "routes": "RouteRow",
     "config": "ConfigRow",
     "Answers to commands": "Finding",

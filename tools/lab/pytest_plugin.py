@@ -39,7 +39,7 @@ from tools.suite.times import Row, rows
 
 GUESTS_VARIABLE = "NHRPD_LAB_GUESTS"
 GUESTS_A_PROCESSOR = 2
-"""By default: a guest waits half of the time."""
+"""By default: a guest waits half of the time. With a kernel that traces it computes nearly always: one."""
 MOST_GUESTS = 4
 """Limit of the default number of guests."""
 DURATIONS = LAB_TESTS / "durations.json"
@@ -154,7 +154,10 @@ class LabPlugin:
     def _deal(self, items: list[pytest.Item]) -> list[Hand]:
         """Returns the tests of each place."""
         usable = sorted(os.sched_getaffinity(0))
-        count = int(os.environ.get(GUESTS_VARIABLE, min(GUESTS_A_PROCESSOR * len(usable), MOST_GUESTS)))
+        found = uml.find()
+        traces = isinstance(found, uml.Kernel) and found.traces
+        most = len(usable) if traces else GUESTS_A_PROCESSOR * len(usable)
+        count = int(os.environ.get(GUESTS_VARIABLE, min(most, MOST_GUESTS)))
         under_systemd = [item for item in items if item.get_closest_marker("systemd")]
         others = [item for item in items if not item.get_closest_marker("systemd")]
         hands = [Hand(usable[number % len(usable)]) for number in range(count)]

@@ -2,7 +2,7 @@
 
 `tools/lab-kernel` builds one whose programs need no ptrace: a guest with it computes less than half
 as long. Without it, the one of Debian's package user-mode-linux is booted. NHRPD_LAB_KERNEL=built or
-NHRPD_LAB_KERNEL=debian asks for one of them.
+NHRPD_LAB_KERNEL=debian asks for one of them, NHRPD_LAB_KERNEL=/a/path for another one that was built.
 """
 
 from __future__ import annotations
@@ -50,14 +50,16 @@ def built_path() -> Path:
 def find() -> Kernel | str:
     """Returns the kernel to boot, or what is missing for one."""
     choice = os.environ.get(KERNEL_VARIABLE, "")
-    if choice not in ("", "built", "debian"):
-        return f"{KERNEL_VARIABLE}={choice}: only built and debian are known"
-    if choice != "debian" and built_path().is_file():
-        return Kernel(built_path(), options=("seccomp=auto",))
-    if choice == "built":
-        return f"{built_path()} is not there (tools/lab-kernel builds it)"
-    path = shutil.which(DEBIAN_KERNEL)
-    if path is None:
+    if choice not in ("", "built", "debian") and not choice.startswith("/"):
+        return f"{KERNEL_VARIABLE}={choice}: only built, debian and a path are known"
+    if choice != "debian":
+        path = Path(choice) if choice.startswith("/") else built_path()
+        if _runs(path):
+            return Kernel(path, options=("seccomp=auto",))
+        if choice:
+            return f"{path} is not there, or not for this machine (tools/lab-kernel builds it)"
+    installed = shutil.which(DEBIAN_KERNEL)
+    if installed is None:
         return f"{DEBIAN_KERNEL} is not installed (Debian package user-mode-linux)"
     if not DEBIAN_MODULES.is_dir():
         return f"{DEBIAN_MODULES} is missing (Debian package user-mode-linux)"
@@ -65,13 +67,24 @@ def find() -> Kernel | str:
         return "insmod is not installed (Debian package kmod)"
     if _wide_xstate() and shutil.which("cc") is None:
         return "no C compiler, needed on a processor with AMX (Debian packages gcc, libc6-dev)"
-    return Kernel(Path(path), traces=True)
+    return Kernel(Path(installed), traces=True)
 
 
 def missing() -> str | None:
     """Returns what is missing to boot a guest, or None."""
     found = find()
     return found if isinstance(found, str) else None
+
+
+def _runs(path: Path) -> bool:
+    """Whether a built kernel can be started here: another machine with this home may have built it."""
+    if not path.is_file():
+        return False
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=10.0)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _wide_xstate() -> bool:

@@ -24,6 +24,35 @@ class TokenBucket:
         return True
 
 
+class PeerBuckets:
+    """A token bucket for each peer, and one for all: a peer that has used up its own leaves the others theirs.
+
+    Holds at most MAX_PEERS peers; the one that took a token longest ago makes room.
+    """
+
+    __slots__ = ("_all", "_burst", "_of_peer", "_rate")
+
+    def __init__(self, *, rate: float, burst: float, at_once: float, now: float) -> None:
+        """`at_once` is how many peers may use up their limits together."""
+        self._rate = rate
+        self._burst = burst
+        self._all = TokenBucket(rate=rate * at_once, burst=burst * at_once, now=now)
+        self._of_peer: dict[Hashable, TokenBucket] = {}
+
+    def __len__(self) -> int:
+        return len(self._of_peer)
+
+    def take(self, peer: Hashable, now: float) -> bool:
+        """Takes a token of a peer; False when it, or all together, have none."""
+        bucket = self._of_peer.pop(peer, None)
+        if bucket is None:
+            if len(self._of_peer) >= MAX_PEERS:
+                del self._of_peer[next(iter(self._of_peer))]
+            bucket = TokenBucket(rate=self._rate, burst=self._burst, now=now)
+        self._of_peer[peer] = bucket
+        return bucket.take(now) and self._all.take(now)
+
+
 class IntervalLimiter:
     """Lets each key through once in `interval_s`. Holds at most `limit` keys; the oldest make room."""
 
@@ -52,6 +81,9 @@ class IntervalLimiter:
         self._last.clear()
 
 
+MAX_PEERS = 1024
+PEERS_AT_ONCE = 10.0
+"""So many peers may use up their limits of what they make us send, without taking from the others."""
 ERRORS_PER_S = 10.0
 ERROR_BURST = 20.0
 RESOLUTIONS_PER_S = 100.0
@@ -67,9 +99,13 @@ class Limits:
     __slots__ = ("errors", "redirects", "resolutions")
 
     def __init__(self, now: float) -> None:
-        self.errors = TokenBucket(rate=ERRORS_PER_S, burst=ERROR_BURST, now=now)
-        """Error Indications and refusals that we send."""
-        self.resolutions = TokenBucket(rate=RESOLUTIONS_PER_S, burst=RESOLUTION_BURST, now=now)
-        """Resolutions that redirects begin."""
+        self.errors = PeerBuckets(
+            rate=ERRORS_PER_S, burst=ERROR_BURST, at_once=PEERS_AT_ONCE, now=now
+        )
+        """Error Indications and refusals that we send, by the NBMA address that they go to."""
+        self.resolutions = PeerBuckets(
+            rate=RESOLUTIONS_PER_S, burst=RESOLUTION_BURST, at_once=PEERS_AT_ONCE, now=now
+        )
+        """Resolutions that redirects begin, by who sent the redirects."""
         self.redirects = IntervalLimiter(interval_s=REDIRECT_INTERVAL_S, limit=MAX_REDIRECT_PAIRS)
         """Traffic Indications, by pair of data addresses."""

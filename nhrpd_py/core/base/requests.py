@@ -1,5 +1,10 @@
-"""Our unanswered requests by request id, and who gets their replies and Error Indications. RFC 2332 §5.2.0.1."""
+"""Our unanswered requests by request id, and who gets their replies and Error Indications. RFC 2332 §5.2.0.1.
 
+An id is a random number of 32 bits: a peer that has seen one cannot tell the next, and answer in place of another. So
+none has to be kept for the next run (§5.2.3), which draws other ones.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -7,7 +12,6 @@ from nhrpd_py.core.address import Address
 from nhrpd_py.packet.message import Message
 
 MAX_REQUEST_ID = 0xFFFFFFFF
-MAX_OUTSTANDING = 8192
 
 S_contra = TypeVar("S_contra", contravariant=True)
 S = TypeVar("S")
@@ -15,6 +19,9 @@ S = TypeVar("S")
 
 class RequestOwner(Protocol[S_contra]):
     """A machine that sends requests about its subjects: registrations, resolutions, purges."""
+
+    def came_rightly(self, subject: S_contra, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply, or an Error Indication, came by the way by which `subject` was asked for."""
 
     def reply_received(
         self, subject: S_contra, message: Message, nbma_source: Address, now: float
@@ -32,6 +39,10 @@ class OutstandingRequest(Generic[S]):
     owner: RequestOwner[S]
     subject: S
 
+    def came_rightly(self, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply, or an Error Indication, came by the way that was asked."""
+        return self.owner.came_rightly(self.subject, message, nbma_source)
+
     def reply_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Passes the reply to the owner of the request."""
         self.owner.reply_received(self.subject, message, nbma_source, now)
@@ -42,27 +53,27 @@ class OutstandingRequest(Generic[S]):
 
 
 class Requests:
-    """Gives out request ids and remembers their owners; in a full table the oldest request is forgotten."""
+    """Gives out request ids and remembers their owners, each of which limits the number of its requests."""
 
-    __slots__ = ("last_id", "outstanding")
+    __slots__ = ("_draw", "outstanding")
 
-    def __init__(self, first_id: int) -> None:
-        self.last_id = (first_id - 1) & MAX_REQUEST_ID
-        """The last id given out."""
+    def __init__(self, draw: Callable[[], int]) -> None:
+        """`draw` returns unpredictable numbers of 32 bits or more."""
+        self._draw = draw
         self.outstanding: dict[int, OutstandingRequest[Any]] = {}
 
     def new(self, owner: RequestOwner[S], subject: S) -> int:
-        """Returns the next request id; replies to it go to `owner`."""
-        identifier = self.next_id()
-        if len(self.outstanding) >= MAX_OUTSTANDING:
-            del self.outstanding[next(iter(self.outstanding))]
+        """Returns a new request id; replies to it go to `owner`."""
+        identifier = self.unused_id()
         self.outstanding[identifier] = OutstandingRequest(owner, subject)
         return identifier
 
-    def next_id(self) -> int:
-        """Returns the next request id, for a request that wants no reply; never 0."""
-        self.last_id = (self.last_id + 1) & MAX_REQUEST_ID or 1
-        return self.last_id
+    def unused_id(self) -> int:
+        """Returns a request id for a request that wants no reply; never 0, nor one that is outstanding."""
+        while True:
+            identifier = self._draw() & MAX_REQUEST_ID
+            if identifier and identifier not in self.outstanding:
+                return identifier
 
     def release(self, request_id: int) -> None:
         """Forgets a request; harmless for one that is not outstanding."""

@@ -33,6 +33,8 @@ class TimerKind(IntEnum):
     """Try to open an interface that the kernel refused."""
     HELD_PACKETS = 10
     """Drop the packets that waited for charon's report of their SA."""
+    PATH = 12
+    """Send the next probe of a path, or decide about it."""
     PEER_READY = 11
     """Send data through an SA that the peer initiated: it has had time to get our answer."""
 

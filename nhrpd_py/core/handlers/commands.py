@@ -59,7 +59,9 @@ class CommandHandler:
         matched = 0
         if command.nbma is not None:
             instance.station.circuits.clear_failure(command.nbma)
+            instance.station.paths.forgive(command.nbma)
         else:
+            instance.station.paths.forgive_all()
             instance.station.circuits.clear_failures()  # of all peers: which prefixes a held-down one has is unknown
         for shortcut in list(instance.shortcuts):
             if _selects(command, shortcut.prefix, shortcut.binding.nbma):

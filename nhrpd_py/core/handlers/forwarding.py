@@ -15,6 +15,7 @@ from nhrpd_py.packet.cie import encode_entries
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
 from nhrpd_py.packet.inner import peek
+from nhrpd_py.packet.layout import HOP_COUNT_AT, destination_at, extension_at, source_at
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
 
@@ -57,12 +58,17 @@ def forward(
         station.drop(DropReason.NO_ROUTE, nbma_source)
         return
     if message.hop_count == 0:
-        _refuse(station, data, nbma_source, ErrorCode.HOP_COUNT_EXCEEDED, now)
+        code = ErrorCode.HOP_COUNT_EXCEEDED
+        station.send_error(nbma_source, peek(data), data, code, now, offset=HOP_COUNT_AT)
         station.drop(DropReason.HOP_COUNT_EXCEEDED, nbma_source)
         return
-    if _loops(station, message) or (egress is station and peer.nbma == nbma_source):
-        if message.type is not PacketType.ERROR_INDICATION:
-            _refuse(station, data, nbma_source, ErrorCode.LOOP_DETECTED, now)
+    loop_at = _loop_at(station, message)
+    if loop_at is None and egress is station and peer.nbma == nbma_source:
+        # The address that the packet goes to leads back.
+        loop_at = source_at(message) if message.is_reply else destination_at(message)
+    if loop_at is not None:
+        code = ErrorCode.LOOP_DETECTED
+        station.send_error(nbma_source, peek(data), data, code, now, offset=loop_at)
         station.drop(DropReason.LOOP_DETECTED, nbma_source)
         return
     records = unknown_compulsory(message) is None and bool(egress.address)
@@ -70,15 +76,12 @@ def forward(
         _handed_on(station, egress, message, each) if records else each
         for each in message.extensions
     )
-    egress.send(
-        peer.nbma,
-        replace(
-            message,
-            hop_count=message.hop_count - 1,
-            extensions=egress.signed(extensions),
-        ),
-        forwarded=True,
-    )
+    onward = replace(message, hop_count=message.hop_count - 1, extensions=egress.signed(extensions))
+    if not egress.fits(onward):
+        # It is not handed on without our record: then its receiver would take us for its sender.
+        station.refuse_size(message, nbma_source, now)
+        return
+    egress.send(peer.nbma, onward, forwarded=True)
 
 
 def _handed_on(
@@ -111,14 +114,12 @@ def _translated(station: Station, message: Message, extension: Extension) -> Ext
     return replace(extension, value=station.nat_extension((protocol, binding.nbma)).value)
 
 
-def _loops(station: Station, message: Message) -> bool:
-    """Returns whether the packet has been here before."""
+def _loop_at(station: Station, message: Message) -> int | None:
+    """Returns the octet that shows that the packet has been here before; None where nothing does."""
     if message.type is PacketType.ERROR_INDICATION:
         # §5.2.7: an error of our own that comes by again.
-        return (message.source_protocol, message.source_nbma) == (
-            station.address,
-            station.interface.nbma,
-        )
+        source = (message.source_protocol, message.source_nbma)
+        return source_at(message) if source == (station.address, station.interface.nbma) else None
     suspects = [_transit_record(message)]
     if message.type is PacketType.RESOLUTION_REPLY:
         suspects.append(ExtensionType.RESPONDER_ADDRESS)
@@ -130,11 +131,5 @@ def _loops(station: Station, message: Message) -> bool:
             entry.protocol and station.tables.is_local(entry.protocol)
             for entry in entries_in(extension, message)
         ):
-            return True
-    return False
-
-
-def _refuse(
-    station: Station, data: bytes, nbma_source: Address, code: ErrorCode, now: float
-) -> None:
-    station.send_error(nbma_source, peek(data), data, code, now)
+            return extension_at(message, kind)
+    return None

@@ -39,10 +39,17 @@ class _Seen(NamedTuple):
     guard: ProtectedGre | None
     nbma: Address
     addresses: tuple[AddressAdded, ...]
+    mtu: int
 
     @classmethod
     def of(cls, interface: Interface) -> Self:
-        return cls(interface.ifindex, interface.guard, interface.nbma, interface.addresses)
+        return cls(
+            interface.ifindex,
+            interface.guard,
+            interface.nbma,
+            interface.addresses,
+            interface.mtu,
+        )
 
 
 class LinkHandler:
@@ -169,8 +176,11 @@ class LinkHandler:
                     instance.dependents.review(now)
             for instance in tunnel:
                 instance.follow(now, moved_from=before.nbma if nbma_moved else None)
+                entries = instance.station.cache.entries
                 if seen.addresses != before.addresses:
-                    instance.station.cache.entries.refit_routes()
+                    entries.refit_routes()
+                if interface.opened and not is_new and seen.mtu != before.mtu:
+                    entries.tunnel_mtu_changed()
             self._notify(interface)
 
     def _review_claims(self, now: float) -> None:

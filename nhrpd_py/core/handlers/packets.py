@@ -11,8 +11,9 @@ from nhrpd_py.core.base.requests import Requests
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.handlers.forwarding import forward, unknown_compulsory
 from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.instance.tunnels import Tunnel
+from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.notices import ClaimRefused, ErrorReceived
+from nhrpd_py.core.registration.claims import was_handed_on
 from nhrpd_py.core.station.location import Location, Locator, Where
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import (
@@ -23,6 +24,7 @@ from nhrpd_py.packet.iana import (
     describe_error,
 )
 from nhrpd_py.packet.inner import data_addresses, peek
+from nhrpd_py.packet.layout import REQUEST_ID_AT, destination_at, extension_at
 from nhrpd_py.packet.message import Message, decode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
@@ -32,11 +34,17 @@ RESOLUTION = PacketType.RESOLUTION_REQUEST
 class PacketHandler:
     """Handles received packets. Called by the engine."""
 
-    __slots__ = ("_limits", "_locator", "_outbox", "_requests")
+    __slots__ = ("_limits", "_locator", "_outbox", "_requests", "_tunnels")
 
     def __init__(
-        self, locator: Locator, requests: Requests, limits: Limits, outbox: Outbox
+        self,
+        tunnels: Tunnels,
+        locator: Locator,
+        requests: Requests,
+        limits: Limits,
+        outbox: Outbox,
     ) -> None:
+        self._tunnels = tunnels
         self._locator = locator
         self._requests = requests
         self._limits = limits
@@ -74,9 +82,16 @@ class PacketHandler:
         if not station.authenticates(message):
             station.drop(DropReason.AUTHENTICATION_FAILED, source)
             station.send_error(
-                source, peek(event.data), event.data, ErrorCode.AUTHENTICATION_FAILURE, now
+                source,
+                peek(event.data),
+                event.data,
+                ErrorCode.AUTHENTICATION_FAILURE,
+                now,
+                offset=extension_at(message, ExtensionType.AUTHENTICATION),
             )
             return
+        if message.type in (PacketType.RESOLUTION_REQUEST, PacketType.RESOLUTION_REPLY):
+            station.paths.heard(source, now)
         self._dispatch(instance, message, event, now)
 
     def _dispatch(
@@ -107,7 +122,12 @@ class PacketHandler:
             station.drop(DropReason.UNRECOGNIZED_EXTENSION, source)
             if message.is_request:
                 station.send_error(
-                    source, peek(event.data), event.data, ErrorCode.UNRECOGNIZED_EXTENSION, now
+                    source,
+                    peek(event.data),
+                    event.data,
+                    ErrorCode.UNRECOGNIZED_EXTENSION,
+                    now,
+                    offset=extension_at(message, unknown.type),
                 )
             return
         match message.type:
@@ -129,10 +149,8 @@ class PacketHandler:
 
         Our own NHSs have checked what they forward. A transit record alone does not make its sender an NHS.
         """
-        if instance.client.servers.is_server(source):
-            record = message.extension(ExtensionType.FORWARD_TRANSIT_NHS)
-            if record is not None and record.value:
-                return None
+        if was_handed_on(message) and instance.client.servers.is_server(source):
+            return None
         return instance.station.circuits.address_denial(source, message.source_protocol)
 
     def _refuse_claim(
@@ -158,8 +176,8 @@ class PacketHandler:
             ),
             now,
         )
-        if message.type is RESOLUTION and self._limits.errors.take(now):
-            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source)
+        if message.type is RESOLUTION and self._limits.errors.take(source, now):
+            instance.responder.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, source, now)
 
     def _target(self, station: Station, message: Message, nbma_source: Address) -> Location | None:
         """Returns where a message must go; None when it is for us."""
@@ -200,20 +218,17 @@ class PacketHandler:
         location: Location,
         now: float,
     ) -> None:
-        """Sends a message without a known next hop to our own NHS, if there is one; else refuses it."""
+        """Sends a message without a known next hop to our NHS on the tunnel that leads there; else refuses it."""
         station = instance.station
         source = event.nbma_source
-        above = instance.client.servers.best()
-        if above is not None and above.nbma != source and location.where is Where.UNRESOLVED:
-            peer = station.cache.get(above.protocol)
-            if peer is not None:
-                onward = Location(Where.NEXT_HOP, station, peer)
-                forward(station, message, event.data, onward, source, now)
-                return
+        onward = self._by_server(location) if location.where is Where.UNRESOLVED else None
+        if onward is not None and onward.binding is not None and onward.binding.nbma != source:
+            forward(station, message, event.data, onward, source, now)
+            return
         station.drop(DropReason.NO_ROUTE, source)
         if message.type is PacketType.RESOLUTION_REQUEST:
-            if self._limits.errors.take(now):
-                instance.responder.refuse(message, CieCode.NO_BINDING, source)
+            if self._limits.errors.take(source, now):
+                instance.responder.refuse(message, CieCode.NO_BINDING, source, now)
         elif message.is_request:
             station.send_error(
                 source,
@@ -221,7 +236,16 @@ class PacketHandler:
                 event.data,
                 ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE,
                 now,
+                offset=destination_at(message),
             )
+
+    def _by_server(self, location: Location) -> Location | None:
+        """Returns the way by the NHS that we have on a tunnel; None where we know none."""
+        egress = location.station
+        tunnel = self._tunnels.open_at(egress.interface.ifindex)
+        above = tunnel[egress.afi].client.servers.best() if tunnel else None
+        peer = egress.cache.get(above.protocol) if above else None
+        return Location(Where.NEXT_HOP, egress, peer) if peer else None
 
     def _indicated(self, instance: Instance, message: Message, source: Address, now: float) -> None:
         station = instance.station
@@ -233,7 +257,9 @@ class PacketHandler:
         except BadPacket as bad:
             station.drop(bad.reason, source)
             return
-        instance.requester.redirected(destination, source, now)
+        # Those that our hub sends and those that it hands on of others are not of one peer.
+        told_by = (source, message.source_nbma == source)
+        instance.requester.redirected(destination, source, told_by, now)
 
     def _reply_received(
         self, station: Station, message: Message, event: PacketReceived, now: float
@@ -244,8 +270,16 @@ class PacketHandler:
             station.drop(DropReason.UNSOLICITED_REPLY, source)
             if message.type is PacketType.RESOLUTION_REPLY:  # §5.2.2
                 station.send_error(
-                    source, peek(event.data), event.data, ErrorCode.INVALID_RESOLUTION_REPLY, now
+                    source,
+                    peek(event.data),
+                    event.data,
+                    ErrorCode.INVALID_RESOLUTION_REPLY,
+                    now,
+                    offset=REQUEST_ID_AT,
                 )
+            return
+        if not request.came_rightly(message, source):
+            station.drop(DropReason.WRONG_WAY, source)
             return
         request.reply_received(message, source, now)
 
@@ -267,6 +301,9 @@ class PacketHandler:
                 ),
                 now,
             )
+            return
+        if not request.came_rightly(message, source):
+            station.drop(DropReason.WRONG_WAY, source)
             return
         request.error_received(message.error_code, now)
 

@@ -11,6 +11,7 @@ from nhrpd_py.core.notices import ClaimRefused
 from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.resolution.failure import Failure, FailureKind
+from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.shortcuts import Shortcut
@@ -23,7 +24,7 @@ _LEARNT = (BindingType.CACHED, BindingType.DYNAMIC)
 class Dependents:
     """Updates what depends on a circuit: registrations, bindings, shortcuts and resolutions of an instance."""
 
-    __slots__ = ("_adoption", "_claims", "_client", "_requester", "_station")
+    __slots__ = ("_adoption", "_claims", "_client", "_prober", "_requester", "_station")
 
     def __init__(
         self,
@@ -32,12 +33,27 @@ class Dependents:
         requester: Requester,
         adoption: Adoption,
         claims: Claims,
+        prober: Prober,
     ) -> None:
         self._station = station
         self._claims = claims
         self._client = client
         self._requester = requester
         self._adoption = adoption
+        self._prober = prober
+
+    def path_proven(self, remote: Address) -> None:
+        """Installs what was learnt by resolution and waited for its path."""
+        station = self._station
+        for binding in station.cache.of_nbma(remote):
+            if binding.type is BindingType.CACHED:
+                station.cache.entries.circuit_up(binding)
+
+    def path_failed(self, remote: Address, failure: Failure, now: float) -> None:
+        """Removes what was learnt by resolution and leads over a path that does not carry."""
+        for binding in self._station.cache.of_nbma(remote):
+            if binding.type is BindingType.CACHED:
+                self._remove(binding, failure, now)
 
     def circuit_up(self, remote: Address, now: float) -> None:
         """Installs what waited for an SA with a peer and is allowed by the policy; registers again with a server."""
@@ -51,6 +67,7 @@ class Dependents:
                 station.cache.entries.circuit_up(binding)
             if binding.origin is Origin.KERNEL:
                 self._adoption.ask_later(binding, now)
+        self._prober.circuit_up(remote, now)
         self._client.circuit_up(remote, now)
 
     def reauthorize(self, now: float) -> None:
@@ -99,6 +116,7 @@ class Dependents:
         """Removes what depends on the last SA with a peer; static bindings only leave the kernel."""
         self._client.circuit_down(remote, reason, now)
         self._server_lost(remote)
+        self._prober.give_up(remote, now)
         for binding in self._station.cache.of_nbma(remote):
             if binding.type is BindingType.STATIC:
                 self._withdraw(binding, reason)
@@ -109,6 +127,7 @@ class Dependents:
         """Holds a peer down with whom an SA could not be made; removes the bindings that waited for it."""
         station = self._station
         self._client.circuit_failed(remote, reason, now)
+        self._prober.give_up(remote, now)
         waiting = [
             each
             for each in station.cache.of_nbma(remote)
@@ -141,7 +160,10 @@ class Dependents:
         circuits = self._station.circuits
         if circuits.is_up(binding.nbma) or circuits.unsure:
             return
+        was_installed = binding.installed
         self._station.cache.entries.withdraw(binding)
+        if binding.type is BindingType.CACHED and not was_installed:
+            return  # a requester's word, by which no SA was wanted before either
         if binding.type is BindingType.DYNAMIC and binding.nat:
             reason = "no security association, and the client behind NAT must come by itself"
             self._station.cache.remove(binding, reason)

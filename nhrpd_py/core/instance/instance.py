@@ -13,6 +13,8 @@ from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.server import RegistrationServer
+from nhrpd_py.core.resolution.failure import Failure
+from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.resolution.responder import Responder
 from nhrpd_py.core.station.binding import BindingType
@@ -29,6 +31,7 @@ class Instance:
         "claims",
         "client",
         "dependents",
+        "prober",
         "purges",
         "purging",
         "requester",
@@ -40,14 +43,32 @@ class Instance:
     def __init__(self, station: Station, locator: Locator) -> None:
         self.station = station
         self.client = NhsClient(station)
-        self.purges = PurgeSender(station, self.client.servers)
-        claims = self.claims = Claims(station, locator, self.client.servers)
-        self.responder = Responder(station, locator, self.purges, claims)
-        self.requester = Requester(station, locator, self.client.servers, claims)
+        servers = self.client.servers
+        self.purges = PurgeSender(station, servers)
+        claims = self.claims = Claims(station, locator, servers)
+        self.prober = Prober(station, self)
+        self.responder = Responder(station, locator, self.purges, claims, self.prober)
+        self.requester = Requester(station, locator, servers, claims, self.prober)
         self.adoption = Adoption(station, self.purges, claims)
-        self.dependents = Dependents(station, self.client, self.requester, self.adoption, claims)
+        self.dependents = Dependents(
+            station, self.client, self.requester, self.adoption, claims, self.prober
+        )
         self.server = RegistrationServer(station, claims)
         self.purging = PurgeReceiver(station, self.client, claims)
+
+    def path_proven(self, nbma: Address, now: float) -> None:
+        """See `PathListener`: what waited for the path is answered, and goes into the kernel."""
+        self.responder.path_proven(nbma, now)
+        self.dependents.path_proven(nbma)
+
+    def path_failed(self, nbma: Address, failure: Failure, now: float) -> None:
+        """See `PathListener`: who asked is refused, and what led over the path leaves the kernel."""
+        self.responder.path_failed(nbma, now)
+        self.dependents.path_failed(nbma, failure, now)
+
+    def path_given_up(self, nbma: Address, now: float) -> None:
+        """See `PathListener`: who asked is refused."""
+        self.responder.path_failed(nbma, now)
 
     @property
     def shortcuts(self) -> ShortcutTable:
@@ -61,6 +82,7 @@ class Instance:
         station = self.station
         if moved_from is not None:
             station.moved(moved_from, now)
+            self.prober.forget_all()
         address = station.interface.own_address(station.afi)
         moved = address != station.address
         if moved and station.address and address:
@@ -93,7 +115,12 @@ class Instance:
             self._remap(before, now)
         if before.nhs != config.nhs:
             self.client.configure(now)
-        if before.holding_time_s != config.holding_time_s:
+        if before.path_check_s != config.path_check_s:
+            self.prober.configure(now)
+        if (before.holding_time_s, before.path_check_s) != (
+            config.holding_time_s,
+            config.path_check_s,
+        ):
             self.client.renew_sooner(now)
         if before.overlay != config.overlay:
             self.dependents.review_claims(now)
@@ -136,6 +163,8 @@ class Instance:
         """Handles a netdev that is down or gone: registered bindings stay for their holding time, shortcuts end."""
         self.client.stop()
         self.requester.forget_all()
+        self.responder.forget_waiting()
+        self.prober.forget_all()
         self.purges.finish_all()
         for shortcut in list(self.shortcuts):
             self.shortcuts.remove(shortcut, reason)

@@ -5,8 +5,8 @@ from nhrpd_py.core.state import SavedBinding, SavedState
 from nhrpd_py.core.station.binding import BindingType, Origin
 
 
-def saved_state(tunnels: Tunnels, request_id: int, now: float) -> SavedState:
-    """Returns the last request id given out, and the registrations of our clients."""
+def saved_state(tunnels: Tunnels, now: float) -> SavedState:
+    """Returns the registrations of our clients."""
     bindings = tuple(
         SavedBinding(
             interface=instance.station.interface.name,
@@ -20,7 +20,7 @@ def saved_state(tunnels: Tunnels, request_id: int, now: float) -> SavedState:
         for binding in instance.station.cache
         if binding.type is BindingType.DYNAMIC and binding.origin is not Origin.KERNEL
     )
-    return SavedState(request_id=request_id, bindings=bindings)
+    return SavedState(bindings=bindings)
 
 
 def peer_count(tunnels: Tunnels) -> int:

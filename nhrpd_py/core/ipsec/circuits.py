@@ -213,9 +213,8 @@ class Circuits:
 
     def identities(self, remote: Address) -> frozenset[str]:
         """Returns the identities that are known to be at an NBMA address; none where it has no SA."""
-        if not self.protected:
-            return frozenset()
-        return frozenset(each.identity for each in self.associations(remote))
+        peers = self.associations(remote) if self.protected else ()
+        return frozenset(each.identity for each in peers)
 
     def problem(self, remote: Address) -> str | None:
         """Returns why a circuit is not up, for people; None when it is up, or no reason is known yet."""
@@ -232,10 +231,6 @@ class Circuits:
         """Returns why a network may not lie behind the peer at `remote`; None when it may."""
         return self.policy.prefix_denial(self.associations(remote), prefix)
 
-    def vouched(self, remote: Address, prefix: Prefix) -> bool:
-        """Returns whether a rule says that the peer at `remote` may have a network, or an address."""
-        return self.protected and self.policy.vouches(self.associations(remote), prefix)
-
     # Needs.
 
     def need(
@@ -249,6 +244,11 @@ class Circuits:
         circuit.needed_by[who] = server
         if circuit.to_server != before:
             self._request(remote, circuit, delay_s)
+
+    def is_needed(self, remote: Address) -> bool:
+        """Returns whether a circuit has users: its SA is there, or wanted."""
+        circuit = self._circuits.get(remote)
+        return circuit is not None and bool(circuit.needed_by)
 
     def release(self, remote: Address, who: Hashable) -> None:
         """Removes a user of the circuit, if it is one; with the last user the request for the SA is withdrawn."""

@@ -55,6 +55,22 @@ class Policy:
         allowed = self._allowed(peer, is_station=prefix.is_host)
         return allowed is None or any(one.covers(prefix) for one in allowed)
 
+    def hopeless(self, gateway: Address, prefix: Prefix) -> str | None:
+        """Returns why no peer at all may have a tunnel address with a network behind it; None when some peer may.
+
+        For a peer without an SA, whose identity is not known yet.
+        """
+        config = self._config
+        if config.certificate or config.unlisted is Unlisted.ALLOW:
+            return None
+        for what, is_station in ((host_prefix(gateway), True), (prefix, False)):
+            if what == host_prefix(gateway) and not is_station:
+                continue
+            parts = [rule.protocol if is_station else _networks(rule) for rule in config.rules]
+            if not any(part is None or any(one.covers(what) for one in part) for part in parts):
+                return f"nobody is authorized for {_text(what)}"
+        return None
+
     def _denial(
         self, associations: Iterable[Association], prefix: Prefix, *, is_station: bool
     ) -> str | None:
@@ -64,10 +80,9 @@ class Policy:
             allowed = self._allowed(each, is_station=is_station)
             if allowed is None or any(one.covers(prefix) for one in allowed):
                 continue
-            what = format_address(prefix.address) if prefix.is_host else str(prefix)
             if self._config.certificate and each.address_blocks is None:
                 return f"the certificate of {each.identity} has no address blocks"
-            return f"{each.identity} is not authorized for {what}"
+            return f"{each.identity} is not authorized for {_text(prefix)}"
         return None
 
     def _allowed(self, peer: Association, *, is_station: bool) -> tuple[Prefix, ...] | None:
@@ -93,6 +108,10 @@ class Policy:
             rules = tuple(rule for pattern, rule in self._patterns if pattern.matches(identity))
             self._known[identity] = rules
         return rules
+
+
+def _text(prefix: Prefix) -> str:
+    return format_address(prefix.address) if prefix.is_host else str(prefix)
 
 
 def _networks(rule: AuthorizeRule) -> tuple[Prefix, ...] | None:

@@ -1,8 +1,16 @@
 """The kernel's routes by address family, and this machine's addresses and networks, as the kernel reported them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Afi, Prefix, afi_of, prefix_of
+from nhrpd_py.core.address import (
+    SIZE_OF_AFI,
+    Address,
+    Afi,
+    Prefix,
+    afi_of,
+    is_unicast,
+    prefix_of,
+)
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.events import AddressAdded
 from nhrpd_py.core.kernel.rib import Rib
@@ -23,8 +31,12 @@ class KernelTables:
         """Connected network → ifindexes of its links, with the number of addresses in it."""
 
     def is_local(self, address: Address) -> bool:
-        """Returns whether some link of this machine has an address."""
-        return address in self._local_addresses
+        """Returns whether some link of this machine has an address; false of 127/8 and ::1, which every machine has."""
+        return address in self._local_addresses and is_unicast(address)
+
+    def local_addresses(self) -> Iterable[Address]:
+        """Returns the addresses of this machine, of both families."""
+        return self._local_addresses
 
     def connected(self, address: Address) -> Iterator[tuple[Prefix, Collection[int]]]:
         """Yields the connected networks around an address with the ifindexes of their links, the longest first.

@@ -1,10 +1,11 @@
 """Purge Requests of peers: removes what they take back, and replies unless they want no reply.
 
-All bindings and shortcuts within the prefix go that the sender may take back. A Purge of our own address by one of our
-next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
+All bindings and shortcuts within the prefix go that the sender may take back. A wider shortcut over the sender goes
+too, for a part of it is true no more: its traffic falls back to the hub, and is redirected anew. A Purge of our own
+address by one of our next hop servers means that it lost our registration. RFC 2332 §5.2.5, §5.2.6.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
@@ -13,7 +14,7 @@ from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.shortcuts import Shortcut
-from nhrpd_py.core.station.station import HOP_COUNT, Station
+from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
@@ -50,7 +51,7 @@ class PurgeReceiver:
         if demands:
             self._meet(demands, message, nbma_source, now)
         if not message.flags & PURGE_NO_REPLY:
-            self._reply(message, nbma_source)
+            self._reply(message, nbma_source, now)
 
     def _demands(self, message: Message, nbma_source: Address, now: float) -> list[Demand]:
         """Returns what the entries take back. For an entry of our own address we register again instead."""
@@ -113,6 +114,7 @@ class PurgeReceiver:
             else:
                 self._station.cache.remove(binding, "purged by its owner")
                 met.removed += 1
+        self._meet_parts(demands, message, nbma_source)
         if any(each.foreign for each in demands):
             station.drop(DropReason.FOREIGN_PURGE, nbma_source)
         for demand in demands:
@@ -127,6 +129,18 @@ class PurgeReceiver:
                     removed=demand.removed,
                 )
             )
+
+    def _meet_parts(self, demands: list[Demand], message: Message, nbma_source: Address) -> None:
+        """Removes the shortcuts of which a part is taken back; a part of what others gave is no demand on them."""
+        shortcuts = self._station.shortcuts
+        for demand in demands:
+            for shortcut in shortcuts.around(demand.prefix):
+                peer = shortcut.binding
+                if demand.nbma in (b"", peer.nbma) and self._claims.may_take_back(
+                    peer, demand.prefix, message, nbma_source
+                ):
+                    shortcuts.remove(shortcut, "a part of it was purged by its owner")
+                    demand.removed += 1
 
     def _touched_shortcuts(self, demands: list[Demand]) -> list[Shortcut]:
         if not all(each.prefix.is_host for each in demands):
@@ -156,16 +170,22 @@ class PurgeReceiver:
             now,
         )
 
-    def _reply(self, message: Message, nbma_source: Address) -> None:
-        """Sends the request back to its sender as a reply, changed only in its type (§5.2.6)."""
-        station = self._station
-        reply = replace(
+    def _reply(self, message: Message, nbma_source: Address, now: float) -> None:
+        """Sends the request back to its sender as a reply (§5.2.6).
+
+        One that is too long to be confirmed was obeyed all the same: what is not true any more must go.
+        """
+        reply = self._station.reply(
+            PacketType.PURGE_REPLY,
             message,
-            type=PacketType.PURGE_REPLY,
-            hop_count=HOP_COUNT,
-            extensions=station.signed(message.extensions),
+            message.destination_protocol,
+            flags=message.flags,
+            entries=message.entries,
         )
-        station.send(nbma_source, reply)
+        if self._station.fits(reply):
+            self._station.send(nbma_source, reply)
+        else:
+            self._station.refuse_size(message, nbma_source, now)
 
 
 def _find(wanted: PrefixMap[dict[Address, Demand]], prefix: Prefix, nbma: Address) -> Demand | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nhrpd_py.core.address import Address, Prefix, host_prefix
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.binding import Binding
@@ -28,17 +29,21 @@ class Purge:
     sends: int = 0
     by_server: bool = False
     """It goes by way of our server, which knows where we are now; `nbma` is for when none is up."""
+    asked: tuple[Address, ...] = ()
+    """The NBMA addresses that it was sent to."""
 
 
 class PurgeSender:
     """The Purge Requests of one station. Owned by its instance."""
 
-    __slots__ = ("_purges", "_servers", "_station")
+    __slots__ = ("_purges", "_servers", "_shares", "_station")
 
     def __init__(self, station: Station, servers: Servers) -> None:
         self._station = station
         self._servers = servers
         self._purges: dict[int, Purge] = {}
+        self._shares: Shares[Purge] = Shares()
+        """All of them, by the NBMA address that they go to."""
 
     def send(
         self,
@@ -52,16 +57,20 @@ class PurgeSender:
     ) -> None:
         """Asks a station to forget a prefix. `final`: sent once, without a reply, for we are stopping.
 
-        `by_server`: from our new NBMA address the station would not believe us, but it believes its server.
+        `by_server`: from our new NBMA address the station would not believe us, but it believes its server. When too
+        many are not confirmed, the oldest to the station that has most is not sent again.
         """
-        if not self._station.ready or len(self._purges) >= MAX_PURGES:
+        if not self._station.ready:
             return
         purge = Purge(destination, nbma, prefix, by_server=by_server)
         if final:
             self._send_once(purge)
             return
+        if len(self._purges) >= MAX_PURGES:
+            self.finish(next(iter(self._shares.of_largest())))
         purge.request_id = self._station.requests.new(self, purge)
         self._purges[purge.request_id] = purge
+        self._shares.add(purge, nbma)
         self._transmit(purge, now)
 
     def ask_to_register(self, binding: Binding) -> None:
@@ -69,6 +78,10 @@ class PurgeSender:
         if not self._station.ready:
             return
         self._send_once(Purge(binding.protocol, binding.nbma, host_prefix(binding.protocol)))
+
+    def came_rightly(self, subject: Purge, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply is from whom we sent the Purge to: the station, or our server on the way there."""
+        return nbma_source in subject.asked
 
     def reply_received(
         self, subject: Purge, message: Message, nbma_source: Address, now: float
@@ -94,6 +107,7 @@ class PurgeSender:
 
     def finish(self, purge: Purge) -> None:
         self._purges.pop(purge.request_id, None)
+        self._shares.discard(purge)
         self._station.timers.stop(self._key(purge))
         self._station.requests.release(purge.request_id)
 
@@ -102,7 +116,7 @@ class PurgeSender:
             self.finish(purge)
 
     def _send_once(self, purge: Purge) -> None:
-        purge.request_id = self._station.requests.next_id()
+        purge.request_id = self._station.requests.unused_id()
         self._station.send(purge.nbma, self._message(purge, PURGE_NO_REPLY))
 
     def _transmit(self, purge: Purge, now: float) -> None:
@@ -111,7 +125,10 @@ class PurgeSender:
         self._station.timers.set(self._key(purge), now + retry_s)
         if self._station.ready:
             nbma = self._servers.best_nbma() if purge.by_server else b""
-            self._station.send(nbma or purge.nbma, self._message(purge, 0))
+            nbma = nbma or purge.nbma
+            if nbma not in purge.asked:
+                purge.asked += (nbma,)
+            self._station.send(nbma, self._message(purge, 0))
 
     def _message(self, purge: Purge, flags: int) -> Message:
         station = self._station

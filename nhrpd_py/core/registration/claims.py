@@ -24,6 +24,8 @@ from nhrpd_py.core.address import (
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH, Locator
+from nhrpd_py.core.station.recursion import captures, capturing, recurses
+from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import ExtensionType, PacketType
 from nhrpd_py.packet.message import Message
@@ -54,6 +56,7 @@ class Claims:
         """
         return (
             self.refusal(protocol, nbma)
+            or self.covered(nbma)
             or self.stray(protocol)
             or self.taken(protocol, nbma, unknown=unknown)
         )
@@ -63,9 +66,9 @@ class Claims:
         station = self._station
         if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
             return "it is no usable overlay address"
-        if self.is_nbma(protocol):
+        if self._is_outer(protocol):
             return "it is an outer address, and would lead the tunnel into itself"
-        if station.recurses(protocol, nbma) or self._in_overlay(nbma):
+        if recurses(self._locator, station, protocol, nbma) or self._in_overlay(nbma):
             return "the outer address is in the cloud, and would lead the tunnel into itself"
         return self.outside(protocol)
 
@@ -78,14 +81,32 @@ class Claims:
             return "the outer address is our own"
         return None
 
-    def is_nbma(self, address: Address) -> bool:
-        """Returns whether an address is the NBMA address of a peer, of a server of ours, or our own."""
+    def covered(self, nbma: Address) -> str | None:
+        """Returns why a peer at an NBMA address cannot be reached: a shortcut leads there."""
+        return (
+            None if self.covering(nbma) is None else "the peer's NBMA address is within a shortcut"
+        )
+
+    def covering(self, nbma: Address) -> tuple[ShortcutTable, Shortcut] | None:
+        """Returns the shortcut of the cloud that takes packets for an NBMA address away from the underlay."""
+        return capturing(self._locator, self._station, nbma)
+
+    def captures(self, prefix: Prefix, nbma: Address) -> bool:
+        """Returns whether a shortcut by way of the peer at `nbma` would lead the tunnel into itself."""
+        in_use = (nbma, *(each.nbma for each in self._servers.registrations()))
+        return captures(self._locator, self._station, prefix, in_use)
+
+    def _is_outer(self, address: Address) -> bool:
+        """Returns whether an address is an NBMA address of the cloud: of a peer, of a server of ours, or our own.
+
+        One of another cloud is not looked at, for clouds may be stacked.
+        """
         station = self._station
         if address in (station.interface.nbma, station.nat_nbma) or self._servers.has_nbma(address):
             return True
         if station.circuits.associations(address):
             return True
-        return any(each.cache.leads_to(address) for each in self._locator.stations())
+        return captures(self._locator, station, host_prefix(address))
 
     def stray(self, protocol: Address) -> str | None:
         """Returns why a spoke does not believe in an unknown address: no route but a default one leads there by the
@@ -183,8 +204,13 @@ class Claims:
         return (
             self._servers.is_server(nbma_source)
             or any(each.type is BindingType.STATIC for each in station.cache.of_nbma(nbma_source))
-            or station.circuits.vouched(nbma_source, host_prefix(protocol))
+            or self._vouched(nbma_source, host_prefix(protocol))
         )
+
+    def _vouched(self, nbma: Address, prefix: Prefix) -> bool:
+        """Returns whether a rule says that the peer at an NBMA address may have a network, or an address."""
+        circuits = self._station.circuits
+        return circuits.protected and circuits.policy.vouches(circuits.associations(nbma), prefix)
 
     def forgery(self, message: Message, nbma_source: Address) -> str | None:
         """Returns why a request cannot be its source's: that is ours, or a station known to be elsewhere.
@@ -228,7 +254,7 @@ class Claims:
             return False
         speaker = station.cache.get(message.source_protocol)
         own_word = speaker is not None and speaker.nbma == nbma_source
-        if own_word and station.circuits.vouched(nbma_source, prefix):
+        if own_word and self._vouched(nbma_source, prefix):
             return True
         if nbma_source != binding.sender or not self.may_hand_on(nbma_source, binding.protocol):
             return False

@@ -20,11 +20,17 @@ change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2
 
 from typing import Protocol
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import MIN_HOLDING_TIME_S
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
-from nhrpd_py.core.registration.messages import deregistration, registration_request, server_address
+from nhrpd_py.core.registration.messages import (
+    deregistration,
+    registration_request,
+    request_destination,
+    server_address,
+    server_mtu,
+)
 from nhrpd_py.core.registration.servers import (
     FIRST_RETRY_S,
     LOST_AFTER,
@@ -42,6 +48,12 @@ from nhrpd_py.packet.wire import DropReason
 MAX_RETRY_S = 64.0
 RENEWAL_SHARE = 3
 """A registration is renewed after this part of its holding time (RFC 2332 §5.2.3)."""
+CHECK_S = 10.0
+"""A server is asked at least this often, to notice a dead one; where paths are checked."""
+CHECK_PROTECTED_S = 60.0
+"""The same with IPsec, whose dead peer detection sees the rest."""
+CHECK_RETRY_S = 0.5
+"""How soon an unanswered renewal is sent again then."""
 TAKE_BACK_S = 2.0
 """From purging our address at an NHS that has it from elsewhere until we register again; as OpenNHRP does."""
 TAKE_BACK_INTERVAL_S = 600.0
@@ -157,6 +169,17 @@ class RegistrationExchange:
             self._not_accepted(registration, now)
         self._send(registration, now)
 
+    def came_rightly(self, subject: Registration, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply is from the NBMA address with which we register; complains about another.
+
+        A server whose kernel sends from another address than the one that we were given shows so.
+        """
+        if nbma_source == subject.nbma:
+            return True
+        source = format_address(nbma_source)
+        self._complain(subject, f"the answer came from {source}, which is not its NBMA address")
+        return False
+
     def reply_received(
         self, subject: Registration, message: Message, nbma_source: Address, now: float
     ) -> None:
@@ -191,13 +214,13 @@ class RegistrationExchange:
         station = self._station
         station.requests.release(registration.request_id)
         registration.request_id = 0
-        registration.retry_s = FIRST_RETRY_S
+        checks = station.config.path_check_s is not None
+        registration.retry_s = CHECK_RETRY_S if checks else FIRST_RETRY_S
         registration.lost = 0
         registration.last_error = None
         is_current = station.learn_nat_nbma(message, now)
         if protocol:
-            mtu = message.entries[-1].mtu if message.entries else 0
-            self._ways.bind(registration, protocol, mtu, now)
+            self._ways.bind(registration, protocol, server_mtu(message), now)
         else:
             registration.last_error = "the reply does not tell the server's overlay address"
         if registration.state is not NhsState.UP:
@@ -214,8 +237,8 @@ class RegistrationExchange:
             self._listener.server_up(now)
         granted = [each.holding_time_s for each in message.entries if each.holding_time_s]
         registration.granted_s = min(granted, default=0)
-        renewal_at = now + self._renewal_s(registration)
-        self._arm(registration, renewal_at if is_current else station.settles_at(now))
+        renewal = now + self._renewal_s(registration)
+        self._arm(registration, renewal if is_current else min(renewal, station.settles_at(now)))
 
     def _refused(self, registration: Registration, code: int, now: float) -> None:
         registration.refused = True
@@ -294,7 +317,12 @@ class RegistrationExchange:
         if not station.circuits.is_up(registration.nbma):
             self._wait(registration)  # until `circuit_up` restarts it
             return
-        if registration.request_id not in station.requests.outstanding:  # none, or displaced
+        destination = request_destination(station, registration)
+        if destination != registration.destination:  # then it is another request
+            station.requests.release(registration.request_id)
+            registration.request_id = 0
+            registration.destination = destination
+        if not registration.request_id:
             registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1
         registration.refused = False
@@ -302,11 +330,15 @@ class RegistrationExchange:
         station.send(registration.nbma, registration_request(station, registration))
 
     def _renewal_s(self, registration: Registration) -> float:
-        own_s = self._station.config.holding_time_s
-        granted_s = (
-            max(registration.granted_s, MIN_HOLDING_TIME_S) if registration.granted_s else own_s
-        )
-        return self._station.jitter(min(own_s, granted_s) / RENEWAL_SHARE)
+        """Returns when to register again: in time for what was granted, and often enough to notice a dead server."""
+        station = self._station
+        seconds = float(station.config.holding_time_s)
+        if registration.granted_s:
+            seconds = min(seconds, max(registration.granted_s, MIN_HOLDING_TIME_S))
+        seconds /= RENEWAL_SHARE
+        if station.config.path_check_s is not None:
+            seconds = min(seconds, CHECK_PROTECTED_S if station.circuits.protected else CHECK_S)
+        return station.jitter(seconds)
 
     def _arm(self, registration: Registration, at: float) -> None:
         registration.next_at = at

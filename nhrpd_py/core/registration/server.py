@@ -41,11 +41,18 @@ class RegistrationServer:
         """Handles a Registration Request for us, and answers it."""
         # Behind a transit NHS the outer source is not the client's; then only the claimed address is known.
         nbma = message.source_nbma if was_handed_on(message) else nbma_source
+        reply = self._reply(message, nbma_source)
+        if not self._station.fits(reply):
+            # What cannot be confirmed is not bound: the client would take us for dead.
+            self._station.refuse_size(message, nbma_source, now)
+            return
         entries = tuple(
             self._register(message, entry, nbma, nbma_source, now) for entry in message.entries
         )
         believed = any(each.code == CieCode.SUCCESS for each in entries)
-        self._reply(message, entries, nbma if believed else nbma_source)
+        if believed and nbma != nbma_source:
+            nbma_source, reply = nbma, self._reply(message, nbma)
+        self._station.send(nbma_source, replace(reply, entries=entries))
 
     def _register(
         self,
@@ -69,7 +76,14 @@ class RegistrationServer:
             and before.type is BindingType.DYNAMIC
             and before.origin is not Origin.KERNEL
         )
-        code, reason = self._verdict(entry, protocol, before, nbma, nbma_source)
+        is_new = previous_nbma != nbma
+        if unique and len(message.entries) > 1:
+            code, reason = (
+                CieCode.ADMINISTRATIVELY_PROHIBITED,
+                "a unique address is registered alone",
+            )
+        else:
+            code, reason = self._verdict(entry, protocol, before, nbma, nbma_source)
         # A stronger binding (a server of ours, a static map) is confirmed, not overwritten.
         if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
             binding = self._station.cache.update(
@@ -83,20 +97,22 @@ class RegistrationServer:
                 unique=unique,
                 sender=nbma_source,
             )
+            if is_new:
+                self._uncover(nbma)
             self._station.circuits.release(nbma, protocol)  # from now on the client keeps the SA up
             if binding is None:
                 code, reason = CieCode.INSUFFICIENT_RESOURCES, ""
         if code is not CieCode.SUCCESS:
             self._notify_refused(protocol, nbma, reason or describe_cie(code), now)
             return replace(entry, code=code, holding_time_s=0)
-        if not was_known or previous_nbma != nbma:
+        if not was_known or is_new:
             self._station.outbox.emit(
                 RegistrationAccepted(
                     interface=self._station.interface.name,
                     protocol=protocol,
                     nbma=nbma,
                     holding_time_s=holding_time_s,
-                    previous_nbma=previous_nbma if previous_nbma != nbma else b"",
+                    previous_nbma=previous_nbma if is_new else b"",
                 )
             )
             self._notify_doubt(protocol, nbma)
@@ -104,6 +120,13 @@ class RegistrationServer:
         if entry.code == CieCode.SUCCESS and granted_s == entry.holding_time_s:
             return entry
         return replace(entry, code=CieCode.SUCCESS, holding_time_s=granted_s)
+
+    def _uncover(self, nbma: Address) -> None:
+        """Removes a shortcut that covers the NBMA address of a client: packets for the client come first."""
+        found = self._claims.covering(nbma)
+        if found is not None:
+            shortcuts, shortcut = found
+            shortcuts.remove(shortcut, "a client of ours is within it, by its NBMA address")
 
     def _verdict(
         self,
@@ -140,24 +163,19 @@ class RegistrationServer:
             return CieCode.UNIQUE_ADDRESS_REGISTERED, ""
         return CieCode.SUCCESS, ""
 
-    def _reply(
-        self,
-        message: Message,
-        entries: tuple[ClientInformation, ...],
-        nbma: Address,
-    ) -> None:
+    def _reply(self, message: Message, nbma: Address) -> Message:
+        """Makes the reply, with the entries as they came."""
         station = self._station
         asked = message.extension(ExtensionType.NAT_ADDRESS)
-        reply = station.reply(
+        return station.reply(
             PacketType.REGISTRATION_REPLY,
             message,
             # Our address, not the request's destination: an anonymous client learns it from here.
             station.address,
             flags=message.flags & (REGISTRATION_UNIQUE | NAT),
-            entries=entries,
+            entries=message.entries,
             nat=self._nat_reply(message, asked, nbma) if asked is not None else None,
         )
-        station.send(nbma, reply)
 
     def _nat_reply(self, message: Message, asked: Extension, nbma: Address) -> Extension:
         """Makes the client's NAT extension, with the address that we see added if it is not the claimed one."""

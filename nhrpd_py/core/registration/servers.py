@@ -41,6 +41,8 @@ class Registration:
     state: NhsState = NhsState.DOWN
     protocol: Address = b""
     """The NHS's overlay address, from its last reply."""
+    destination: Address = b""
+    """The overlay address that the last request was for."""
     request_id: int = 0
     """The id of the unanswered request, or 0."""
     retry_s: float = FIRST_RETRY_S

@@ -15,28 +15,39 @@ best NHS until the answer arrives, and while the result is negative, so that no 
 RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
-from dataclasses import dataclass
-from enum import Enum, StrEnum
+from collections.abc import Hashable
 
-from nhrpd_py.core.address import Address, format_address, is_unicast
+from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ResolutionFailed, ResolutionStarted, TableFull
 from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.servers import Servers
-from nhrpd_py.core.resolution.answer import Answer, problem_with, read_answer
-from nhrpd_py.core.resolution.failure import NO_ANSWER, NO_ROOM, Failure, FailureKind
+from nhrpd_py.core.resolution.answer import Answer, failure_of, is_from_responder, read_answers
+from nhrpd_py.core.resolution.failure import (
+    BUSY_S,
+    NO_ANSWER,
+    NO_ROOM,
+    Failure,
+    FailureKind,
+    Refusals,
+)
+from nhrpd_py.core.resolution.gate import CROSSING_S
+from nhrpd_py.core.resolution.indication import is_bound
+from nhrpd_py.core.resolution.prober import Prober
+from nhrpd_py.core.resolution.request import resolution_request
+from nhrpd_py.core.resolution.table import (
+    UNUSABLE,
+    Resolution,
+    ResolutionState,
+    ResolutionTable,
+    Trigger,
+)
+from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.cie import ClientInformation
-from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import (
-    NAT,
-    RESOLUTION_AUTHORITATIVE,
-    RESOLUTION_ROUTER,
-    RESOLUTION_SOURCE_STABLE,
     CieCode,
-    ExtensionType,
     PacketType,
 )
 from nhrpd_py.packet.message import Message
@@ -45,69 +56,71 @@ from nhrpd_py.packet.wire import DropReason
 FIRST_RETRY_S = 1.0
 MAX_REQUESTS = 5
 """The first and four more, after 1, 2, 4 and 8 s."""
-MAX_RESOLUTIONS = 1024
-CROSSING_S = 0.5
-"""How long to wait before the first attempt when the peer may be making an SA already: else there would be two."""
-
-
-class Trigger(StrEnum):
-    REDIRECT = "redirect"
-    KERNEL = "kernel"
-    OPERATOR = "operator"
-    RENEWAL = "renewal"
-
-
-class ResolutionState(Enum):
-    ASKING = "asking"
-    NEGATIVE = "negative"
-
-
-@dataclass(slots=True, eq=False)
-class Resolution:
-    """An overlay address that is being resolved, or could not be."""
-
-    target: Address
-    trigger: Trigger
-    started_at: float
-    state: ResolutionState = ResolutionState.ASKING
-    request_id: int = 0
-    """The id of the unanswered request; 0 once the result is negative."""
-    requests: int = 0
-    """Sent so far."""
-    until: float = 0.0
-    """When the next request is sent, or the negative result forgotten."""
 
 
 class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
-    __slots__ = ("_claims", "_locator", "_servers", "_station", "resolutions")
+    __slots__ = (
+        "_claims",
+        "_locator",
+        "_prober",
+        "_refusals",
+        "_servers",
+        "_station",
+        "_wishes",
+        "resolutions",
+    )
 
     def __init__(
-        self, station: Station, locator: Locator, servers: Servers, claims: Claims
+        self, station: Station, locator: Locator, servers: Servers, claims: Claims, prober: Prober
     ) -> None:
         self._station = station
         self._claims = claims
         self._locator = locator
+        self._prober = prober
         self._servers = servers
-        self.resolutions: dict[Address, Resolution] = {}
+        self._refusals = Refusals()
+        self._wishes = Wishes(station)
+        self.resolutions = ResolutionTable()
 
-    def redirected(self, target: Address, nbma_source: Address, now: float) -> None:
-        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`."""
+    def redirected(
+        self, target: Address, nbma_source: Address, told_by: Hashable, now: float
+    ) -> None:
+        """Handles a Traffic Indication: `nbma_source` says that there is a better path to `target`.
+
+        `told_by` is the peer whose limits count for it.
+        """
+        why_not = self._follow(target, nbma_source, told_by, now)
+        if why_not is not None:
+            self._station.drop(why_not, nbma_source)
+
+    def _follow(
+        self, target: Address, nbma_source: Address, told_by: Hashable, now: float
+    ) -> DropReason | None:
+        """Asks for the target of a Traffic Indication, or returns why not."""
         if not is_unicast(target):
-            return
+            return DropReason.NOT_IN_CLOUD
         existing = self._station.shortcuts.longest(target)
         if existing is not None and existing.binding.nbma != nbma_source:
             # The hub should not see this traffic any more: our route was removed, so it is installed again. From the
             # peer of our shortcut the indication is right: a part of the prefix is elsewhere now.
             self._station.shortcuts.reassert(existing)
-            return
-        if target not in self.resolutions and not self._station.limits.resolutions.take(now):
-            self._station.drop(DropReason.RATE_LIMITED, nbma_source)
-            return
-        where = self._locator.locate(self._station, target).where
-        if where in (Where.NEXT_HOP, Where.UNRESOLVED):
-            self._start(target, Trigger.REDIRECT, now)
+            return None if existing.binding.installed else DropReason.ALREADY_RESOLVED
+        if is_bound(self._locator, self._station, target, nbma_source):
+            return DropReason.ALREADY_RESOLVED
+        if target in self.resolutions:
+            return DropReason.ALREADY_ASKED
+        if not self._station.limits.resolutions.take(told_by, now):
+            return DropReason.RATE_LIMITED
+        if self._locator.locate(self._station, target).where not in (
+            Where.NEXT_HOP,
+            Where.UNRESOLVED,
+        ):
+            return DropReason.NOT_IN_CLOUD
+        if self._next_hop(target) is None:
+            return DropReason.NO_ROUTE
+        return None if self._start(target, Trigger.REDIRECT, now, told_by) else DropReason.NO_ROOM
 
     def solicited(self, address: Address, now: float) -> None:
         """Handles a solicitation: the kernel has traffic for a tunnel address without a neighbour entry."""
@@ -115,9 +128,11 @@ class Requester:
         binding = station.cache.get(address)
         if binding is not None:
             station.cache.entries.install(binding)
-            if not binding.installed:
+            if binding.installed:
+                return
+            if station.circuits.is_needed(binding.nbma):
                 self._lead_to_server(address)
-            return
+                return
         if not is_unicast(address) or station.tables.is_local(address):
             return
         if self._start(address, Trigger.KERNEL, now) is not None:
@@ -125,6 +140,8 @@ class Requester:
 
     def asked(self, address: Address, now: float) -> str | None:
         """Begins a resolution for an operator; returns why it cannot, else None."""
+        if not is_unicast(address):
+            return "this is no address of one station"
         where = self._locator.locate(self._station, address).where
         if where is Where.HERE:
             return "this is an address of this machine"
@@ -163,10 +180,21 @@ class Requester:
         else:
             self._fail(resolution, NO_ANSWER, now)
 
+    def came_rightly(self, subject: Resolution, message: Message, nbma_source: Address) -> bool:
+        """Returns whether a reply came back the way that was asked, or straight from its responder.
+
+        The first is from a next hop that we sent the request to, or from one of our servers: the routed path back may
+        be another one than ours. Only so come Error Indications. What is straight from the responder, see `answer`.
+        """
+        if nbma_source in subject.asked or self._servers.is_server(nbma_source):
+            return True
+        is_reply = message.type is PacketType.RESOLUTION_REPLY
+        return is_reply and is_from_responder(self._station, message, nbma_source)
+
     def reply_received(
         self, subject: Resolution, message: Message, nbma_source: Address, now: float
     ) -> None:
-        """Handles the Resolution Reply to our request (§5.2.2); its first entry, the best, counts."""
+        """Handles the Resolution Reply to our request (§5.2.2): the first usable one of its best entries counts."""
         station = self._station
         if (
             message.type is not PacketType.RESOLUTION_REPLY
@@ -179,35 +207,37 @@ class Requester:
         if entry.code != CieCode.SUCCESS:
             self._fail(subject, Failure.refused(entry.code), now)
             return
-        answer = read_answer(station, self._servers, message, nbma_source)
-        problem = problem_with(station, self._claims, answer)
-        if problem is not None:
-            self._fail(subject, Failure.denied(problem), now)
-            return
-        stray = self._claims.stray(answer.gateway)
-        if stray is not None:
-            reason = f"{format_address(answer.gateway)}, the reply's gateway: {stray}"
-            self._fail(subject, Failure.stray(reason), now)
-            return
-        held_down = station.circuits.held_down(answer.nbma, now)
-        if held_down is not None and subject.trigger is Trigger.OPERATOR:
-            station.circuits.clear_failure(answer.nbma)
-        elif held_down is not None:
-            self._fail(subject, Failure(FailureKind.HELD_DOWN, *held_down), now)
-            return
-        self._accept(subject, answer, entry, nbma_source, now)
+        failures: list[Failure] = []
+        for answer in read_answers(station, self._servers, message, nbma_source):
+            failure = self._failure_of(subject, answer, now)
+            if failure is None:
+                self._accept(subject, answer, nbma_source, now)
+                return
+            failures.append(failure)
+        self._fail(subject, failures[0], now)
+
+    def _failure_of(self, subject: Resolution, answer: Answer, now: float) -> Failure | None:
+        """Returns why an answer cannot be used; None when it can."""
+        circuits, paths = self._station.circuits, self._station.paths
+        failure = failure_of(self._station, self._claims, answer)
+        if failure is not None:
+            return failure
+        held_down = circuits.held_down(answer.nbma, now) or paths.held_down(answer.nbma, now)
+        if held_down is not None:
+            if subject.trigger is not Trigger.OPERATOR:
+                return Failure(FailureKind.HELD_DOWN, *held_down)
+            circuits.clear_failure(answer.nbma)
+            paths.forgive(answer.nbma)
+        refusal = self._wishes.admit(subject.target, answer.nbma)
+        return None if refusal is None else Failure(FailureKind.NO_ROOM, refusal, BUSY_S)
 
     def _accept(
-        self,
-        resolution: Resolution,
-        answer: Answer,
-        entry: ClientInformation,
-        nbma_source: Address,
-        now: float,
+        self, resolution: Resolution, answer: Answer, nbma_source: Address, now: float
     ) -> None:
         """Makes a binding of an answer, and a shortcut where the prefix is more than the peer itself."""
         station = self._station
-        gateway, prefix = answer.gateway, answer.prefix
+        self._refusals.forget(resolution.target)
+        gateway, prefix, entry = answer.gateway, answer.prefix, answer.entry
         was_known = station.cache.get(gateway) is not None
         holding_time_s = station.granted_s(entry.holding_time_s)
         binding = station.cache.update(
@@ -231,6 +261,8 @@ class Requester:
             was_direct = not station.cache.entries.server_of(gateway)
             if was_direct and resolution.trigger is Trigger.KERNEL and resolution.target == gateway:
                 self._lead_to_server(gateway)
+        if binding.type is BindingType.CACHED:
+            self._prober.want(binding.nbma, gateway, now)
         # A host with a binding has its route already.
         if not prefix.is_host or station.cache.get(prefix.address) is None:
             station.shortcuts.install(prefix, resolution.target, binding, holding_time_s, now)
@@ -240,10 +272,8 @@ class Requester:
         """Makes an address negative whose answer cannot be used: its traffic stays on the routed path for a while."""
         resolution = self.resolutions.get(target)
         if resolution is None:
-            if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
-                return
             resolution = Resolution(target, Trigger.REDIRECT, now)
-            self.resolutions[target] = resolution
+            self._add(resolution, UNUSABLE, now)
         self._fail(resolution, failure, now)
 
     def error_received(self, subject: Resolution, code: int, now: float) -> None:
@@ -253,28 +283,31 @@ class Requester:
     def forget(self, resolution: Resolution) -> None:
         """Ends a resolution, whatever its state."""
         station = self._station
-        del self.resolutions[resolution.target]
+        self.resolutions.remove(resolution)
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
-        if station.cache.get(resolution.target) is None:
+        binding = station.cache.get(resolution.target)
+        if binding is None or not station.circuits.is_needed(binding.nbma):
+            # Nothing waits for an answer, or for an SA: nobody would take the entry back any more.
             station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
+        self._refusals.forget_all()
         for resolution in list(self.resolutions.values()):
             self.forget(resolution)
 
-    def _start(self, target: Address, trigger: Trigger, now: float) -> Resolution | None:
-        """Begins a resolution, or returns the one that exists; None when no NHS or table space is there."""
+    def _start(
+        self, target: Address, trigger: Trigger, now: float, told_by: Hashable = None
+    ) -> Resolution | None:
+        """Begins a resolution, or returns the one that exists; None when there is nobody to ask."""
         station = self._station
         old = self.resolutions.get(target)
         if old is not None:
             return old
         if not station.ready or self._next_hop(target) is None:
             return None
-        if len(self.resolutions) >= MAX_RESOLUTIONS and not self._make_room(now):
-            return None
         resolution = Resolution(target, trigger, now)
-        self.resolutions[target] = resolution
+        self._add(resolution, trigger if told_by is None else told_by, now)
         resolution.request_id = station.requests.new(self, resolution)
         if trigger is not Trigger.RENEWAL:
             station.outbox.emit(
@@ -294,26 +327,9 @@ class Requester:
             return  # the NHS, or our own address, may be back at the next try
         if resolution.request_id not in station.requests.outstanding:
             resolution.request_id = station.requests.new(self, resolution)  # it was displaced
-        extensions = (
-            Extension(ExtensionType.FORWARD_TRANSIT_NHS),
-            Extension(ExtensionType.REVERSE_TRANSIT_NHS),
-            Extension(ExtensionType.RESPONDER_ADDRESS),
-            station.own_nat_extension(),
-        )
-        request = station.message(
-            PacketType.RESOLUTION_REQUEST,
-            resolution.target,
-            flags=RESOLUTION_ROUTER | RESOLUTION_AUTHORITATIVE | RESOLUTION_SOURCE_STABLE | NAT,
-            request_id=resolution.request_id,
-            # Host length, as FRR without `unique` does: 0 makes FRR skip the entry, 255 Cisco.
-            entries=(
-                ClientInformation(
-                    prefix_length=station.host_length,
-                    holding_time_s=station.config.holding_time_s,
-                ),
-            ),
-            extensions=station.signed(extensions),
-        )
+        request = resolution_request(station, resolution.target, resolution.request_id)
+        if nbma not in resolution.asked:
+            resolution.asked += (nbma,)
         station.send(nbma, request)
 
     def _next_hop(self, target: Address) -> Address | None:
@@ -356,7 +372,8 @@ class Requester:
             self.forget(resolution)
             return
         resolution.state = ResolutionState.NEGATIVE
-        resolution.until = now + failure.lasts_s
+        resolution.reason = failure.reason
+        resolution.until = now + self._refusals.lasts_s(resolution.target, failure, now)
         station.timers.set(self._key(resolution.target), resolution.until)
 
     def _lead_to_server(self, target: Address) -> None:
@@ -365,18 +382,17 @@ class Requester:
         if server:
             self._station.cache.entries.lead_to_server(target, server)
 
-    def _make_room(self, now: float) -> bool:
-        """Forgets the negative result that ends first; returns whether there was one."""
-        negative = [
-            each for each in self.resolutions.values() if each.state is ResolutionState.NEGATIVE
-        ]
-        if negative:
-            self.forget(min(negative, key=lambda each: each.until))
-            return True
-        name = self._station.interface.name
-        full = TableFull(interface=name, table="resolutions", limit=MAX_RESOLUTIONS)
-        self._station.outbox.remind((name, "resolutions"), full, now)
-        return False
+    def _add(self, resolution: Resolution, user: Hashable, now: float) -> None:
+        """Adds a resolution that `user` caused; in a full table one of the user that has most makes room."""
+        table = self.resolutions
+        if table.is_full:
+            victim = table.victim()
+            if victim.state is ResolutionState.ASKING:
+                name = self._station.interface.name
+                full = TableFull(interface=name, table="resolutions", limit=len(table))
+                self._station.outbox.remind((name, "resolutions"), full, now)
+            self.forget(victim)
+        table.add(resolution, user)
 
     def _key(self, target: Address) -> TimerKey:
         return TimerKey(TimerKind.RESOLUTION, self._station.interface.name, target)

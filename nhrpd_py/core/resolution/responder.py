@@ -2,18 +2,23 @@
 
 The reply goes straight to the requester, whose binding is in the request (§6.2.1: only with the S bit and a holding
 time). A request that comes a second time is answered along the routed path instead, for the straight one may be broken.
-Answers are remembered: when the route behind an answer changes, its requester gets a Purge Request.
+Where paths are proven, a requester is answered once packets are known to go both ways between us, for it will send
+straight to us; a probe is answered at once, and straight. Answers are remembered: when the route behind an answer
+changes, its requester gets a Purge Request.
 RFC 2332 §5.2.1, §5.2.2, §6.2.1, §6.3.
 """
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast
+from nhrpd_py.core.address import SIZE_OF_AFI, Address, Prefix, host_prefix, is_unicast, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.notices import ClaimRefused, ResolutionAnswered
 from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.claims import Claims, was_handed_on
+from nhrpd_py.core.resolution.gate import Gate
+from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -24,6 +29,7 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_DESTINATION_STABLE,
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
+    RESOLUTION_UNIQUE,
     CieCode,
     PacketType,
     describe_cie,
@@ -48,6 +54,8 @@ class GivenAnswer:
     nbma: Address
     target: Address
     prefix: Prefix
+    widest: int
+    """The shortest prefix length that the requester takes; 0: any."""
     request_id: int
     answered_at: float
     expires_at: float
@@ -56,53 +64,128 @@ class GivenAnswer:
 class Responder:
     """Answers Resolution Requests, and takes answers back. Owned by the instance."""
 
-    __slots__ = ("_answers", "_by_prefix", "_claims", "_locator", "_purges", "_station")
+    __slots__ = (
+        "_answers",
+        "_by_prefix",
+        "_claims",
+        "_gate",
+        "_locator",
+        "_purges",
+        "_shares",
+        "_station",
+    )
 
     def __init__(
-        self, station: Station, locator: Locator, purges: PurgeSender, claims: Claims
+        self,
+        station: Station,
+        locator: Locator,
+        purges: PurgeSender,
+        claims: Claims,
+        prober: Prober,
     ) -> None:
         self._station = station
         self._claims = claims
         self._locator = locator
         self._purges = purges
+        self._gate = Gate(station, prober)
         self._answers: dict[Key, GivenAnswer] = {}
-        """By requester and target, the oldest first."""
+        """By requester and target."""
+        self._shares: Shares[GivenAnswer] = Shares()
+        """All of them, by requester: in a full table the one that has most makes room."""
         self._by_prefix: PrefixMap[dict[Key, GivenAnswer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
         """Answers a request whose target is here or behind us."""
         if not self._station.config.shortcut:
-            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source)
+            self.refuse(message, CieCode.ADMINISTRATIVELY_PROHIBITED, nbma_source, now)
             return
-        prefix = self._locator.prefix_around(self._station, message.destination_protocol)
+        prefix = self._prefix_for(message.destination_protocol, self._widest(message))
         if prefix is None:
-            # Behind a default route: not specific enough for an answer.
-            self.refuse(message, CieCode.NO_BINDING, nbma_source)
+            # Behind a default route: not specific enough for an answer. Or an NBMA address.
+            self.refuse(message, CieCode.NO_BINDING, nbma_source, now)
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
-        self._learn_requester(message, requester_nbma, nbma_source, now)
-        repeated = self._remember(message, prefix, requester_nbma, now)
+        is_probe = self._gate.is_probe(message)
+        if not is_probe and self._gate.is_held_down(requester_nbma, now):
+            self.refuse(message, CieCode.INSUFFICIENT_RESOURCES, nbma_source, now)
+            return
+        holding_time_s = self._gate.holding_time_s(requester_nbma)
         entry = ClientInformation(
             prefix_length=prefix.length,
-            holding_time_s=self._station.config.holding_time_s,
+            mtu=self._station.mtu,
+            holding_time_s=holding_time_s,
             nbma=self._station.interface.nbma,
             protocol=self._station.address,
         )
-        nbma = (
-            self._way_back(message, nbma_source)
-            if repeated or not self._is_reachable(requester_nbma)
-            else requester_nbma
-        )
-        self._send(message, entry, nbma)
+        reply = self._reply(message, entry)
+        if not self._station.fits(reply):
+            self._station.refuse_size(message, nbma_source, now)
+            return
+        self._learn_requester(message, requester_nbma, nbma_source, now, is_probe=is_probe)
+        if is_probe:
+            self._gate.probed(requester_nbma, message.source_protocol, now)
+        elif self._gate.must_wait(message, nbma_source, requester_nbma, now):
+            return
+        repeated = self._remember(message, prefix, requester_nbma, holding_time_s, now)
+        if is_probe:
+            nbma = nbma_source
+        elif (
+            repeated
+            or not self._is_reachable(requester_nbma)
+            or self._gate.is_doubtful(requester_nbma)
+        ):
+            nbma = self._way_back(message, nbma_source)
+        else:
+            nbma = requester_nbma
+        self._station.send(nbma, reply)
         self._notify(message, requester_nbma, prefix, "")
+
+    def path_proven(self, nbma: Address, now: float) -> None:
+        """Answers the requests that waited for the path to their requester."""
+        for waiting in self._gate.take(nbma):
+            self.request_received(waiting.message, waiting.nbma_source, now)
+
+    def path_failed(self, nbma: Address, now: float) -> None:
+        """Refuses the requests that waited for the path to their requester; it may ask again in a while."""
+        code = CieCode.INSUFFICIENT_RESOURCES
+        for waiting in self._gate.take(nbma):
+            self.refuse(waiting.message, code, waiting.nbma_source, now)
+
+    def forget_waiting(self) -> None:
+        """Forgets the requests that wait: the tunnel is closed."""
+        self._gate.clear()
+
+    def _widest(self, message: Message) -> int:
+        """Returns the shortest prefix length that a requester takes; 0: any.
+
+        A requester of a unique binding wants one host (§5.2.1). So would one that asks for host length; but FRR and
+        we say that to peers of which some pass over every other length, and mean "any".
+        """
+        host_length = self._station.host_length
+        if message.flags & RESOLUTION_UNIQUE:
+            return host_length
+        length = message.entries[0].prefix_length if message.entries else 0
+        return length if length < host_length else 0
+
+    def _prefix_for(self, target: Address, widest: int) -> Prefix | None:
+        """Returns the prefix to answer with for a target, no wider than `widest`; None when there is none."""
+        prefix = self._locator.prefix_around(self._station, target)
+        if prefix is None or prefix.length >= widest:
+            return prefix
+        return prefix_of(target, widest)
 
     def _is_reachable(self, nbma: Address) -> bool:
         """Returns whether an answer can go straight to the requester: with IPsec, there must be an SA already."""
         return is_unicast(nbma) and self._station.circuits.is_up(nbma)
 
-    def refuse(self, message: Message, code: CieCode, nbma_source: Address) -> None:
+    def refuse(self, message: Message, code: CieCode, nbma_source: Address, now: float) -> None:
         """Answers with a refusal, the way the request came (§5.2.2: one entry, everything else zero)."""
-        self._send(message, ClientInformation(code=code), self._way_back(message, nbma_source))
+        reply = self._reply(message, ClientInformation(code=code))
+        if not self._station.fits(reply):
+            self._station.refuse_size(message, nbma_source, now)
+            return
+        is_probe = self._gate.is_probe(message)
+        self._station.send(nbma_source if is_probe else self._way_back(message, nbma_source), reply)
         self._notify(message, nbma_source, None, describe_cie(code))
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
@@ -112,42 +195,44 @@ class Responder:
             for each in self._by_prefix.matches(prefix.address)
             if next(iter(each.values())).prefix.length < prefix.length
         )
+        untrue: list[GivenAnswer] = []
         for touched in [*self._by_prefix.inside(prefix), *wider]:
             for answer in list(touched.values()):
-                if answer.expires_at <= now:
-                    self._forget(answer)
-                    continue
-                location = self._locator.locate(self._station, answer.target)
-                is_here = location.where in (Where.HERE, Where.BEHIND_US)
-                around = self._locator.prefix_around(self._station, answer.target)
-                if is_here and around == answer.prefix:
-                    continue
+                if answer.expires_at > now:
+                    location = self._locator.locate(self._station, answer.target)
+                    is_here = location.where in (Where.HERE, Where.BEHIND_US)
+                    if is_here and self._prefix_for(answer.target, answer.widest) == answer.prefix:
+                        continue
+                    untrue.append(answer)
                 self._forget(answer)
-                self._purges.send(answer.requester, answer.nbma, answer.prefix, now)
+        self._purge(untrue, now)
 
     def withdraw_all(self, now: float, *, final: bool = False, moved: bool = False) -> None:
         """Takes back all answers that are still valid: (`moved`) we have another NBMA address, or (`final`) we stop.
 
         Each requester's binding of our own address is taken back too, for it came with the answer.
         """
-        own = self._station.address
-        answered: dict[tuple[Address, Address], None] = {}
-        for answer in self._answers.values():
-            if answer.expires_at > now:
-                answered[answer.requester, answer.nbma] = None
-                if answer.prefix != host_prefix(own):
-                    self._purges.send(
-                        answer.requester,
-                        answer.nbma,
-                        answer.prefix,
-                        now,
-                        final=final,
-                        by_server=moved,
-                    )
-        for requester, nbma in answered:
-            self._purges.send(requester, nbma, host_prefix(own), now, final=final, by_server=moved)
+        own = host_prefix(self._station.address)
+        valid = [each for each in self._answers.values() if each.expires_at > now]
+        others = [each for each in valid if each.prefix != own]
+        self._purge(others, now, final=final, by_server=moved)
+        for requester, nbma in {(each.requester, each.nbma): None for each in valid}:
+            self._purges.send(requester, nbma, own, now, final=final, by_server=moved)
         for answer in list(self._answers.values()):
             self._forget(answer)
+
+    def _purge(
+        self,
+        answers: list[GivenAnswer],
+        now: float,
+        *,
+        final: bool = False,
+        by_server: bool = False,
+    ) -> None:
+        """Takes answers back: each prefix once at a requester, however many of its addresses that asked for."""
+        told = {(each.requester, each.nbma, each.prefix): None for each in answers}
+        for requester, nbma, prefix in told:
+            self._purges.send(requester, nbma, prefix, now, final=final, by_server=by_server)
 
     def _requester_nbma(self, message: Message, nbma_source: Address) -> Address:
         """Returns the requester's NBMA address: the outer source if it asks us directly, else its post-NAT address.
@@ -162,9 +247,13 @@ class Responder:
         return translated or message.source_nbma
 
     def _learn_requester(
-        self, message: Message, nbma: Address, nbma_source: Address, now: float
+        self, message: Message, nbma: Address, nbma_source: Address, now: float, *, is_probe: bool
     ) -> None:
+        """Binds the requester's address. A probe refreshes nothing: two peers would keep each other for ever."""
         station = self._station
+        known = station.cache.get(message.source_protocol)
+        if is_probe and known is not None and known.nbma == nbma:
+            return
         if not message.flags & RESOLUTION_SOURCE_STABLE or not message.entries:
             return
         entry = message.entries[0]
@@ -209,7 +298,9 @@ class Responder:
             now,
         )
 
-    def _remember(self, message: Message, prefix: Prefix, nbma: Address, now: float) -> bool:
+    def _remember(
+        self, message: Message, prefix: Prefix, nbma: Address, holding_time_s: int, now: float
+    ) -> bool:
         """Remembers an answer; returns whether this very request was answered a moment ago."""
         key = (message.source_protocol, message.destination_protocol)
         old = self._answers.get(key)
@@ -221,17 +312,19 @@ class Responder:
         if old is not None:
             self._forget(old)
         elif len(self._answers) >= MAX_ANSWERS:
-            self._forget(next(iter(self._answers.values())))
+            self._forget(next(iter(self._shares.of_largest())))
         answer = GivenAnswer(
             requester=message.source_protocol,
             nbma=nbma,
             target=message.destination_protocol,
             prefix=prefix,
+            widest=self._widest(message),
             request_id=message.request_id,
             answered_at=now,
-            expires_at=now + self._station.config.holding_time_s,
+            expires_at=now + holding_time_s,
         )
         self._answers[key] = answer
+        self._shares.add(answer, answer.requester)
         of_prefix = self._by_prefix.get(prefix)
         if of_prefix is None:
             of_prefix = self._by_prefix[prefix] = {}
@@ -241,6 +334,7 @@ class Responder:
     def _forget(self, answer: GivenAnswer) -> None:
         key = (answer.requester, answer.target)
         del self._answers[key]
+        self._shares.discard(answer)
         of_prefix = self._by_prefix[answer.prefix]
         del of_prefix[key]
         if not of_prefix:
@@ -253,12 +347,15 @@ class Responder:
             return location.binding.nbma
         return nbma_source
 
-    def _send(self, message: Message, entry: ClientInformation, nbma: Address) -> None:
+    def _reply(self, message: Message, entry: ClientInformation) -> Message:
         station = self._station
-        flags = message.flags & (RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT)
+        copied = RESOLUTION_ROUTER | RESOLUTION_SOURCE_STABLE | NAT
+        flags = message.flags & copied
         if entry.code == CieCode.SUCCESS:
+            # The bit of uniqueness is true where it is asked for: the one entry then is for one host.
+            flags = message.flags & (copied | RESOLUTION_UNIQUE)
             flags |= RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
-        reply = station.reply(
+        return station.reply(
             PacketType.RESOLUTION_REPLY,
             message,
             message.destination_protocol,
@@ -266,7 +363,6 @@ class Responder:
             entries=(entry,),
             nat=station.own_nat_extension(),
         )
-        station.send(nbma, reply)
 
     def _notify(self, message: Message, nbma: Address, prefix: Prefix | None, reason: str) -> None:
         self._station.outbox.emit(

@@ -9,17 +9,19 @@ Changed by the machines of its instance alone. RFC 2332 §6.2 (cache management)
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
-from nhrpd_py.core.address import Address, Afi
+from nhrpd_py.core.address import Address, Afi, Prefix
 from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import BindingRemoved, TableFull
 from nhrpd_py.core.station.binding import NEVER, Binding, BindingType, Entry, Origin
 from nhrpd_py.core.station.entries import NeighborEntries
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 
 MAX_BINDINGS = 65536
@@ -43,6 +45,7 @@ class Cache:
         "_by_sender",
         "_cached",
         "_interface",
+        "_nbma_ordered",
         "_ordered",
         "_outbox",
         "_timers",
@@ -56,6 +59,7 @@ class Cache:
         afi: Afi,
         *,
         outbox: Outbox,
+        paths: Paths,
         tables: KernelTables,
         timers: TimerQueue,
     ) -> None:
@@ -63,17 +67,19 @@ class Cache:
         self._outbox = outbox
         self._timers = timers
         self._bindings: dict[Address, Binding] = {}
-        self._cached: dict[Address, Binding] = {}
-        """The bindings of type `cached`, the one that was refreshed longest ago first."""
+        self._cached: Shares[Binding] = Shares()
+        """The bindings of type `cached`, by sender, the one that was refreshed longest ago first."""
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
         self._by_nbma: dict[Address, list[Binding]] = {}
-        self._by_sender: dict[Address, int] = {}
-        """Sender → number of its bindings; without configured ones."""
+        self._by_sender: Shares[Binding] = Shares()
+        """All bindings but configured ones, by sender."""
+        self._nbma_ordered: list[Address] = []
+        """The NBMA addresses, ascending."""
         self.shortcuts = ShortcutTable(
             interface, tables.ribs[afi], outbox=outbox, timers=timers, peers=self
         )
-        self.entries = NeighborEntries(self._bindings, self.shortcuts, interface, outbox)
+        self.entries = NeighborEntries(self._bindings, self.shortcuts, interface, paths, outbox)
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -92,18 +98,33 @@ class Cache:
         """Returns all NBMA addresses of bindings."""
         return tuple(self._by_nbma)
 
-    def around(self, address: Address) -> list[Address]:
+    def around(self, address: Address, apart_from: Container[Address] = ()) -> list[Address]:
         """Returns the bound addresses next below and next above an address: none shares more leading bits with it."""
-        at = bisect_left(self._ordered, address)
-        return self._ordered[max(0, at - 1) : at + 1]
+        ordered = self._ordered
+        above = bisect_left(ordered, address)
+        below = above - 1
+        while below >= 0 and ordered[below] in apart_from:
+            below -= 1
+        while above < len(ordered) and ordered[above] in apart_from:
+            above += 1
+        return [*ordered[max(0, below) : below + 1], *ordered[above : above + 1]]
 
-    def leads_to(self, nbma: Address) -> bool:
-        """Returns whether some binding leads to an NBMA address."""
-        return nbma in self._by_nbma
+    def nbma_around(self, address: Address) -> list[Address]:
+        """Returns the NBMA addresses in use next below and next above an address, like `around`."""
+        return _nearest(self._nbma_ordered, address)
+
+    def nbma_inside(self, prefix: Prefix) -> Iterator[Address]:
+        """Yields the NBMA addresses in use within a prefix."""
+        start = bisect_left(self._nbma_ordered, prefix.address)
+        for nbma in islice(self._nbma_ordered, start, None):
+            if prefix.contains(nbma):
+                yield nbma
+            elif len(nbma) == len(prefix.address):
+                return
 
     def has_room(self, sender: Address, now: float) -> bool:
         """Returns whether there is room for one more binding of a sender; else emits a notice."""
-        own = self._by_sender.get(sender, 0)
+        own = self._by_sender.count(sender)
         limit = MAX_BINDINGS - MAX_BINDINGS // KEPT_SHARE if own else MAX_BINDINGS
         if len(self._bindings) >= limit:
             self._notify_full("cache", MAX_BINDINGS, now)
@@ -157,13 +178,10 @@ class Cache:
             return None
         promoted = kind is not binding.type
         binding.type = kind
+        binding.sender = sender
         self._sort_in(binding)
-        if sender != binding.sender:
-            self._leave_sender(binding)
-            binding.sender = sender
-            self._join_sender(binding)
         binding.claimed_nbma = claimed_nbma or nbma
-        binding.mtu = mtu
+        self.entries.set_mtu(binding, mtu)
         binding.unique = unique
         binding.origin = origin
         shortened = expires_at < binding.expires_at
@@ -192,9 +210,9 @@ class Cache:
             self.shortcuts.remove(shortcut, reason)
         del self._bindings[binding.protocol]
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
-        self._cached.pop(binding.protocol, None)
+        self._cached.discard(binding)
         self._leave_nbma(binding)
-        self._leave_sender(binding)
+        self._by_sender.discard(binding)
         self._timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
         self.entries.remove(binding)
@@ -274,8 +292,7 @@ class Cache:
             return None
         self._bindings[binding.protocol] = binding
         insort(self._ordered, binding.protocol)
-        self._by_nbma.setdefault(binding.nbma, []).append(binding)
-        self._join_sender(binding)
+        self._join_nbma(binding)
         self._sort_in(binding)
         self.hold(binding)
         self.shortcuts.peer_added(binding.protocol)
@@ -287,12 +304,12 @@ class Cache:
     def _move(self, binding: Binding, nbma: Address, now: float) -> None:
         """Moves a binding to another NBMA address of its peer."""
         self._leave_nbma(binding)
-        self._by_nbma.setdefault(nbma, []).append(binding)
         binding.nbma = nbma
+        self._join_nbma(binding)
         binding.created_at = now
         if binding.entry is Entry.STALE:
             binding.entry = Entry.DIRECT  # the kernel was asked about the address that it had
-        self.entries.install(binding)
+        self.entries.moved(binding)
 
     def _arm(self, binding: Binding, now: float) -> None:
         timers = self._timers
@@ -313,15 +330,23 @@ class Cache:
         timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
 
     def _sort_in(self, binding: Binding) -> None:
-        self._cached.pop(binding.protocol, None)
+        """Counts a binding for its sender, as the newest."""
+        self._cached.discard(binding)
         if binding.type is BindingType.CACHED:
-            self._cached[binding.protocol] = binding
+            self._cached.add(binding, binding.sender)
+        self._by_sender.discard(binding)
+        if binding.sender:
+            self._by_sender.add(binding, binding.sender)
 
     def _has_room_for_cached(self, now: float) -> bool:
-        """Removes the oldest unused binding if the table is full; False if shortcuts use the EVICTION_TRIES oldest."""
+        """If the table is full, removes the oldest unused binding of the sender that has most of them.
+
+        Returns False if shortcuts use the first EVICTION_TRIES.
+        """
         if len(self._cached) < MAX_CACHED:
             return True
-        for binding in list(islice(self._cached.values(), EVICTION_TRIES)):
+        for _ in range(EVICTION_TRIES):
+            binding = next(iter(self._cached.of_largest()))
             if binding.shortcuts_end_at == NEVER:
                 self.remove(binding, "made room")
                 return True
@@ -329,24 +354,22 @@ class Cache:
         self._notify_full("cached bindings", MAX_CACHED, now)
         return False
 
+    def _join_nbma(self, binding: Binding) -> None:
+        """Adds a binding to the index by NBMA address."""
+        of_nbma = self._by_nbma.get(binding.nbma)
+        if of_nbma is None:
+            of_nbma = self._by_nbma[binding.nbma] = []
+            insort(self._nbma_ordered, binding.nbma)
+        of_nbma.append(binding)
+
     def _leave_nbma(self, binding: Binding) -> None:
         """Removes a binding from the index by NBMA address, and releases its circuit."""
         of_nbma = self._by_nbma[binding.nbma]
         of_nbma.remove(binding)
         if not of_nbma:
             del self._by_nbma[binding.nbma]
+            del self._nbma_ordered[bisect_left(self._nbma_ordered, binding.nbma)]
         self._interface.circuits.release(binding.nbma, binding.protocol)
-
-    def _join_sender(self, binding: Binding) -> None:
-        if binding.sender:
-            self._by_sender[binding.sender] = self._by_sender.get(binding.sender, 0) + 1
-
-    def _leave_sender(self, binding: Binding) -> None:
-        left = self._by_sender.get(binding.sender, 0) - 1
-        if left > 0:
-            self._by_sender[binding.sender] = left
-        else:
-            self._by_sender.pop(binding.sender, None)
 
     def _key(self, kind: TimerKind, protocol: Address) -> TimerKey:
         return TimerKey(kind, self._interface.name, protocol)
@@ -354,3 +377,8 @@ class Cache:
     def _notify_full(self, table: str, limit: int, now: float) -> None:
         name = self._interface.name
         self._outbox.remind((name, table), TableFull(interface=name, table=table, limit=limit), now)
+
+
+def _nearest(ordered: list[Address], address: Address) -> list[Address]:
+    at = bisect_left(ordered, address)
+    return ordered[max(0, at - 1) : at + 1]

@@ -1,7 +1,7 @@
 """The kernel's neighbour entries and host routes for the bindings of one interface and address family.
 
-A binding has an entry that leads to its own NBMA address while packets can go there, and a host route unless a
-connected prefix of the tunnel covers it:
+A binding has an entry that leads to its own NBMA address while packets can go there: its circuit is up, and its path is
+proven if it was learnt by resolution (`paths`). It has a host route unless a connected prefix of the tunnel covers it:
 
     NONE ──(the circuit is up)──► DIRECT ──(near its end)──► STALE ──(the kernel probes it: used)──► DIRECT
      │ ▲                             ▲
@@ -22,26 +22,29 @@ from collections.abc import Mapping
 from nhrpd_py.core.address import Address, host_prefix
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, NeighborState, SetNeighbor, SetRoute
-from nhrpd_py.core.station.binding import Binding, Entry
+from nhrpd_py.core.station.binding import Binding, BindingType, Entry
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 
 
 class NeighborEntries:
     """Moves the `entry` of bindings. `bindings` are the cache's own, by overlay address."""
 
-    __slots__ = ("_bindings", "_interface", "_outbox", "_servers", "_shortcuts")
+    __slots__ = ("_bindings", "_interface", "_outbox", "_paths", "_servers", "_shortcuts")
 
     def __init__(
         self,
         bindings: Mapping[Address, Binding],
         shortcuts: ShortcutTable,
         interface: Interface,
+        paths: Paths,
         outbox: Outbox,
     ) -> None:
         self._bindings = bindings
         self._shortcuts = shortcuts
         self._interface = interface
+        self._paths = paths
         self._outbox = outbox
         self._servers: dict[Address, Address] = {}
         """By overlay address: the NBMA address of the server that its entry leads to."""
@@ -53,13 +56,30 @@ class NeighborEntries:
         if not self._interface.opened:
             return  # the cache installs all of them when it opens
         circuits = self._interface.circuits
-        if circuits.carries(binding.nbma):
+        if circuits.carries(binding.nbma) and self._may_take_path(binding):
             self._put(binding, Entry.DIRECT)
         elif binding.entry in (Entry.INHERITED, Entry.STALE) and circuits.unsure:
             # A STALE one without a circuit was inherited: one of this run goes with its circuit.
             self._put(binding, Entry.INHERITED)
         else:
             self.withdraw(binding)
+
+    def moved(self, binding: Binding) -> None:
+        """Follows a binding to another NBMA address; traffic goes over the hub until the path there is proven."""
+        if binding.type is BindingType.CACHED and not self._paths.carries(binding.nbma):
+            self.withdraw(binding)
+        else:
+            self.install(binding)
+
+    def _may_take_path(self, binding: Binding) -> bool:
+        """Returns whether the kernel may send straight to a peer.
+
+        What was learnt by resolution needs a proven path; clients and servers were heard, and maps are the operator's.
+        An entry of an earlier run keeps its traffic while its path is tried.
+        """
+        if binding.type is not BindingType.CACHED or self._paths.carries(binding.nbma):
+            return True
+        return binding.installed and not self._paths.has_failed(binding.nbma)
 
     def inherit(self, binding: Binding) -> None:
         """Keeps an entry of an earlier run until charon has reported its SAs; deletes it if its circuit is down."""
@@ -121,9 +141,24 @@ class NeighborEntries:
             if wanted == binding.routed:
                 continue
             binding.routed = wanted
-            prefix = host_prefix(binding.protocol)
-            ifindex = self._interface.ifindex
-            self._outbox.emit(SetRoute(prefix, ifindex) if wanted else DropRoute(prefix, ifindex))
+            if wanted:
+                self._set_route(binding)
+            else:
+                prefix = host_prefix(binding.protocol)
+                self._outbox.emit(DropRoute(prefix, self._interface.ifindex))
+
+    def set_mtu(self, binding: Binding, mtu: int) -> None:
+        """Sets the MTU that a peer told; installs the routes over it again where theirs is another one now."""
+        before = self._interface.route_mtu(binding.protocol, binding.mtu)
+        binding.mtu = mtu
+        if self._interface.route_mtu(binding.protocol, mtu) != before:
+            self._set_routes_over(binding)
+
+    def tunnel_mtu_changed(self) -> None:
+        """Installs the routes over all peers that told an MTU again: the tunnel's may be the smaller one now."""
+        for binding in self._bindings.values():
+            if binding.mtu:
+                self._set_routes_over(binding)
 
     def detach(self) -> None:
         """Forgets all entries without an effect: the netdev is down or gone, and the kernel's entries with it."""
@@ -141,9 +176,20 @@ class NeighborEntries:
         self._outbox.emit(SetNeighbor(ifindex, binding.protocol, binding.nbma))
         binding.routed = not self._interface.on_link(binding.protocol)
         if binding.routed:
-            self._outbox.emit(SetRoute(host_prefix(binding.protocol), ifindex))
+            self._set_route(binding)
         if not was_installed:
             self._shortcuts.peer_installed(binding.protocol)
+
+    def _set_routes_over(self, binding: Binding) -> None:
+        if binding.routed:
+            self._set_route(binding)
+        self._shortcuts.peer_installed(binding.protocol)
+
+    def _set_route(self, binding: Binding) -> None:
+        interface = self._interface
+        mtu = interface.route_mtu(binding.protocol, binding.mtu)
+        route = SetRoute(host_prefix(binding.protocol), interface.ifindex, mtu=mtu)
+        self._outbox.emit(route)
 
     # Entries that lead to a server.
 

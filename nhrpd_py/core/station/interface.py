@@ -22,6 +22,8 @@ from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.links import Link, Links
 
+SMALLEST_MTU = {4: 576, 16: 1280}
+"""By the size of an address: what every link has room for (RFC 791, RFC 8200 §5)."""
 NO_SUCH_LINK = "no such netdev; waiting for it"
 
 
@@ -144,6 +146,13 @@ class Interface:
             if afi_of(each.address) is afi:
                 return each.address
         return b""
+
+    def route_mtu(self, peer: Address, told: int) -> int:
+        """Returns the MTU of routes over a peer, which told its own: 0 unless that is smaller than the tunnel's.
+
+        One that is smaller than the protocol allows is not believed.
+        """
+        return told if SMALLEST_MTU[len(peer)] <= told < self.mtu else 0
 
     def on_link(self, address: Address) -> bool:
         """Returns whether a connected prefix of the tunnel covers the address, so that it needs no host route."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from nhrpd_py.core.address import Address, Prefix, host_prefix
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.prefixmap import PrefixMap
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.kernel.rib import Rib
@@ -45,7 +46,16 @@ class Peers(Protocol):
 class ShortcutTable:
     """The shortcuts of one interface and family. Owned by the cache, which reports changes of bindings to it."""
 
-    __slots__ = ("_by_peer", "_interface", "_outbox", "_peers", "_rib", "_shortcuts", "_timers")
+    __slots__ = (
+        "_by_peer",
+        "_interface",
+        "_outbox",
+        "_peers",
+        "_rib",
+        "_shares",
+        "_shortcuts",
+        "_timers",
+    )
 
     def __init__(
         self, interface: Interface, rib: Rib, *, outbox: Outbox, timers: TimerQueue, peers: Peers
@@ -57,6 +67,8 @@ class ShortcutTable:
         self._peers = peers
         self._shortcuts: PrefixMap[Shortcut] = PrefixMap(rib.address_size)
         self._by_peer: dict[Address, dict[Prefix, Shortcut]] = {}
+        self._shares: Shares[Shortcut] = Shares()
+        """All of them, by the NBMA address of their peer when they were installed."""
 
     def __len__(self) -> int:
         return len(self._shortcuts)
@@ -78,13 +90,15 @@ class ShortcutTable:
 
     def touching(self, prefix: Prefix) -> list[Shortcut]:
         """Returns the shortcuts within a prefix, and those that contain it."""
-        inside = list(self._shortcuts.inside(prefix))
-        around = (
+        return [*self._shortcuts.inside(prefix), *self.around(prefix)]
+
+    def around(self, prefix: Prefix) -> list[Shortcut]:
+        """Returns the shortcuts that contain a prefix and more."""
+        return [
             each
             for each in self._shortcuts.matches(prefix.address)
             if each.prefix.length < prefix.length
-        )
-        return [*inside, *around]
+        ]
 
     def install(
         self,
@@ -93,8 +107,8 @@ class ShortcutTable:
         binding: Binding,
         holding_time_s: int,
         now: float,
-    ) -> Shortcut | None:
-        """Creates, moves or refreshes a shortcut and returns it; None when the table is full."""
+    ) -> Shortcut:
+        """Creates, moves or refreshes a shortcut; in a full table the oldest of the peer that has most makes room."""
         old = self._shortcuts.get(prefix)
         if old is not None and old.binding is not binding:
             self._detach(old)
@@ -102,9 +116,10 @@ class ShortcutTable:
         if old is None:
             if len(self._shortcuts) >= MAX_SHORTCUTS:
                 self._notify_full(now)
-                return None
+                self.remove(next(iter(self._shares.of_largest())), "made room")
             old = Shortcut(prefix, target, binding, holding_time_s, now, now)
             self._shortcuts[prefix] = old
+            self._shares.add(old, binding.nbma)
             self._by_peer.setdefault(binding.protocol, {})[prefix] = old
             self._outbox.emit(
                 ShortcutInstalled(
@@ -124,8 +139,9 @@ class ShortcutTable:
     def reassert(self, shortcut: Shortcut) -> None:
         """Installs the route of a shortcut again, if the peer's neighbour entry is installed."""
         if shortcut.binding.installed:
-            ifindex = self._interface.ifindex
-            self._outbox.emit(SetRoute(shortcut.prefix, ifindex, shortcut.binding.protocol))
+            interface, peer = self._interface, shortcut.binding
+            mtu = interface.route_mtu(peer.protocol, peer.mtu)
+            self._outbox.emit(SetRoute(shortcut.prefix, interface.ifindex, peer.protocol, mtu))
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""
@@ -163,6 +179,7 @@ class ShortcutTable:
 
     def _detach(self, shortcut: Shortcut) -> None:
         self._shortcuts.pop(shortcut.prefix)
+        self._shares.discard(shortcut)
         of_peer = self._by_peer[shortcut.binding.protocol]
         del of_peer[shortcut.prefix]
         if not of_peer:

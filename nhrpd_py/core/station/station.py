@@ -23,6 +23,7 @@ from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.station.cache import Cache
 from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import (
@@ -32,7 +33,8 @@ from nhrpd_py.packet.extension import (
     of_entries,
 )
 from nhrpd_py.packet.iana import ErrorCode, ExtensionType, PacketType
-from nhrpd_py.packet.inner import OffendingHeader
+from nhrpd_py.packet.inner import OffendingHeader, peek
+from nhrpd_py.packet.layout import PACKET_SIZE_AT, size_of
 from nhrpd_py.packet.message import REPLIES, Message, encode
 from nhrpd_py.packet.wire import BadPacket, DropReason
 
@@ -42,6 +44,8 @@ OFFENDING_BYTES = 256
 """Octets of a packet that an Error Indication returns: most packets whole, and of any the header."""
 RECORD_PREFIX_LENGTH = 0
 """Entries of extensions 3, 4 and 5 say nothing about a prefix (§5.3.1)."""
+MAX_MTU = 0xFFFF
+"""Largest value of the MTU field of an entry."""
 SETTLE_S = 0.25
 """How long after a change of our NBMA address the kernel may send from the former one, at the least."""
 SETTLE_LIMIT_S = 10.0
@@ -76,6 +80,7 @@ class Station:
         "moved_at",
         "nat_nbma",
         "outbox",
+        "paths",
         "protocol_type",
         "requests",
         "tables",
@@ -110,7 +115,10 @@ class Station:
         """Our NBMA address before it last changed; empty before the first change."""
         self.moved_at = 0.0
         """When it changed."""
-        self.cache = Cache(interface, afi, outbox=outbox, tables=tables, timers=timers)
+        self.paths = Paths(jitter, enabled=interface.config.path_check_s is not None)
+        self.cache = Cache(
+            interface, afi, outbox=outbox, paths=self.paths, tables=tables, timers=timers
+        )
         self.counters = Counters()
 
     @property
@@ -133,6 +141,11 @@ class Station:
     @property
     def host_length(self) -> int:
         return SIZE_OF_AFI[self.afi] * 8
+
+    @property
+    def mtu(self) -> int:
+        """What we tell peers in the MTU field of our entries: that of the tunnel, as far as the field goes."""
+        return min(self.interface.mtu, MAX_MTU)
 
     def message(
         self,
@@ -174,7 +187,7 @@ class Station:
         *,
         flags: int,
         entries: tuple[ClientInformation, ...],
-        nat: Extension | None,
+        nat: Extension | None = None,
     ) -> Message:
         """Makes our reply to a request, whose source and id stay, so that the requester recognises it (§5.2.0.1).
 
@@ -205,10 +218,21 @@ class Station:
         )
 
     def signed(self, extensions: tuple[Extension, ...]) -> tuple[Extension, ...]:
-        """Replaces the authentication, which is hop by hop (§5.3.4.3), by ours as the last extension, if configured."""
+        """Replaces the authentication, which is hop by hop (§5.3.4.3), by ours, or removes it where none is configured.
+
+        Ours stands where the former one stood, for the order of extensions may not change (§5.3); without one it is
+        the last.
+        """
         rest = tuple(each for each in extensions if each.type != ExtensionType.AUTHENTICATION)
         secret = self.config.authentication
-        return rest if secret is None else (*rest, cisco_authentication(secret.value))
+        if secret is None:
+            return rest
+        ours = cisco_authentication(secret.value)
+        if len(rest) == len(extensions):
+            return (*rest, ours)
+        return tuple(
+            ours if each.type == ExtensionType.AUTHENTICATION else each for each in extensions
+        )
 
     def authenticates(self, message: Message) -> bool:
         """Returns whether a received message carries our pass phrase, or needs none.
@@ -224,6 +248,13 @@ class Station:
             return message.type is PacketType.ERROR_INDICATION
         return authentication_matches(extension, secret.value)
 
+    def fits(self, message: Message) -> bool:
+        """Returns whether a message fits into the tunnel; the kernel refuses a longer one.
+
+        A received message may be longer than the tunnel's MTU, in fragments of the underlay.
+        """
+        return size_of(message) <= self.interface.mtu
+
     def send(self, nbma: Address, message: Message, *, forwarded: bool = False) -> None:
         """Sends a message to an outer destination; the extensions are the caller's, signature included."""
         if not self.circuits.is_up(nbma):
@@ -231,9 +262,10 @@ class Station:
             return
         try:
             data = encode(message)
-        except ValueError:
-            # Possible when a received packet was nearly that long and we had to add to it.
-            self.drop(DropReason.BAD_PACKET_SIZE, nbma)
+        except ValueError:  # longer than any packet can be
+            data = b""
+        if not 0 < len(data) <= self.interface.mtu:
+            self.drop(DropReason.SDU_SIZE_EXCEEDED, nbma)
             return
         counter = self.counters.forwarded if forwarded else self.counters.sent
         counter[message.type] += 1
@@ -244,6 +276,7 @@ class Station:
         return ClientInformation(
             code=code,
             prefix_length=RECORD_PREFIX_LENGTH,
+            mtu=self.mtu,
             holding_time_s=self.config.holding_time_s,
             nbma=self.interface.nbma,
             protocol=self.address,
@@ -295,18 +328,11 @@ class Station:
 
     def settles_at(self, now: float) -> float:
         """Returns when to register again after `learn_nat_nbma` returned False."""
-        return now + max(SETTLE_S, now - self.moved_at)
+        return min(now + max(SETTLE_S, now - self.moved_at), self.moved_at + SETTLE_LIMIT_S)
 
     def granted_s(self, asked_s: int) -> int:
         """Returns the holding time that a peer gets that asks for some time; 0 leaves it to us."""
         return min(asked_s or self.config.holding_time_s, self.config.max_holding_time_s)
-
-    def recurses(self, protocol: Address, nbma: Address) -> bool:
-        """Returns whether a binding would route the tunnel into itself: an overlay address equals an NBMA address.
-
-        Its host route would lead packets for that NBMA address into the tunnel, and cut off the peers there.
-        """
-        return protocol == nbma or self.cache.leads_to(protocol) or self.cache.get(nbma) is not None
 
     def drop(self, reason: DropReason, nbma: Address = b"") -> None:
         """Counts a dropped packet, and emits a notice."""
@@ -329,7 +355,7 @@ class Station:
         # The sender of a reply is the station that the request was for.
         is_reply = offender.type in REPLIES
         to = offender.destination_protocol if is_reply else offender.source_protocol
-        if not to or not self.limits.errors.take(now):
+        if not to or not self.limits.errors.take(nbma, now):
             return
         error = self.message(
             PacketType.ERROR_INDICATION,
@@ -339,6 +365,13 @@ class Station:
             payload=data[:OFFENDING_BYTES],
         )
         self.send(nbma, error)
+
+    def refuse_size(self, message: Message, nbma_source: Address, now: float) -> None:
+        """Drops a received message whose answer, or which with our record, does not fit into the tunnel (§5.2.7)."""
+        self.drop(DropReason.SDU_SIZE_EXCEEDED, nbma_source)
+        data = encode(message)
+        code = ErrorCode.SDU_SIZE_EXCEEDED
+        self.send_error(nbma_source, peek(data), data, code, now, offset=PACKET_SIZE_AT)
 
 
 def entries_in(extension: Extension, message: Message) -> tuple[ClientInformation, ...]:

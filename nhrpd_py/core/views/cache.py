@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.resolution.requester import Resolution, Trigger
+from nhrpd_py.core.resolution.table import Resolution, Trigger
 from nhrpd_py.core.rows import (
     CacheRow,
 )

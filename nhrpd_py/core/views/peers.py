@@ -8,6 +8,8 @@ from nhrpd_py.core.ipsec.circuits import Circuits, CircuitState
 from nhrpd_py.core.rows import (
     PeerRow,
 )
+from nhrpd_py.core.station.paths import PathState
+from nhrpd_py.core.views.common import path_state, round_trip_s
 
 
 def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
@@ -15,7 +17,9 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
     station = instance.station
     circuits = station.circuits
     errors = {each.nbma: each.last_error for each in instance.client.servers.registrations()}
-    for nbma in dict.fromkeys([*errors, *station.cache.nbma_addresses()]):
+    failed = [each.nbma for each in station.paths if each.state is PathState.FAILED]
+    for nbma in dict.fromkeys([*errors, *station.cache.nbma_addresses(), *failed]):
+        path = station.paths.get(nbma)
         bindings = station.cache.of_nbma(nbma)
         since = circuits.up_since(nbma)
         if not circuits.protected:
@@ -28,7 +32,9 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
             ipsec=_ipsec_state(circuits, nbma),
             identity=circuits.identity(nbma),
             up_for_s=None if since is None else round(now - since, 3),
-            last_error=circuits.problem(nbma) or errors.get(nbma),
+            path=path_state(path),
+            rtt_s=round_trip_s(path),
+            last_error=circuits.problem(nbma) or errors.get(nbma) or (path and path.reason) or None,
         )
 
 

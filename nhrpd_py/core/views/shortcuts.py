@@ -4,16 +4,17 @@ from collections.abc import Iterator
 
 from nhrpd_py.core.address import format_address, host_prefix
 from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.resolution.requester import Trigger
+from nhrpd_py.core.resolution.table import Trigger
 from nhrpd_py.core.rows import (
     ShortcutRow,
 )
-from nhrpd_py.core.views.common import resolution_state, seconds_left
+from nhrpd_py.core.views.common import path_state, resolution_state, round_trip_s, seconds_left
 
 
 def shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
     station = instance.station
     for shortcut in instance.shortcuts:
+        path = station.paths.get(shortcut.binding.nbma)
         yield ShortcutRow(
             interface=station.interface.name,
             afi=station.afi,
@@ -25,6 +26,9 @@ def shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
             expires_in_s=seconds_left(shortcut.expires_at, now),
             holding_time_s=shortcut.holding_time_s,
             identity=station.circuits.identity(shortcut.binding.nbma),
+            path=path_state(path),
+            rtt_s=round_trip_s(path),
+            reason=None,
         )
     for resolution in instance.requester.resolutions.values():
         if resolution.trigger in (Trigger.REDIRECT, Trigger.OPERATOR):
@@ -39,4 +43,7 @@ def shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
                 expires_in_s=seconds_left(resolution.until, now),
                 holding_time_s=None,
                 identity=None,
+                path=None,
+                rtt_s=None,
+                reason=resolution.reason,
             )

@@ -15,6 +15,7 @@ from nhrpd_py.core.views.cache import cache_rows
 from nhrpd_py.core.views.interfaces import interface_row
 from nhrpd_py.core.views.nhs import nhs_rows
 from nhrpd_py.core.views.peers import peer_rows
+from nhrpd_py.core.views.probes import probe_rows
 from nhrpd_py.core.views.routes import route_rows
 from nhrpd_py.core.views.shortcuts import shortcut_rows
 from nhrpd_py.core.views.traffic import drop_rows, traffic_rows
@@ -58,6 +59,8 @@ class Views:
                 return peer_rows(instance, now)
             case View.TRAFFIC:
                 return traffic_rows(instance.station)
+            case View.PROBES:
+                return probe_rows(instance.station)
             case View.ROUTES:
                 return route_rows(instance)
             case View.INTERFACES | View.CONFIG:

@@ -30,6 +30,7 @@ CLIENT_LEFT = (
     ConnectionError,
     ClientDisconnect,
     trio.BrokenResourceError,
+    trio.BusyResourceError,  # Hypercorn complains of half a request while it still writes an answer
     trio.ClosedResourceError,
 )
 """Exceptions that a client causes which hangs up in the middle of a request or of its answer."""

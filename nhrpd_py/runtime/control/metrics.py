@@ -7,14 +7,28 @@ come from its views, those of the adapters from their counters.
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from nhrpd_py import __version__
 from nhrpd_py.core.queries import Query, View
-from nhrpd_py.core.rows import CacheRow, InterfaceRow, NhsRow, Row, ShortcutRow, TrafficRow
+from nhrpd_py.core.rows import (
+    CacheRow,
+    InterfaceRow,
+    NhsRow,
+    ProbeRow,
+    Row,
+    ShortcutRow,
+    TrafficRow,
+)
 
 Ask = Callable[[Query], Sequence[Row]]
 Counters = Callable[[], Mapping[str, Mapping[str, int]]]
@@ -32,6 +46,7 @@ class DaemonCollector:
     def collect(self) -> Iterable[Metric]:
         yield from self._daemon()
         yield from self._traffic()
+        yield from self._probes()
         yield from self._tables()
         yield self._adapters()
 
@@ -65,6 +80,28 @@ class DaemonCollector:
                 packets.add_metric(labels, row.packets)
         yield packets
         yield drops
+
+    def _probes(self) -> Iterable[Metric]:
+        results = CounterMetricFamily(
+            "nhrpd_probes",
+            "Probes of direct paths: sent and answered; paths that were proven, and that failed.",
+            labels=["interface", "afi", "result"],
+        )
+        times = HistogramMetricFamily(
+            "nhrpd_probe_rtt_seconds",
+            "Round trip times of answered probes.",
+            labels=["interface", "afi"],
+        )
+        for row in self._ask(Query(view=View.PROBES)):
+            if not isinstance(row, ProbeRow):
+                continue
+            for result in ("sent", "answered", "proven", "failed"):
+                results.add_metric([row.interface, row.afi, result], getattr(row, result))
+            bounds = [*map(str, row.rtt_bounds_s), "+Inf"]
+            buckets = list(zip(bounds, accumulate(row.rtt_counts), strict=True))
+            times.add_metric([row.interface, row.afi], buckets, row.rtt_sum_s)
+        yield results
+        yield times
 
     def _tables(self) -> Iterable[Metric]:
         cache: Tally[tuple[str, ...]] = Tally()

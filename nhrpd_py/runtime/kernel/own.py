@@ -31,7 +31,7 @@ class OwnEntries:
         request = neighbor.dump_neighbors(ifindex)
         return await self._requests.dump(neighbor.RTM_GETNEIGH, request, "neighbours", read)
 
-    async def routes(self) -> list[Route]:
+    async def routes(self) -> list[rtnl.RouteRead]:
         """Returns our routes of all netdevs."""
         read = functools.partial(rtnl.read_own_route, self._protocol)
         return await self._requests.dump(rtnl.RTM_GETROUTE, rtnl.DUMP_ROUTES, "routes", read)
@@ -43,7 +43,7 @@ class OwnEntries:
         if ifindex in wanted:
             return
         deletions = [neighbor.drop_neighbor(ifindex, entry.address) for entry in neighbors]
-        deletions += [self._drop(route) for route in routes if route.ifindex == ifindex]
+        deletions += [self._drop(each.route) for each in routes if each.route.ifindex == ifindex]
         for start in range(0, len(deletions), CLEAR_BATCH):
             await self._requests.post(b"".join(deletions[start : start + CLEAR_BATCH]))
 
@@ -66,10 +66,12 @@ class OwnEntries:
             self._drift["neighbors"] += each.audit_neighbors(
                 entries[ifindex], expected, self._protocol
             )
-            found = [route for route in own if route.ifindex == ifindex]
+            found = [each for each in own if each.route.ifindex == ifindex]
             await self._audit_routes(each, found, routes[ifindex])
 
-    async def _audit_routes(self, wanted: Wanted, own: list[Route], expected: set[Prefix]) -> None:
+    async def _audit_routes(
+        self, wanted: Wanted, own: list[rtnl.RouteRead], expected: set[Prefix]
+    ) -> None:
         before = len(wanted.dirty_routes)
         unwanted = wanted.audit_routes(own, expected, self._metric)
         self._drift["routes"] += len(wanted.dirty_routes) - before + len(unwanted)

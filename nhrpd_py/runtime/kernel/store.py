@@ -138,6 +138,10 @@ class KernelStore:
             self._counters["not_open"] += 1
             return
         wanted.routes[effect.prefix] = effect.gateway
+        if effect.mtu:
+            wanted.mtus[effect.prefix] = effect.mtu
+        else:
+            wanted.mtus.pop(effect.prefix, None)
         wanted.dirty_routes[effect.prefix] = None
         self._writer.wake()
 
@@ -146,6 +150,7 @@ class KernelStore:
         if wanted is None:
             return
         wanted.routes.pop(effect.prefix, None)
+        wanted.mtus.pop(effect.prefix, None)
         wanted.dirty_routes[effect.prefix] = None
         for other in self._wanted.values():  # it may have been in the place of theirs
             if effect.prefix in other.routes:

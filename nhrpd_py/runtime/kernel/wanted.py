@@ -20,7 +20,7 @@ from nhrpd_py.runtime.netlink.neighbor import (
     drop_neighbor,
     set_neighbor,
 )
-from nhrpd_py.runtime.netlink.rtnl import drop_route, set_route
+from nhrpd_py.runtime.netlink.rtnl import RouteRead, drop_route, set_route
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +40,8 @@ class Wanted:
     neighbors: dict[Address, Address] = field(default_factory=dict)
     stale: set[Address] = field(default_factory=set)
     routes: dict[Prefix, Address] = field(default_factory=dict)
+    mtus: dict[Prefix, int] = field(default_factory=dict)
+    """The MTU of the routes that have one."""
     dirty_neighbors: dict[Address, None] = field(default_factory=dict)
     dirty_routes: dict[Prefix, None] = field(default_factory=dict)
     deleting: set[Address] = field(default_factory=set)
@@ -60,6 +62,7 @@ class Wanted:
         for table in (self.neighbors, self.routes, self.dirty_neighbors, self.dirty_routes):
             table.clear()
         self.stale.clear()
+        self.mtus.clear()
         self.deleting.clear()
 
     def pack_neighbors(self, limit: int, protocol: int) -> bytes:
@@ -91,7 +94,8 @@ class Wanted:
             if gateway is None:
                 request = drop_route(prefix, ifindex, metric, protocol)
             else:
-                request = set_route(prefix, ifindex, gateway, metric, protocol)
+                mtu = self.mtus.get(prefix, 0)
+                request = set_route(prefix, ifindex, gateway, metric, protocol, mtu)
             packed.append(request)
             size += len(request)
         return b"".join(packed)
@@ -130,15 +134,17 @@ class Wanted:
         return drift
 
     def audit_routes(
-        self, found: Iterable[Route], expected: set[Prefix], metric: int
+        self, found: Iterable[RouteRead], expected: set[Prefix], metric: int
     ) -> list[Route]:
         """Marks the wanted routes that differ from a dump of our protocol's as dirty; returns those
         in the dump that are not wanted."""
         unwanted: list[Route] = []
-        for route in found:
+        for read in found:
+            route = read.route
             gateway = self.routes.get(route.prefix)
             if gateway == route.gateway and route.metric == metric:
-                expected.discard(route.prefix)
+                if self.mtus.get(route.prefix, 0) == read.mtu:
+                    expected.discard(route.prefix)
             elif gateway is None and route.metric == metric:
                 if not self.adopting and route.prefix not in self.dirty_routes:
                     unwanted.append(route)

@@ -82,6 +82,7 @@ NHA_ID = 1
 NHMSG_SIZE = 8  # struct nhmsg: family, scope, protocol, reserved: u8 each; flags u32
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+RTA_METRICS, RTAX_MTU = 8, 2
 RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_NH_ID = 9, 15, 18, 30
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
@@ -191,12 +192,13 @@ def read_address(payload: memoryview) -> AddressAdded | None:
 
 class RouteRead(NamedTuple):
     """A route of the main table; `multipath`: it has more next hops than the one shown;
-    `nexthop`: the id of the nexthop object that it uses, or 0.
+    `nexthop`: the id of the nexthop object that it uses, or 0; `mtu`: its own, or 0.
     """
 
     route: Route
     multipath: bool
     nexthop: int = 0
+    mtu: int = 0
 
 
 def read_route(payload: memoryview) -> RouteRead | None:
@@ -226,7 +228,13 @@ def read_route(payload: memoryview) -> RouteRead | None:
     hops = list(_next_hops(found[RTA_MULTIPATH])) if RTA_MULTIPATH in found else []
     ifindex, gateway = hops[0] if hops else (_number(found, RTA_OIF), _gateway(found))
     route = Route(prefix=prefix, ifindex=ifindex, gateway=gateway, metric=metric, protocol=protocol)
-    return RouteRead(route, multipath=len(hops) > 1, nexthop=_number(found, RTA_NH_ID))
+    metrics = attributes(found[RTA_METRICS], 0) if RTA_METRICS in found else {}
+    return RouteRead(
+        route,
+        multipath=len(hops) > 1,
+        nexthop=_number(found, RTA_NH_ID),
+        mtu=_number(metrics, RTAX_MTU),
+    )
 
 
 def _number(found: Mapping[int, memoryview], kind: int) -> int:
@@ -264,30 +272,33 @@ def nexthop_id(payload: memoryview) -> int:
     return _number(attributes(payload, NHMSG_SIZE), NHA_ID)
 
 
-def read_own_route(protocol: int, payload: memoryview) -> Route | None:
+def read_own_route(protocol: int, payload: memoryview) -> RouteRead | None:
     """Reads a route; None unless it has this protocol number."""
     read = read_route(payload)
-    return read.route if read is not None and read.route.protocol == protocol else None
+    return read if read is not None and read.route.protocol == protocol else None
 
 
 @functools.cache
-def _route_layout(address_size: int, gateway_size: int) -> struct.Struct:
-    # nlmsghdr, rtmsg, RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_GATEWAY
+def _route_layout(address_size: int, gateway_size: int, *, metrics: bool = False) -> struct.Struct:
+    # nlmsghdr, rtmsg, RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_GATEWAY, RTA_METRICS with RTAX_MTU
     gateway = f"HH{gateway_size}s" if gateway_size else ""
-    return struct.Struct(f"=IHHII8BIHH{address_size}sHHIHHI{gateway}")
+    return struct.Struct(f"=IHHII8BIHH{address_size}sHHIHHI{gateway}{'HHHHI' if metrics else ''}")
 
 
-def set_route(prefix: Prefix, ifindex: int, gateway: Address, metric: int, protocol: int) -> bytes:
+def set_route(
+    prefix: Prefix, ifindex: int, gateway: Address, metric: int, protocol: int, mtu: int = 0
+) -> bytes:
     """Returns a request for `prefix dev IFINDEX`, with a gateway (of the same family) `via GATEWAY
-    dev IFINDEX onlink`."""
+    dev IFINDEX onlink`, with an MTU `mtu MTU`, which path MTU discovery may lower."""
     address, length = prefix
-    layout = _route_layout(len(address), len(gateway))
+    layout = _route_layout(len(address), len(gateway), metrics=bool(mtu))
     scope, flags = (RT_SCOPE_UNIVERSE, RTNH_F_ONLINK) if gateway else (RT_SCOPE_LINK, 0)
     return layout.pack(
         *(layout.size, RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE, 0, 0),
         *(family_of(address), length, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, flags),
         *(len(address) + 4, RTA_DST, address, 8, RTA_OIF, ifindex, 8, RTA_PRIORITY, metric),
         *((len(gateway) + 4, RTA_GATEWAY, gateway) if gateway else ()),
+        *((12, RTA_METRICS, 8, RTAX_MTU, mtu) if mtu else ()),
     )
 
 

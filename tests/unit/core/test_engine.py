@@ -23,7 +23,7 @@ from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, KernelRefusal
 from nhrpd_py.core.queries import Flush, FlushWhat, View
 from nhrpd_py.packet.iana import PacketType
 from tests.support import inspect
-from tests.support.engine import Node, a_hub, a_node, a_spoke, of, sent, the
+from tests.support.engine import Node, RequestIds, a_hub, a_node, a_spoke, of, sent, the
 from tests.support.messages import a_registration_reply, a_registration_request
 from tests.support.sites import (
     GRE,
@@ -70,7 +70,7 @@ def test_advancing_early_or_twice_does_nothing() -> None:
 
 
 def test_engine_without_interfaces_has_nothing_to_wait_for() -> None:
-    engine = Engine(Config(), rng=random.Random(1), now=0.0)
+    engine = Engine(Config(), rng=random.Random(1), request_ids=RequestIds(), now=0.0)
     assert engine.handle(a_link(), 0.0) == []
     assert engine.next_deadline() is None
 
@@ -204,18 +204,16 @@ def test_binding_timer_that_comes_too_late_is_harmless() -> None:
     assert inspect.timer_due(hub.engine, TimerKind.BINDING_EXPIRY, tunnel(9), 1.0) == []
 
 
-def test_request_ids_and_clients_are_what_the_next_start_should_know() -> None:
+def test_clients_are_what_the_next_start_should_know() -> None:
     hub = a_hub(2)
     hub.receive(a_registration_request(3, source_nbma=nbma(33)), nbma(3), now=10.0)
     state = hub.engine.saved_state(20.0)
-    assert state.request_id == 0
     assert [(each.protocol, each.remaining_s) for each in state.bindings] == [
         (tunnel(2), 40.0),
         (tunnel(3), 50.0),
     ]
     assert state.bindings[1].claimed_nbma == nbma(33)
     spoke = a_spoke(2, registered=False)
-    assert spoke.engine.saved_state(0.0).request_id == 1
     assert spoke.engine.saved_state(0.0).bindings == ()
 
 

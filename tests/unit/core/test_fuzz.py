@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core.address import Afi, Prefix, host_prefix, is_unicast
-from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     CloseInterface,
     DropNeighbor,
@@ -37,8 +36,8 @@ from nhrpd_py.core.events import (
 )
 from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
-from nhrpd_py.core.resolution import requester as resolution_module
 from nhrpd_py.core.resolution import responder as responder_module
+from nhrpd_py.core.resolution import table as resolution_module
 from nhrpd_py.core.station import cache as cache_module
 from nhrpd_py.core.station import shortcuts as shortcut_module
 from nhrpd_py.packet.cie import ClientInformation
@@ -234,7 +233,6 @@ def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
         (shortcut_module, "MAX_SHORTCUTS"),
     ):
         monkeypatch.setattr(module, name, BOUND)
-    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 4 * BOUND)
 
 
 NODES = {

@@ -3,6 +3,7 @@
 Three engines talk to each other by hand; 1 is the hub, 2 and 3 are spokes with a network behind them.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -112,18 +113,16 @@ def test_spokes_register_at_the_hub(cloud: Cloud) -> None:
 def test_relayed_traffic_becomes_a_shortcut_both_ways(cloud: Cloud) -> None:
     cloud.log.clear()
     effects = cloud.carry(1, cloud.node(1).see(ip(cloud.lan(2)), ip(cloud.lan(3))))
-    assert cloud.log == [
-        PacketType.TRAFFIC_INDICATION,
-        PacketType.RESOLUTION_REQUEST,
-        PacketType.RESOLUTION_REQUEST,
-        PacketType.RESOLUTION_REPLY,
-    ]
+    assert Counter(cloud.log) == {
+        PacketType.TRAFFIC_INDICATION: 2,
+        PacketType.RESOLUTION_REQUEST: 4,  # each by way of the hub
+        PacketType.RESOLUTION_REPLY: 2,
+    }
     assert cloud.node(2).shortcuts() == [(str(cloud.network(3)), cloud.overlay(3), "active")]
     of_2 = [each for number, each in effects if number == 2]
     assert of(of_2, SetNeighbor) == [SetNeighbor(GRE, ip(cloud.overlay(3)), ip(cloud.underlay(3)))]
     assert of(of_2, SetRoute)[-1].gateway == ip(cloud.overlay(3))
-    # The other end knows the requester, and needs no request for the way back.
-    assert cloud.node(3).cache()[cloud.overlay(2)] == ("cached", cloud.underlay(2))
+    assert cloud.node(3).shortcuts() == [(str(cloud.network(2)), cloud.overlay(2), "active")]
 
 
 def test_departing_spoke_takes_back_what_it_told(cloud: Cloud) -> None:

@@ -14,7 +14,8 @@ def built(tmp_path, monkeypatch):
     monkeypatch.delenv(uml.KERNEL_VARIABLE, raising=False)
     path = uml.built_path()
     path.parent.mkdir(parents=True)
-    path.touch()
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
     return path
 
 
@@ -52,9 +53,23 @@ def test_what_is_missing_is_named(built, debian, monkeypatch):
     debian.unlink()
     assert uml.missing() == "linux.uml is not installed (Debian package user-mode-linux)"
     monkeypatch.setenv(uml.KERNEL_VARIABLE, "built")
-    assert uml.missing() == f"{built} is not there (tools/lab-kernel builds it)"
+    gone = "is not there, or not for this machine (tools/lab-kernel builds it)"
+    assert uml.missing() == f"{built} {gone}"
     monkeypatch.setenv(uml.KERNEL_VARIABLE, "mine")
-    assert uml.missing() == "NHRPD_LAB_KERNEL=mine: only built and debian are known"
+    assert uml.missing() == "NHRPD_LAB_KERNEL=mine: only built, debian and a path are known"
+
+
+def test_a_kernel_that_cannot_be_started_here_is_passed_over(built, debian, monkeypatch):
+    built.write_text("#!/bin/sh\nexit 1\n")
+    assert uml.find() == uml.Kernel(debian, traces=True)
+
+
+def test_a_path_names_another_built_kernel(built, debian, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv(uml.KERNEL_VARIABLE, str(other))
+    assert uml.find() == uml.Kernel(other, options=("seccomp=auto",))
 
 
 def test_the_tracing_kernel_gets_a_shim_on_a_wide_processor_and_no_other(tmp_path, monkeypatch):

@@ -181,6 +181,7 @@ def messages(afn: int, protocol_type: int) -> dict[str, Message]:
             source_protocol=SPOKE[protocol_type],
             destination_protocol=HUB[protocol_type],
             entries=(ClientInformation(prefix_length=24, protocol=SPOKE[protocol_type]),),
+            extensions=(of_entries(ExtensionType.RESPONDER_ADDRESS, [hub]),),
         ),
         "error indication": Message(
             type=PacketType.ERROR_INDICATION,
@@ -201,7 +202,12 @@ def messages(afn: int, protocol_type: int) -> dict[str, Message]:
             source_protocol=HUB[protocol_type],
             destination_protocol=SPOKE[protocol_type],
             payload=PING[protocol_type],
-            extensions=(secret,),
+            extensions=(
+                Extension(ExtensionType.FORWARD_TRANSIT_NHS),
+                Extension(ExtensionType.REVERSE_TRANSIT_NHS),
+                no_nat,
+                secret,
+            ),
         ),
     }
 

@@ -14,6 +14,7 @@ from nhrpd_py.core.rows import (
     InterfaceRow,
     NhsRow,
     PeerRow,
+    ProbeRow,
     RouteRow,
     Row,
     SaRow,
@@ -135,6 +136,9 @@ class FakeEngine:
                     expires_in_s=3725.0,
                     holding_time_s=7200,
                     identity=None,
+                    path="proven",
+                    rtt_s=0.012,
+                    reason=None,
                 )
             ],
             View.INTERFACES: [an_interface_row()],
@@ -148,6 +152,8 @@ class FakeEngine:
                     identity=None,
                     up_for_s=90061.0,
                     last_error=None,
+                    path=None,
+                    rtt_s=None,
                 )
             ],
             View.TRAFFIC: [
@@ -155,6 +161,19 @@ class FakeEngine:
                 TrafficRow(
                     interface="gre1", afi=None, direction="dropped", type="bad-checksum", packets=9
                 ),
+            ],
+            View.PROBES: [
+                ProbeRow(
+                    interface="gre1",
+                    afi="ipv4",
+                    sent=9,
+                    answered=8,
+                    proven=2,
+                    failed=1,
+                    rtt_sum_s=0.1,
+                    rtt_bounds_s=(0.01, 0.1),
+                    rtt_counts=(5, 2, 1),
+                )
             ],
             View.ROUTES: [
                 RouteRow(interface="gre1", afi="ipv4", prefix="10.0.0.2/32", via=None, kind="host")

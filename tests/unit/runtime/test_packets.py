@@ -11,6 +11,7 @@ import trio
 
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.runtime import packets as packets_module
+from nhrpd_py.runtime import sources as sources_module
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.packets import BATCH, SOCKADDR_SIZE, PacketSockets, _Batch
 
@@ -38,7 +39,7 @@ def batch(monkeypatch):
         monkeypatch.setattr(packets_module, "_recvmmsg", recvmmsg)
         counters: Counter[str] = Counter()
         with socket.socketpair()[0] as sock:
-            return *batch.read(sock, 5, counters), counters
+            return *batch.read(sock, 5, counters, 0.0), counters
 
     return given
 
@@ -79,13 +80,22 @@ def test_what_cannot_be_an_nhrp_packet_of_a_peer_is_dropped_and_counted(batch):
     assert counters == {"no-nbma-source": 1, "oversized": 1}
 
 
+def test_flood_of_one_source_is_cut_before_it_gets_into_the_queue(batch, monkeypatch):
+    monkeypatch.setattr(sources_module, "BURST", 3.0)
+    flood = [(b"flood", NBMA, 0, 0)] * 60
+    found, filled, counters = batch(*flood, (b"honest", NBMA6, 0, 0))
+    assert [event.data for event in found] == [b"flood"] * 3 + [b"honest"]
+    assert filled == 61
+    assert counters == {"source-limited": 57}
+
+
 def test_errors_of_the_system_call_are_raised_but_nothing_to_read_is_none():
     counters: Counter[str] = Counter()
     ours, _theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    assert _Batch().read(ours, 5, counters) == ([], 0)
+    assert _Batch().read(ours, 5, counters, 0.0) == ([], 0)
     ours.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        _Batch().read(ours, 5, counters)
+        _Batch().read(ours, 5, counters, 0.0)
 
 
 def test_unopened_interfaces_send_nothing():

@@ -39,7 +39,7 @@ def a_document(**change: object) -> str:
         "unique": False,
         "expires_at": 1500.0,
     }
-    document = {"version": 1, "saved_at": 900, "request_id": 1, "bindings": [binding | change]}
+    document = {"version": 1, "saved_at": 900, "bindings": [binding | change]}
     return json.dumps(document)
 
 
@@ -67,9 +67,7 @@ def a_successor(directory, now: float) -> StateFile:
 
 
 async def test_a_binding_comes_back_with_the_time_that_it_still_has(tmp_path) -> None:
-    await StateFile(str(tmp_path), Clock(1000.0)).save(
-        SavedState(request_id=7, bindings=(a_binding(),))
-    )
+    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(bindings=(a_binding(),)))
     state = a_successor(tmp_path, 1400.0)
     assert state.recall(42, "gre1") == [
         BindingFound(42, PEER, NBMA, remaining_s=200.0, unique=True, claimed_nbma=INSIDE)
@@ -78,16 +76,14 @@ async def test_a_binding_comes_back_with_the_time_that_it_still_has(tmp_path) ->
 
 
 async def test_a_binding_whose_time_is_over_does_not_come_back(tmp_path) -> None:
-    state = SavedState(request_id=7, bindings=(a_binding(remaining_s=10.0), a_binding(OTHER)))
+    state = SavedState(bindings=(a_binding(remaining_s=10.0), a_binding(OTHER)))
     await StateFile(str(tmp_path), Clock(1000.0)).save(state)
     found = a_successor(tmp_path, 1011.0).recall(42, "gre1")
     assert [binding.protocol for binding in found] == [OTHER]
 
 
 async def test_the_time_goes_on_while_the_interface_is_missing(tmp_path) -> None:
-    await StateFile(str(tmp_path), Clock(1000.0)).save(
-        SavedState(request_id=7, bindings=(a_binding(),))
-    )
+    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(bindings=(a_binding(),)))
     clock = Clock(1100.0)
     state = StateFile(str(tmp_path), clock)
     state.read()
@@ -97,35 +93,15 @@ async def test_the_time_goes_on_while_the_interface_is_missing(tmp_path) -> None
 
 
 async def test_a_clock_set_back_does_not_prolong_a_registration(tmp_path) -> None:
-    await StateFile(str(tmp_path), Clock(1e9)).save(
-        SavedState(request_id=7, bindings=(a_binding(),))
-    )
+    await StateFile(str(tmp_path), Clock(1e9)).save(SavedState(bindings=(a_binding(),)))
     assert a_successor(tmp_path, 1000.0).recall(42, "gre1")[0].remaining_s == 600.0
 
 
 async def test_bindings_of_an_interface_that_never_appeared_are_kept(tmp_path) -> None:
-    await StateFile(str(tmp_path), Clock(1000.0)).save(
-        SavedState(request_id=7, bindings=(a_binding(),))
-    )
+    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(bindings=(a_binding(),)))
     second = a_successor(tmp_path, 1100.0)
-    await second.save(SavedState(request_id=70_000, bindings=()))
+    await second.save(SavedState(bindings=()))
     assert len(a_successor(tmp_path, 1200.0).recall(42, "gre1")) == 1
-
-
-async def test_request_ids_jump_ahead_of_those_that_the_file_does_not_know(tmp_path) -> None:
-    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(request_id=7, bindings=()))
-    assert a_successor(tmp_path, 1000.0).first_request_id == 7 + 65536
-
-
-async def test_request_ids_wrap_without_ever_being_zero(tmp_path) -> None:
-    last = 2**32 - 65536
-    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(request_id=last, bindings=()))
-    assert a_successor(tmp_path, 1000.0).first_request_id == 1
-
-
-def test_without_a_file_request_ids_still_differ_from_run_to_run(tmp_path) -> None:
-    assert a_successor(tmp_path, 5000.0).first_request_id == 5000
-    assert a_successor(tmp_path, 6000.0).first_request_id == 6000
 
 
 @pytest.mark.parametrize(
@@ -136,10 +112,8 @@ def test_without_a_file_request_ids_still_differ_from_run_to_run(tmp_path) -> No
         "[]",
         "null",
         '{"version": 99}',
-        '{"version": 1, "saved_at": 1, "request_id": "x", "bindings": []}',
-        '{"version": 1, "saved_at": 1, "request_id": 1, "bindings": [{}]}',
-        '{"version": 1, "saved_at": 1, "request_id": 1, "bindings": 7}',
-        '{"version": 1, "saved_at": 1, "request_id": 1e999, "bindings": []}',
+        '{"version": 1, "saved_at": 1, "bindings": [{}]}',
+        '{"version": 1, "saved_at": 1, "bindings": 7}',
         "[" * 100_000,
         *(a_document(**change) for change in DAMAGES),
     ],
@@ -152,13 +126,28 @@ def test_a_damaged_file_is_a_warning(tmp_path, content: str) -> None:
         ("state.unreadable", "warning")
     ]
     assert state.recall(1, "gre1") == []
-    assert state.first_request_id == 1000
+
+
+@pytest.mark.parametrize("request_id", [7, "x", None])
+def test_the_request_id_of_an_older_file_is_passed_over(tmp_path, request_id) -> None:
+    document = json.loads(a_document()) | {"request_id": request_id}
+    (tmp_path / "state.json").write_text(json.dumps(document))
+    with structlog.testing.capture_logs() as lines:
+        state = a_successor(tmp_path, 1000.0)
+    assert [line["event"] for line in lines] == ["state.read"]
+    assert len(state.recall(42, "gre1")) == 1
+
+
+async def test_no_request_id_is_saved(tmp_path) -> None:
+    await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(bindings=(a_binding(),)))
+    document = json.loads((tmp_path / "state.json").read_text())
+    assert sorted(document) == ["bindings", "saved_at", "version"]
 
 
 async def test_the_file_is_readable_by_its_owner_only_and_json(tmp_path) -> None:
     directory = tmp_path / "made" / "here"
     await StateFile(str(directory), Clock(1000.0)).save(
-        SavedState(request_id=7, bindings=(a_binding(), a_binding(OTHER)))
+        SavedState(bindings=(a_binding(), a_binding(OTHER)))
     )
     path = directory / "state.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -171,8 +160,8 @@ async def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path) -> No
     (tmp_path / "file").write_text("")
     state = StateFile(str(tmp_path / "file"), Clock(1000.0))
     with structlog.testing.capture_logs() as lines:
-        await state.save(SavedState(request_id=7, bindings=()))
-        await state.save(SavedState(request_id=8, bindings=()))
+        await state.save(SavedState(bindings=()))
+        await state.save(SavedState(bindings=()))
     assert [(line["event"], line["log_level"]) for line in lines] == [
         ("state.unwritable", "warning")
     ]
@@ -181,12 +170,12 @@ async def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path) -> No
 async def test_nothing_new_is_not_written_again(tmp_path) -> None:
     clock = Clock(1000.0)
     state = StateFile(str(tmp_path), clock)
-    await state.save(SavedState(request_id=7, bindings=(a_binding(remaining_s=600.0),)))
+    await state.save(SavedState(bindings=(a_binding(remaining_s=600.0),)))
     (tmp_path / "state.json").unlink()
     clock.now = 1060.0
-    await state.save(SavedState(request_id=7, bindings=(a_binding(remaining_s=540.0),)))
+    await state.save(SavedState(bindings=(a_binding(remaining_s=540.0),)))
     assert not (tmp_path / "state.json").exists()
-    await state.save(SavedState(request_id=7, bindings=(a_binding(remaining_s=600.0),)))
+    await state.save(SavedState(bindings=(a_binding(remaining_s=600.0),)))
     assert (tmp_path / "state.json").exists()
 
 
@@ -195,7 +184,7 @@ async def test_it_is_saved_again_and_again(tmp_path) -> None:
 
     def snapshot() -> SavedState:
         taken.append(trio.current_time())
-        return SavedState(request_id=len(taken), bindings=())
+        return SavedState(bindings=(a_binding(remaining_s=100.0 * len(taken)),))
 
     state = StateFile(str(tmp_path), Clock(1000.0))
     async with trio.open_nursery() as nursery:
@@ -205,7 +194,7 @@ async def test_it_is_saved_again_and_again(tmp_path) -> None:
             await trio.sleep(0.2)
             nursery.cancel_scope.cancel()
     assert len(taken) >= 2
-    assert json.loads((tmp_path / "state.json").read_text())["request_id"] >= 1
+    assert len(json.loads((tmp_path / "state.json").read_text())["bindings"]) == 1
 
 
 def test_a_fifo_in_place_of_the_file_does_not_hold_the_start_up(tmp_path) -> None:
@@ -219,9 +208,9 @@ async def test_a_link_in_the_state_directory_is_not_written_through(tmp_path) ->
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "state.new").symlink_to(victim)
-    await StateFile(str(tmp_path)).save(SavedState(request_id=7, bindings=()))
+    await StateFile(str(tmp_path)).save(SavedState(bindings=()))
     assert victim.read_text() == "precious"
-    assert json.loads((tmp_path / "state.json").read_text())["request_id"] == 7
+    assert json.loads((tmp_path / "state.json").read_text())["bindings"] == []
 
 
 async def test_two_snapshots_at_a_time_are_written_one_after_the_other(
@@ -241,7 +230,7 @@ async def test_two_snapshots_at_a_time_are_written_one_after_the_other(
 
     monkeypatch.setattr(state, "_write", slowly)
     async with trio.open_nursery() as nursery:
-        for request_id in (7, 8):
-            nursery.start_soon(state.save, SavedState(request_id=request_id, bindings=()))
+        for bindings in ((), (a_binding(),)):
+            nursery.start_soon(state.save, SavedState(bindings=bindings))
             await trio.testing.wait_all_tasks_blocked(0.01)
-    assert json.loads((tmp_path / "state.json").read_text())["request_id"] == 8
+    assert len(json.loads((tmp_path / "state.json").read_text())["bindings"]) == 1

@@ -1,6 +1,8 @@
 """Decides which wanted SA is attempted next, makes the attempt, and reports its result.
 
-At most eight attempts are under way, each for ten seconds. The SA that has waited longest is next.
+At most eight attempts are under way, each for ten seconds; servers come first and have four more
+places of their own, so that an SA with a server never waits for peers that do not answer. Of the
+others the SA that has waited longest is next.
 """
 
 from collections.abc import Sequence
@@ -32,6 +34,8 @@ from nhrpd_py.runtime.vici.wire.connection import (
 IN_FLIGHT = 8
 """Attempts at once: a responder with over 30 half-open IKE_SAs demands cookies, which takes
 seconds."""
+SERVER_PLACES = 4
+"""Attempts with servers beyond these."""
 SAME_PEER_S = 1.0
 """How long an SA waits when another attempt with the same peer is under way."""
 LATE_LINES_S = 0.1
@@ -118,9 +122,10 @@ class Attempts:
             while True:
                 self._changed = trio.Event()
                 deadline = float("inf")
-                while len(self._under_way) < IN_FLIGHT:
+                while len(self._under_way) < IN_FLIGHT + SERVER_PLACES:
                     now = trio.current_time()
-                    wanted, next_due = self._wanted.next_due(now)
+                    peers = sum(not each.is_server for each in self._under_way.values())
+                    wanted, next_due = self._wanted.next_due(now, servers_only=peers >= IN_FLIGHT)
                     if wanted is None:
                         deadline = next_due if next_due is not None else deadline
                         break

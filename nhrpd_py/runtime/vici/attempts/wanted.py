@@ -184,15 +184,22 @@ class WantedSas:
         """Returns the addresses of all peers with which an SA is wanted."""
         return {each.effect.remote for each in self._by_key.values()}
 
-    def next_due(self, now: float) -> tuple[WantedSa | None, float | None]:
-        """Returns the wanted SA that has waited longest, if one is due; else when the next will be."""
+    def next_due(
+        self, now: float, *, servers_only: bool = False
+    ) -> tuple[WantedSa | None, float | None]:
+        """Returns the wanted SA to attempt now, if one is due; else when the next will be.
+
+        Servers come first, then the one that has waited longest.
+        """
         waiting = [
-            (at, each) for each in self._by_key.values() if (at := each.next_attempt_at) is not None
+            (at, each)
+            for each in self._by_key.values()
+            if (at := each.next_attempt_at) is not None and (each.effect.server or not servers_only)
         ]
-        if not waiting:
-            return None, None
-        at, first = min(waiting, key=lambda both: both[0])
-        return (first, None) if at <= now else (None, at)
+        due = [both for both in waiting if both[0] <= now]
+        if due:
+            return min(due, key=lambda both: (not both[1].effect.server, both[0]))[1], None
+        return None, min((at for at, _ in waiting), default=None)
 
     def clear_failures(self, profile: str, now: float) -> None:
         """Ends the hold-down of all wanted SAs of a profile."""

@@ -1,14 +1,15 @@
-"""Request ids: given out, displaced, forgotten."""
+"""Request ids: drawn, given out once, forgotten."""
 
-import pytest
-
-from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.base.requests import Requests
 from nhrpd_py.packet.message import Message
+from tests.support.engine import RequestIds
 
 
 class Waiting:
     """An owner of requests that nothing happens to."""
+
+    def came_rightly(self, subject: str, message: Message, nbma_source: bytes) -> bool:
+        raise AssertionError
 
     def reply_received(
         self, subject: str, message: Message, nbma_source: bytes, now: float
@@ -19,33 +20,35 @@ class Waiting:
         raise AssertionError
 
 
-def test_request_ids_count_up_from_the_first() -> None:
-    requests = Requests(100)
-    assert [requests.new(Waiting(), "x") for _ in range(3)] == [100, 101, 102]
-    assert requests.last_id == 102
+def drawing(*numbers: int) -> Requests:
+    return Requests(iter(numbers).__next__)
 
 
-def test_request_ids_wrap_around_zero() -> None:
-    requests = Requests(0xFFFFFFFF)
-    assert [requests.new(Waiting(), "x"), requests.next_id()] == [0xFFFFFFFF, 1]
+def test_request_ids_are_those_that_were_drawn() -> None:
+    requests = drawing(0x9E3779B9, 5, 0xFFFFFFFF)
+    found = [requests.new(Waiting(), "x") for _ in range(3)]
+    assert found == [0x9E3779B9, 5, 0xFFFFFFFF]
 
 
-def test_request_that_wants_no_reply_displaces_none() -> None:
-    requests = Requests(1)
-    requests.new(Waiting(), "x")
-    requests.next_id()
-    assert list(requests.outstanding) == [1]
+def test_request_id_is_never_zero_and_has_32_bits() -> None:
+    requests = drawing(0, 1 << 32, (1 << 32) + 7)
+    assert requests.new(Waiting(), "x") == 7
 
 
-def test_oldest_request_makes_room_in_a_full_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 2)
-    requests = Requests(1)
-    for _ in range(3):
-        requests.new(Waiting(), "x")
-    assert list(requests.outstanding) == [2, 3]
+def test_request_id_that_is_outstanding_is_not_given_out_again() -> None:
+    requests = drawing(7, 7, 8, 7, 8, 9)
+    assert [requests.new(Waiting(), "x"), requests.new(Waiting(), "x")] == [7, 8]
+    assert requests.unused_id() == 9  # nor for a request that wants no reply
+    assert list(requests.outstanding) == [7, 8]
+
+
+def test_request_id_may_come_again_once_it_is_released() -> None:
+    requests = drawing(7, 7)
+    requests.release(requests.new(Waiting(), "x"))
+    assert requests.new(Waiting(), "x") == 7
 
 
 def test_releasing_an_unknown_request_is_harmless() -> None:
-    requests = Requests(1)
+    requests = Requests(RequestIds())
     requests.release(0)
     assert not requests.outstanding

@@ -135,6 +135,8 @@ def test_resolve_of_what_is_known_says_what_is_known() -> None:
         (tunnel(2), "this is an address of this machine"),
         (host(2, 77), "the route to it does not lead into the cloud"),
         (ip("fd00::9"), "no interface is ready to ask"),
+        (ip("127.0.0.1"), "this is no address of one station"),
+        (ip("224.0.0.5"), "this is no address of one station"),
     ],
 )
 def test_resolve_says_why_not(address, reason) -> None:

@@ -34,24 +34,27 @@ from tests.support.sites import (
     nbma,
 )
 
+VENDOR = Extension(8, b"\0\0\x0cx", compulsory=False)
+
 
 @pytest.mark.parametrize(
-    "extensions",
+    ("extensions", "offset"),
     [
-        (),
-        (cisco_authentication(b"Secret"),),
-        (cisco_authentication(b"secre"),),
-        (cisco_authentication(b"secrets"),),
-        (Extension(7, b"\0\0\0\2secret"),),
-        (Extension(7, b""),),
+        ((), 14),  # what is missing has no place: the extension offset
+        ((cisco_authentication(b"Secret"),), 52),
+        ((cisco_authentication(b"secre"),), 52),
+        ((cisco_authentication(b"secrets"),), 52),
+        ((Extension(7, b"\0\0\0\2secret"),), 52),
+        ((VENDOR, Extension(7, b"")), 60),
     ],
 )
-def test_wrong_or_missing_pass_phrase_is_error_11(extensions) -> None:
+def test_wrong_or_missing_pass_phrase_is_error_11(extensions, offset) -> None:
     hub = a_hub(authentication=SECRET)
     effects = hub.receive(a_registration_request(2, extensions=extensions), nbma(2))
     assert drops(effects) == ["authentication-failed"]
     error = the_packet(effects)[1]
     assert error.error_code == ErrorCode.AUTHENTICATION_FAILURE
+    assert error.error_offset == offset
     assert error.extensions == ()
     assert b"secret" not in b"".join(
         each.data for each in effects if isinstance(each, SendPacket) and not extensions
@@ -98,17 +101,18 @@ UNKNOWN = Extension(0x123, b"x")
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "offset"),
     [
-        a_registration_request(2, extensions=(UNKNOWN,)),
-        a_resolution_request(2, host(1, 77), extensions=(UNKNOWN,)),
-        a_purge_request(2, "172.16.2.0/24", HUB.tunnel, extensions=(UNKNOWN,)),
+        (a_registration_request(2, extensions=(UNKNOWN,)), 52),
+        (a_resolution_request(2, host(1, 77), extensions=(VENDOR, UNKNOWN)), 60),
+        (a_purge_request(2, "172.16.2.0/24", HUB.tunnel, extensions=(UNKNOWN,)), 56),
     ],
 )
-def test_request_with_an_unknown_compulsory_extension_is_error_1(message) -> None:
+def test_request_with_an_unknown_compulsory_extension_is_error_1(message, offset) -> None:
     effects = a_hub(shortcut=True).receive(message, nbma(2))
     assert drops(effects) == ["unrecognized-extension"]
-    assert the_packet(effects)[1].error_code == ErrorCode.UNRECOGNIZED_EXTENSION
+    error = the_packet(effects)[1]
+    assert (error.error_code, error.error_offset) == (ErrorCode.UNRECOGNIZED_EXTENSION, offset)
 
 
 @pytest.mark.parametrize(

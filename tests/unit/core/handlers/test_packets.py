@@ -228,7 +228,9 @@ def test_request_about_a_host_behind_us_is_ours() -> None:
 def test_purge_to_an_unknown_station_is_error_6() -> None:
     effects = a_hub(2).receive(a_purge_request(2, "172.16.9.0/24", ip("10.9.9.9")), nbma(2))
     assert drops(effects) == ["no-route"]
-    assert the_packet(effects)[1].error_code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE
+    error = the_packet(effects)[1]
+    assert error.error_code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE
+    assert error.error_offset == 36  # its destination
 
 
 @pytest.mark.parametrize(

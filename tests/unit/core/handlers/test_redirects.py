@@ -8,7 +8,19 @@ from nhrpd_py.core.events import RouteAdded, TrafficSeen
 from nhrpd_py.core.notices import RedirectSent
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
-from tests.support.engine import a_hub, a_node, a_spoke, drops, kinds, of, sent, the, the_packet
+from nhrpd_py.packet.inner import data_addresses
+from tests.support.engine import (
+    a_hub,
+    a_node,
+    a_spoke,
+    drops,
+    kinds,
+    of,
+    packets,
+    sent,
+    the,
+    the_packet,
+)
 from tests.support.messages import (
     AUTHENTICATION,
     a_data_packet,
@@ -33,11 +45,12 @@ from tests.support.sites import (
 )
 
 INDICATION = PacketType.TRAFFIC_INDICATION
+BOTH_ENDS = [(nbma(2), INDICATION), (nbma(3), INDICATION)]
 
 
 def test_previous_hop_is_told_with_the_beginning_of_the_packet() -> None:
     effects = a_hub(2, 3).see(host(2), host(3))
-    to, indication = the_packet(effects)
+    to, indication = packets(effects)[0]
     assert to == nbma(2)
     assert indication.type is INDICATION
     assert indication.hop_count == 255
@@ -45,22 +58,67 @@ def test_previous_hop_is_told_with_the_beginning_of_the_packet() -> None:
     assert (indication.source_nbma, indication.source_protocol) == (HUB.nbma, HUB.tunnel)
     assert indication.destination_protocol == host(2)  # the source of the data, as on all wires
     assert indication.payload == a_data_packet(host(2), host(3))
-    assert indication.extensions == ()
-    notice = the(of(effects, RedirectSent))
+    assert [(each.type, each.value) for each in indication.extensions] == [
+        (4, b""),
+        (5, b""),
+        (9, b""),
+    ]
+    notice = of(effects, RedirectSent)[0]
     assert (notice.protocol, notice.source, notice.destination) == (tunnel(2), host(2), host(3))
+
+
+def test_next_hop_is_told_the_same_of_the_way_back() -> None:
+    """A one-way shortcut is what stateful filters at a hub end TCP connections for."""
+    effects = a_hub(2, 3).see(host(2), host(3))
+    to, indication = packets(effects)[1]
+    assert to == nbma(3)
+    assert indication.destination_protocol == host(3)
+    assert data_addresses(indication.payload, 0x0800) == (host(3), host(2))
+    there = a_data_packet(host(2), host(3))
+    assert indication.payload == there[:12] + host(3) + host(2) + there[20:]
+    notice = of(effects, RedirectSent)[1]
+    assert (notice.protocol, notice.source, notice.destination) == (tunnel(3), host(3), host(2))
+
+
+def test_answers_that_are_sampled_too_tell_nobody_twice() -> None:
+    hub = a_hub(2, 3)
+    hub.see(host(2), host(3))
+    assert sent(hub.see(host(3), host(2), now=0.1)) == []
+
+
+def test_server_above_us_is_no_end() -> None:
+    hub = a_spoke(2, redirect=True)
+    hub.receive(a_registration_request(4), nbma(4))
+    hub.give(RouteAdded(a_route("172.16.4.0/24", GRE, tunnel(4))))
+    assert kinds(hub.see(host(4), host(3))) == [(nbma(4), INDICATION)]
 
 
 def test_sample_is_cut_to_128_octets() -> None:
     hub = a_hub(2, 3)
     sample = a_data_packet(host(2), host(3)) + bytes(1400)
-    assert len(the_packet(hub.give(TrafficSeen(GRE, GRE, sample)))[1].payload) == 128
+    indications = sent(hub.give(TrafficSeen(GRE, GRE, sample)))
+    assert [len(each.payload) for each in indications] == [128, 128]
 
 
 def test_indication_is_signed() -> None:
     hub = a_hub(authentication=SECRET)
     for number in (2, 3):
         hub.receive(a_registration_request(number, extensions=(AUTHENTICATION,)), nbma(number))
-    assert the_packet(hub.see(host(2), host(3)))[1].extensions == (AUTHENTICATION,)
+    extensions = packets(hub.see(host(2), host(3)))[0][1].extensions
+    assert [each.type for each in extensions] == [4, 5, 9, 7]
+    assert extensions[-1] == AUTHENTICATION
+
+
+def test_hub_that_hands_an_indication_on_leaves_its_record() -> None:
+    lower = a_hub(2, 3)
+    indication = packets(lower.see(host(2), host(3)))[0][1]
+    upper = a_node(9, routes=[a_route("172.16.2.0/24", GRE, tunnel(2))])
+    upper.receive(a_registration_request(2), nbma(2))
+    onward = the_packet(upper.receive(indication, HUB.nbma))[1]
+    record = onward.extension(4)
+    assert record is not None
+    assert [each.protocol for each in record.entries(4, 4)] == [tunnel(9)]
+    assert drops(upper.receive(onward, HUB.nbma)) == ["loop-detected"]
 
 
 def test_client_whose_other_end_is_not_up_yet_is_told_too() -> None:
@@ -72,7 +130,7 @@ def test_each_pair_is_told_once_in_two_seconds() -> None:
     assert sent(hub.see(host(2), host(3), now=0.0))
     effects = hub.see(host(2), host(3), now=1.9)
     assert sent(effects) == []
-    assert drops(effects) == ["rate-limited"]
+    assert drops(effects) == ["rate-limited"] * 2
     assert sent(hub.see(host(2), host(3, 11), now=1.9))
     assert sent(hub.see(host(2), host(3), now=2.0))
 
@@ -104,7 +162,7 @@ def test_traffic_that_leaves_the_cloud_is_nothing_to_redirect() -> None:
 
 
 def test_traffic_whose_way_out_is_unknown_is_judged_by_its_route() -> None:
-    assert kinds(a_hub(2, 3).see(host(2), host(3), out_ifindex=0)) == [(nbma(2), INDICATION)]
+    assert kinds(a_hub(2, 3).see(host(2), host(3), out_ifindex=0)) == BOTH_ENDS
 
 
 def test_traffic_of_other_interfaces_is_nothing_to_us() -> None:
@@ -146,7 +204,7 @@ def two_tunnels(network_id: int):
 
 def test_two_tunnels_of_one_cloud_are_redirected_between() -> None:
     hub = two_tunnels(1)
-    assert kinds(hub.see(host(2), host(3), out_ifindex=5)) == [(nbma(2), INDICATION)]
+    assert kinds(hub.see(host(2), host(3), out_ifindex=5)) == BOTH_ENDS
     assert two_tunnels(2).see(host(2), host(3), out_ifindex=5) == []
 
 
@@ -157,7 +215,7 @@ def test_source_that_is_routed_by_another_tunnel_is_not_told() -> None:
 def test_source_known_by_resolution_only_is_told_too() -> None:
     hub = a_hub(3, shortcut=True)
     hub.receive(a_resolution_request(2, host(1, 77)), nbma(2))
-    assert kinds(hub.see(tunnel(2), host(3))) == [(nbma(2), INDICATION)]
+    assert kinds(hub.see(tunnel(2), host(3))) == BOTH_ENDS
 
 
 def test_ipv6_traffic_is_redirected_as_well() -> None:
@@ -216,6 +274,6 @@ def test_twenty_eight_octets_as_cisco_sends_are_enough() -> None:
 def test_redirect_is_counted() -> None:
     hub = a_hub(2, 3)
     hub.see(host(2), host(3))
-    assert ("sent", "traffic-indication", 1) in hub.table(
+    assert ("sent", "traffic-indication", 2) in hub.table(
         View.TRAFFIC, "direction", "type", "packets"
     )

@@ -1,5 +1,7 @@
 """Phase 2 over IPsec: traffic goes by way of the hub until the SA with the peer is there."""
 
+from dataclasses import replace
+
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.events import (
     NeighborSolicited,
@@ -21,6 +23,7 @@ from tests.support.messages import (
     a_resolution_reply,
     a_resolution_request,
 )
+from tests.support.resolution import FORWARDED
 from tests.support.sites import (
     GRE,
     HUB,
@@ -97,6 +100,33 @@ def test_interim_neighbour_goes_with_a_binding_whose_sa_failed() -> None:
     assert kernel(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=3.0)) == [
         "+ 10.255.255.3 at 192.168.100.1"
     ]
+
+
+def bound_spoke() -> Node:
+    """A spoke that knows where spoke 3 is, from its request by way of the hub, and has no SA with it."""
+    spoke = a_protected_spoke()
+    asked = a_resolution_request(3, host(2), extensions=FORWARDED)
+    entry = replace(asked.entries[0], holding_time_s=6000)
+    spoke.receive(replace(asked, entries=(entry,)), HUB.nbma, now=1.0)
+    assert spoke.cache()["10.255.255.3"] == ("cached", "192.168.100.3")
+    return spoke
+
+
+def test_interim_neighbour_goes_with_the_unanswered_request_also_where_a_binding_came() -> None:
+    spoke = bound_spoke()
+    spoke.run(1.0)
+    assert kernel(solicit(spoke, 1.5)) == ["+ 10.255.255.3 at 192.168.100.1"]
+    assert kernel(spoke.run(32.0)) == []
+    assert kernel(spoke.run(93.0)) == ["- 10.255.255.3"]  # the negative result is forgotten
+    assert "10.255.255.3" in spoke.cache(93.0)
+    assert kernel(spoke.give(gone(1), now=93.5)) == ["- 10.255.255.1/32", "- 10.255.255.1"]
+
+
+def test_peer_that_is_known_but_has_no_sa_is_asked_for_when_the_kernel_needs_it() -> None:
+    spoke = bound_spoke()
+    request = the(sent(solicit(spoke, 1.5), RESOLUTION))
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.6)
+    assert wishes(effects) == ["want 192.168.100.3"]
 
 
 def test_interim_neighbour_is_forgotten_with_the_netdev() -> None:

@@ -1,5 +1,7 @@
 """Shortcuts of a protected interface: their routes come after the peer's SA, and go with its neighbour entry."""
 
+from dataclasses import replace
+
 from nhrpd_py.core.address import format_address
 from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
@@ -8,6 +10,7 @@ from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message
 from tests.support import inspect
 from tests.support.engine import Node, a_spoke, of, sent, the
+from tests.support.ipsec import failed
 from tests.support.messages import (
     a_registration_reply,
     a_resolution_reply,
@@ -79,6 +82,19 @@ def test_shortcut_that_never_had_a_route_takes_none_back() -> None:
     shortcut = the(table)
     effects = inspect.said(spoke.engine, lambda: table.remove(shortcut, "x"))
     assert of(effects, DropRoute) == []
+
+
+def test_entry_that_is_as_good_takes_the_place_of_a_peer_that_is_held_down() -> None:
+    spoke, asked = a_protected_spoke(4)
+    answer(spoke, asked)
+    spoke.give(failed(3), now=4.0)
+    assert spoke.shortcuts(4.0) == [("172.16.3.10/32", None, "negative")]
+    redirect = a_traffic_indication(1, host(2), host(3, 11))
+    request = the(sent(spoke.receive(redirect, HUB.nbma, now=5.0), REQUEST))
+    reply = a_resolution_reply(request)
+    other = replace(reply.entries[0], nbma=nbma(4), protocol=tunnel(4))
+    spoke.receive(replace(reply, entries=(*reply.entries, other)), HUB.nbma, now=5.1)
+    assert ("172.16.3.0/24", "10.255.255.4", "active") in spoke.shortcuts(5.1)
 
 
 def test_routes_of_shortcuts_go_before_the_neighbour_when_our_address_goes() -> None:

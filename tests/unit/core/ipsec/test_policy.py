@@ -115,3 +115,29 @@ def test_of_several_peers_behind_one_address_all_must_be_allowed() -> None:
     config = a_policy(RULE_3, unlisted=Unlisted.DENY)
     assert address(config, "10.255.255.3", SPOKE_3, SPOKE_4) is not None
     assert address(config, "10.255.255.3", SPOKE_3, an_association(3, id=33)) is None
+
+
+LISTED = a_policy(RULE_3, unlisted=Unlisted.DENY)
+
+
+@pytest.mark.parametrize(
+    ("config", "gateway", "prefix", "reason"),
+    [
+        (LISTED, "10.255.255.3", "172.16.3.0/24", None),
+        (LISTED, "10.255.255.3", "10.255.255.3/32", None),
+        (LISTED, "10.255.255.4", "172.16.3.0/24", "nobody is authorized for 10.255.255.4"),
+        (LISTED, "10.255.255.3", "172.16.0.0/16", "nobody is authorized for 172.16.0.0/16"),
+        (
+            a_policy(unlisted=Unlisted.DENY),
+            "10.255.255.3",
+            "10.255.255.3/32",
+            "nobody is authorized for 10.255.255.3",
+        ),
+        (a_policy(RULE_3), "10.255.255.4", "172.16.4.0/24", None),  # somebody unlisted
+        (a_policy(a_rule("*"), unlisted=Unlisted.DENY), "10.255.255.4", "172.16.4.0/24", None),
+        (a_policy(certificate=True), "10.255.255.4", "172.16.4.0/24", None),
+    ],
+)
+def test_what_nobody_may_have_is_known_before_the_peer_is(config, gateway, prefix, reason) -> None:
+    found = Policy(config).hopeless(parse_address(gateway), parse_prefix(prefix))
+    assert found == reason

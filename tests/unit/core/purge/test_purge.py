@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core.address import parse_prefix
+from nhrpd_py.core.address import parse_prefix, prefix_of
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import DropNeighbor, DropRoute
@@ -16,15 +16,28 @@ from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, ErrorCode, PacketType
 from nhrpd_py.packet.message import Message
 from tests.support import inspect
-from tests.support.engine import Node, a_hub, a_spoke, drops, kinds, of, sent, the, the_packet
+from tests.support.engine import (
+    Node,
+    a_hub,
+    a_spoke,
+    drops,
+    kinds,
+    of,
+    packets,
+    sent,
+    the,
+    the_packet,
+)
 from tests.support.messages import (
     AUTHENTICATION,
     a_purge_request,
+    a_record,
     a_registration_request,
     a_resolution_reply,
     a_resolution_request,
     a_traffic_indication,
     an_error_indication,
+    std_extensions,
 )
 from tests.support.sites import (
     GRE,
@@ -70,11 +83,40 @@ def test_purge_of_a_prefix_removes_the_shortcuts_in_it() -> None:
     assert spoke.shortcuts() == []
 
 
-def test_purge_of_more_than_a_shortcut_removes_it_too_and_one_of_less_does_not() -> None:
+def test_purge_of_more_than_a_shortcut_removes_it_too() -> None:
+    assert removed(receive_purge(a_shortcut_spoke(), "172.16.0.0/16")) == 1
+
+
+@pytest.mark.parametrize("part", ["172.16.3.0/25", "172.16.3.128/25", "172.16.3.10/32"])
+def test_purge_of_a_part_of_a_shortcut_by_its_peer_removes_it(part) -> None:
+    """Traffic asks anew from the hub: what is left of the prefix may be a shortcut again."""
     spoke = a_shortcut_spoke()
-    assert removed(receive_purge(spoke, "172.16.3.10/32")) == 0
+    effects = receive_purge(spoke, part)
+    assert [str(each.prefix) for each in of(effects, DropRoute)] == ["172.16.3.0/24"]
+    assert removed(effects) == 1
+    assert spoke.shortcuts() == []
+
+
+def test_purge_of_a_part_by_way_of_the_hub_is_the_peers_too() -> None:
+    spoke = a_shortcut_spoke()
+    spoke.receive(a_purge_request(3, "172.16.3.0/25", tunnel(2)), HUB.nbma)
+    assert spoke.shortcuts() == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "prefix", "address"),
+    [
+        (4, "172.16.3.0/25", b""),  # another station
+        (3, "172.16.3.0/25", nbma(9)),  # another NBMA address of the peer
+        (3, "172.16.4.0/25", b""),  # another prefix
+    ],
+)
+def test_purge_of_a_part_that_is_not_of_this_shortcut_leaves_it(sender, prefix, address) -> None:
+    spoke = a_shortcut_spoke()
+    network = parse_prefix(prefix)
+    entry = ClientInformation(prefix_length=network.length, protocol=network.address, nbma=address)
+    assert removed(receive_purge(spoke, prefix, sender, entries=(entry,))) == 0
     assert len(spoke.shortcuts()) == 1
-    assert removed(receive_purge(spoke, "172.16.0.0/16")) == 1
 
 
 def test_purge_of_a_peer_removes_all_that_leans_on_it() -> None:
@@ -157,7 +199,8 @@ def test_purge_of_everything_looks_at_each_binding_once(monkeypatch) -> None:
         for number in range(1000)
     )
     receive_purge(spoke, "0.0.0.0/0", entries=entries)
-    assert looks == 2  # the shortcut and its peer; nothing else is the sender's
+    # The shortcut and its peer, for nothing else is the sender's; and what is around each of the entries.
+    assert looks == 2 + len({prefix_of(each.protocol, each.prefix_length) for each in entries})
 
 
 def test_client_takes_its_own_registration_back() -> None:
@@ -214,6 +257,13 @@ def test_purge_is_confirmed_even_if_there_was_nothing() -> None:
     to, reply = the_packet(spoke.receive(purge, nbma(3)))
     assert to == nbma(3)
     assert reply == replace(purge, type=REPLY)
+
+
+def test_confirmation_names_us_where_the_sender_wants_to_know() -> None:
+    purge = a_purge_request(3, "172.16.9.0/24", tunnel(2), extensions=std_extensions())
+    reply = the_packet(a_spoke(2).receive(purge, nbma(3)))[1]
+    assert [each.type for each in reply.extensions] == [4, 5, 3]
+    assert the(reply.extensions[2].entries(4, 4)) == replace(a_record(2), mtu=1472)
 
 
 def test_purge_that_wants_no_reply_gets_none() -> None:
@@ -284,6 +334,13 @@ def test_confirmed_purge_is_not_sent_again() -> None:
     assert sent(spoke.run(60.0), PURGE) == []
 
 
+def test_purge_is_confirmed_by_whom_it_was_sent_to_alone() -> None:
+    spoke, purge = a_purging_spoke()
+    effects = spoke.receive(replace(purge, type=REPLY), nbma(4), now=5.5)
+    assert drops(effects) == ["wrong-way"]
+    assert len(sent(spoke.advance(6.0), PURGE)) == 1
+
+
 def test_reply_of_another_type_confirms_nothing() -> None:
     spoke, purge = a_purging_spoke()
     wrong = replace(purge, type=PacketType.RESOLUTION_REPLY)
@@ -304,13 +361,14 @@ def test_confirmation_that_nobody_waits_for_is_dropped_in_silence() -> None:
     assert sent(effects) == []
 
 
-def test_too_many_purges_at_once_are_left_to_the_holding_time(monkeypatch) -> None:
+def test_too_many_purges_at_once_are_sent_only_once(monkeypatch) -> None:
     monkeypatch.setattr(purge_module, "MAX_PURGES", 1)
     spoke = a_spoke(3)
     for number in (2, 4):
         spoke.receive(a_resolution_request(number, host(3)), nbma(number))
     effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=5.0)
-    assert len(sent(effects, PURGE)) == 1
+    assert len(sent(effects, PURGE)) == 2
+    assert [to for to, _ in packets(spoke.advance(6.0))] == [nbma(4)]
 
 
 def test_nothing_is_purged_or_hinted_while_we_cannot_speak() -> None:

@@ -148,6 +148,16 @@ def test_what_was_resolved_is_asked_for_again_when_such_a_network_is_gone() -> N
     assert len(sent(redirect(spoke, now=3.0), PacketType.RESOLUTION_REQUEST)) == 1
 
 
+def test_what_waits_for_its_path_is_judged_too() -> None:
+    spoke, request = an_asking_spoke(path_check_s=3)
+    probe = sent(spoke.receive(a_resolution_reply(request), HUB.nbma))[-1]
+    assert "10.255.255.3" in spoke.cache()
+    refused = spoke.give(an_address(GRE, tunnel(3), 32), now=0.1)
+    assert the(of(refused, ClaimRefused)).protocol == tunnel(3)
+    effects = spoke.receive(a_resolution_reply(probe), nbma(3), now=0.2)
+    assert of(effects, SetNeighbor) == of(effects, SetRoute) == []
+
+
 @pytest.mark.parametrize(
     ("route", "doubt"),
     [

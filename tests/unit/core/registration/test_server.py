@@ -162,6 +162,15 @@ def test_each_entry_is_judged_by_itself() -> None:
     assert (1400,) in hub.table(View.CACHE, "mtu")
 
 
+def test_unique_address_is_registered_alone() -> None:
+    """§5.2.3: two entries with the unique bit made two unique addresses of one NBMA address."""
+    hub = a_hub()
+    entries = (an_entry(prefix_length=255), an_entry(tunnel(22), 255))
+    request = a_registration_request(2, flags=REGISTRATION_UNIQUE, entries=entries)
+    assert codes(hub.receive(request, nbma(2))) == [4, 4]
+    assert hub.cache() == {}
+
+
 def test_entry_that_comes_with_a_code_is_answered_with_ours() -> None:
     effects = a_hub().receive(a_registration_request(2, entries=(an_entry(code=9),)), nbma(2))
     assert codes(effects) == [CieCode.SUCCESS]

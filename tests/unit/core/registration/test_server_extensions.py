@@ -1,5 +1,7 @@
 """The extensions of a Registration Reply, and what they tell of NAT."""
 
+from dataclasses import replace
+
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import (
@@ -9,6 +11,7 @@ from tests.support.engine import a_hub, a_spoke, sent, the, the_packet
 from tests.support.messages import (
     AUTHENTICATION,
     a_registration_request,
+    nat_extension,
     std_extensions,
 )
 from tests.support.sites import (
@@ -39,12 +42,14 @@ def test_nothing_is_added_that_was_not_asked_for() -> None:
     assert reply.extensions == ()
 
 
-def test_signature_comes_last_and_is_ours() -> None:
+def test_signature_is_ours_in_the_place_of_the_client_s() -> None:
+    """Cisco signs before its last extension, and wants to find everything where it was."""
     hub = a_hub(authentication=SECRET)
-    request = a_registration_request(2, extensions=(AUTHENTICATION, *std_extensions()))
+    extensions = std_extensions(replace(AUTHENTICATION, compulsory=False), nat_extension())
+    request = a_registration_request(2, extensions=extensions)
     reply = the_packet(hub.receive(request, nbma(2)))[1]
-    assert [each.type for each in reply.extensions] == [4, 5, 3, 7]
-    assert reply.extensions[-1] == AUTHENTICATION
+    assert [each.type for each in reply.extensions] == [4, 5, 3, 7, 9]
+    assert reply.extensions[3] == AUTHENTICATION
 
 
 def test_nat_extension_of_another_meaning_gets_our_entry_alone() -> None:

@@ -3,7 +3,6 @@
 import pytest
 
 from nhrpd_py.core.address import host_prefix
-from nhrpd_py.core.base import requests as requests_module
 from nhrpd_py.core.effects import (
     DropRoute,
     NeighborState,
@@ -15,7 +14,7 @@ from nhrpd_py.core.notices import (
     ResolutionFailed,
     TableFull,
 )
-from nhrpd_py.core.resolution import requester as resolution_module
+from nhrpd_py.core.resolution import table as resolution_module
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PacketType
 from tests.support import inspect
@@ -57,7 +56,7 @@ def test_request_says_what_cisco_and_frr_want_to_hear() -> None:
     assert request.hop_count == 255
     assert request.destination_protocol == host(3)
     assert (request.source_nbma, request.source_protocol) == (nbma(2), tunnel(2))
-    assert request.entries == (ClientInformation(prefix_length=32, holding_time_s=60),)
+    assert request.entries == (ClientInformation(prefix_length=32, mtu=1472, holding_time_s=60),)
     assert request.extensions == std_extensions(nat_extension())
     assert spoke.shortcuts() == [("172.16.3.10/32", None, "incomplete")]
 
@@ -73,8 +72,10 @@ def test_signed_request_has_the_signature_last() -> None:
 
 def test_many_redirects_make_one_request() -> None:
     spoke, _ = an_asking_spoke()
-    assert sent(redirect(spoke)) == []
-    assert sent(redirect(spoke, now=0.9)) == []
+    for now in (0.0, 0.9):
+        effects = redirect(spoke, now=now)
+        assert sent(effects) == []
+        assert drops(effects) == ["already-asked"]
 
 
 def test_lost_request_is_sent_again_with_its_id_and_then_given_up_for_a_minute() -> None:
@@ -99,7 +100,9 @@ def test_lost_request_is_sent_again_with_its_id_and_then_given_up_for_a_minute()
     [tunnel(2), host(2, 1), host(2, 77), ip("8.8.8.8"), ip("224.0.0.5"), ip("0.0.0.0")],
 )
 def test_nobody_is_asked_about_what_is_here_behind_us_or_nowhere(target) -> None:
-    assert sent(redirect(a_spoke(2), target)) == []
+    effects = redirect(a_spoke(2), target)
+    assert sent(effects) == []
+    assert drops(effects) == ["not-in-cloud"]
 
 
 def test_redirect_without_shortcut_configured_is_not_followed() -> None:
@@ -111,7 +114,9 @@ def test_redirect_without_shortcut_configured_is_not_followed() -> None:
 
 def test_nobody_is_asked_while_no_server_is_up() -> None:
     spoke = a_spoke(2, registered=False)
-    assert sent(redirect(spoke)) == []
+    effects = redirect(spoke)
+    assert sent(effects) == []
+    assert drops(effects) == ["no-route"]
     assert spoke.shortcuts() == []
 
 
@@ -125,13 +130,13 @@ def test_routed_next_hop_is_asked_before_the_server() -> None:
 def test_server_is_asked_about_the_next_hop_itself() -> None:
     spoke = a_spoke(2)
     spoke.receive(a_registration_request(3), nbma(3))
-    assert kinds(redirect(spoke, tunnel(3))) == [(HUB.nbma, REQUEST)]
+    assert kinds(inspect.renew(spoke.engine, tunnel(3), 0.0)) == [(HUB.nbma, REQUEST)]
 
 
 def test_peer_is_asked_about_itself_where_there_is_no_server() -> None:
     hub = a_spoke(5, registered=False, nhs=())
     hub.receive(a_registration_request(3), nbma(3))
-    assert kinds(redirect(hub, tunnel(3))) == [(nbma(3), REQUEST)]
+    assert kinds(inspect.renew(hub.engine, tunnel(3), 0.0)) == [(nbma(3), REQUEST)]
 
 
 def test_best_server_is_asked() -> None:
@@ -173,17 +178,6 @@ def test_retry_skips_a_beat_while_we_have_no_address_of_our_own(lost) -> None:
     assert (again.request_id, again.source_nbma) == (request.request_id, nbma(2))
 
 
-def test_resolution_survives_that_its_request_id_is_displaced(monkeypatch) -> None:
-    monkeypatch.setattr(requests_module, "MAX_OUTSTANDING", 1)
-    spoke, request = an_asking_spoke()
-    redirect(spoke, host(4), now=0.5)
-    again = the(sent(spoke.advance(1.0), REQUEST))
-    assert again.destination_protocol == host(3)
-    assert again.request_id != request.request_id
-    spoke.receive(a_resolution_reply(again), HUB.nbma, now=1.1)
-    assert ("172.16.3.0/24", "10.255.255.3", "active") in spoke.shortcuts(1.1)
-
-
 def test_redirect_of_what_has_a_shortcut_asserts_its_route_anew() -> None:
     spoke = a_shortcut_spoke()
     effects = redirect(spoke, host(3, 99), now=1.0)
@@ -222,7 +216,7 @@ def test_flood_of_redirects_does_not_become_one_of_requests(monkeypatch) -> None
     effects += [each for last in range(1, 254) for each in redirect(spoke, host(4, last))]
     effects += redirect(spoke, host(3, 1))  # is asked for already
     assert len(sent(effects, REQUEST)) == 500
-    assert drops(effects) == ["rate-limited"] * 6
+    assert drops(effects) == ["rate-limited"] * 6 + ["already-asked"]
     assert len(sent(redirect(spoke, host(5), now=0.1), REQUEST)) == 1
 
 
@@ -242,10 +236,10 @@ def test_redirect_by_the_peer_of_a_shortcut_is_followed() -> None:
 # Bounds.
 
 
-def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
+def test_full_table_makes_room_by_negative_results_first(monkeypatch) -> None:
     monkeypatch.setattr(resolution_module, "MAX_RESOLUTIONS", 2)
     spoke = a_spoke(2)
-    for last, code in ((1, 12), (2, 5)):
+    for last, code in ((1, 5), (2, 12)):
         request = the(sent(redirect(spoke, host(3, last))))
         nak = a_resolution_reply(request, entries=(ClientInformation(code=code),))
         spoke.receive(nak, HUB.nbma)
@@ -254,10 +248,10 @@ def test_full_table_makes_room_by_negative_results_only(monkeypatch) -> None:
     assert [row[0] for row in spoke.shortcuts()] == ["172.16.3.1/32", "172.16.3.3/32"]
     redirect(spoke, host(3, 4))
     effects = redirect(spoke, host(3, 5))
-    assert sent(effects) == []
     assert the(of(effects, TableFull)).table == "resolutions"
     assert of(redirect(spoke, host(3, 6)), TableFull) == []
-    assert len(spoke.shortcuts()) == 2
+    # Then by the oldest that are still unanswered.
+    assert [row[0] for row in spoke.shortcuts()] == ["172.16.3.5/32", "172.16.3.6/32"]
 
 
 def test_requester_in_our_own_name_is_not_believed() -> None:

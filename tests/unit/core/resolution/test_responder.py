@@ -14,6 +14,7 @@ from nhrpd_py.packet.iana import (
     RESOLUTION_DESTINATION_STABLE,
     RESOLUTION_ROUTER,
     RESOLUTION_SOURCE_STABLE,
+    RESOLUTION_UNIQUE,
     CieCode,
     ExtensionType,
     PacketType,
@@ -70,7 +71,9 @@ def test_answer_goes_straight_to_the_requester_and_says_what_is_behind_us() -> N
     assert (reply.source_nbma, reply.source_protocol) == (nbma(2), tunnel(2))
     assert reply.destination_protocol == host(3)
     assert reply.entries == (
-        ClientInformation(prefix_length=24, holding_time_s=60, nbma=nbma(3), protocol=tunnel(3)),
+        ClientInformation(
+            prefix_length=24, mtu=1472, holding_time_s=60, nbma=nbma(3), protocol=tunnel(3)
+        ),
     )
     notice = the(of(effects, ResolutionAnswered))
     assert (notice.protocol, notice.target, str(notice.prefix), notice.reason) == (
@@ -113,10 +116,40 @@ def test_answer_covers_no_client_of_another_interface_of_the_cloud() -> None:
 
 
 def test_only_flags_that_we_know_come_back() -> None:
-    reply = the_packet(ask(a_spoke(3), flags=0xFFFF))[1]
+    reply = the_packet(ask(a_spoke(3), flags=0xFFFF & ~RESOLUTION_UNIQUE))[1]
     assert reply.flags == REPLY_FLAGS
     reply = the_packet(ask(a_spoke(3), flags=0))[1]
     assert reply.flags == RESOLUTION_AUTHORITATIVE | RESOLUTION_DESTINATION_STABLE
+
+
+@pytest.mark.parametrize("target", [host(3), tunnel(3)])
+@pytest.mark.parametrize("length", [0, 8, 32, 255])
+def test_unique_binding_is_one_entry_for_one_host(target, length) -> None:
+    wish = (ClientInformation(prefix_length=length, holding_time_s=60),)
+    reply = the_packet(
+        ask(a_spoke(3), target, flags=REQUEST_FLAGS | RESOLUTION_UNIQUE, entries=wish)
+    )[1]
+    assert reply.flags == REPLY_FLAGS | RESOLUTION_UNIQUE
+    assert the(reply.entries).prefix_length == 32
+
+
+def test_refusal_is_not_unique() -> None:
+    spoke = a_spoke(3, shortcut=False)
+    effects = ask(spoke, flags=REQUEST_FLAGS | RESOLUTION_UNIQUE)
+    assert refusal(effects) == (HUB.nbma, CieCode.ADMINISTRATIVELY_PROHIBITED)
+
+
+@pytest.mark.parametrize(
+    ("wish", "length"),
+    [(1, 24), (24, 24), (25, 25), (31, 31), (0, 24), (32, 24), (255, 24)],
+)
+def test_answer_is_not_wider_than_the_requester_takes(wish, length) -> None:
+    entry = ClientInformation(prefix_length=wish, holding_time_s=60)
+    effects = ask(a_spoke(3), entries=(entry,))
+    assert the(the_packet(effects)[1].entries).prefix_length == length
+    prefix = the(of(effects, ResolutionAnswered)).prefix
+    assert prefix is not None
+    assert prefix.length == length
 
 
 def test_requester_is_bound_so_that_traffic_can_go_back() -> None:
@@ -220,9 +253,10 @@ def test_extensions_come_back_in_their_order_known_or_not() -> None:
 
 def test_answer_is_signed_with_our_pass_phrase() -> None:
     spoke = a_spoke(3, authentication=SECRET)
-    reply = the_packet(ask(spoke, extensions=(*FORWARDED, AUTHENTICATION)))[1]
-    assert [each.type for each in reply.extensions] == [4, 7]
-    assert reply.extensions[-1] == AUTHENTICATION
+    asked = (*FORWARDED, replace(AUTHENTICATION, compulsory=False), nat_extension())
+    reply = the_packet(ask(spoke, extensions=asked))[1]
+    assert [each.type for each in reply.extensions] == [4, 7, 9]
+    assert reply.extensions[1] == AUTHENTICATION
 
 
 # Refusals.

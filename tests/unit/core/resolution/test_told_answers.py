@@ -4,6 +4,7 @@ from nhrpd_py.core.effects import DropNeighbor, SendPacket
 from nhrpd_py.core.events import AddressRemoved, RouteAdded, RouteRemoved, ShutdownRequested
 from nhrpd_py.core.resolution import responder as responder_module
 from nhrpd_py.core.station.location import Locator
+from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import (
     PURGE_NO_REPLY,
     PacketType,
@@ -48,6 +49,26 @@ def test_requester_is_told_when_the_route_behind_the_answer_is_gone() -> None:
     assert purges(effects) == [(nbma(2), tunnel(2), "24")]
 
 
+def test_requester_of_many_addresses_is_told_once_of_their_prefix() -> None:
+    """Thousands of addresses of a LAN that comes and goes were thousands of Purges of one prefix."""
+    spoke = a_spoke(3)
+    for number in range(100):
+        ask(spoke, host(3, 10 + number))
+    ask(spoke, source_protocol=tunnel(4), source_nbma=nbma(4))
+    gone = RouteRemoved(a_route("172.16.3.0/24", LAN))
+    assert purges(spoke.give(gone, now=5.0)) == [
+        (nbma(2), tunnel(2), "24"),
+        (nbma(4), tunnel(4), "24"),
+    ]
+    spoke.give(RouteAdded(a_route("172.16.3.0/24", LAN)), now=6.0)
+    assert purges(spoke.give(gone, now=7.0)) == []
+    spoke.give(RouteAdded(a_route("172.16.3.0/24", LAN)), now=8.0)
+    for number in range(100):
+        ask(spoke, host(3, 10 + number), now=9.0)
+    effects = spoke.give(ShutdownRequested(), now=10.0)
+    assert [length for to, _, length in purges(effects) if to == nbma(2)] == ["24", "32"]
+
+
 def test_requester_is_told_when_a_part_of_the_answer_leads_elsewhere() -> None:
     spoke = a_spoke(3)
     ask(spoke)
@@ -60,6 +81,14 @@ def test_requester_is_not_told_of_changes_that_leave_the_answer_true() -> None:
     ask(spoke)
     assert sent(spoke.give(RouteAdded(a_route("172.16.3.128/25", LAN)), now=5.0)) == []
     assert sent(spoke.give(RouteAdded(a_route("172.16.9.0/24", LAN)), now=5.0)) == []
+
+
+def test_answer_that_was_made_narrower_is_taken_back_only_when_it_is_true_no_more() -> None:
+    spoke = a_spoke(3)
+    ask(spoke, entries=(ClientInformation(prefix_length=28, holding_time_s=60),))
+    assert sent(spoke.give(RouteAdded(a_route("172.16.3.128/25", GRE, HUB.tunnel)), now=5.0)) == []
+    effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=6.0)
+    assert purges(effects) == [(nbma(2), tunnel(2), "28")]
 
 
 def test_requester_is_told_once_and_not_after_the_holding_time() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.address import host_prefix
+from nhrpd_py.core.address import host_prefix, prefix_of
 from nhrpd_py.core.base.timers import TimerKind
 from nhrpd_py.core.effects import (
     DropNeighbor,
@@ -226,6 +226,20 @@ def test_cached_bindings_leave_room_for_those_who_register(monkeypatch) -> None:
     assert len(bench.cache) == 3
 
 
+def test_nbma_address_with_most_cached_bindings_makes_room_for_others(monkeypatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_CACHED", 4)
+    bench = CacheBench()
+    bench.binding(2, BindingType.CACHED)
+    for number in range(20, 60):
+        bench.binding(number, BindingType.CACHED, to=nbma(9))
+    assert [each.protocol for each in bench.cache] == [tunnel(each) for each in (2, 57, 58, 59)]
+    # What moves away from there counts where it is now.
+    bench.binding(59, BindingType.CACHED, to=nbma(3))
+    bench.binding(58, BindingType.CACHED, to=nbma(3))
+    bench.binding(60, BindingType.CACHED, to=nbma(9))
+    assert [each.protocol for each in bench.cache] == [tunnel(each) for each in (2, 57, 58, 60)]
+
+
 def test_cached_binding_that_a_shortcut_needs_is_not_evicted(monkeypatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_CACHED", 2)
     bench = CacheBench()
@@ -246,6 +260,7 @@ def test_neighbours_of_an_address_are_those_in_order() -> None:
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(5)]
     assert bench.cache.around(tunnel(1)) == [tunnel(3)]
     assert bench.cache.around(tunnel(9)) == [tunnel(7)]
+    assert bench.cache.around(tunnel(4), apart_from=(tunnel(3), tunnel(5))) == [tunnel(7)]
     bench.cache.remove(bindings[2], "x")
     assert bench.cache.around(tunnel(4)) == [tunnel(3), tunnel(7)]
 
@@ -280,3 +295,24 @@ def test_bindings_count_for_their_sender_whatever_nbma_address_they_have(monkeyp
     bench.cache.remove(the(each for each in bench.cache if each.nbma == nbma(2)), "x")
     assert bench.update(4, to=nbma(4), sender=nbma(9)) is not None
     assert bench.update(5, to=nbma(9)) is None  # the sender itself
+
+
+def test_nbma_addresses_within_a_prefix_are_found_whatever_family_is_between() -> None:
+    bench = CacheBench()
+    ipv6 = nbma(4) + bytes(12)
+    for number, to in ((2, nbma(2)), (3, nbma(9)), (4, ipv6), (5, nbma(4)), (6, nbma(200))):
+        bench.binding(number, to=to)
+    within = [*bench.cache.nbma_inside(prefix_of(nbma(0), 28))]
+    assert within == [nbma(2), nbma(4), nbma(9)]
+    assert [*bench.cache.nbma_inside(host_prefix(nbma(3)))] == []
+    assert bench.cache.nbma_around(nbma(100)) == [nbma(9), nbma(200)]
+
+
+def test_nbma_address_is_in_use_as_long_as_a_binding_leads_there() -> None:
+    bench = CacheBench()
+    first = bench.binding(2, to=nbma(9))
+    bench.binding(3, to=nbma(9))
+    bench.cache.remove(first, "x")
+    assert [*bench.cache.nbma_inside(host_prefix(nbma(9)))] == [nbma(9)]
+    bench.binding(3, to=nbma(8))
+    assert [*bench.cache.nbma_inside(prefix_of(nbma(0), 24))] == [nbma(8)]

@@ -72,11 +72,27 @@ def test_full_table_is_told_once_a_minute(monkeypatch) -> None:
     bench = TableBench()
     assert bench.install()
     bench.effects()
-    assert bench.install("172.16.4.0/24") is None
-    assert bench.effects() == [TableFull(interface="gre1", table="shortcuts", limit=1)]
-    assert bench.install("172.16.4.0/24", now=59.0) is None
-    assert bench.effects() == []
-    assert bench.install("172.16.3.0/24", now=59.0)
+    full = TableFull(interface="gre1", table="shortcuts", limit=1)
+    bench.install("172.16.4.0/24")
+    assert of(bench.effects(), TableFull) == [full]
+    bench.install("172.16.5.0/24", now=59.0)
+    assert of(bench.effects(), TableFull) == []
+    assert [str(each.prefix) for each in bench.table] == ["172.16.5.0/24"]
+
+
+def test_peer_with_most_shortcuts_makes_room_in_a_full_table(monkeypatch) -> None:
+    monkeypatch.setattr(shortcut_module, "MAX_SHORTCUTS", 3)
+    bench = TableBench()
+    bench.install("172.16.3.0/24", peer=3)
+    for third in (20, 21, 22, 23):
+        bench.install(f"172.16.{third}.0/24", peer=4)
+    assert [str(each.prefix) for each in bench.table] == [
+        "172.16.3.0/24",
+        "172.16.22.0/24",
+        "172.16.23.0/24",
+    ]
+    notice = of(bench.effects(), ShortcutRemoved)[0]
+    assert (str(notice.prefix), notice.reason) == ("172.16.20.0/24", "made room")
 
 
 def test_removed_shortcut_falls_back_to_the_routed_path() -> None:

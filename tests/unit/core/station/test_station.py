@@ -42,10 +42,12 @@ def test_station_is_ready_with_an_open_interface_and_both_addresses() -> None:
     assert not inspect.station(hub.engine).ready
 
 
-def test_signature_replaces_that_of_another_and_comes_last() -> None:
+def test_signature_replaces_that_of_another_in_its_place_and_else_comes_last() -> None:
     vendor = Extension(8, b"x", compulsory=False)
     foreign = Extension(7, b"\0\0\0\1other")
-    assert a_station(authentication=SECRET).signed((foreign, vendor)) == (vendor, AUTHENTICATION)
+    station = a_station(authentication=SECRET)
+    assert station.signed((foreign, vendor)) == (AUTHENTICATION, vendor)
+    assert station.signed((vendor,)) == (vendor, AUTHENTICATION)
     assert a_station().signed((foreign, vendor)) == (vendor,)
 
 
@@ -122,10 +124,11 @@ def test_nothing_is_said_to_nobody_or_without_an_address_of_ours() -> None:
     assert effects == []
 
 
-def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
+@pytest.mark.parametrize("count", [4000, 80])  # more than a packet, and than the tunnel, can have
+def test_message_too_long_is_dropped_and_not_counted_as_sent(count) -> None:
     hub = a_hub()
     station = inspect.station(hub.engine)
-    huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(4000))
+    huge = tuple(ClientInformation(nbma=nbma(2), protocol=tunnel(2)) for _ in range(count))
     message = station.message(PacketType.PURGE_REQUEST, tunnel(2), entries=huge)
     effects = inspect.said(hub.engine, lambda: station.send(nbma(2), message))
     assert packets(effects) == []
@@ -135,4 +138,10 @@ def test_message_too_long_is_dropped_and_not_counted_as_sent() -> None:
 
 def test_record_says_nothing_about_a_prefix() -> None:
     record = a_station().record(code=5)
-    assert (record.code, record.prefix_length, record.mtu, record.preference) == (5, 0, 0, 0)
+    assert (record.code, record.prefix_length, record.mtu, record.preference) == (5, 0, 1472, 0)
+
+
+def test_mtu_that_the_field_cannot_hold_is_its_largest_value() -> None:
+    station = a_station()
+    station.interface.mtu = 65536
+    assert station.record().mtu == 65535

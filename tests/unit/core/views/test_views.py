@@ -86,7 +86,7 @@ def test_cache_shows_what_the_kernel_waits_for_and_what_was_refused() -> None:
     )
     nak = a_resolution_reply(the(sent(effects)), entries=(ClientInformation(code=12),))
     spoke.receive(nak, HUB.nbma, now=2.0)
-    assert row(spoke, View.CACHE, 12.0, type="negative")["expires_in_s"] == 170.0
+    assert row(spoke, View.CACHE, 3.0, type="negative")["expires_in_s"] == 4.0
     assert spoke.shortcuts() == []
 
 
@@ -158,12 +158,15 @@ def test_shortcuts_show_what_is_active_asked_for_and_refused() -> None:
         "expires_in_s": 50.0,
         "holding_time_s": 60,
         "identity": None,
+        "path": None,
+        "rtt_s": None,
+        "reason": None,
     }
     request = the(sent(spoke.receive(a_traffic_indication(1, host(2), host(4)), HUB.nbma, now=1.0)))
     assert row(spoke, View.SHORTCUTS, 1.5, state="incomplete")["expires_in_s"] == 0.5
     nak = a_resolution_reply(request, entries=(ClientInformation(code=4),))
     spoke.receive(nak, HUB.nbma, now=2.0)
-    assert row(spoke, View.SHORTCUTS, 2.0, state="negative")["expires_in_s"] == 180.0
+    assert row(spoke, View.SHORTCUTS, 2.0, state="negative")["expires_in_s"] == 5.0
 
 
 def test_interfaces_show_what_is_there_and_what_is_wrong() -> None:

@@ -32,6 +32,15 @@ def test_shortcuts_are_counted_by_state() -> None:
     )
 
 
+def test_probes_have_a_histogram() -> None:
+    lines = a_scrape(FakeEngine())
+    assert 'nhrpd_probes_total{afi="ipv4",interface="gre1",result="failed"} 1.0' in lines
+    labels = 'afi="ipv4",interface="gre1"'
+    assert f'nhrpd_probe_rtt_seconds_bucket{{{labels},le="0.1"}} 7.0' in lines
+    assert f'nhrpd_probe_rtt_seconds_bucket{{{labels},le="+Inf"}} 8.0' in lines
+    assert f"nhrpd_probe_rtt_seconds_sum{{{labels}}} 0.1" in lines
+
+
 async def test_metrics_are_prometheus_text(path) -> None:
     async with a_daemon(path) as daemon:
         daemon.engine.rows[View.CACHE] = [a_cache_row(n) for n in range(3)]

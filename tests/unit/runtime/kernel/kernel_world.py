@@ -33,8 +33,8 @@ def a_neighbor(address=PEER, nbma=NBMA, state=neighbor.NUD_PERMANENT, protocol=O
     return body(neighbor.set_neighbor(GRE, address, nbma, state, protocol))
 
 
-def a_route(prefix, ifindex=GRE, gateway=b"", metric=METRIC, protocol=OURS):
-    return body(rtnl.set_route(prefix, ifindex, gateway, metric, protocol))
+def a_route(prefix, ifindex=GRE, gateway=b"", metric=METRIC, protocol=OURS, mtu=0):
+    return body(rtnl.set_route(prefix, ifindex, gateway, metric, protocol, mtu))
 
 
 def a_link(*, up=True, ifindex=GRE, noarp=False):

@@ -136,3 +136,25 @@ async def test_what_differs_is_written_again_and_counted(world, autojump_clock):
             (rtnl.RTM_NEWROUTE, a_route(LAN, gateway=PEER)),
         ]
     )
+
+
+async def test_route_with_another_mtu_than_wanted_is_written_again(world, autojump_clock):
+    await world.open()
+    world.kernel.set_route(SetRoute(LAN, GRE, PEER, mtu=1400))
+    world.peer.tables[rtnl.RTM_GETROUTE] = [a_route(LAN, gateway=PEER, mtu=1400)]
+    await trio.sleep(ADOPTION_S + 1)
+    assert world.changes() == [(rtnl.RTM_NEWROUTE, a_route(LAN, gateway=PEER, mtu=1400))]
+    world.kernel.drift.clear()
+    for found in (a_route(LAN, gateway=PEER), a_route(LAN, gateway=PEER, mtu=1400)):
+        world.peer.tables[rtnl.RTM_GETROUTE] = [found]
+        await trio.sleep(AUDIT_S + 1)
+    assert world.kernel.drift == {"neighbors": 0, "routes": 1}
+    assert world.changes() == [(rtnl.RTM_NEWROUTE, a_route(LAN, gateway=PEER, mtu=1400))]
+    world.kernel.set_route(SetRoute(LAN, GRE, PEER))  # the peer's is not smaller any more
+    await trio.sleep(1)
+    assert world.changes() == [(rtnl.RTM_NEWROUTE, a_route(LAN, gateway=PEER))]
+    world.kernel.set_route(SetRoute(LAN, GRE, PEER, mtu=1400))
+    world.kernel.drop_route(DropRoute(LAN, GRE))
+    world.kernel.set_route(SetRoute(LAN, GRE, PEER))
+    await trio.sleep(1)
+    assert world.changes() == [(rtnl.RTM_NEWROUTE, a_route(LAN, gateway=PEER))]

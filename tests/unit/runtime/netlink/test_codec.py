@@ -99,10 +99,11 @@ def test_neighbours_of_other_tables_are_skipped():
 def test_routes_survive_the_round_trip(prefix, by_gateway):
     network = parse_prefix(prefix)
     gateway = (V4 if len(network.address) == 4 else V6) if by_gateway else b""
+    route = Route(prefix=network, ifindex=7, gateway=gateway, metric=10, protocol=208)
     read = rtnl.read_route(view_of(rtnl.set_route(network, 7, gateway, 10, 208)))
-    assert read == RouteRead(
-        Route(prefix=network, ifindex=7, gateway=gateway, metric=10, protocol=208), multipath=False
-    )
+    assert read == RouteRead(route, multipath=False)
+    read = rtnl.read_route(view_of(rtnl.set_route(network, 7, gateway, 10, 208, 1400)))
+    assert read == RouteRead(route, multipath=False, mtu=1400)
 
 
 def a_route(*attributes_, kind=1, table=254, tos=0, flags=0, length=24):

@@ -119,22 +119,23 @@ def negative_result(dialogue: Dialogue) -> None:
     dialogue.hidden |= RENEWALS
     dialogue.say("the hub has no route to where spoke-1 is sent")
     target = bytes([172, 17, 0, 1])
-    dialogue.give(
-        "spoke-1",
-        received(a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255), HUB.nbma),
-    )
+
+    def redirect() -> None:
+        indication = a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255)
+        dialogue.give("spoke-1", received(indication, HUB.nbma))
+
+    redirect()
+    dialogue.run(3.0)
+    dialogue.say("another redirect at once changes nothing; one after five seconds does")
+    redirect()
+    dialogue.run(3.0)
+    redirect()
     dialogue.run(1.0)
-    dialogue.say("another redirect within three minutes changes nothing; one after them does")
+    dialogue.say("the second refusal counts for three minutes")
     dialogue.run(60.0)
-    dialogue.give(
-        "spoke-1",
-        received(a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255), HUB.nbma),
-    )
+    redirect()
     dialogue.run(130.0)
-    dialogue.give(
-        "spoke-1",
-        received(a_traffic_indication(HUB, SPOKE_1.host, target, hop_count=255), HUB.nbma),
-    )
+    redirect()
     dialogue.run(1.0)
 
 
@@ -154,9 +155,14 @@ def phase_2_refusal(dialogue: Dialogue) -> None:
         "the kernel of spoke-1 asks for spoke-2, which refuses; traffic goes on by the hub"
     )
     assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
+    dialogue.run(4.0)
+    assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
+    dialogue.say("after five seconds the entry goes, and the next packet asks anew")
+    dialogue.run(2.0)
+    assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
     dialogue.run(30.0)
     assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
-    dialogue.say("after three minutes the entry goes, and the next packet asks anew")
+    dialogue.say("another refusal counts for three minutes")
     dialogue.run(151.0)
     assert talk(dialogue) == ["spoke-1", "hub", "spoke-2"]
     dialogue.run(1.0)

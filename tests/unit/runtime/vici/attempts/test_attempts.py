@@ -127,9 +127,31 @@ async def test_eight_at_a_time_and_everybody_has_a_turn(
     peers = [f"198.51.100.{number}" for number in range(1, 61)]
     charon.behaviour.update(dict.fromkeys(peers[:20], "dead"))
     for peer in peers:
-        it.want(peer)
+        it.want(peer, server=False)
     await it.reported(SaInstalled, 40, within_s=60)
     assert 8 <= charon.most_in_flight <= 8 + 8  # dead ones linger 2 s in the script
+
+
+async def test_a_server_never_waits_for_peers_that_do_not_answer(
+    autojump_clock, it: Supervised, charon: FakeCharon
+) -> None:
+    dead = [f"198.51.100.{number}" for number in range(1, 61)]
+    charon.behaviour.update(dict.fromkeys(dead, "dead"))
+    for peer in dead:
+        it.want(peer, server=False)
+    await trio.sleep(3)
+    assert charon.most_in_flight == 8
+    begun = trio.current_time()
+    it.want("203.0.113.1", server=True)
+    await it.reported(SaInstalled)
+    assert trio.current_time() - begun < 1.0
+    # Dead servers take no more than twelve places, and leave peers theirs.
+    servers = [f"203.0.113.{number}" for number in range(2, 30)]
+    charon.behaviour.update(dict.fromkeys(servers, "dead"))
+    for server in servers:
+        it.want(server, server=True)
+    await trio.sleep(9)
+    assert charon.most_in_flight <= 8 + 4 + 8  # dead ones linger 2 s in the script
 
 
 async def test_what_is_up_already_is_not_initiated(

@@ -1,6 +1,7 @@
 """The machine of a wanted SA, and which of several is due."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -149,6 +150,18 @@ def test_the_longest_wait_is_over_first() -> None:
     due, _ = it.next_due(5.0)
     assert due is not None
     assert due.effect.interface == "gre2"
+
+
+def test_servers_come_before_peers_that_have_waited_longer() -> None:
+    peer = replace(request("gre1"), server=False)
+    it = sas(peer, replace(peer, interface="gre2"), request("gre3", delay_s=4.0))
+    due, _ = it.next_due(3.0)
+    assert due is not None
+    assert due.effect.interface == "gre1"
+    due, _ = it.next_due(5.0)
+    assert due is not None
+    assert due.effect.interface == "gre3"
+    assert it.next_due(3.0, servers_only=True) == (None, 4.0)
 
 
 def test_no_failure_no_wait() -> None:

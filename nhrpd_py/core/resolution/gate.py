@@ -1,0 +1,111 @@
+"""Whether the path to a requester allows an answer, which makes it send straight to us.
+
+A requester that proves paths itself is answered at once: it will find out. Any other is answered when the path to it is
+proven, and refused while that is known not to carry; until then its request waits here. Clients, servers and the
+operator's maps are not asked for proof.
+"""
+
+from dataclasses import dataclass
+
+from nhrpd_py.core.address import Address, is_unicast
+from nhrpd_py.core.registration.claims import was_handed_on
+from nhrpd_py.core.resolution.prober import Prober
+from nhrpd_py.core.station.binding import BindingType
+from nhrpd_py.core.station.station import Station
+from nhrpd_py.packet.message import Message
+
+FOREIGN_S = 60
+"""How long an answer is good for a station that never probed us: it would not notice a path that breaks."""
+MAX_WAITING = 256
+CROSSING_S = 0.5
+"""How long to leave the SA to the other end where both may be asking each other: else there would be two."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingRequest:
+    """A request that waits for the path to its requester, who is at `nbma`."""
+
+    message: Message
+    nbma_source: Address
+    nbma: Address
+
+
+class Gate:
+    """Holds requests back until their paths are proven. Owned by the responder."""
+
+    __slots__ = ("_prober", "_station", "_waiting")
+
+    def __init__(self, station: Station, prober: Prober) -> None:
+        self._station = station
+        self._prober = prober
+        self._waiting: dict[tuple[Address, Address], WaitingRequest] = {}
+        """By requester and target, the oldest first."""
+
+    def is_probe(self, message: Message) -> bool:
+        """Returns whether a peer asks us straight for our own tunnel address: it tries its path to us."""
+        is_direct = not was_handed_on(message)
+        return is_direct and message.destination_protocol == self._station.address
+
+    def probed(self, nbma: Address, protocol: Address, now: float) -> None:
+        """Notes that a peer proves its own path, and tries ours to it."""
+        station = self._station
+        if not station.paths.enabled or not self._is_learnt(nbma):
+            return
+        path = station.paths.make(nbma, protocol)
+        if path is not None:
+            path.probes_us = True
+            self._prober.want(nbma, protocol, now)
+
+    def is_held_down(self, nbma: Address, now: float) -> bool:
+        """Returns whether the path to a requester is known not to carry, and it would not find out itself."""
+        path = self._station.paths.get(nbma)
+        held_down = self._station.paths.held_down(nbma, now)
+        return held_down is not None and path is not None and not path.probes_us
+
+    def must_wait(self, message: Message, nbma_source: Address, nbma: Address, now: float) -> bool:
+        """Keeps a request until the path to its requester is proven; returns whether it has to wait."""
+        station = self._station
+        paths = station.paths
+        if not paths.enabled or not self._is_learnt(nbma) or not is_unicast(nbma):
+            return False
+        path = paths.get(nbma)
+        if path is not None and (path.carries or path.probes_us):
+            if not path.carries:
+                self._prober.want(nbma, message.source_protocol, now)
+            return False
+        if len(self._waiting) >= MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        key = (message.source_protocol, message.destination_protocol)
+        self._waiting[key] = WaitingRequest(message, nbma_source, nbma)
+        # Both ends may ask each other at once: then the one with the higher address leaves the SA to the other.
+        delay_s = CROSSING_S if station.interface.nbma > nbma else 0.0
+        station.circuits.need(nbma, message.source_protocol, delay_s=delay_s)
+        self._prober.want(nbma, message.source_protocol, now)
+        return True
+
+    def take(self, nbma: Address) -> list[WaitingRequest]:
+        """Removes and returns the requests that waited for the path to an NBMA address."""
+        keys = [key for key, each in self._waiting.items() if each.nbma == nbma]
+        return [self._waiting.pop(key) for key in keys]
+
+    def clear(self) -> None:
+        """Forgets all that wait: the tunnel is closed."""
+        self._waiting.clear()
+
+    def is_doubtful(self, nbma: Address) -> bool:
+        """Returns whether we do not use the path to a requester ourselves: then its answer takes the routed path."""
+        paths = self._station.paths
+        return paths.enabled and self._is_learnt(nbma) and not paths.carries(nbma)
+
+    def holding_time_s(self, nbma: Address) -> int:
+        """Returns for how long an answer is good: not long for a station that would not notice a dead path."""
+        station = self._station
+        path = station.paths.get(nbma)
+        if not station.paths.enabled or not self._is_learnt(nbma) or (path and path.probes_us):
+            return station.config.holding_time_s
+        return min(FOREIGN_S, station.config.holding_time_s)
+
+    def _is_learnt(self, nbma: Address) -> bool:
+        """Returns whether what leads to an NBMA address was learnt by resolution alone: no client, server or map."""
+        bindings = self._station.cache.of_nbma(nbma)
+        return all(each.type is BindingType.CACHED for each in bindings)

@@ -1,0 +1,53 @@
+"""SAs that we want because a reply names a peer with whom there is none yet: few at a time.
+
+A reply may name any address, and whether somebody answers there shows only when charon has tried, for ten seconds. A
+responder that lies must not have charon try hundreds. Who the responder is, it tells itself; certain is only what we
+asked about, for that is where the routed path leads. Hence the network around the target counts.
+"""
+
+from nhrpd_py.core.address import IPV4_SIZE, Address, Prefix, host_prefix, prefix_of
+from nhrpd_py.core.station.station import Station
+
+MAX_WISHES = 32
+"""As many as charon gets through in 40 s when nobody answers."""
+MAX_WISHES_PER_NETWORK = 8
+SITE_LENGTH_IPV4 = 24
+SITE_LENGTH_IPV6 = 64
+"""The prefix length of a network that usually belongs to one site."""
+
+
+class Wishes:
+    """The wanted SAs of one station with peers that replies named, until they are up or given up."""
+
+    __slots__ = ("_networks", "_station")
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._networks: dict[Address, Prefix] = {}
+        """By NBMA address of the peer: the network that was asked about."""
+
+    def admit(self, target: Address, nbma: Address) -> str | None:
+        """Notes that an SA with a peer is about to be wanted; returns why it may not be, else None."""
+        circuits = self._station.circuits
+        if not circuits.protected or circuits.is_up(nbma) or circuits.is_needed(nbma):
+            return None
+        self._networks = {
+            remote: network
+            for remote, network in self._networks.items()
+            if circuits.is_needed(remote) and not circuits.is_up(remote)
+        }
+        network = self._network_of(target)
+        of_network = sum(each == network for each in self._networks.values())
+        if len(self._networks) >= MAX_WISHES or of_network >= MAX_WISHES_PER_NETWORK:
+            where = f" of {network}" if of_network >= MAX_WISHES_PER_NETWORK else ""
+            return f"too many peers{where} wait for a security association already"
+        self._networks[nbma] = network
+        return None
+
+    def _network_of(self, target: Address) -> Prefix:
+        if self._station.interface.on_link(target):
+            return host_prefix(
+                target
+            )  # of the tunnel's own network each address is another station
+        is_ipv4 = len(target) == IPV4_SIZE
+        return prefix_of(target, SITE_LENGTH_IPV4 if is_ipv4 else SITE_LENGTH_IPV6)
