@@ -154,7 +154,9 @@ class LabPlugin:
     def _deal(self, items: list[pytest.Item]) -> list[Hand]:
         """Returns the tests of each place."""
         usable = sorted(os.sched_getaffinity(0))
-        count = int(os.environ.get(GUESTS_VARIABLE, min(GUESTS_A_PROCESSOR * len(usable), MOST_GUESTS)))
+        count = int(
+            os.environ.get(GUESTS_VARIABLE, min(GUESTS_A_PROCESSOR * len(usable), MOST_GUESTS))
+        )
         under_systemd = [item for item in items if item.get_closest_marker("systemd")]
         others = [item for item in items if not item.get_closest_marker("systemd")]
         hands = [Hand(usable[number % len(usable)]) for number in range(count)]
