@@ -195,6 +195,25 @@ def test_an_underlay_without_address_says_so_and_recovers(trio: Trio) -> None:
     said("underlay address back: registered", wait_registered(trio.lab))
 
 
+def test_an_underlay_that_is_gone_says_so_and_recovers_once_the_tunnel_has_another(
+    trio: Trio,
+) -> None:
+    """An uplink that was made anew has another ifindex: the tunnel stays bound to the old one."""
+    hub, one = trio.hub, trio.one
+    one.namespace.ip("link add wan9 type dummy", "link set wan9 up")
+    one.namespace.ip(f"tunnel change {TUNNEL} dev wan9", "link delete wan9")
+    wait_until(lambda: "nothing leaves: ip tunnel change" in str(problem(one)), 5.0, "the reason")
+    assert one.logged("interface.lost")
+    hub.run_ctl("flush", check=False)
+    remedy = str(problem(one)).partition("nothing leaves: ")[2]
+    assert remedy == f"ip tunnel change {TUNNEL} dev eth0"
+    one.namespace.run(*remedy.split())
+    wait_until(lambda: problem(one) is None, 5.0, "the problem is gone")
+    seconds = wait_registered(trio.lab)
+    said("tunnel bound to an underlay again: registered", seconds)
+    assert seconds < 3.0
+
+
 @pytest.mark.parametrize("who", ["hub", "one"])
 def test_a_netdev_that_is_made_anew_works_again(trio: Trio, who: str) -> None:
     node: NhrpdNode = getattr(trio, who)

@@ -38,10 +38,18 @@ class _Seen(NamedTuple):
     guard: ProtectedGre | None
     nbma: Address
     addresses: tuple[AddressAdded, ...]
+    is_stranded: bool
+    """No packet leaves by it: its underlay is gone, or its NBMA address is not ours."""
 
     @classmethod
     def of(cls, interface: Interface) -> Self:
-        return cls(interface.ifindex, interface.guard, interface.nbma, interface.addresses)
+        return cls(
+            interface.ifindex,
+            interface.guard,
+            interface.nbma,
+            interface.addresses,
+            interface.nbma_problem is not None,
+        )
 
 
 class LinkHandler:
@@ -163,8 +171,11 @@ class LinkHandler:
             if interface.opened and (is_new or nbma_moved) and interface.circuits.protected:
                 for instance in tunnel:
                     instance.dependents.review(now)
+            is_back = before.is_stranded and not seen.is_stranded
             for instance in tunnel:
-                instance.follow(now, moved_from=before.nbma if nbma_moved else None)
+                instance.follow(
+                    now, moved_from=before.nbma if nbma_moved else None, is_back=is_back
+                )
                 if seen.addresses != before.addresses:
                     instance.station.cache.entries.refit_routes()
             self._notify(interface)

@@ -129,11 +129,11 @@ def read_link(payload: memoryview) -> LinkChanged | None:
         mtu=number(link, "IFLA_MTU"),
         noarp=bool(link["flags"] & IFF_NOARP),
         vrf=info is not None and text(info, "IFLA_INFO_SLAVE_KIND") == "vrf",
-        gre=_read_gre(info),
+        gre=_read_gre(info, foreign=attribute_of(link, "IFLA_LINK_NETNSID") is not None),
     )
 
 
-def _read_gre(info: Decoded | None) -> GreParameters | None:
+def _read_gre(info: Decoded | None, *, foreign: bool) -> GreParameters | None:
     kind = text(info, "IFLA_INFO_KIND") if info is not None else None
     if kind not in GRE_KINDS:
         return None
@@ -152,6 +152,7 @@ def _read_gre(info: Decoded | None) -> GreParameters | None:
         ttl=number(gre, prefix + "TTL"),
         ipv6=kind == "ip6gre",
         link=number(gre, prefix + "LINK"),
+        foreign=foreign,
         defect=_defect(kind, gre),
     )
 
