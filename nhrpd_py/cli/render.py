@@ -75,6 +75,7 @@ STYLES = {
     "registering": "yellow",
     "refused": "red",
     "incomplete": "yellow",
+    "waiting": "yellow",
 }
 
 

@@ -33,7 +33,8 @@ NHS_STATES = {
     "up": "registered",
 }
 SHORTCUT_STATES = {
-    "incomplete": "no answer yet, or the peer cannot be reached yet; traffic takes the hub",
+    "incomplete": "no answer yet; traffic takes the hub",
+    "waiting": "answered; no security association with the peer yet, traffic takes the hub",
     "active": "traffic goes directly",
     "negative": "no direct way; traffic takes the hub until it expires",
 }
