@@ -48,6 +48,7 @@ from nhrpd_py.runtime.state_file import StateFile
 from nhrpd_py.runtime.status import DaemonStatus
 from nhrpd_py.runtime.steered import Steered
 from nhrpd_py.runtime.systemd import Notifier
+from nhrpd_py.runtime.vici.profiles.profiles import faults_of
 from nhrpd_py.runtime.vici.supervisor import Supervisor
 
 SETTLE_S = 5.0
@@ -104,7 +105,7 @@ class App:
         self._notifier = Notifier.of_environment()
         self._notice_log = NoticeLog(log_level or config.daemon.log_level)
         self._notices = NoticeHub(self._notice_log)
-        self._reloader = Reloader(read, config, self._configure)
+        self._reloader = Reloader(read, config, self._configure, faults_of)
         self._state = StateFile(config.daemon.state_directory)
         self._state.read()
 
