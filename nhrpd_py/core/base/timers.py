@@ -35,6 +35,8 @@ class TimerKind(IntEnum):
     """Drop the packets that waited for charon's report of their SA."""
     PEER_READY = 11
     """Send data through an SA that the peer initiated: it has had time to get our answer."""
+    DESERTED = 12
+    """Give up the direct ways to other spokes: charon is away."""
 
 
 class TimerKey(NamedTuple):

@@ -180,6 +180,10 @@ class Requester:
         if problem is not None:
             self._fail(subject, Failure.denied(problem), now)
             return
+        deserted = station.circuits.deserted(now)
+        if deserted is not None:
+            self._fail(subject, Failure.deserted(deserted), now)
+            return
         held_down = station.circuits.held_down(answer.nbma, now)
         if held_down is not None and subject.trigger is Trigger.OPERATOR:
             station.circuits.clear_failure(answer.nbma)
