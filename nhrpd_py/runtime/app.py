@@ -36,6 +36,7 @@ from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
@@ -114,7 +115,12 @@ class App:
         self._packets = PacketSockets(inbox)
         self._resolver = NameResolver(inbox)
         self._commands = CommandRelay(inbox)
-        self._kernel = KernelStore(inbox, config.routes, self._notices.publish)
+        self._kernel = KernelStore(
+            inbox,
+            config.routes,
+            self._notices.publish,
+            FoundSettings(self._state.settings, self._state.save_settings),
+        )
         self._nflog = Nflog(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
@@ -300,6 +306,7 @@ class App:
             await self._inbox.put([ShutdownRequested()])
             await self._halted.wait()
             settled = await self._kernel.settle(SETTLE_S)
+            await self._kernel.give_back()
         if not settled:
             self._log.error("daemon.impatient", reason="not everything was withdrawn in time")
         nursery.cancel_scope.cancel()

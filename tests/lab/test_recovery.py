@@ -139,8 +139,17 @@ def test_a_killed_spoke_takes_over_what_it_had(trio: Trio) -> None:
 
 def test_a_stopped_spoke_vanishes_from_the_hub_and_leaves_nothing_behind(trio: Trio) -> None:
     hub, one = trio.hub, trio.one
+    changed = settings_of(one)
+    one.kill()
+    one.start()  # which finds what the last run changed, and not what that one found
+    wait_registered(trio.lab)
+    assert settings_of(one) == changed
     assert one.stop() == 0
     assert our_entries(one) == []
+    given_back = settings_of(one)
+    one.delete_tunnel()
+    one.make_tunnel()
+    assert given_back == settings_of(one) != changed  # as of a tunnel that no daemon has seen
     wait_until(lambda: one.tunnel not in hub.neighbors(), 3.0, "the hub forgets the spoke")
     wait_until(lambda: one.tunnel not in hub.routes(), 3.0, "the hub's host route goes")
     assert hub.binding(one.tunnel) is None
@@ -236,6 +245,17 @@ def test_a_daemon_waits_for_its_netdev(trio: Trio) -> None:
     wait_one_registered(trio.hub, spoke)
     spoke.stop()
     trio.lab.nodes.remove(spoke)
+
+
+def settings_of(node: NhrpdNode) -> str:
+    """The settings of a tunnel that the daemon changes."""
+    flags = node.namespace.run("ip", "-o", "link", "show", TUNNEL)
+    names = [f"net.ipv4.conf.{TUNNEL}.send_redirects", "net.ipv4.conf.all.send_redirects"] + [
+        f"net.{family}.neigh.{TUNNEL}.{probes}"
+        for family in ("ipv4", "ipv6")
+        for probes in ("app_solicit", "mcast_solicit", "ucast_solicit")
+    ]
+    return f"{'NOARP' in flags} {node.namespace.run('sysctl', *names)}"
 
 
 def problem(node: NhrpdNode) -> object:

@@ -188,11 +188,14 @@ class LinkHandler:
         for instance in tunnel:
             instance.opened(now)
 
-    def close(self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False) -> None:
-        """Closes an open tunnel; with `withdrawn` all our entries on its netdev are deleted."""
+    def close(
+        self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False, final: bool = False
+    ) -> None:
+        """Closes an open tunnel; with `withdrawn` all our entries on its netdev are deleted, with `final` its netdev
+        is as we found it."""
         interface = tunnel.interface
         interface.opened = False
-        self._outbox.emit(CloseInterface(ifindex, withdrawn))
+        self._outbox.emit(CloseInterface(ifindex, withdrawn, final))
         self._tunnels.index()
         for instance in tunnel:
             instance.closed(interface.link_problem or "the netdev was replaced")

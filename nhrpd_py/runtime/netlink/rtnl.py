@@ -345,14 +345,24 @@ def clear_noarp(ifindex: int) -> bytes:
     return payload_of(LinkMessage, {"index": ifindex, "change": IFF_NOARP})
 
 
+def set_noarp(ifindex: int) -> bytes:
+    """Returns the payload of an RTM_SETLINK that sets NOARP, as tunnels have it from the start."""
+    return payload_of(LinkMessage, {"index": ifindex, "flags": IFF_NOARP, "change": IFF_NOARP})
+
+
 def stop_redirects(ifindex: int) -> bytes:
     """Returns the payload of an RTM_SETLINK after which the kernel sends no ICMP redirects on
-    account of this link.
+    account of this link."""
+    return send_redirects(ifindex, 0)
+
+
+def send_redirects(ifindex: int, value: int) -> bytes:
+    """Returns the payload of an RTM_SETLINK that sets a link's `send_redirects`.
 
     By `struct`: pyroute2 knows the settings as the array that the kernel sends, not as the nested
     attributes that the kernel accepts. Settings without an attribute do not change.
     """
-    setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(0)))
+    setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(value)))
     head = IFINFOMSG.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
     return head + nested(IFLA_AF_SPEC, nested(socket.AF_INET, setting))
 
@@ -360,11 +370,17 @@ def stop_redirects(ifindex: int) -> bytes:
 def solicit_to_us(family: int, ifindex: int) -> bytes:
     """Returns the payload of an RTM_SETNEIGHTBL after which the kernel solicits unknown
     neighbours of the link from us, and not on the link."""
+    return probes(family, ifindex, 1, 0, 0)
+
+
+def probes(family: int, ifindex: int, to_us: int, unicast: int, multicast: int) -> bytes:
+    """Returns the payload of an RTM_SETNEIGHTBL that sets how often the kernel solicits a neighbour
+    of a link: from programs (`app_solicit`), of the neighbour, of all."""
     parameters = [
         ("NDTPA_IFINDEX", ifindex),
-        ("NDTPA_APP_PROBES", 1),
-        ("NDTPA_UCAST_PROBES", 0),
-        ("NDTPA_MCAST_PROBES", 0),
+        ("NDTPA_APP_PROBES", to_us),
+        ("NDTPA_UCAST_PROBES", unicast),
+        ("NDTPA_MCAST_PROBES", multicast),
     ]
     return payload_of(
         ndtmsg,
