@@ -9,7 +9,7 @@ from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
 from tools.lab.topology import Lab
-from tools.lab.wiring import TUNNEL
+from tools.lab.wiring import GRE_KEY, TUNNEL
 
 HOLDING_TIME_S = 120
 """So long that nothing here recovers because a holding time or a renewal came round."""
@@ -221,6 +221,26 @@ def test_an_underlay_that_is_gone_says_so_and_recovers_once_the_tunnel_has_anoth
     seconds = wait_registered(trio.lab)
     said("tunnel bound to an underlay again: registered", seconds)
     assert seconds < 3.0
+
+
+def test_a_route_that_leads_the_tunnel_into_itself_is_called_so(trio: Trio) -> None:
+    """As a routing protocol makes it of the hub's own outer network, where no `dev` binds the tunnel."""
+    hub, one = trio.hub, trio.one
+    one.delete_tunnel()
+    one.namespace.ip(
+        f"tunnel add {TUNNEL} mode gre key {GRE_KEY} ttl 64 local {one.nbma}",
+        f"address add {one.tunnel}/32 dev {TUNNEL}",
+        f"link set {TUNNEL} up",
+        f"route add {hub.nbma}/32 via {hub.tunnel} dev {TUNNEL} onlink",
+    )
+    wait_until(
+        lambda: f"leads into {TUNNEL} itself" in str(one.show("nhs")[0]["last_error"]),
+        20.0,
+        "the reason",
+    )
+    one.delete_tunnel()
+    one.make_tunnel()
+    said("route into the tunnel gone: registered", wait_registered(trio.lab))
 
 
 @pytest.mark.parametrize("who", ["hub", "one"])

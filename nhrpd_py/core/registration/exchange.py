@@ -22,7 +22,7 @@ change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2
 
 from typing import Protocol
 
-from nhrpd_py.core.address import Address
+from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
 from nhrpd_py.core.registration.messages import deregistration, registration_request, server_address
@@ -259,7 +259,7 @@ class RegistrationExchange:
         if registration.lost > LOST_AFTER:
             self._enter(registration, state)
             return
-        reason = registration.last_error or f"no answer to {LOST_AFTER} registration requests"
+        reason = registration.last_error or self._silence(registration)
         registration.last_error = reason
         if registration.state is NhsState.UP and not registration.refused:
             # In other states this SA never carried an answer, and a new one would not either; a
@@ -269,6 +269,17 @@ class RegistrationExchange:
         self._notify_down(registration, reason)
         self._ways.hand_over(registration, now)
         self._listener.server_lost(registration.server, now)
+
+    def _silence(self, registration: Registration) -> str:
+        """Returns what to say of a server that does not answer, with the reason where it is known."""
+        said = f"no answer to {LOST_AFTER} registration requests"
+        if not self._station.sends_into_itself(registration.nbma):
+            return said
+        name, outer = self._station.interface.name, format_address(registration.nbma)
+        return (
+            f"{said}: the route to {outer} leads into {name} itself; bind the tunnel to its underlay "
+            f"(ip tunnel change {name} dev UNDERLAY), or keep that route out"
+        )
 
     def _enter(self, registration: Registration, state: NhsState) -> None:
         registration.state = state

@@ -1,12 +1,28 @@
 """A tunnel by which no packet can leave: its underlay was made anew, or its local address is not ours."""
 
-from nhrpd_py.core.events import AddressRemoved, GreParameters, LinkChanged, LinkGone
-from nhrpd_py.core.notices import InterfaceLost, InterfaceReady
+from nhrpd_py.core.effects import Effect
+from nhrpd_py.core.events import (
+    AddressRemoved,
+    GreParameters,
+    LinkChanged,
+    LinkGone,
+    RouteAdded,
+)
+from nhrpd_py.core.notices import InterfaceLost, InterfaceReady, NhsDown
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import Node, a_spoke, of, sent, the
 from tests.support.registration import states
-from tests.support.sites import UNDERLAY, a_link, a_tunnel_link, an_address, nbma
+from tests.support.sites import (
+    GRE,
+    HUB,
+    UNDERLAY,
+    a_link,
+    a_route,
+    a_tunnel_link,
+    an_address,
+    nbma,
+)
 
 NEW_ETH0 = 77
 
@@ -49,3 +65,27 @@ def test_a_local_address_that_is_not_ours_is_a_problem_until_it_is() -> None:
     effects = spoke.give(an_address(UNDERLAY, nbma(2), 24), now=301.0)
     assert of(effects, InterfaceReady)
     assert len(sent(effects, PacketType.REGISTRATION_REQUEST)) == 1
+
+
+def test_a_route_to_the_server_that_leads_into_the_tunnel_is_the_reason_of_its_silence() -> None:
+    """As a routing protocol makes it, when the hub announces its own outer network."""
+    spoke = a_spoke(2)
+    recursion = RouteAdded(a_route("192.168.100.1/32", GRE, HUB.tunnel))
+    spoke.give(bound_to(0, local=nbma(2)), recursion, now=5.0)
+    effects: list[Effect] = []
+    while not of(effects, NhsDown):
+        at = spoke.engine.next_deadline()
+        assert at is not None
+        assert at < 60.0
+        effects = spoke.advance(at)
+    assert the(of(effects, NhsDown)).reason == (
+        "no answer to 3 registration requests: the route to 192.168.100.1 leads into gre1 itself; "
+        "bind the tunnel to its underlay (ip tunnel change gre1 dev UNDERLAY), or keep that route out"
+    )
+
+
+def test_a_tunnel_that_is_bound_to_its_underlay_does_not_follow_such_a_route() -> None:
+    spoke = a_spoke(2)
+    spoke.give(RouteAdded(a_route("192.168.100.1/32", GRE, HUB.tunnel)), now=5.0)
+    effects = [each for at in (20.0, 21.0, 23.0, 27.0) for each in spoke.advance(at)]
+    assert the(of(effects, NhsDown)).reason == "no answer to 3 registration requests"
