@@ -331,6 +331,10 @@ class Circuits:
         failure.held_down_until = now + seconds
         return seconds
 
+    def deserted(self, now: float) -> str | None:
+        """Returns why the SAs of this interface that lead to other spokes cannot be relied upon any more, else None."""
+        return self._associations.deserted(now) if self.protected else None
+
     def held_down(self, remote: Address, now: float) -> tuple[str, float] | None:
         """Returns the reason and the seconds left while a peer is held down, else None."""
         circuit = self._circuits.get(remote)

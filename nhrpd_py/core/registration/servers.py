@@ -49,7 +49,7 @@ class Registration:
     lost: int = 0
     """Requests that were not accepted in a row."""
     refused: bool = False
-    """The last request was refused."""
+    """The last request was answered, and not accepted: refused, or not believed."""
     up_since: float = 0.0
     taken_back_at: float = float("-inf")
     """When we last purged our address there, for it was registered from elsewhere."""

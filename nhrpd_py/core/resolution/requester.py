@@ -224,6 +224,9 @@ class Requester:
         problem = problem_with(self._station, self._locator, self._servers, answer)
         if problem is not None:
             return Failure.denied(problem)
+        deserted = circuits.deserted(now)
+        if deserted is not None:
+            return Failure.deserted(deserted)
         held_down = circuits.held_down(answer.nbma, now) or paths.held_down(answer.nbma, now)
         if held_down is not None:
             if subject.trigger is not Trigger.OPERATOR:

@@ -62,7 +62,7 @@ def path(spoke: Node, now: float = 0.0) -> object:
 
 def test_traffic_stays_on_the_hub_until_the_path_is_proven() -> None:
     spoke, probe = an_answered_spoke()
-    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "incomplete")]
+    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "waiting")]
     assert path(spoke) == "trying"
     effects = spoke.receive(answer(probe), nbma(3), now=0.02)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
