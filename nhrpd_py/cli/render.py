@@ -8,7 +8,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from nhrpd_py.cli.tables import TABLES, Column, Row, cell
+from nhrpd_py.cli.tables import TABLES, Column, cell
+from nhrpd_py.cli.words import Row
 
 RICH_GAP = 3
 """Columns of the terminal that rich puts around a cell."""
@@ -75,6 +76,7 @@ STYLES = {
     "registering": "yellow",
     "refused": "red",
     "incomplete": "yellow",
+    "waiting": "yellow",
 }
 
 

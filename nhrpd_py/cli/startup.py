@@ -43,6 +43,14 @@ def _check(path: str) -> int:
         config = load(path)
     except ConfigError as error:
         return _fail(2, *error.problems)
+    if any(each.ipsec is not None for each in config.interfaces.values()):
+        import trio  # noqa: PLC0415 (only profiles need it)
+
+        from nhrpd_py.runtime.vici.profiles.profiles import faults_of  # noqa: PLC0415
+
+        faults = trio.run(faults_of, config)
+        if faults:
+            return _fail(2, *(f"{path}: {fault}" for fault in faults))
     sys.stdout.write(f"{path}: good\n")
     for line in _advice(config):
         sys.stdout.write(f"{path}: {line}\n")

@@ -51,10 +51,12 @@ class CloseInterface:
     """Stop receiving; forget all wanted neighbours and routes of this ifindex without touching the kernel.
 
     `withdrawn`: all our entries are deleted, those of an earlier run too, so that nothing is sent there any more.
+    `final`: the tunnel is no longer ours; it gets back the settings that it had before it was prepared.
     """
 
     ifindex: int
     withdrawn: bool = False
+    final: bool = False
 
 
 class NeighborState(Enum):

@@ -151,7 +151,9 @@ class Engine:
             self._tunnels, self._locator, self._requests, limits, self._outbox
         )
         self._redirects = RedirectHandler(self._locator, limits, self._outbox)
-        self._associations = AssociationHandler(self._tunnels, associations, self._outbox)
+        self._associations = AssociationHandler(
+            self._tunnels, associations, self._outbox, self._timers
+        )
         self._commands = CommandHandler(self._tunnels, self._locator, limits)
         self._reload = ReloadHandler(self._tunnels, self._links, self._timers, limits)
         self._views = Views(config, self._tunnels, self._outbox)
@@ -228,7 +230,7 @@ class Engine:
                 self._associations.ready(now)
                 self._links.follow(now)
             case IpsecLost(reason):
-                self._associations.lost(reason)
+                self._associations.lost(reason, now)
                 self._links.follow(now)
             case KernelRefused():
                 self._kernel_refused(event, now)
@@ -315,6 +317,8 @@ class Engine:
                     instance.purges.timer_due(subject, now)
             case TimerKind.PEER_READY, bytes():
                 self._associations.peer_ready(tunnel, subject, now)
+            case TimerKind.DESERTED, None:
+                self._associations.deserted_due(tunnel, now)
             case TimerKind.HELD_PACKETS, bytes():
                 self._associations.held_due(tunnel, subject)
             case TimerKind.INTERFACE, None:

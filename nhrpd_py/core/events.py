@@ -48,6 +48,8 @@ class GreParameters:
     """Why the kernel cannot serve many peers with a netdev of this kind, for people."""
     link: int = 0
     """ifindex of the underlay that the tunnel is bound to (`dev`), or 0."""
+    foreign: bool = False
+    """Its packets leave in another network namespace: `local` and `link` are of that one, and not reported here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,7 +231,17 @@ class ResolutionAnswered(PeerNotice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortcutInstalled(PeerNotice):
+    """The route of a shortcut is on its way into the kernel."""
+
     event = "shortcut.installed"
+    prefix: Prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortcutWaiting(PeerNotice):
+    """The next hop of a prefix is known, and cannot be reached: there is no SA with it, or none any more."""
+
+    event = "shortcut.waiting"
     prefix: Prefix
 
 

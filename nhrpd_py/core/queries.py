@@ -31,7 +31,7 @@ class FlushWhat(StrEnum):
     CACHE = "cache"
     """Bindings that were learnt (dynamic and cached), with the shortcuts over them; we register anew with our NHSs."""
     SHORTCUTS = "shortcuts"
-    """Shortcuts, active, incomplete and negative, and the cached bindings they brought."""
+    """Shortcuts, active, waiting, incomplete and negative, and the cached bindings they brought."""
     ALL = "all"
 
 

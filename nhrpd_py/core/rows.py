@@ -55,7 +55,7 @@ class ShortcutRow:
     via: str | None
     nbma: str | None
     state: str
-    """incomplete | active | negative"""
+    """incomplete | waiting | active | negative"""
     used: bool
     expires_in_s: float | None
     holding_time_s: int | None

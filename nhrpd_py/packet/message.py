@@ -43,9 +43,9 @@ _WORD = struct.Struct(">I")
 _HALVES = struct.Struct(">HH")
 _SIZE_AT = 10
 _CHECKSUM_AT = 12
-_EXTENSION_OFFSET_AT = 14
+EXTENSION_OFFSET_AT = 14
 
-_TYPE_AT = 17
+TYPE_AT = 17
 INDICATIONS = frozenset({PacketType.ERROR_INDICATION, PacketType.TRAFFIC_INDICATION})
 _REQUESTS = frozenset(
     {PacketType.RESOLUTION_REQUEST, PacketType.REGISTRATION_REQUEST, PacketType.PURGE_REQUEST}
@@ -136,7 +136,7 @@ def decode(data: bytes) -> Message:
         return _decode(data)
     except BadPacket as bad:
         # §5.2.7: an Error Indication is never answered with another one.
-        if bad.answer is not None and data[_TYPE_AT] == PacketType.ERROR_INDICATION:
+        if bad.answer is not None and data[TYPE_AT] == PacketType.ERROR_INDICATION:
             raise BadPacket(bad.reason, bad.offset) from None
         raise
 
@@ -219,7 +219,7 @@ def _decode(data: bytes) -> Message:
         raise _protocol_error(DropReason.BAD_VERSION, 16)
     packet_type = PACKET_TYPES.get(type_number)
     if packet_type is None:
-        raise _protocol_error(DropReason.UNKNOWN_TYPE, _TYPE_AT)
+        raise _protocol_error(DropReason.UNKNOWN_TYPE, TYPE_AT)
     nbma_size = NBMA_SIZES.get(afn)
     protocol_size = PROTOCOL_SIZES.get(protocol_type)
     if nbma_size is None or protocol_size is None:
@@ -240,7 +240,7 @@ def _decode(data: bytes) -> Message:
     if extension_offset:
         end = extension_offset
         if not body_at <= end <= size - EXTENSION_HEADER.size:
-            raise _protocol_error(DropReason.BAD_EXTENSION_OFFSET, _EXTENSION_OFFSET_AT)
+            raise _protocol_error(DropReason.BAD_EXTENSION_OFFSET, EXTENSION_OFFSET_AT)
         extensions = _decode_extensions(data, end, nbma_size, protocol_size)
     else:
         end = size

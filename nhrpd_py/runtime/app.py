@@ -38,6 +38,7 @@ from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
@@ -50,6 +51,7 @@ from nhrpd_py.runtime.state_file import StateFile
 from nhrpd_py.runtime.status import DaemonStatus
 from nhrpd_py.runtime.steered import Steered
 from nhrpd_py.runtime.systemd import Notifier
+from nhrpd_py.runtime.vici.profiles.profiles import faults_of
 from nhrpd_py.runtime.vici.supervisor import Supervisor
 
 SETTLE_S = 5.0
@@ -106,7 +108,7 @@ class App:
         self._notifier = Notifier.of_environment()
         self._notice_log = NoticeLog(log_level or config.daemon.log_level)
         self._notices = NoticeHub(self._notice_log)
-        self._reloader = Reloader(read, config, self._configure)
+        self._reloader = Reloader(read, config, self._configure, faults_of)
         self._state = StateFile(config.daemon.state_directory)
         self._state.read()
 
@@ -115,7 +117,12 @@ class App:
         self._packets = PacketSockets(inbox)
         self._resolver = NameResolver(inbox)
         self._commands = CommandRelay(inbox)
-        self._kernel = KernelStore(inbox, config.routes, self._notices.publish)
+        self._kernel = KernelStore(
+            inbox,
+            config.routes,
+            self._notices.publish,
+            FoundSettings(self._state.settings, self._state.save_settings),
+        )
         self._nflog = Nflog(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
@@ -293,6 +300,7 @@ class App:
             await self._inbox.put([ShutdownRequested()])
             await self._halted.wait()
             settled = await self._kernel.settle(SETTLE_S)
+            await self._kernel.give_back()
         if not settled:
             self._log.error("daemon.impatient", reason="not everything was withdrawn in time")
         nursery.cancel_scope.cancel()

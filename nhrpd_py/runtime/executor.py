@@ -53,6 +53,8 @@ class GuardVerbs(Protocol):
     """The methods of the clear-text guard that the executor calls."""
 
     def protect(self, name: str, ifindex: int, gre: ProtectedGre) -> None: ...
+    def uses(self, name: str, local: Address, remote: Address) -> None: ...
+    def leaves(self, name: str, local: Address, remote: Address) -> None: ...
 
 
 class SaVerbs(Protocol):
@@ -84,6 +86,7 @@ class Executor:
         self._packets = packets
         self._kernel = kernel
         self._guard = guard
+        self._supervisor = supervisor
         self._recall = recall
         self._report = report
         self._halted = False
@@ -95,8 +98,8 @@ class Executor:
             DropRoute: kernel.drop_route,
             OpenInterface: self._open_interface,
             CloseInterface: self._close_interface,
-            WantSa: supervisor.want,
-            DropSa: supervisor.drop,
+            WantSa: self._want_sa,
+            DropSa: self._drop_sa,
             EndSa: supervisor.end,
             ResolveName: lambda effect: resolve(effect.name),
             AnswerCommand: answer,
@@ -147,6 +150,14 @@ class Executor:
     def _close_interface(self, effect: CloseInterface) -> None:
         self._packets.close(effect.ifindex)
         self._kernel.close_interface(effect)
+
+    def _want_sa(self, effect: WantSa) -> None:
+        self._guard.uses(effect.interface, effect.local, effect.remote)
+        self._supervisor.want(effect)
+
+    def _drop_sa(self, effect: DropSa) -> None:
+        self._guard.leaves(effect.interface, effect.local, effect.remote)
+        self._supervisor.drop(effect)
 
     def _halt(self, _effect: Halt) -> None:
         self._halted = True

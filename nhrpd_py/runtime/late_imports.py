@@ -11,8 +11,8 @@ tables say which modules it treats differently:
   `pyroute2/__init__.py` imports.
 - A module of `WITHOUT` is loaded as if an optional library were not installed.
 
-So no function is missing. A client that speaks HTTP/2 to the control socket gets its answer, and
-the code for it is loaded meanwhile. If another version of a library uses further names, the module
+So no function is missing: a scrape for Prometheus gets its answer, and the code for it is loaded
+meanwhile. If another version of a library uses further names, the module
 is loaded at once; if the library no longer has the module, the entry has no effect; both only cost
 memory. What would break is a library that derives a class from a stand-in, or uses it in
 `isinstance`: a TypeError. The tests load all that the daemon loads, check that it is no more than
@@ -32,7 +32,7 @@ from typing import Any, Literal, cast
 LATE: Mapping[str, Sequence[str]] = {
     # Databases, sockets of all kinds, asyncio; we use message classes of `pyroute2.netlink.rtnl`.
     "pyroute2": (),
-    # HTTP/2 and WebSocket; `nhrpctl`, curl and Prometheus speak HTTP/1.1.
+    # HTTP/2, which `control.http` does not speak, and WebSocket.
     "hypercorn.protocol.h2": ("H2Protocol",),
     "hypercorn.protocol.ws_stream": ("WSStream",),
     "h2.events": (),

@@ -4,12 +4,12 @@ It takes a batch of events or waits for the engine's next deadline, lets the eng
 batch at one instant, and executes all effects before it waits again, so no other task ever sees a
 half-done turn.
 
-A packet that trips a bug must not take the network down: the traceback and the packet (hex) are
-logged, a few a minute, counted as `internal-error`, and the packet is forgotten. Packets that were
-held for an event are handled right after it, in the same way. Timers that are due run before the
-batch and outside of that protection; a bug there, or on any other event, ends the daemon, which
-then starts anew from its state file and the kernel's tables. That is better than to go on with an
-engine whose timers are lost.
+A packet that trips a bug must not take the network down: the traceback and the packet (hex,
+without its pass phrase) are logged, a few a minute, counted as `internal-error`, and the packet is
+forgotten. Packets that were held for an event are handled right after it, in the same way. Timers
+that are due run before the batch and outside of that protection; a bug there, or on any other
+event, ends the daemon, which then starts anew from its state file and the kernel's tables. That is
+better than to go on with an engine whose timers are lost.
 
 Garbage: the engine's objects form no cycles, so reference counting frees them; the collector only
 costs pauses that grow with the number of spokes. `tame_garbage_collector` therefore freezes what
@@ -30,6 +30,7 @@ import trio
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.engine import Machine, Packet, turn
 from nhrpd_py.core.events import Event, PacketReceived
+from nhrpd_py.packet.masked import masked
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.logs import FloodGate
 
@@ -120,8 +121,13 @@ class Pump:
             kind=type(event).__name__,
             ifindex=event.ifindex if isinstance(event, PacketReceived) else event.in_ifindex,
             nbma=event.nbma_source.hex() if isinstance(event, PacketReceived) else "",
-            data=event.data[:BUG_DATA_SHOWN].hex(),
+            data=_shown(event)[:BUG_DATA_SHOWN].hex(),
         )
+
+
+def _shown(event: Packet) -> bytes:
+    """Returns the octets that may go into the log: pass phrases are not among them."""
+    return masked(event.data) if isinstance(event, PacketReceived) else event.data
 
 
 def tame_garbage_collector() -> None:

@@ -5,7 +5,7 @@ after the other. Settings that only a restart can change are named in the answer
 applied.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -33,10 +33,13 @@ class Reloader:
         read: Callable[[], Config],
         config: Config,
         apply: Callable[[Config], Awaitable[None]],
+        faults_of: Callable[[Config], Awaitable[Sequence[str]]],
     ) -> None:
         """`read` returns the file's configuration or raises ConfigError; `apply` returns when all
-        of a new configuration is in force."""
+        of a new configuration is in force. `faults_of` returns what other files lack that a new
+        configuration needs, as sentences with the path of the setting."""
         self._read = read
+        self._faults_of = faults_of
         self._apply = apply
         self._turn = trio.Lock()
         self._log = structlog.get_logger()
@@ -49,9 +52,7 @@ class Reloader:
             try:
                 read = await trio.to_thread.run_sync(self._read)
             except ConfigError as error:
-                for problem in error.problems:
-                    self._log.error("config.refused", problem=problem)
-                return ReloadOutcome(problems=tuple(error.problems))
+                return self._refuse(error.problems)
             except Exception as error:  # noqa: BLE001 (nothing was touched yet, and peers are served)
                 self._log.exception("config.unreadable")
                 what = " ".join(str(error).split())
@@ -61,12 +62,20 @@ class Reloader:
             wanted, restart = _keep_fixed(self.config, read)
             changes = tuple(describe(self.config, wanted))
             if changes:
+                faults = tuple(await self._faults_of(wanted))
+                if faults:
+                    return self._refuse(faults)
                 await self._apply(wanted)
                 self.config = wanted
             for setting in restart:
                 self._log.warning("config.restart_needed", setting=setting)
             self._log.info("config.reloaded", changes="; ".join(changes) or "nothing")
             return ReloadOutcome(changes, restart)
+
+    def _refuse(self, problems: Sequence[str]) -> ReloadOutcome:
+        for problem in problems:
+            self._log.error("config.refused", problem=problem)
+        return ReloadOutcome(problems=tuple(problems))
 
 
 def _keep_fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:

@@ -1,9 +1,10 @@
 """The state that a daemon saves for its next start: `state.json` in the state directory.
 
-It holds the registrations that clients made, with the wall-clock instant when each ends. The file
-is written as a new one and renamed over the old one, so it is always complete; it is readable by
-its owner only. The daemon works without it: a missing, foreign or damaged file only leads to a
-warning, and so does a directory that cannot be written.
+It holds the registrations that clients made, with the wall-clock instant when each ends, and the
+settings of links that the daemon changed, as it found them. The file is written as a new one and
+renamed over the old one, so it is always complete; it is readable by its owner only. The daemon
+works without it: a missing, foreign or damaged file only leads to a warning, and so does a
+directory that cannot be written.
 
 Files of older versions also have a `request_id`, which is not read: request ids are random.
 """
@@ -41,7 +42,12 @@ class StateFile:
         self._bindings: dict[str, list[tuple[SavedBinding, float]]] = {}
         """Interface name → bindings not returned yet, each with the instant (wall clock) when it
         ends."""
-        self._written: frozenset[tuple[object, ...]] | None = None
+        self.settings: dict[str, dict[str, Any]] = {}
+        """Settings of links before the daemon changed them, by name of the link; kept by
+        `kernel.found`."""
+        self._saved: list[tuple[SavedBinding, float]] = []
+        """The bindings of the file, as it was read or written last."""
+        self._written: tuple[object, ...] | None = None
         self._failing = False
         self._saving = trio.Lock()
 
@@ -58,6 +64,7 @@ class StateFile:
             self._log.info("state.absent")
         except DAMAGED as error:
             self._bindings.clear()
+            self.settings.clear()
             self._log.warning("state.unreadable", reason=f"{type(error).__name__}: {error}")
 
     def _take_over(self, document: dict[str, Any]) -> None:
@@ -83,6 +90,9 @@ class StateFile:
             )
             self._bindings.setdefault(binding.interface, []).append((binding, now + left))
             count += 1
+        self._saved = [each for waiting in self._bindings.values() for each in waiting]
+        for name, each in dict(document.get("settings") or {}).items():
+            self.settings[str(name)] = dict(each)
         self._log.info("state.read", bindings=count)
 
     def recall(self, ifindex: int, name: str) -> list[BindingFound]:
@@ -111,22 +121,25 @@ class StateFile:
     async def save(self, state: SavedState) -> None:
         """Writes a snapshot, unless the file has the same content already."""
         async with self._saving:  # a stop may come while the minute's is being written
-            await self._save(state)
+            now = self._clock()
+            pending = [each for waiting in self._bindings.values() for each in waiting]
+            entries = [(b, now + b.remaining_s) for b in state.bindings] + pending
+            await self._save(entries, now)
 
-    async def _save(self, state: SavedState) -> None:
-        now = self._clock()
-        pending = [
-            (binding, ends_at)
-            for waiting in self._bindings.values()
-            for binding, ends_at in waiting
-            if ends_at > now
-        ]
-        entries = [(b, now + b.remaining_s) for b in state.bindings] + pending
-        content = frozenset(_identity(b, ends_at) for b, ends_at in entries)
+    async def save_settings(self) -> None:
+        """Writes changed settings, and leaves all else in the file as it is."""
+        async with self._saving:
+            await self._save(self._saved, self._clock())
+
+    async def _save(self, entries: list[tuple[SavedBinding, float]], now: float) -> None:
+        entries = [(binding, ends_at) for binding, ends_at in entries if ends_at > now]
+        settings = json.dumps(self.settings)
+        bindings = frozenset(_identity(b, ends_at) for b, ends_at in entries)
+        content = (bindings, settings)
         if content == self._written:
             return
         try:
-            await trio.to_thread.run_sync(self._write, entries, now)
+            await trio.to_thread.run_sync(self._write, entries, settings, now)
         except OSError as error:
             if not self._failing:
                 self._log.warning("state.unwritable", reason=str(error.strerror))
@@ -134,14 +147,15 @@ class StateFile:
             return
         self._failing = False
         self._written = content
+        self._saved = entries
 
-    def _write(self, entries: list[tuple[SavedBinding, float]], now: float) -> None:
+    def _write(self, entries: list[tuple[SavedBinding, float]], settings: str, now: float) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = self._path.with_suffix(".new")
         beside.unlink(missing_ok=True)  # of a killed run; or a symbolic link
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.writelines(_lines(entries, now))
+            file.writelines(_lines(entries, settings, now))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._path)
@@ -153,10 +167,11 @@ def _identity(binding: SavedBinding, ends_at: float) -> tuple[object, ...]:
     return (binding.interface, binding.protocol, binding.nbma, binding.unique, round(ends_at / 5))
 
 
-def _lines(entries: list[tuple[SavedBinding, float]], now: float) -> Iterator[str]:
+def _lines(entries: list[tuple[SavedBinding, float]], settings: str, now: float) -> Iterator[str]:
     """Yields the document, one binding a line: encoding it in one piece would block the daemon for
     long."""
     yield f'{{"version": {VERSION}, "saved_at": {now:.3f},\n'
+    yield f' "settings": {settings},\n'
     yield ' "bindings": ['
     separator = "\n  "
     for binding, ends_at in entries:

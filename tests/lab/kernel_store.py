@@ -15,6 +15,7 @@ from nhrpd_py.core.effects import (
     OpenInterface,
 )
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 
 PEER = parse_address("10.255.0.2")
@@ -32,10 +33,17 @@ def read(path: str) -> str:
 class Store:
     """A running kernel store and all that it told."""
 
-    def __init__(self, protocol=208):
+    def __init__(self, protocol=208, settings=None):
         self.inbox = Inbox()
         self.notices: list[Any] = []
-        self.kernel = KernelStore(self.inbox, RoutesConfig(protocol=protocol), self.notices.append)
+        self.settings: dict[str, dict[str, Any]] = settings if settings is not None else {}
+        """What the state file has of settings."""
+        self.kernel = KernelStore(
+            self.inbox,
+            RoutesConfig(protocol=protocol),
+            self.notices.append,
+            FoundSettings(self.settings, trio.lowlevel.checkpoint),
+        )
         self.events = []
 
     @contextlib.asynccontextmanager

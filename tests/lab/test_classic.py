@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nhrpd_py.core.ipsec.associations import DESERTED_S
 from nhrpd_py.runtime.vici.orphans import GRACE_S, LOOK_S
 from tests.lab.clouds import (
     GRE_AND_ESP,
@@ -165,6 +166,23 @@ def test_a_charon_that_crashed_on_the_hub_costs_no_traffic(nodes: Nodes) -> None
         spoke.charon.restart()
         wait_until(lambda spoke=spoke: hub.charon.children(spoke.nbma), 40.0, "a new SA")  # type: ignore[misc]
     wait_ready(nodes)
+
+
+def test_a_charon_that_stays_away_costs_the_shortcut_and_not_the_traffic(nodes: Nodes) -> None:
+    """Its peer gives the SA up after a pause, and the kernel here would send into it for ever."""
+    _, one, two = nodes
+    make_shortcuts(one, two)
+    one.charon.kill()
+    for child in two.charon.children(one.nbma):
+        two.charon.swanctl("--terminate", "--ike-id", str(child.ike_id), "--force", check=False)
+    wait_until(lambda: not two.charon.children(one.nbma), 10.0, "the peer has no SA")
+    assert has_shortcut(one, two)
+    seconds = timed(lambda: forwards(one, two), DESERTED_S + 10.0, "traffic over the hub")
+    assert not has_shortcut(one, two)
+    one.charon.start()
+    wait_ready(nodes)
+    make_shortcuts(one, two, 90.0)
+    print(f"traffic took the hub after {seconds:.1f} s")
 
 
 def test_charon_restarted_on_a_spoke(nodes: Nodes) -> None:

@@ -124,3 +124,39 @@ def test_a_setting_that_skips_all_policies_closes_the_tunnel(nodes: Nodes) -> No
     wait_until(lambda: server_state(spoke) == "up" and is_up(hub, spoke), 90.0, "back")
     wait_until(lambda: ping_for(spoke, hub), 30.0, "traffic")
     assert leads_somewhere()
+
+
+def test_a_policy_that_lets_gre_pass_closes_the_tunnel(nodes: Nodes) -> None:
+    """As charon's bypass-lan makes it for a network that its gateways share."""
+    hub, spoke = nodes
+    own, peer = hub.nbma, spoke.nbma
+    lan = ("src", "172.16.0.0/16", "dst", "172.16.0.0/16", "dir", "out", "priority", "175423")
+    hub.namespace.run("ip", "xfrm", "policy", "add", *lan)  # no outer address of ours fits it
+    hole = ("src", f"{own}/32", "dst", f"{peer}/32", "dir", "out")
+    assert ping_for(hub, spoke)
+
+    def open_hole() -> None:
+        hub.namespace.run("ip", "xfrm", "policy", "add", *hole, "priority", "175423")
+
+    seconds = []
+
+    def closed() -> bool:
+        return peer not in hub.namespace.run("ip", "neigh", "show", "dev", "gre1")
+
+    open_hole()
+    seconds.append(timed(closed, 10.0, "the hub's kernel knows no way to the spoke"))
+    print(f"closed after {seconds[0]:.2f} s")
+    assert seconds[0] < 1.5
+    (shown,) = hub.show("interfaces")
+    assert f"lets GRE between {own} and {peer} pass in clear text" in shown["problem"]
+    assert "bypass-lan { load = no }" in shown["problem"]
+    assert hub.logged("guard.failed")
+
+    def ping() -> None:
+        assert not ping_for(hub, spoke)
+
+    assert watched(nodes, ping)[0] == 0
+    hub.namespace.run("ip", "xfrm", "policy", "delete", *hole)
+    wait_until(lambda: server_state(spoke) == "up" and is_up(hub, spoke), 90.0, "back")
+    wait_until(lambda: ping_for(spoke, hub), 30.0, "traffic")
+    hub.namespace.run("ip", "xfrm", "policy", "delete", *lan[:6])

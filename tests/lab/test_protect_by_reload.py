@@ -23,6 +23,19 @@ def test_protection_is_switched_on_and_off_by_reloads() -> None:
             assert seen(hub, spoke) == (not protected, protected)
             policies = hub.namespace.run("ip", "xfrm", "policy")
             assert ("action block" in policies) is protected
+            if protected:
+                a_profile_that_does_not_exist_is_refused(spoke)
+                assert is_served(hub, spoke, state)
+
+
+def a_profile_that_does_not_exist_is_refused(spoke: ClassicNode) -> None:
+    good = spoke.configuration()
+    spoke.config_path.write_text(good.replace('profile = "dmvpn"', 'profile = "dmvpnx"'))
+    done = spoke.run_ctl("reload", check=False)
+    assert done.returncode == 1
+    assert "interface.gre1.ipsec.profile: profile dmvpnx: no such connection in" in done.stderr
+    spoke.config_path.write_text(good)
+    assert spoke.run_ctl("reload").returncode == 0
 
 
 def are_ended(nodes: list[ClassicNode]) -> bool:

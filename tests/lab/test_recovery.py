@@ -9,7 +9,7 @@ from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import NhrpdNode, dmvpn
 from tools.lab.topology import Lab
-from tools.lab.wiring import TUNNEL
+from tools.lab.wiring import GRE_KEY, TUNNEL
 
 HOLDING_TIME_S = 120
 """So long that nothing here recovers because a holding time or a renewal came round."""
@@ -139,8 +139,17 @@ def test_a_killed_spoke_takes_over_what_it_had(trio: Trio) -> None:
 
 def test_a_stopped_spoke_vanishes_from_the_hub_and_leaves_nothing_behind(trio: Trio) -> None:
     hub, one = trio.hub, trio.one
+    changed = settings_of(one)
+    one.kill()
+    one.start()  # which finds what the last run changed, and not what that one found
+    wait_registered(trio.lab)
+    assert settings_of(one) == changed
     assert one.stop() == 0
     assert our_entries(one) == []
+    given_back = settings_of(one)
+    one.delete_tunnel()
+    one.make_tunnel()
+    assert given_back == settings_of(one) != changed  # as of a tunnel that no daemon has seen
     wait_until(lambda: one.tunnel not in hub.neighbors(), 3.0, "the hub forgets the spoke")
     wait_until(lambda: one.tunnel not in hub.routes(), 3.0, "the hub's host route goes")
     assert hub.binding(one.tunnel) is None
@@ -195,6 +204,45 @@ def test_an_underlay_without_address_says_so_and_recovers(trio: Trio) -> None:
     said("underlay address back: registered", wait_registered(trio.lab))
 
 
+def test_an_underlay_that_is_gone_says_so_and_recovers_once_the_tunnel_has_another(
+    trio: Trio,
+) -> None:
+    """An uplink that was made anew has another ifindex: the tunnel stays bound to the old one."""
+    hub, one = trio.hub, trio.one
+    one.namespace.ip("link add wan9 type dummy", "link set wan9 up")
+    one.namespace.ip(f"tunnel change {TUNNEL} dev wan9", "link delete wan9")
+    wait_until(lambda: "nothing leaves: ip tunnel change" in str(problem(one)), 5.0, "the reason")
+    assert one.logged("interface.lost")
+    hub.run_ctl("flush", check=False)
+    remedy = str(problem(one)).partition("nothing leaves: ")[2]
+    assert remedy == f"ip tunnel change {TUNNEL} dev eth0"
+    one.namespace.run(*remedy.split())
+    wait_until(lambda: problem(one) is None, 5.0, "the problem is gone")
+    seconds = wait_registered(trio.lab)
+    said("tunnel bound to an underlay again: registered", seconds)
+    assert seconds < 3.0
+
+
+def test_a_route_that_leads_the_tunnel_into_itself_is_called_so(trio: Trio) -> None:
+    """As a routing protocol makes it of the hub's own outer network, where no `dev` binds the tunnel."""
+    hub, one = trio.hub, trio.one
+    one.delete_tunnel()
+    one.namespace.ip(
+        f"tunnel add {TUNNEL} mode gre key {GRE_KEY} ttl 64 local {one.nbma}",
+        f"address add {one.tunnel}/32 dev {TUNNEL}",
+        f"link set {TUNNEL} up",
+        f"route add {hub.nbma}/32 via {hub.tunnel} dev {TUNNEL} onlink",
+    )
+    wait_until(
+        lambda: f"leads into {TUNNEL} itself" in str(one.show("nhs")[0]["last_error"]),
+        20.0,
+        "the reason",
+    )
+    one.delete_tunnel()
+    one.make_tunnel()
+    said("route into the tunnel gone: registered", wait_registered(trio.lab))
+
+
 @pytest.mark.parametrize("who", ["hub", "one"])
 def test_a_netdev_that_is_made_anew_works_again(trio: Trio, who: str) -> None:
     node: NhrpdNode = getattr(trio, who)
@@ -217,6 +265,17 @@ def test_a_daemon_waits_for_its_netdev(trio: Trio) -> None:
     wait_one_registered(trio.hub, spoke)
     spoke.stop()
     trio.lab.nodes.remove(spoke)
+
+
+def settings_of(node: NhrpdNode) -> str:
+    """The settings of a tunnel that the daemon changes."""
+    flags = node.namespace.run("ip", "-o", "link", "show", TUNNEL)
+    names = [f"net.ipv4.conf.{TUNNEL}.send_redirects", "net.ipv4.conf.all.send_redirects"] + [
+        f"net.{family}.neigh.{TUNNEL}.{probes}"
+        for family in ("ipv4", "ipv6")
+        for probes in ("app_solicit", "mcast_solicit", "ucast_solicit")
+    ]
+    return f"{'NOARP' in flags} {node.namespace.run('sysctl', *names)}"
 
 
 def problem(node: NhrpdNode) -> object:

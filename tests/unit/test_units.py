@@ -35,3 +35,7 @@ def test_the_template_is_the_unit_with_paths_of_its_own() -> None:
         for key, value in expected
     ]
     assert shared == expected
+
+
+def test_a_crash_leaves_no_core_with_the_secrets_in_it() -> None:
+    assert ("LimitCORE", "0") in settings("nhrpd.service")

@@ -37,6 +37,8 @@ class TimerKind(IntEnum):
     """Send the next probe of a path, or decide about it."""
     PEER_READY = 11
     """Send data through an SA that the peer initiated: it has had time to get our answer."""
+    DESERTED = 12
+    """Give up the direct ways to other spokes: charon is away."""
 
 
 class TimerKey(NamedTuple):

@@ -1,15 +1,17 @@
 """SA events of charon, applied to every protected tunnel whose own NBMA address is the SA's local address.
 
-While charon is away no SA counts as lost, for the kernel's SAs live on; one that really ended is reported by `SaGone`.
+While charon is away no SA counts as lost at first, for the kernel's SAs live on; one that really ended is reported by
+`SaGone`. After a while those with other spokes do, for the peers give up ours.
 """
 
 from collections.abc import Iterator
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
-from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.associations import DESERTED_S, Associations
 from nhrpd_py.core.notices import AssociationFailed, AssociationLost, AssociationReady, NbmaShared
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.packet.wire import DropReason
@@ -18,12 +20,15 @@ from nhrpd_py.packet.wire import DropReason
 class AssociationHandler:
     """Applies charon's SA events to the protected tunnels. Called by the engine."""
 
-    __slots__ = ("_associations", "_outbox", "_released", "_tunnels")
+    __slots__ = ("_associations", "_outbox", "_released", "_timers", "_tunnels")
 
-    def __init__(self, tunnels: Tunnels, associations: Associations, outbox: Outbox) -> None:
+    def __init__(
+        self, tunnels: Tunnels, associations: Associations, outbox: Outbox, timers: TimerQueue
+    ) -> None:
         self._tunnels = tunnels
         self._associations = associations
         self._outbox = outbox
+        self._timers = timers
         self._released: list[PacketReceived] = []
 
     def installed(self, event: SaInstalled, now: float) -> None:
@@ -111,13 +116,27 @@ class AssociationHandler:
         first = not self._associations.known
         self._associations.known = True
         self._associations.problem = None
+        self._associations.lost_at = None
         if first:
             for tunnel in self._protected():
                 for instance in tunnel:
                     instance.dependents.review(now)
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, now: float) -> None:
+        """Notes that charon is away; after a while the direct ways to other spokes count as lost."""
         self._associations.problem = reason
+        if self._associations.lost_at is None:
+            self._associations.lost_at = now
+            for tunnel in self._protected():
+                key = TimerKey(TimerKind.DESERTED, tunnel.interface.name, None)
+                self._timers.set(key, now + DESERTED_S)
+
+    def deserted_due(self, tunnel: Tunnel, now: float) -> None:
+        """Gives up the direct ways of a tunnel to other spokes, unless charon came back."""
+        reason = tunnel.interface.circuits.deserted(now)
+        if reason is not None:
+            for instance in tunnel:
+                instance.dependents.deserted(reason, now)
 
     def peer_ready(self, tunnel: Tunnel, remote: Address, now: float) -> None:
         """Lets data go through an SA that the peer initiated: the peer can receive through it by now."""

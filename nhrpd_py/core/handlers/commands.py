@@ -10,6 +10,7 @@ from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator, Where
+from nhrpd_py.core.station.shortcuts import Shortcut
 
 FLUSHED = "flushed by the operator"
 
@@ -103,9 +104,7 @@ class CommandHandler:
                 continue
             shortcut = instance.shortcuts.longest(command.address)
             if shortcut is not None:
-                return CommandOutcome(
-                    1, detail=f"{shortcut.prefix} via {format_address(shortcut.binding.protocol)}"
-                )
+                return CommandOutcome(1, detail=_describe(shortcut))
             known = self._known(instance, command.address)
             if known is not None:
                 return CommandOutcome(1, detail=known)
@@ -122,6 +121,14 @@ class CommandHandler:
             if binding.protocol == address:
                 return f"{format_address(address)} is at {format_address(binding.nbma)}"
         return None
+
+
+def _describe(shortcut: Shortcut) -> str:
+    peer = shortcut.binding
+    text = f"{shortcut.prefix} via {format_address(peer.protocol)}"
+    if peer.installed:
+        return text
+    return f"{text}, as soon as there is a security association with {format_address(peer.nbma)}"
 
 
 def _selects(command: Flush, prefix: Prefix, nbma: Address) -> bool:

@@ -40,6 +40,8 @@ class _Seen(NamedTuple):
     nbma: Address
     addresses: tuple[AddressAdded, ...]
     mtu: int
+    is_stranded: bool
+    """No packet leaves by it: its underlay is gone, or its NBMA address is not ours."""
 
     @classmethod
     def of(cls, interface: Interface) -> Self:
@@ -49,6 +51,7 @@ class _Seen(NamedTuple):
             interface.nbma,
             interface.addresses,
             interface.mtu,
+            interface.nbma_problem is not None,
         )
 
 
@@ -174,8 +177,11 @@ class LinkHandler:
             if interface.opened and (is_new or nbma_moved) and interface.circuits.protected:
                 for instance in tunnel:
                     instance.dependents.review(now)
+            is_back = before.is_stranded and not seen.is_stranded
             for instance in tunnel:
-                instance.follow(now, moved_from=before.nbma if nbma_moved else None)
+                instance.follow(
+                    now, moved_from=before.nbma if nbma_moved else None, is_back=is_back
+                )
                 entries = instance.station.cache.entries
                 if seen.addresses != before.addresses:
                     entries.refit_routes()
@@ -196,11 +202,14 @@ class LinkHandler:
         for instance in tunnel:
             instance.opened(now)
 
-    def close(self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False) -> None:
-        """Closes an open tunnel; with `withdrawn` all our entries on its netdev are deleted."""
+    def close(
+        self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False, final: bool = False
+    ) -> None:
+        """Closes an open tunnel; with `withdrawn` all our entries on its netdev are deleted, with `final` its netdev
+        is as we found it."""
         interface = tunnel.interface
         interface.opened = False
-        self._outbox.emit(CloseInterface(ifindex, withdrawn))
+        self._outbox.emit(CloseInterface(ifindex, withdrawn, final))
         self._tunnels.index()
         for instance in tunnel:
             instance.closed(interface.link_problem or "the netdev was replaced")

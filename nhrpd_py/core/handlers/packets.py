@@ -80,19 +80,37 @@ class PacketHandler:
             station.drop(DropReason.FROM_OURSELVES, source)
             return
         if not station.authenticates(message):
-            station.drop(DropReason.AUTHENTICATION_FAILED, source)
-            station.send_error(
-                source,
-                peek(event.data),
-                event.data,
-                ErrorCode.AUTHENTICATION_FAILURE,
-                now,
-                offset=extension_at(message, ExtensionType.AUTHENTICATION),
-            )
+            self._unauthenticated(instance, message, event, now)
             return
         if message.type in (PacketType.RESOLUTION_REQUEST, PacketType.RESOLUTION_REPLY):
             station.paths.heard(source, now)
         self._dispatch(instance, message, event, now)
+
+    def _unauthenticated(
+        self, instance: Instance, message: Message, event: PacketReceived, now: float
+    ) -> None:
+        """Drops a message without our pass phrase; where it is about a registration, people hear of it."""
+        station = instance.station
+        source = event.nbma_source
+        station.drop(DropReason.AUTHENTICATION_FAILED, source)
+        station.send_error(
+            source,
+            peek(event.data),
+            event.data,
+            ErrorCode.AUTHENTICATION_FAILURE,
+            now,
+            offset=extension_at(message, ExtensionType.AUTHENTICATION),
+        )
+        if message.type is PacketType.REGISTRATION_REQUEST:
+            instance.server.unauthenticated(message, source, now)
+            return
+        about = message.request_id
+        if message.type is PacketType.ERROR_INDICATION:
+            offender = peek(message.payload)
+            about = offender.request_id if offender else 0
+        signed = message.extension(ExtensionType.AUTHENTICATION) is not None
+        if message.is_reply or message.type is PacketType.ERROR_INDICATION:
+            instance.client.unauthenticated(about, source, signed=signed)
 
     def _dispatch(
         self, instance: Instance, message: Message, event: PacketReceived, now: float

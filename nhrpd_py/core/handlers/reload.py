@@ -49,7 +49,7 @@ class ReloadHandler:
         for instance in tunnel:
             instance.shut_down(now)
         if interface.opened:
-            self._links.close(tunnel, interface.ifindex, withdrawn=True)
+            self._links.close(tunnel, interface.ifindex, withdrawn=True, final=True)
         interface.circuits.release_all()
         self._timers.stop_all(name)
         self._tunnels.remove(name)

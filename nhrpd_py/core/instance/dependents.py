@@ -139,6 +139,15 @@ class Dependents:
         for binding in waiting:
             self._remove(binding, failure, now)
 
+    def deserted(self, reason: str, now: float) -> None:
+        """Gives up all direct ways to other spokes: charon has been away for so long that they may lead into nothing.
+
+        The ways to servers stay: nothing could take their place.
+        """
+        for binding in list(self._station.cache):
+            if binding.type is BindingType.CACHED:
+                self._remove(binding, Failure.deserted(reason), now)
+
     def review(self, now: float) -> None:
         """Checks every circuit: our own address changed, or charon has reported all its SAs."""
         circuits = self._station.circuits

@@ -74,10 +74,11 @@ class Instance:
     def shortcuts(self) -> ShortcutTable:
         return self.station.shortcuts
 
-    def follow(self, now: float, *, moved_from: Address | None) -> None:
+    def follow(self, now: float, *, moved_from: Address | None, is_back: bool = False) -> None:
         """Starts or stops registering, or registers anew, as the interface's state requires.
 
-        `moved_from` is the former NBMA address where another one is ours now; empty where we had none.
+        `moved_from` is the former NBMA address where another one is ours now; empty where we had none. `is_back`: no
+        packet left by the netdev until now, so that servers look lost that are not.
         """
         station = self.station
         if moved_from is not None:
@@ -95,7 +96,7 @@ class Instance:
         if not station.ready:
             if self.client.active:
                 self.client.stop()
-        elif not self.client.active or moved or moved_from is not None:
+        elif not self.client.active or moved or moved_from is not None or is_back:
             self.client.start(now)
             if moved_from is not None:
                 self.responder.withdraw_all(now, moved=True)

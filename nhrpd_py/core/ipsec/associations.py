@@ -9,17 +9,24 @@ from nhrpd_py.core.events import Association
 
 Pair = tuple[Address, Address]
 
+DESERTED_S = 20.0
+"""How long charon may be away until the SAs with other spokes count as lost. Their dead peer detection gives us up
+after about half a minute without traffic, and nobody here can answer it or notice that.
+"""
+
 
 class Associations:
     """All CHILD_SAs, by pair of addresses."""
 
-    __slots__ = ("_pairs", "_since", "known", "problem")
+    __slots__ = ("_pairs", "_since", "known", "lost_at", "problem")
 
     def __init__(self) -> None:
         self.known = False
         """charon has reported all its SAs at least once."""
         self.problem: str | None = "waiting for charon"
         """Why charon cannot be reached now, for people."""
+        self.lost_at: float | None = None
+        """When charon was lost; None while it is there."""
         self._pairs: dict[Pair, dict[int, Association]] = {}
         self._since: dict[Pair, float] = {}
 
@@ -49,6 +56,12 @@ class Associations:
     def of(self, pair: Pair) -> tuple[Association, ...]:
         """Returns the SAs of a pair, the newest last."""
         return tuple(self._pairs.get(pair, {}).values())
+
+    def deserted(self, now: float) -> str | None:
+        """Returns why no SA with another spoke can be relied upon any more, for people; None while they can."""
+        if self.lost_at is None or now < self.lost_at + DESERTED_S:
+            return None
+        return f"charon has been away for {DESERTED_S:g} s, and the peer may have given its SA up"
 
     def since(self, pair: Pair) -> float | None:
         """Returns when the pair began to carry traffic; None while it does not."""

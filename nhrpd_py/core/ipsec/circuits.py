@@ -22,8 +22,6 @@ Owned by the interface, shared by its address families.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
-from enum import Enum
 
 from nhrpd_py.core.address import Address, Prefix
 from nhrpd_py.core.base.jitter import Jitter
@@ -33,6 +31,7 @@ from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Association, PacketReceived
 from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.ipsec.circuit import AttemptFailure, Circuit, CircuitState
 from nhrpd_py.core.ipsec.policy import Policy
 
 HELD_S = 2.0
@@ -47,45 +46,6 @@ FIRST_HOLD_DOWN_S = 30.0
 MAX_HOLD_DOWN_S = 900.0
 MAX_FAILURES = 4096
 _MAX_DOUBLINGS = 16
-
-
-class CircuitState(Enum):
-    IDLE = "idle"
-    WANTED = "wanted"
-    FAILED = "failed"
-    ANSWERED = "answered"
-    UP = "up"
-
-
-@dataclass(slots=True, eq=False)
-class AttemptFailure:
-    """Why the last attempt to get an SA failed."""
-
-    reason: str
-    count: int = 0
-    """Hold-downs of the peer in a row."""
-    held_down_until: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class Circuit:
-    """The state of the path to one NBMA address, apart from its CHILD_SAs."""
-
-    needed_by: dict[Hashable, bool] = field(default_factory=dict)
-    """User of the circuit → whether it needs the peer as a next hop server."""
-    failure: AttemptFailure | None = None
-    waits_for_peer: bool = False
-    """The peer initiated the SA and may not be able to receive through it yet."""
-    held_packets: list[PacketReceived] = field(default_factory=list)
-    """Packets that arrived before charon's report of their SA."""
-
-    @property
-    def to_server(self) -> bool:
-        return any(self.needed_by.values())
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.needed_by or self.failure or self.waits_for_peer or self.held_packets)
 
 
 class Circuits:
@@ -335,6 +295,10 @@ class Circuits:
         failure.count = min(failure.count + 1, _MAX_DOUBLINGS)
         failure.held_down_until = now + seconds
         return seconds
+
+    def deserted(self, now: float) -> str | None:
+        """Returns why the SAs of this interface that lead to other spokes cannot be relied upon any more, else None."""
+        return self._associations.deserted(now) if self.protected else None
 
     def held_down(self, remote: Address, now: float) -> tuple[str, float] | None:
         """Returns the reason and the seconds left while a peer is held down, else None."""

@@ -123,6 +123,12 @@ class NhsClient:
         for registration in self.servers.at(nbma):
             self._exchange.circuit_failed(registration, reason, now)
 
+    def unauthenticated(self, request_id: int, nbma: Address, *, signed: bool) -> None:
+        """Passes an answer without our pass phrase on to its registration; `signed`: it has another one."""
+        for registration in self.servers.at(nbma):
+            if request_id and registration.request_id == request_id:
+                self._exchange.unauthenticated(registration, signed=signed)
+
     def name_resolved(
         self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
     ) -> None:

@@ -14,6 +14,8 @@ Each NBMA address of an NHS has a `Registration`, a small state machine:
     any ──────────────────────────── release: without a message ─────────► DOWN
     DOWN ─────────────────────────── a better server is hopeful ─────────► STANDBY
 
+An Error Indication, and an answer without our pass phrase, count as a refusal.
+
 An unanswered request is sent again with the same request id after 1, 2, 4 … 64 s; so is a refused one, for policy may
 change. Which servers are wanted is decided in `client`. RFC 2332 §5.2.3, §5.2.4.
 """
@@ -41,7 +43,7 @@ from nhrpd_py.core.registration.servers import (
 )
 from nhrpd_py.core.registration.ways import ServerWays
 from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.iana import CieCode, PacketType, describe_cie, describe_error
+from nhrpd_py.packet.iana import CieCode, ErrorCode, PacketType, describe_cie, describe_error
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
 
@@ -206,7 +208,19 @@ class RegistrationExchange:
 
     def error_received(self, subject: Registration, code: int, now: float) -> None:
         """Notes an Error Indication about our request, which is sent again when it is due."""
-        self._complain(subject, f"error indication: {describe_error(code)}")
+        error = f"error indication: {describe_error(code)}"
+        if code == ErrorCode.AUTHENTICATION_FAILURE:
+            has_none = self._station.config.authentication is None
+            what = "a pass phrase, and we have none" if has_none else "another pass phrase than we"
+            error += f"; the server has {what}"
+        self._turned_down(subject, error)
+
+    def unauthenticated(self, registration: Registration, *, signed: bool) -> None:
+        """Notes an answer to our outstanding request that is not believed: it lacks our pass phrase."""
+        if registration.is_idle:
+            return
+        what = "another pass phrase than we" if signed else "no pass phrase, and we have one"
+        self._turned_down(registration, f"authentication failed: the server has {what}")
 
     def _accepted(
         self, registration: Registration, protocol: Address, message: Message, now: float
@@ -240,19 +254,23 @@ class RegistrationExchange:
         renewal = now + self._renewal_s(registration)
         self._arm(registration, renewal if is_current else min(renewal, station.settles_at(now)))
 
-    def _refused(self, registration: Registration, code: int, now: float) -> None:
+    def _turned_down(self, registration: Registration, error: str) -> None:
+        """Notes that the server answers, and does not accept us."""
         registration.refused = True
         if registration.state is not NhsState.UP:
             self._enter(registration, NhsState.REFUSED)
+        self._complain(registration, error)
+
+    def _refused(self, registration: Registration, code: int, now: float) -> None:
         error = f"registration refused: {describe_cie(code)}"
         if code != CieCode.UNIQUE_ADDRESS_REGISTERED:
-            self._complain(registration, error)
+            self._turned_down(registration, error)
         elif now - registration.taken_back_at < TAKE_BACK_INTERVAL_S:
-            self._complain(registration, f"{error}; another station has our address")
+            self._turned_down(registration, f"{error}; another station has our address")
         else:
             # Most likely it is our own registration, from before our NBMA address changed.
             registration.taken_back_at = now
-            self._complain(registration, f"{error}; taking it back")
+            self._turned_down(registration, f"{error}; taking it back")
             self.deregister(registration)
             self._station.requests.release(registration.request_id)
             registration.request_id = 0
@@ -268,15 +286,27 @@ class RegistrationExchange:
         if registration.lost > LOST_AFTER:
             self._enter(registration, state)
             return
-        reason = registration.last_error or f"no answer to {LOST_AFTER} registration requests"
+        reason = registration.last_error or self._silence(registration)
         registration.last_error = reason
-        if registration.state is NhsState.UP:
-            # In other states this SA never carried an answer, and a new one would not either.
+        if registration.state is NhsState.UP and not registration.refused:
+            # In other states this SA never carried an answer, and a new one would not either; a
+            # refusal came through it.
             self._station.circuits.renew(registration.nbma)
         self._enter(registration, state)
         self._notify_down(registration, reason)
         self._ways.hand_over(registration, now)
         self._listener.server_lost(registration.server, now)
+
+    def _silence(self, registration: Registration) -> str:
+        """Returns what to say of a server that does not answer, with the reason where it is known."""
+        said = f"no answer to {LOST_AFTER} registration requests"
+        if not self._station.sends_into_itself(registration.nbma):
+            return said
+        name, outer = self._station.interface.name, format_address(registration.nbma)
+        return (
+            f"{said}: the route to {outer} leads into {name} itself; bind the tunnel to its underlay "
+            f"(ip tunnel change {name} dev UNDERLAY), or keep that route out"
+        )
 
     def _enter(self, registration: Registration, state: NhsState) -> None:
         registration.state = state

@@ -187,6 +187,12 @@ class RegistrationServer:
             asked.type, (asked.value if listed else b"") + seen.value, asked.compulsory
         )
 
+    def unauthenticated(self, message: Message, nbma: Address, now: float) -> None:
+        """Tells of a client whose Registration Request does not carry our pass phrase."""
+        signed = message.extension(ExtensionType.AUTHENTICATION) is not None
+        reason = f"the client has {'another' if signed else 'no'} pass phrase"
+        self._notify_refused(message.source_protocol, nbma, reason, now)
+
     def _notify_refused(self, protocol: Address, nbma: Address, reason: str, now: float) -> None:
         name = self._station.interface.name
         self._station.outbox.remind(

@@ -51,7 +51,7 @@ class Registration:
     granted_s: int = 0
     """The holding time of the last reply, which may be less than we asked for; 0: it told none."""
     refused: bool = False
-    """The last request was refused."""
+    """The last request was answered, and not accepted: refused, or not believed."""
     up_since: float = 0.0
     taken_back_at: float = float("-inf")
     """When we last purged our address there, for it was registered from elsewhere."""

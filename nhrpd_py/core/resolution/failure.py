@@ -35,6 +35,8 @@ class FailureKind(Enum):
     """The answer is not believed, or the peer may not claim its prefix."""
     HELD_DOWN = "held down"
     """IKE cannot reach the peer."""
+    DESERTED = "deserted"
+    """charon is away, so that no SA with the peer can be made or kept."""
     NO_ROOM = "no room"
     """The cache is full, or too many SAs are wanted already."""
 
@@ -69,6 +71,11 @@ class Failure:
     def denied(cls, reason: str) -> Self:
         """Makes the failure of an answer that we do not believe, or that the policy denies."""
         return cls(FailureKind.DENIED, reason, REFUSED_S)
+
+    @classmethod
+    def deserted(cls, reason: str) -> Self:
+        """Makes the failure of an answer that leads to a spoke while charon is away."""
+        return cls(FailureKind.DESERTED, reason, BUSY_S)
 
 
 NO_ANSWER = Failure(FailureKind.NO_ANSWER, "no answer", UNANSWERED_S)

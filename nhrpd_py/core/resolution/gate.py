@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.registration.claims import was_handed_on
 from nhrpd_py.core.resolution.prober import Prober
+from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.message import Message
@@ -33,11 +34,12 @@ class WaitingRequest:
 class Gate:
     """Holds requests back until their paths are proven. Owned by the responder."""
 
-    __slots__ = ("_prober", "_station", "_waiting")
+    __slots__ = ("_prober", "_station", "_waiting", "_wishes")
 
     def __init__(self, station: Station, prober: Prober) -> None:
         self._station = station
         self._prober = prober
+        self._wishes = Wishes(station)
         self._waiting: dict[tuple[Address, Address], WaitingRequest] = {}
         """By requester and target, the oldest first."""
 
@@ -73,14 +75,32 @@ class Gate:
             if not path.carries:
                 self._prober.want(nbma, message.source_protocol, now)
             return False
+        if not self._wish(message.source_protocol, nbma):
+            return False
         if len(self._waiting) >= MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
         key = (message.source_protocol, message.destination_protocol)
         self._waiting[key] = WaitingRequest(message, nbma_source, nbma)
+        self._prober.want(nbma, message.source_protocol, now)
+        return True
+
+    def _wish(self, requester: Address, nbma: Address) -> bool:
+        """Requests the SA with a requester, if there is none; returns False where that may not be.
+
+        Then the answer takes the routed path, and whoever gets it may ask for an SA. The binding of the requester is
+        what releases the SA again.
+        """
+        station = self._station
+        if station.circuits.is_up(nbma):
+            return True
+        binding = station.cache.get(requester)
+        if binding is None or binding.nbma != nbma:
+            return False
+        if self._wishes.admit(requester, nbma) is not None:
+            return False
         # Both ends may ask each other at once: then the one with the higher address leaves the SA to the other.
         delay_s = CROSSING_S if station.interface.nbma > nbma else 0.0
-        station.circuits.need(nbma, message.source_protocol, delay_s=delay_s)
-        self._prober.want(nbma, message.source_protocol, now)
+        station.circuits.need(nbma, requester, delay_s=delay_s)
         return True
 
     def take(self, nbma: Address) -> list[WaitingRequest]:

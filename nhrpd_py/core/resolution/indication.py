@@ -1,7 +1,7 @@
 """Whether a Traffic Indication tells us anything new: its target may be a station to which a better path is known."""
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.ipsec.circuits import CircuitState
+from nhrpd_py.core.ipsec.circuit import CircuitState
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator
 from nhrpd_py.core.station.station import Station

@@ -222,6 +222,9 @@ class Requester:
         failure = failure_of(self._station, self._claims, answer)
         if failure is not None:
             return failure
+        deserted = circuits.deserted(now)
+        if deserted is not None:
+            return Failure.deserted(deserted)
         held_down = circuits.held_down(answer.nbma, now) or paths.held_down(answer.nbma, now)
         if held_down is not None:
             if subject.trigger is not Trigger.OPERATOR:
@@ -340,10 +343,7 @@ class Requester:
         here = location.binding if location.station is self._station else None
         if here is not None and here.protocol != target:
             return here.nbma
-        server = self._servers.best()
-        if server is not None:
-            return server.nbma
-        return here.nbma if here is not None else None
+        return self._servers.best_nbma() or (here.nbma if here is not None else None)
 
     def _need_circuit(self, binding: Binding, *, was_known: bool) -> None:
         """Requests an SA. A peer known before may be making one itself: then the end with the higher address waits."""

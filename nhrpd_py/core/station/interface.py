@@ -202,12 +202,27 @@ class Interface:
         gre = self.gre
         if gre is None:
             return b"", None, None
-        bound = links.by_ifindex.get(gre.link)
+        bound = None if gre.foreign else links.by_ifindex.get(gre.link)
         source = self.config.tunnel_source or (bound.state.name if bound else None)
+        if gre.link and bound is None and not gre.foreign:
+            device = source or links.holder(gre.local) or "UNDERLAY"
+            return (
+                b"",
+                source,
+                (
+                    f"the netdev that the tunnel is bound to (ifindex {gre.link}) is gone, and nothing leaves: "
+                    f"ip tunnel change {self.name} dev {device}"
+                ),
+            )
         if any(gre.local):
-            return gre.local, source or links.holder(gre.local), None
-        if source is None and gre.link:
-            return b"", None, "no NBMA address: the netdev that the tunnel is bound to is gone"
+            holder = links.holder(gre.local)
+            strange = None
+            if holder is None and not gre.foreign:
+                strange = (
+                    f"the tunnel's local address {format_address(gre.local)} is not an address of this machine: "
+                    f"ip tunnel change {self.name} local ADDRESS"
+                )
+            return gre.local, source or holder, strange
         if source is None:
             return (
                 b"",

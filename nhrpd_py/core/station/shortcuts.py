@@ -15,7 +15,7 @@ from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import DropRoute, SetRoute
 from nhrpd_py.core.kernel.rib import Rib
-from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, TableFull
+from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, ShortcutWaiting, TableFull
 from nhrpd_py.core.station.binding import NEVER, Binding
 from nhrpd_py.core.station.interface import Interface
 
@@ -31,6 +31,8 @@ class Shortcut:
     holding_time_s: int
     expires_at: float
     created_at: float
+    installed: bool = False
+    """Its route is in the kernel; else it waits until the peer can be reached."""
 
 
 class Peers(Protocol):
@@ -121,14 +123,8 @@ class ShortcutTable:
             self._shortcuts[prefix] = old
             self._shares.add(old, binding.nbma)
             self._by_peer.setdefault(binding.protocol, {})[prefix] = old
-            self._outbox.emit(
-                ShortcutInstalled(
-                    interface=self._interface.name,
-                    prefix=prefix,
-                    protocol=binding.protocol,
-                    nbma=binding.nbma,
-                )
-            )
+            if not binding.installed:
+                self._notify(ShortcutWaiting, old)
         old.holding_time_s = holding_time_s
         old.expires_at = now + holding_time_s
         self._timers.set(self._key(prefix), old.expires_at)
@@ -139,6 +135,9 @@ class ShortcutTable:
     def reassert(self, shortcut: Shortcut) -> None:
         """Installs the route of a shortcut again, if the peer's neighbour entry is installed."""
         if shortcut.binding.installed:
+            if not shortcut.installed:
+                shortcut.installed = True
+                self._notify(ShortcutInstalled, shortcut)
             interface, peer = self._interface, shortcut.binding
             mtu = interface.route_mtu(peer.protocol, peer.mtu)
             self._outbox.emit(SetRoute(shortcut.prefix, interface.ifindex, peer.protocol, mtu))
@@ -170,6 +169,9 @@ class ShortcutTable:
         for shortcut in self.of_peer(protocol):
             ifindex = self._interface.ifindex
             self._outbox.emit(DropRoute(shortcut.prefix, ifindex))
+            if shortcut.installed:
+                shortcut.installed = False
+                self._notify(ShortcutWaiting, shortcut)
 
     def expire(self, prefix: Prefix) -> None:
         """Removes a shortcut that was not renewed in time."""
@@ -193,6 +195,17 @@ class ShortcutTable:
 
     def _key(self, prefix: Prefix) -> TimerKey:
         return TimerKey(TimerKind.SHORTCUT_EXPIRY, self._interface.name, prefix)
+
+    def _notify(self, kind: type[ShortcutInstalled | ShortcutWaiting], shortcut: Shortcut) -> None:
+        peer = shortcut.binding
+        self._outbox.emit(
+            kind(
+                interface=self._interface.name,
+                prefix=shortcut.prefix,
+                protocol=peer.protocol,
+                nbma=peer.nbma,
+            )
+        )
 
     def _notify_full(self, now: float) -> None:
         name = self._interface.name

@@ -10,6 +10,7 @@ from nhrpd_py.core.address import (
     SIZE_OF_AFI,
     Address,
     Afi,
+    afi_of,
 )
 from nhrpd_py.core.base.jitter import Jitter
 from nhrpd_py.core.base.limits import Limits
@@ -333,6 +334,18 @@ class Station:
     def granted_s(self, asked_s: int) -> int:
         """Returns the holding time that a peer gets that asks for some time; 0 leaves it to us."""
         return min(asked_s or self.config.holding_time_s, self.config.max_holding_time_s)
+
+    def sends_into_itself(self, nbma: Address) -> bool:
+        """Returns whether the kernel routes an NBMA address into the tunnel itself, so that no packet to it leaves.
+
+        A routing protocol does that which tells the tunnel about its own outer network. A tunnel that is bound to its
+        underlay (`dev`) is safe from it.
+        """
+        gre = self.interface.gre
+        if gre is None or gre.link or gre.foreign:
+            return False
+        route = self.tables.ribs[afi_of(nbma)].lookup(nbma)
+        return route is not None and route.ifindex == self.interface.ifindex
 
     def drop(self, reason: DropReason, nbma: Address = b"") -> None:
         """Counts a dropped packet, and emits a notice."""

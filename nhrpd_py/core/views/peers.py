@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.instance.instance import Instance
-from nhrpd_py.core.ipsec.circuits import Circuits, CircuitState
+from nhrpd_py.core.ipsec.circuit import CircuitState
+from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.rows import (
     PeerRow,
 )

@@ -22,6 +22,8 @@ def route_rows(instance: Instance) -> Iterator[RouteRow]:
                 kind="host",
             )
     for shortcut in instance.shortcuts:
+        if not shortcut.binding.installed:
+            continue
         yield RouteRow(
             interface=name,
             afi=station.afi,

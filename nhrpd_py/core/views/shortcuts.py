@@ -21,7 +21,7 @@ def shortcut_rows(instance: Instance, now: float) -> Iterator[ShortcutRow]:
             prefix=str(shortcut.prefix),
             via=format_address(shortcut.binding.protocol),
             nbma=format_address(shortcut.binding.nbma),
-            state="active" if shortcut.binding.installed else "incomplete",
+            state="active" if shortcut.binding.installed else "waiting",
             used=shortcut.binding.used,
             expires_in_s=seconds_left(shortcut.expires_at, now),
             holding_time_s=shortcut.holding_time_s,

@@ -1,6 +1,8 @@
 """The control API's server: HTTP/1.1 over the control socket, for `nhrpctl`, curl and Prometheus.
 
-`api` has the answer to each request.
+Other versions are not spoken: who begins with HTTP/2 gets 505, and an offer to upgrade to it
+(`h2c`) is answered in HTTP/1.1. Nobody needs them, and their parsers stay out of the process. `api`
+has the answer to each request.
 """
 
 import contextlib
@@ -9,10 +11,13 @@ import logging
 import math
 from typing import Any, cast
 
+import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -20,6 +25,7 @@ from starlette.requests import ClientDisconnect
 
 from nhrpd_py.runtime.control.api import Sources, application
 
+HTTP_VERSION_NOT_SUPPORTED = 505
 MAX_CONNECTIONS = 64
 ACCEPT_PAUSE_S = 0.1
 SHORTAGE_TOLD_S = 60.0
@@ -79,12 +85,37 @@ class ControlServer:
 
 
 class _Connection(TCPServer):
-    """Serves one connection as Hypercorn does, but ends it when the client closes it and not only
-    after its idle time."""
+    """Serves one connection as Hypercorn does, but in HTTP/1.1 only, and ends it when the client
+    closes it and not only after its idle time."""
 
     async def _read_data(self) -> None:
+        self.protocol.protocol = _Http1(
+            self.app,
+            self.config,
+            self.context,
+            self._task_group,
+            ConnectionState(self.state),
+            ssl=False,
+            client=None,
+            server=None,
+            send=self.protocol_send,
+        )
         await super()._read_data()
         await self.idle_task.stop()
+
+
+class _Http1(H11Protocol):
+    """Speaks HTTP/1.1 and changes to no other version."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Ignores an offer to upgrade to HTTP/2, as RFC 9110 §7.8 lets a server."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version.startswith(b"1."):
+            await super()._create_stream(request)
+        else:  # the preface of HTTP/2 (RFC 9113 §3.4)
+            await self._send_error_response(HTTP_VERSION_NOT_SUPPORTED)
+            await self.send(Closed())
 
 
 class _LimitedListener(trio.abc.Listener[trio.SocketStream]):

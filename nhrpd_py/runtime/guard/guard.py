@@ -17,6 +17,9 @@ kernel sends no notification when such a setting changes, so they are read every
 to the link by which a packet leaves; we know the link to which the tunnel is bound or from which it
 has its address.
 
+Another program's policy can win over those of IPsec and let clear text pass (`passes`). Of these the
+kernel does notify.
+
 When a tunnel is no longer protected, the engine closes it and takes its neighbours out of the
 kernel, until it is protected again; `tunnel` has the states.
 """
@@ -27,6 +30,7 @@ from pathlib import Path
 
 import trio
 
+from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.notices import GuardFailed, GuardRemoved, GuardRestored, Notice
 from nhrpd_py.runtime.guard.gre_block import (
@@ -36,7 +40,8 @@ from nhrpd_py.runtime.guard.gre_block import (
     slot_of,
     touches,
 )
-from nhrpd_py.runtime.guard.policies import GuardError, GuardPolicies, refusal
+from nhrpd_py.runtime.guard.passes import Passes, describe
+from nhrpd_py.runtime.guard.policies import GuardError, GuardPolicies, by_slot, refusal
 from nhrpd_py.runtime.guard.tunnel import GuardedTunnel, Listeners
 from nhrpd_py.runtime.netlink.socket import (
     READS_PER_WAKE,
@@ -78,6 +83,7 @@ class Guard:
         self._open_notifications = open_notifications
         self._settings = settings
         self._policies = GuardPolicies(open_requests)
+        self._passes = Passes()
         self._tunnels: dict[str, GuardedTunnel] = {}
         self._configured: frozenset[str] = frozenset()
         self._sweeping = False
@@ -113,16 +119,18 @@ class Guard:
         """Installs the policies of a tunnel, then removes those that it had under another key.
 
         May be called again at any time. Raises GuardError when the tunnel is not protected: nothing
-        may be sent then. Where a kernel setting is the reason, the policies are installed all the
-        same, and `mended` is called as soon as the setting is changed back.
+        may be sent then. Where a kernel setting is the reason, or a policy of another program, the
+        policies are installed all the same, and `mended` is called as soon as that is gone.
         """
         for policy in block_policies(gre):
             self._policies.install(policy)
         before = self._tunnels.get(name)
         tunnel = self._tunnels[name] = GuardedTunnel(name, ifindex, gre, self._listeners)
         if before is not None:
+            tunnel.takes_over(before)
             self._drop(name, block_policies(before.gre))
         self._sweep()
+        self._passes.sync(self._policies.read())
         problem = self._bypass_of(tunnel)
         if problem is not None:
             tunnel.closed_by_caller(problem)
@@ -135,6 +143,20 @@ class Guard:
         if tunnel is not None:
             self._drop(name, block_policies(tunnel.gre))
 
+    def uses(self, name: str, local: Address, remote: Address) -> None:
+        """Notes that packets of a tunnel will go between two NBMA addresses; `refused` is called
+        when they could go in clear text."""
+        tunnel = self._tunnels.get(name)
+        if tunnel is not None:
+            tunnel.pairs.add((local, remote))
+            self._inspect([tunnel])
+
+    def leaves(self, name: str, local: Address, remote: Address) -> None:
+        """Notes that no packets of a tunnel go between two NBMA addresses any more."""
+        tunnel = self._tunnels.get(name)
+        if tunnel is not None:
+            tunnel.leaves((local, remote))
+
     def close(self) -> None:
         """Closes the request socket, which the next verb opens anew; the policies stay."""
         self._policies.close()
@@ -146,12 +168,27 @@ class Guard:
     # Requests.
 
     def _bypass_of(self, tunnel: GuardedTunnel) -> str | None:
-        """Returns the settings that make the kernel skip a tunnel's policies, with the remedy."""
+        """Returns what keeps a tunnel's policies from having an effect, with the remedy."""
         names = bypasses(tunnel.gre, self._settings)
-        if not names:
+        if names:
+            command = " ".join(f"{name}=0" for name in names)
+            return f"the kernel skips all IPsec policies; mend it: sysctl -w {command}"
+        others = {
+            local
+            for other in self._tunnels.values()
+            for local, _remote in other.pairs
+            if other is not tunnel
+        }
+        hole = self._passes.hole(
+            tunnel.gre,
+            tunnel.pairs,
+            foreign=others - {local for local, _remote in tunnel.pairs},
+            besides={slot_of(policy) for policy in self._wanted()},
+        )
+        if hole is None:
             return None
-        command = " ".join(f"{name}=0" for name in names)
-        return f"the kernel skips all IPsec policies; mend it: sysctl -w {command}"
+        tunnel.pairs.add(hole[0])  # else it is forgotten with its SA, and the tunnel opened again
+        return describe(*hole)
 
     def _wanted(self) -> dict[Policy, list[GuardedTunnel]]:
         """Returns all wanted policies with their tunnels; several tunnels may share a key."""
@@ -220,8 +257,8 @@ class Guard:
                 audit_at = trio.current_time() + RETRY_S
             if lost or trio.current_time() >= audit_at:
                 audit_at = trio.current_time() + (AUDIT_S if self.audit() else RETRY_S)
-            elif self._inspect():
-                audit_at = trio.current_time() + RETRY_S
+            elif self._inspect(self._tunnels.values()) or self.problems:
+                audit_at = min(audit_at, trio.current_time() + RETRY_S)
             await trio.lowlevel.checkpoint()
 
     def _read(self, notifications: NetlinkSocket) -> tuple[bool, dict[Policy, Policy] | None]:
@@ -237,6 +274,7 @@ class Guard:
                     break
                 for item in messages(datagram):
                     touched |= touches(item, wanted, changed)
+                    self._passes.follow(item)
             except MalformedError:
                 self.counters["malformed"] += 1
                 lost = True
@@ -254,26 +292,28 @@ class Guard:
         failed: set[GuardedTunnel] = set()
         try:
             self._sweep()  # where an earlier try failed
-            standing = self._policies.standing() if self._tunnels else {}
+            policies = self._policies.read() if self._tunnels else []
         except GuardError as error:
             for tunnel in self._tunnels.values():
                 failed.add(tunnel)
                 self.counters["failures"] += 1
                 tunnel.unread(str(error))
         else:
+            self._passes.sync(policies)
+            standing = by_slot(policies)
             found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
             failed = self._put_back({p: other for p, other in found if other not in (None, p)})
-        failed |= self._inspect()
+        failed |= self._inspect(self._tunnels.values())
         for tunnel in self._tunnels.values():
             if tunnel not in failed:
                 tunnel.stands()
         return not failed
 
-    def _inspect(self) -> set[GuardedTunnel]:
-        """Reads the settings that make the kernel skip policies; returns the tunnels that are
-        unprotected by them."""
+    def _inspect(self, tunnels: Iterable[GuardedTunnel]) -> set[GuardedTunnel]:
+        """Looks for what keeps the policies of tunnels from having an effect; returns the tunnels
+        that are unprotected."""
         failed: set[GuardedTunnel] = set()
-        for tunnel in self._tunnels.values():
+        for tunnel in tunnels:
             problem = self._bypass_of(tunnel)
             if problem is not None:
                 failed.add(tunnel)

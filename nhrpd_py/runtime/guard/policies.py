@@ -1,7 +1,7 @@
 """Reads, installs and removes the XFRM policies of the clear-text guard in the kernel."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nhrpd_py.runtime.guard.gre_block import Slot, is_guard, slot_of
 from nhrpd_py.runtime.netlink.socket import NetlinkError
@@ -37,15 +37,11 @@ class GuardPolicies:
 
     def present(self) -> list[Policy]:
         """Returns the policies of the guard, of this run and of others."""
-        return [policy for policy in self._read() if is_guard(policy)]
+        return [policy for policy in self.read() if is_guard(policy)]
 
     def standing(self) -> dict[Slot, Policy]:
         """Returns the kernel's policies by slot, for the slots of the guard's policies."""
-        return {
-            slot_of(policy): policy
-            for policy in self._read()
-            if policy.mark == (0, 0) and not policy.if_id
-        }
+        return by_slot(self.read())
 
     def install(self, policy: Policy) -> None:
         """Adds a policy unless the kernel has it. Raises GuardError also when another policy is in
@@ -99,11 +95,19 @@ class GuardPolicies:
                 raise refusal(error) from error
         return self._xfrm
 
-    def _read(self) -> list[Policy]:
+    def read(self) -> list[Policy]:
+        """Returns all policies of the kernel."""
         try:
             return self._link.policies()
         except NetlinkError as error:
             raise refusal(error) from error
+
+
+def by_slot(policies: Iterable[Policy]) -> dict[Slot, Policy]:
+    """Returns the policies that are in slots like those of the guard's, by slot."""
+    return {
+        slot_of(policy): policy for policy in policies if policy.mark == (0, 0) and not policy.if_id
+    }
 
 
 def refusal(error: OSError) -> GuardError:

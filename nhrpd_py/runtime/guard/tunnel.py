@@ -19,6 +19,7 @@ from enum import Enum, auto
 
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.notices import GuardFailed, Notice
+from nhrpd_py.runtime.guard.passes import Pair
 
 
 class TunnelState(Enum):
@@ -31,8 +32,8 @@ class TunnelState(Enum):
     FAILING = auto()
     """Missing policies could not be restored at the first try."""
     REFUSED = auto()
-    """They could not be restored twice, or a setting makes the kernel skip them: nothing may be
-    sent."""
+    """They could not be restored twice, a setting makes the kernel skip them, or another program's
+    policy wins over them: nothing may be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Listeners:
 class GuardedTunnel:
     """Tracks whether the policies of one tunnel block its GRE in clear text."""
 
-    __slots__ = ("_listeners", "gre", "ifindex", "name", "problem", "state")
+    __slots__ = ("_listeners", "gre", "ifindex", "name", "pairs", "problem", "state")
 
     def __init__(self, name: str, ifindex: int, gre: ProtectedGre, listeners: Listeners) -> None:
         self.name = name
@@ -58,10 +59,23 @@ class GuardedTunnel:
         self.state = TunnelState.STANDING
         self.problem: str | None = None
         """Why the tunnel is not STANDING, for people."""
+        self.pairs: set[Pair] = set()
+        """Between these addresses its packets go. While it is REFUSED none is forgotten: they may
+        be why."""
         self._listeners = listeners
 
+    def takes_over(self, before: "GuardedTunnel") -> None:
+        """Remembers why the tunnel was refused before it was opened anew."""
+        if before.state is TunnelState.REFUSED:
+            self.pairs = before.pairs
+
+    def leaves(self, pair: Pair) -> None:
+        """Notes that no packets go between two addresses any more."""
+        if self.state is not TunnelState.REFUSED:
+            self.pairs.discard(pair)
+
     def closed_by_caller(self, problem: str) -> None:
-        """Begins as REFUSED: a setting disables the policies, and the caller keeps the tunnel
+        """Begins as REFUSED: the policies have no effect, and the caller keeps the tunnel
         closed."""
         self.state, self.problem = TunnelState.REFUSED, problem
 
@@ -81,7 +95,8 @@ class GuardedTunnel:
         self._enter(TunnelState.FAILING if untried else TunnelState.REFUSED, problem)
 
     def bypassed(self, problem: str) -> None:
-        """Notes that a setting makes the kernel skip all policies."""
+        """Notes that a setting makes the kernel skip all policies, or that another program's policy
+        wins over them."""
         self._enter(TunnelState.REFUSED, problem)
 
     def _enter(self, state: TunnelState, problem: str | None = None) -> None:

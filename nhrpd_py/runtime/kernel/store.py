@@ -41,6 +41,7 @@ from nhrpd_py.core.notices import Notice, SettingLacking
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import prepare
 from nhrpd_py.runtime.kernel.follower import KernelFollower, echo_filter
+from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.mirror import Mirror
 from nhrpd_py.runtime.kernel.own import OwnEntries
 from nhrpd_py.runtime.kernel.wanted import Wanted
@@ -66,6 +67,8 @@ RESTORE_DELAY_S = 0.2
 """Delay before deleted neighbours are restored: a link that goes down flushes them before its own
 notification arrives."""
 FAILURE_PAUSE_S = 1.0
+LEFTOVERS_S = 2.0
+"""Longest time that deleting leftovers takes at the end."""
 FOUND_BATCH = 64
 SEND_REDIRECTS_ALL = Path("/proc/sys/net/ipv4/conf/all/send_redirects")
 
@@ -78,10 +81,18 @@ class KernelStore:
     """
 
     def __init__(
-        self, inbox: Inbox, routes: RoutesConfig, publish: Callable[[Notice], None]
+        self,
+        inbox: Inbox,
+        routes: RoutesConfig,
+        publish: Callable[[Notice], None],
+        found: FoundSettings,
     ) -> None:
+        """`found` keeps the settings that links had before they were prepared."""
         self._inbox = inbox
         self._publish = publish
+        self._found = found
+        self._settings_change = trio.Lock()
+        self._is_giving_back = False
         self._protocol = routes.protocol
         self._metric = routes.metric
         self._wanted: dict[int, Wanted] = {}
@@ -104,7 +115,7 @@ class KernelStore:
     @property
     def counters(self) -> Counter[str]:
         """Returns a snapshot of all counters."""
-        parts = (self._writer, self._requests, self._follower)
+        parts = (self._writer, self._requests, self._follower, self._found)
         return sum((part.counters for part in parts if part is not None), self._counters.copy())
 
     # Verbs.
@@ -178,11 +189,32 @@ class KernelStore:
             wanted.forget()
         if effect.withdrawn:
             self._writer.clear(effect.ifindex)
+        if effect.final and wanted is not None and self._nursery is not None:
+            self._nursery.start_soon(self._give_back, wanted.name)
 
     async def settle(self, deadline_s: float) -> bool:
         """Waits until the kernel has the state wanted now, at most `deadline_s`; returns whether it
         has."""
         return await self._writer.settle(deadline_s)
+
+    async def give_back(self) -> None:
+        """Deletes what an earlier run left and nobody wanted yet, and gives all links the settings
+        back that they had before they were prepared; for the end, after `settle`."""
+        self._is_giving_back = True
+        for wanted in self._wanted.values():
+            wanted.adopting = False
+        try:
+            await self._own.audit(self._wanted)
+        except NetlinkError:
+            self._counters["audits_failed"] += 1
+        self._writer.wake()
+        await self._writer.settle(LEFTOVERS_S)
+        async with self._settings_change:
+            await self._found.give_all_back(self._link)
+
+    async def _give_back(self, name: str) -> None:
+        async with self._settings_change:
+            await self._found.give_back(self._link, name)
 
     # Tasks.
 
@@ -253,8 +285,7 @@ class KernelStore:
     async def _open(self, wanted: Wanted) -> None:
         ifindex = wanted.ifindex
         try:
-            self._counters.update(await prepare.prepare(self._link, ifindex))
-            self._stop_redirects(wanted.name)
+            await self._prepare(wanted)
             found = await self._own.neighbors(ifindex)
         except NetlinkError as error:
             wanted.opening = False
@@ -276,7 +307,17 @@ class KernelStore:
         if self._wanted.get(ifindex) is wanted:
             self._ask_for_audit()
 
+    async def _prepare(self, wanted: Wanted) -> None:
+        ifindex = wanted.ifindex
+        link = self._mirror.links.get(ifindex)
+        async with self._settings_change:
+            await self._found.note(wanted.name, ifindex, noarp=link is not None and link.noarp)
+            self._counters.update(await prepare.prepare(self._link, ifindex))
+            self._stop_redirects(wanted.name)
+
     def _stop_redirects(self, name: str) -> None:
+        if self._is_giving_back:
+            return
         problem = prepare.stop_redirects_of_all(SEND_REDIRECTS_ALL)
         if problem is None:
             self._problems.pop("send_redirects", None)
@@ -288,7 +329,7 @@ class KernelStore:
 
     def link_seen(self, link: LinkChanged) -> None:
         wanted = self._wanted.get(link.ifindex)
-        if wanted is None or not wanted.prepared:
+        if wanted is None or not wanted.prepared or self._is_giving_back:
             return
         if link.noarp and link.up:
             self.drift["noarp"] += 1

@@ -1,11 +1,9 @@
-"""Links, addresses and routes (linux/rtnetlink.h, if_link.h, if_tunnel.h): turns kernel messages
-into events, and makes requests.
+"""Links, addresses and routes (linux/rtnetlink.h, if_link.h, if_tunnel.h): kernel messages and events.
 
 Links and addresses are read, and requests for the most part written, with pyroute2's message classes
 (see `netlink.decoded`); unknown attributes are skipped, missing ones have a neutral value. `struct`
-is used for routes, for a hub writes as many of them as neighbours and reads all routes of its
-routing daemon (pyroute2 takes 20 times as long, seconds for a large table), and for the one request
-that pyroute2 cannot express (`stop_redirects`).
+is used for routes: a hub writes as many as neighbours and reads its routing daemon's (pyroute2 takes
+20 times as long), and for the one request that pyroute2 cannot express (`stop_redirects`).
 """
 
 import functools
@@ -130,11 +128,11 @@ def read_link(payload: memoryview) -> LinkChanged | None:
         mtu=number(link, "IFLA_MTU"),
         noarp=bool(link["flags"] & IFF_NOARP),
         vrf=info is not None and text(info, "IFLA_INFO_SLAVE_KIND") == "vrf",
-        gre=_read_gre(info),
+        gre=_read_gre(info, foreign=attribute_of(link, "IFLA_LINK_NETNSID") is not None),
     )
 
 
-def _read_gre(info: Decoded | None) -> GreParameters | None:
+def _read_gre(info: Decoded | None, *, foreign: bool) -> GreParameters | None:
     kind = text(info, "IFLA_INFO_KIND") if info is not None else None
     if kind not in GRE_KINDS:
         return None
@@ -153,6 +151,7 @@ def _read_gre(info: Decoded | None) -> GreParameters | None:
         ttl=number(gre, prefix + "TTL"),
         ipv6=kind == "ip6gre",
         link=number(gre, prefix + "LINK"),
+        foreign=foreign,
         defect=_defect(kind, gre),
     )
 
@@ -355,14 +354,24 @@ def clear_noarp(ifindex: int) -> bytes:
     return payload_of(LinkMessage, {"index": ifindex, "change": IFF_NOARP})
 
 
+def set_noarp(ifindex: int) -> bytes:
+    """Returns the payload of an RTM_SETLINK that sets NOARP, as tunnels have it from the start."""
+    return payload_of(LinkMessage, {"index": ifindex, "flags": IFF_NOARP, "change": IFF_NOARP})
+
+
 def stop_redirects(ifindex: int) -> bytes:
     """Returns the payload of an RTM_SETLINK after which the kernel sends no ICMP redirects on
-    account of this link.
+    account of this link."""
+    return send_redirects(ifindex, 0)
+
+
+def send_redirects(ifindex: int, value: int) -> bytes:
+    """Returns the payload of an RTM_SETLINK that sets a link's `send_redirects`.
 
     By `struct`: pyroute2 knows the settings as the array that the kernel sends, not as the nested
     attributes that the kernel accepts. Settings without an attribute do not change.
     """
-    setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(0)))
+    setting = nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_SEND_REDIRECTS, U32.pack(value)))
     head = IFINFOMSG.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
     return head + nested(IFLA_AF_SPEC, nested(socket.AF_INET, setting))
 
@@ -370,11 +379,17 @@ def stop_redirects(ifindex: int) -> bytes:
 def solicit_to_us(family: int, ifindex: int) -> bytes:
     """Returns the payload of an RTM_SETNEIGHTBL after which the kernel solicits unknown
     neighbours of the link from us, and not on the link."""
+    return probes(family, ifindex, 1, 0, 0)
+
+
+def probes(family: int, ifindex: int, to_us: int, unicast: int, multicast: int) -> bytes:
+    """Returns the payload of an RTM_SETNEIGHTBL that sets how often the kernel solicits a neighbour
+    of a link: from programs (`app_solicit`), of the neighbour, of all."""
     parameters = [
         ("NDTPA_IFINDEX", ifindex),
-        ("NDTPA_APP_PROBES", 1),
-        ("NDTPA_UCAST_PROBES", 0),
-        ("NDTPA_MCAST_PROBES", 0),
+        ("NDTPA_APP_PROBES", to_us),
+        ("NDTPA_UCAST_PROBES", unicast),
+        ("NDTPA_MCAST_PROBES", multicast),
     ]
     return payload_of(
         ndtmsg,

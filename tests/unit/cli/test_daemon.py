@@ -60,6 +60,20 @@ def test_a_bad_file_is_exit_2_with_every_error_and_nothing_is_touched(file, caps
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_profile_that_cannot_be_used_fails_the_check_with_the_path_of_its_setting(
+    file, capsys
+) -> None:
+    file.write_text(
+        file.read_text() + '[interface.gre1.ipsec]\nprofile = "own"\n'
+        '[profile.own]\nversion = 2\nchildren.own.mode = "tunnel"\n'
+    )
+    assert daemon.main(["-c", str(file), "--check"]) == 2
+    assert capsys.readouterr().err == (
+        f"{file}: interface.gre1.ipsec.profile: profile.own: child own needs mode = transport, "
+        "not tunnel\n"
+    )
+
+
 def test_a_missing_file_is_exit_2_with_its_name(tmp_path, capsys) -> None:
     assert daemon.main(["-c", str(tmp_path / "none.toml")]) == 2
     assert capsys.readouterr().err == f"{tmp_path}/none.toml: No such file or directory\n"

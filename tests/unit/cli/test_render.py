@@ -69,7 +69,7 @@ def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
         *("local", "static", "nhs", "dynamic", "cached", "incomplete", "negative"),
     }
     assert set(tables.NHS_STATES) == set(NhsState)
-    assert set(tables.SHORTCUT_STATES) == {"incomplete", "active", "negative"}
+    assert set(tables.SHORTCUT_STATES) == {"incomplete", "waiting", "active", "negative"}
     assert set(tables.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
     assert set(tables.ROUTE_KINDS) == {"host", "shortcut"}
     assert {state for state in tables.SA_STATES if state.islower()} == {

@@ -342,7 +342,9 @@ def test_authentication_error_of_frr_shows_up_at_the_registration() -> None:
     effects = spoke.receive(OBSERVED["error_indication_authentication"], HUB.nbma)
     assert packets(effects) == []
     notice = the(of(effects, ErrorReceived))
-    assert notice.error == "error indication: AUTHENTICATION_FAILURE"
+    assert notice.error == (
+        "error indication: AUTHENTICATION_FAILURE; the server has a pass phrase, and we have none"
+    )
 
 
 def test_unsigned_error_of_frr_is_heard_with_a_pass_phrase_too() -> None:

@@ -29,10 +29,10 @@ class PlayedKernel:
 
     problems: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, inbox, routes, publish) -> None:
+    def __init__(self, inbox, routes, publish, found) -> None:
         self._inbox = inbox
         self.counters: Counter[str] = Counter()
-        self.settled = False
+        self.settled = self.gave_back = False
         PlayedKernel.last = self
 
     async def run(self, task_status=trio.TASK_STATUS_IGNORED) -> None:
@@ -43,6 +43,10 @@ class PlayedKernel:
     async def settle(self, deadline_s: float) -> bool:
         self.settled = True
         return True
+
+    async def give_back(self) -> None:
+        assert self.settled
+        self.gave_back = True
 
     def __getattr__(self, name: str):
         return lambda *_: None
@@ -141,7 +145,7 @@ async def test_a_signal_saves_the_state_withdraws_and_ends_the_daemon_cleanly(
             assert (row["interface"], row["ifindex"]) == ("gre1", None)
             assert row["problem"]
             os.kill(os.getpid(), signal.SIGTERM)
-    assert PlayedKernel.last.settled
+    assert PlayedKernel.last.gave_back
     assert not os.path.lexists(run.path)  # noqa: ASYNC240 (one look after the end)
     assert json.loads((tmp_path / "state" / "state.json").read_text())["version"] == 1
     assert [line["event"] for line in lines][-2:] == ["daemon.stopping", "daemon.stopped"]

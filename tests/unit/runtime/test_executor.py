@@ -5,11 +5,13 @@ import errno
 import pytest
 
 from nhrpd_py.core.address import Prefix
+from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import (
     AnswerCommand,
     CloseInterface,
     DropNeighbor,
     DropRoute,
+    DropSa,
     Effect,
     Halt,
     OpenInterface,
@@ -18,6 +20,7 @@ from nhrpd_py.core.effects import (
     SendPacket,
     SetNeighbor,
     SetRoute,
+    WantSa,
 )
 from nhrpd_py.core.events import BindingFound, InterfaceRefused
 from nhrpd_py.core.notices import NhsUp
@@ -65,6 +68,20 @@ def an_executor(world: World, known: list[BindingFound] | None = None) -> Execut
         recall=lambda _ifindex, _name: known or [],
         report=world.report,
     )
+
+
+def test_the_guard_hears_of_a_pair_of_addresses_before_charon() -> None:
+    world = World()
+    ipsec = IpsecConfig(profile="dmvpn")
+    want = WantSa(ipsec=ipsec, local=NBMA, remote=PEER, server=True, interface="gre1")
+    drop = DropSa("dmvpn", NBMA, PEER, "gre1")
+    an_executor(world).execute([want, drop])
+    assert world.calls == [
+        ("uses", "gre1", NBMA, PEER),
+        ("want", want),
+        ("leaves", "gre1", NBMA, PEER),
+        ("drop", drop),
+    ]
 
 
 def test_effects_are_carried_out_in_their_order() -> None:

@@ -8,8 +8,10 @@ import trio
 
 from nhrpd_py.core.effects import Effect, Halt, ResolveName
 from nhrpd_py.core.events import Event, LinkGone, PacketReceived, ShutdownRequested, TrafficSeen
+from nhrpd_py.packet.extension import cisco_authentication
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.pump import Pump
+from tests.support.messages import a_registration_request, received
 
 PACKET = PacketReceived(5, bytes([192, 0, 2, 1]), b"\xca\xfe")
 
@@ -129,6 +131,26 @@ async def test_a_bug_in_a_packet_is_logged_with_the_packet_and_costs_only_that_p
     assert [(line["event"], line["data"], line["ifindex"]) for line in lines] == [
         ("packet.failed", "cafe", 5)
     ]
+
+
+async def test_a_bug_in_a_packet_logs_no_pass_phrase(autojump_clock) -> None:
+    pump, engine, inbox, _ = a_pump()
+    signed = (cisco_authentication(b"open sesame"),)
+    packet = received(a_registration_request(2, extensions=signed), b"\xc0\0\x02\x02")
+
+    def on_event(event: Event) -> list[Effect]:
+        if event is packet:
+            raise ZeroDivisionError
+        return [Halt()]
+
+    engine.on_event = on_event
+    inbox.offer([packet, ShutdownRequested()])
+    with structlog.testing.capture_logs() as lines:
+        await pump.run()
+    (shown,) = (bytes.fromhex(line["data"]) for line in lines)
+    assert b"open sesame" in packet.data
+    assert b"sesame" not in shown
+    assert shown[:20] == packet.data[:20]
 
 
 async def test_a_packet_that_an_event_released_may_trip_a_bug_too(autojump_clock) -> None:

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from nhrpd_py.config.load import load
+from nhrpd_py.core.config import Config
 from nhrpd_py.runtime.reload import Reloader, ReloadOutcome, describe
 
 FILE = """
@@ -33,6 +34,10 @@ class Applied:
         self.configs.append(config)
 
 
+async def no_faults(_config: Config) -> list[str]:
+    return []
+
+
 @pytest.fixture
 def applied() -> Applied:
     return Applied()
@@ -47,7 +52,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def reloader(file, applied) -> Reloader:
-    return Reloader(partial(load, file), load(file), applied)
+    return Reloader(partial(load, file), load(file), applied, no_faults)
 
 
 async def test_the_same_file_is_not_even_applied(reloader, applied):
@@ -82,10 +87,28 @@ async def test_a_file_that_cannot_be_read_for_any_reason_is_refused(file, applie
     def read():
         raise ValueError("a fault of ours")
 
-    reloader = Reloader(read, load(file), applied)
+    reloader = Reloader(read, load(file), applied, no_faults)
     outcome = await reloader.reload()
     assert outcome.problems == ("reading it failed: ValueError: a fault of ours",)
     assert applied.configs == []
+
+
+async def test_what_other_files_lack_refuses_the_whole_file(file, applied):
+    asked = []
+
+    async def faults_of(config: Config) -> list[str]:
+        asked.append(config)
+        return ["interface.gre1.ipsec.profile: no such connection"]
+
+    reloader = Reloader(partial(load, file), load(file), applied, faults_of)
+    assert await reloader.reload() == ReloadOutcome()  # nothing is asked of what is in force
+    file.write_text(FILE.replace("= 60", "= 90"))
+    before = reloader.config
+    outcome = await reloader.reload()
+    assert outcome.problems == ("interface.gre1.ipsec.profile: no such connection",)
+    assert applied.configs == []
+    assert reloader.config is before
+    assert [each.interfaces["gre1"].holding_time_s for each in asked] == [90]
 
 
 async def test_what_needs_a_restart_is_named_and_the_rest_applied(reloader, file, applied):

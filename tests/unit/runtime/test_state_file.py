@@ -66,6 +66,33 @@ def a_successor(directory, now: float) -> StateFile:
     return state
 
 
+async def test_settings_are_kept_beside_the_bindings(tmp_path):
+    first = StateFile(str(tmp_path), Clock(1000.0))
+    await first.save(SavedState(bindings=(a_binding(),)))
+    first.settings["gre1"] = {"ifindex": 5, "noarp": True}
+    await first.save_settings()
+    second = StateFile(str(tmp_path), Clock(1010.0))
+    second.read()
+    assert second.settings == {"gre1": {"ifindex": 5, "noarp": True}}
+    (found,) = second.recall(5, "gre1")
+    assert found.remaining_s == 590.0
+    # Those that the engine has taken and not told yet are not lost either.
+    second.settings.clear()
+    await second.save_settings()
+    third = StateFile(str(tmp_path), Clock(1010.0))
+    third.read()
+    assert third.settings == {}
+    assert len(third.recall(5, "gre1")) == 1
+
+
+@pytest.mark.parametrize("settings", [None, [], [1], "x", {"gre1": 5}])
+def test_damaged_settings_cost_the_file_at_most(tmp_path, settings):
+    (tmp_path / "state.json").write_text(a_document(settings=settings))
+    state = StateFile(str(tmp_path), Clock(1000.0))
+    state.read()
+    assert state.settings == {}
+
+
 async def test_a_binding_comes_back_with_the_time_that_it_still_has(tmp_path) -> None:
     await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(bindings=(a_binding(),)))
     state = a_successor(tmp_path, 1400.0)
@@ -141,7 +168,7 @@ def test_the_request_id_of_an_older_file_is_passed_over(tmp_path, request_id) ->
 async def test_no_request_id_is_saved(tmp_path) -> None:
     await StateFile(str(tmp_path), Clock(1000.0)).save(SavedState(bindings=(a_binding(),)))
     document = json.loads((tmp_path / "state.json").read_text())
-    assert sorted(document) == ["bindings", "saved_at", "version"]
+    assert sorted(document) == ["bindings", "saved_at", "settings", "version"]
 
 
 async def test_the_file_is_readable_by_its_owner_only_and_json(tmp_path) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from nhrpd_py.cli.check.facts import Facts
+from nhrpd_py.cli.check.facts import Facts, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.settings import setting
-from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, tunnel_of
+from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, local_of, tunnel_of, underlay_of
+from nhrpd_py.core.address import NO_ADDRESS, Address, parse_address
+from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import ProtectedGre
-from nhrpd_py.runtime.guard.gre_block import PRIORITY, block_policies, switches
-from nhrpd_py.runtime.netlink.xfrm import IPPROTO_GRE, Action, Direction, Policy
+from nhrpd_py.runtime.guard.gre_block import block_policies, switches
+from nhrpd_py.runtime.guard.passes import holds, is_pass, mending, pair_of
+from nhrpd_py.runtime.netlink.xfrm import Direction, Policy
 
 AREA = "guard"
 BLOCKED = {"XfrmOutPolBlock": "sent", "XfrmInPolBlock": "received"}
@@ -21,21 +24,20 @@ def check(facts: Facts) -> Iterator[Finding]:
     if not protected or isinstance(links, Unread):
         return
     policies = facts.ipsec.policies
-    families = set()
+    holes: dict[Policy, Finding] = {}
     for config in protected:
         link = links.get(config.name)
         if link is None or link.kind not in GRE_KINDS:
             continue
         tunnel = tunnel_of(facts, config, link)
-        families.add(tunnel.ipv6)
         area = Area(AREA, config.name)
         yield from _bypasses(facts, area, tunnel)
         if isinstance(policies, Unread):
             yield area.unread(policies)
         else:
             yield from _standing(area, tunnel, policies)
-    if not isinstance(policies, Unread):
-        yield from _holes(policies, families, {link.index: link.name for link in links.values()})
+            holes.update(_holes(facts, config, link, tunnel, policies))
+    yield from holes.values()
     yield from _counters(facts)
 
 
@@ -70,34 +72,65 @@ def _bypasses(facts: Facts, area: Area, tunnel: ProtectedGre) -> Iterator[Findin
 
 
 def _holes(
-    policies: Sequence[Policy], families: set[bool], names: Mapping[int, str]
-) -> Iterator[Finding]:
-    """Finds policies of others that win over the guard's and let GRE pass in clear text."""
+    facts: Facts,
+    config: InterfaceConfig,
+    link: Link,
+    tunnel: ProtectedGre,
+    policies: Sequence[Policy],
+) -> Iterator[tuple[Policy, Finding]]:
+    """Finds policies of others that win over IPsec's and let GRE pass in clear text between outer
+    addresses of a tunnel."""
+    names = {each.index: each.name for each in _links(facts).values()}
+    locals_ = _own_addresses(facts, config, link)
+    remotes = _used_addresses(facts, config.name, policies)
     for policy in policies:
-        selector = policy.selector
-        if (
-            policy.action == Action.ALLOW
-            and not policy.templates
-            and policy.direction in (Direction.IN, Direction.OUT)
-            and selector.protocol in (0, IPPROTO_GRE)
-            and selector.ipv6 in families
-            and policy.priority <= PRIORITY
-            and not policy.if_id  # an if_id: only for packets of a link of kind xfrm
+        if not is_pass(policy) or not any(
+            holds(policy, tunnel, local, remote) for local in locals_ for remote in remotes
         ):
-            direction = Direction(policy.direction).label
-            words = str(selector)
-            if selector.ifindex:
-                words += f" dev {names.get(selector.ifindex, selector.ifindex)}"
-            yield Area(AREA, f"policy {direction}").problem(
-                f"lets GRE pass in clear text: {words} priority {policy.priority}",
-                f"ip xfrm policy delete {words} dir {direction}{_marked(policy)}",
-            )
+            continue
+        ifindex = policy.selector.ifindex
+        device = names.get(ifindex, str(ifindex)) if ifindex else ""
+        shown = f"{policy.selector}{f' dev {device}' if device else ''}"
+        area = Area(AREA, f"policy {Direction(policy.direction).label}")
+        yield (
+            policy,
+            area.problem(
+                f"lets GRE pass in clear text: {shown} priority {policy.priority}",
+                mending(policy, device),
+            ),
+        )
 
 
-def _marked(policy: Policy) -> str:
-    """Returns what `ip xfrm policy delete` needs in addition to find a policy with a mark."""
-    value, mask = policy.mark
-    return f" mark {value:#x} mask {mask:#x}" if mask else ""
+def _own_addresses(facts: Facts, config: InterfaceConfig, link: Link) -> set[Address]:
+    """Returns what may be the tunnel's NBMA address; the empty one where nothing tells it."""
+    texts = {
+        str(row["nbma"])
+        for row in facts.view("interfaces")
+        if row.get("interface") == config.name and row.get("nbma")
+    }
+    local = local_of(link)
+    if not texts and local is not None:
+        texts = {local}
+    underlay = _links(facts).get(underlay_of(facts, config, link) or "")
+    if not texts and underlay is not None:
+        texts = {address for address, _length, _scope in underlay.addresses}
+    return {parse_address(text) for text in texts} or {NO_ADDRESS}
+
+
+def _used_addresses(facts: Facts, name: str, policies: Sequence[Policy]) -> set[Address]:
+    """Returns the NBMA addresses that a tunnel uses; the empty one where nothing tells them."""
+    known = {
+        parse_address(str(row["nbma"]))
+        for view in ("nhs", "peers", "cache")
+        for row in facts.view(view)
+        if row.get("interface") == name and row.get("nbma")
+    }
+    known |= {pair[1] for policy in policies if (pair := pair_of(policy)) is not None}
+    return known or {NO_ADDRESS}
+
+
+def _links(facts: Facts) -> Mapping[str, Link]:
+    return {} if isinstance(facts.kernel.links, Unread) else facts.kernel.links
 
 
 def _counters(facts: Facts) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from nhrpd_py.core.config import Config, IpsecConfig
-from nhrpd_py.runtime.vici.profiles.profile import Profile, find_profile
+from nhrpd_py.runtime.vici.profiles.profile import Profile, ProfileError, find_profile
 from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf, SwanctlReader
 from nhrpd_py.runtime.vici.wire.connection import ViciError
 
@@ -39,6 +39,40 @@ class ProfileRead:
     """It could not be used when it was last read, and can now."""
     has_new_identity: bool
     """It demands another identity of servers than before."""
+
+
+async def faults_of(config: Config, open_swanctl: OpenSwanctl = swanctl_of) -> list[str]:
+    """Returns the profiles of a configuration that do not exist, or cannot be used, a line each with
+    the path of the setting.
+
+    Where swanctl.conf cannot be read at present, nothing is known of its connections, and none of
+    them is a fault: strongSwan may come later.
+    """
+    named = {
+        f"interface.{each.name}.ipsec.{key}": name
+        for each in config.interfaces.values()
+        if each.ipsec is not None
+        for key, name in (
+            ("profile", each.ipsec.profile),
+            ("fallback-profile", each.ipsec.fallback_profile),
+        )
+        if name is not None
+    }
+    if not named:
+        return []
+    source = open_swanctl(config)
+    own = config.profiles
+    foreign = any(name not in own for name in named.values())
+    swanctl = await source.get() if foreign else SwanctlConf()
+    faults = []
+    for setting, name in named.items():
+        if name not in own and name not in swanctl.connections and swanctl.problem is not None:
+            continue
+        try:
+            find_profile(name, swanctl, source.path, own)
+        except ProfileError as error:
+            faults.append(f"{setting}: {error}")
+    return faults
 
 
 class Profiles:

@@ -154,8 +154,8 @@ def test_an_interface_that_is_no_more_takes_everything_back() -> None:
     effects = reload(hub)
     assert {each.address for each in of(effects, DropNeighbor)} == {tunnel(2), tunnel(3)}
     assert len(of(effects, DropRoute)) == 2
-    assert the(of(effects, CloseInterface)) == CloseInterface(GRE, withdrawn=True)
-    assert effects.index(CloseInterface(GRE, withdrawn=True)) > max(
+    assert the(of(effects, CloseInterface)) == CloseInterface(GRE, withdrawn=True, final=True)
+    assert effects.index(CloseInterface(GRE, withdrawn=True, final=True)) > max(
         at for at, each in enumerate(effects) if isinstance(each, DropNeighbor)
     )
     assert hub.rows(View.INTERFACES) == hub.rows(View.CACHE) == []

@@ -4,8 +4,23 @@ from dataclasses import replace
 
 from nhrpd_py.core.address import format_address
 from nhrpd_py.core.config import IpsecConfig
-from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
-from nhrpd_py.core.events import AddressRemoved, Association, IpsecReady, SaInstalled
+from nhrpd_py.core.effects import (
+    AnswerCommand,
+    DropNeighbor,
+    DropRoute,
+    Effect,
+    SetNeighbor,
+    SetRoute,
+)
+from nhrpd_py.core.events import (
+    AddressRemoved,
+    Association,
+    CommandGiven,
+    IpsecReady,
+    SaInstalled,
+)
+from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, ShortcutWaiting
+from nhrpd_py.core.queries import Resolve, View
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message
 from tests.support import inspect
@@ -57,22 +72,44 @@ def in_order(effects: list[Effect]) -> list[str]:
     return found
 
 
+def told(effects: list[Effect]) -> list[str]:
+    """What people hear of shortcuts."""
+    return [
+        f"{each.event} {each.prefix}"
+        for each in effects
+        if isinstance(each, ShortcutInstalled | ShortcutWaiting | ShortcutRemoved)
+    ]
+
+
 def test_route_of_a_shortcut_waits_for_the_sa() -> None:
     """It was there at once, and led into nothing for as long as IKE took."""
     spoke, asked = a_protected_spoke()
-    assert in_order(answer(spoke, asked)) == []
-    assert spoke.shortcuts(4.0) == [("172.16.3.0/24", "10.255.255.3", "incomplete")]
+    effects = answer(spoke, asked)
+    assert in_order(effects) == []
+    assert spoke.shortcuts(4.0) == [("172.16.3.0/24", "10.255.255.3", "waiting")]
+    assert told(effects) == ["shortcut.waiting 172.16.3.0/24"]
+    assert "shortcut" not in {kind for (kind,) in spoke.table(View.ROUTES, "kind")}
+    resolve = CommandGiven(1, Resolve(address=host(3)))
+    assert the(of(spoke.give(resolve, now=4.0), AnswerCommand)).detail == (
+        "172.16.3.0/24 via 10.255.255.3, as soon as there is a security association with 192.168.100.3"
+    )
     # Another redirect meanwhile does not bring it.
     assert (
         of(spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=4.0), SetRoute)
         == []
     )
-    assert in_order(spoke.give(an_sa(3), now=5.0)) == [
+    effects = spoke.give(an_sa(3), now=5.0)
+    assert in_order(effects) == [
         "SetNeighbor 10.255.255.3",
         "SetRoute 10.255.255.3/32",
         "SetRoute 172.16.3.0/24",
     ]
     assert spoke.shortcuts(5.0) == [("172.16.3.0/24", "10.255.255.3", "active")]
+    assert told(effects) == ["shortcut.installed 172.16.3.0/24"]
+    assert "shortcut" in {kind for (kind,) in spoke.table(View.ROUTES, "kind")}
+    assert the(of(spoke.give(resolve, now=5.0), AnswerCommand)).detail == (
+        "172.16.3.0/24 via 10.255.255.3"
+    )
 
 
 def test_shortcut_that_never_had_a_route_takes_none_back() -> None:
@@ -101,7 +138,9 @@ def test_routes_of_shortcuts_go_before_the_neighbour_when_our_address_goes() -> 
     """They stayed, and all their traffic was lost until the shortcut's end, also with the address back."""
     spoke, asked = a_protected_spoke(3)
     assert "SetRoute 172.16.3.0/24" in in_order(answer(spoke, asked))
-    gone = in_order(spoke.give(AddressRemoved(UNDERLAY, nbma(2), 24), now=4.0))
+    effects = spoke.give(AddressRemoved(UNDERLAY, nbma(2), 24), now=4.0)
+    assert "shortcut.waiting 172.16.3.0/24" in told(effects)
+    gone = in_order(effects)
     assert gone[-3:] == [
         "DropRoute 172.16.3.0/24",
         "DropRoute 10.255.255.3/32",

@@ -6,6 +6,7 @@ from typing import Any
 from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.effects import DropSa, WantSa
 from nhrpd_py.core.events import PacketReceived
+from nhrpd_py.core.ipsec.circuit import CircuitState
 from nhrpd_py.core.ipsec.circuits import (
     FIRST_HOLD_DOWN_S,
     HELD_S,
@@ -13,7 +14,6 @@ from nhrpd_py.core.ipsec.circuits import (
     MAX_HELD_EACH,
     MAX_HOLD_DOWN_S,
     MAX_HOLDING_PEERS,
-    CircuitState,
 )
 from tests.support import inspect
 from tests.support.bench import Bench

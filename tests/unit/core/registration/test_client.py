@@ -318,7 +318,8 @@ def test_error_about_our_registration_is_shown_and_told_once() -> None:
     error = an_error_indication(1, ErrorCode.AUTHENTICATION_FAILURE, request)
     assert the(of(spoke.receive(error, HUB.nbma), ErrorReceived)).nbma == HUB.nbma
     assert of(spoke.receive(error, HUB.nbma), ErrorReceived) == []
-    assert spoke.table(View.NHS, "last_error") == [("error indication: AUTHENTICATION_FAILURE",)]
+    reason = "error indication: AUTHENTICATION_FAILURE; the server has another pass phrase than we"
+    assert spoke.table(View.NHS, "state", "last_error") == [("refused", reason)]
     # The reason why it is lost is the known one.
     spoke.advance(1.0)
     spoke.advance(3.0)

@@ -13,7 +13,7 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import CieCode, PacketType
 from nhrpd_py.packet.message import Message
 from tests.support.engine import Node, a_hub, a_spoke, of, packets, sent, the
-from tests.support.ipsec import a_protected_spoke, installed
+from tests.support.ipsec import a_protected_spoke, installed, wishes
 from tests.support.messages import (
     TARGET,
     a_registration_reply,
@@ -22,7 +22,7 @@ from tests.support.messages import (
 )
 from tests.support.registration import times
 from tests.support.resolution import an_asking_spoke, ask, redirect
-from tests.support.sites import GRE, HUB, nbma, tunnel
+from tests.support.sites import GRE, HUB, host, nbma, tunnel
 
 REQUEST = PacketType.RESOLUTION_REQUEST
 REPLY = PacketType.RESOLUTION_REPLY
@@ -63,7 +63,7 @@ def path(spoke: Node, now: float = 0.0) -> object:
 
 def test_traffic_stays_on_the_hub_until_the_path_is_proven() -> None:
     spoke, probe = an_answered_spoke()
-    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "incomplete")]
+    assert spoke.shortcuts() == [("172.16.3.0/24", "10.255.255.3", "waiting")]
     assert path(spoke) == "trying"
     effects = spoke.receive(answer(probe), nbma(3), now=0.02)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
@@ -313,6 +313,24 @@ def test_clients_and_servers_wait_for_nothing() -> None:
     hub = a_hub(2, 3, path_check_s=3)
     assert hub.cache()["10.255.255.2"] == ("dynamic", "192.168.100.2")
     assert len(sent(ask(hub, target=bytes([172, 16, 1, 10])), REPLY)) <= 1
+
+
+def test_request_whose_sender_cannot_be_bound_makes_nobody_want_an_sa() -> None:
+    """Nothing would ever release it."""
+    egress = a_protected_spoke(path_check_s=3)
+    asker = {"source_protocol": tunnel(4), "source_nbma": nbma(4)}
+    effects = ask(egress, host(2), flags=0, now=1.0, **asker)
+    assert wishes(effects) == []
+    assert len(sent(effects, REPLY)) == 1
+
+
+def test_requesters_without_an_sa_are_few_at_a_time() -> None:
+    egress = a_protected_spoke(path_check_s=3)
+    wanted = []
+    for number in range(10, 100):
+        asker = {"source_protocol": tunnel(number), "source_nbma": nbma(number)}
+        wanted += wishes(ask(egress, host(2), now=1.0, **asker))
+    assert len(wanted) == 8  # the others are answered by way of the hub, and may begin themselves
 
 
 # Servers.

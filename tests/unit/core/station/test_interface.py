@@ -124,7 +124,16 @@ def test_configured_source_beats_the_link_of_the_tunnel() -> None:
     ("gre", "settings", "problem"),
     [
         (GreParameters(), {}, "give the tunnel `dev` or `local`, or set tunnel-source"),
-        (GreParameters(link=99), {}, "the netdev that the tunnel is bound to is gone"),
+        (
+            GreParameters(link=99),
+            {},
+            (
+                "the netdev that the tunnel is bound to (ifindex 99) is gone, and nothing leaves: "
+                "ip tunnel change gre1 dev UNDERLAY"
+            ),
+        ),
+        (GreParameters(link=99), {"tunnel_source": "eth0"}, "ip tunnel change gre1 dev eth0"),
+        (GreParameters(link=99, local=nbma(2)), {}, "(ifindex 99) is gone"),
         (None, {"tunnel_source": "wan0"}, "there is no netdev wan0"),
         (None, {}, "eth0 has no ipv4 address"),
         (GreParameters(ipv6=True, link=UNDERLAY), {}, "eth0 has no ipv6 address"),
@@ -136,6 +145,22 @@ def test_missing_nbma_address_is_explained(gre, settings, problem) -> None:
     assert interface.problem is not None
     assert problem in interface.problem
     assert interface.can_open  # packets could come all the same
+
+
+def test_local_address_that_is_not_ours_is_a_problem() -> None:
+    gre = GreParameters(local=nbma(77), link=UNDERLAY)
+    interface = follow(an_address(UNDERLAY, nbma(2), 24), an_address(GRE, tunnel(2), 32), gre=gre)
+    assert interface.problem == (
+        "the tunnel's local address 192.168.100.77 is not an address of this machine: "
+        "ip tunnel change gre1 local ADDRESS"
+    )
+    assert interface.nbma == nbma(77)
+
+
+def test_a_tunnel_that_leaves_in_another_namespace_is_judged_by_nothing_here() -> None:
+    gre = GreParameters(local=nbma(77), link=99, foreign=True)
+    interface = follow(an_address(GRE, tunnel(2), 32), gre=gre)
+    assert (interface.problem, interface.nbma) == (None, nbma(77))
 
 
 def test_primary_address_of_the_underlay_is_ours() -> None:

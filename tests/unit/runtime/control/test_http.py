@@ -60,6 +60,32 @@ async def test_garbage_on_the_socket_ends_only_its_connection(path) -> None:
         assert await fetch(path, "/v1/cache")
 
 
+async def said_to(path: str, request: bytes) -> bytes:
+    async with await trio.open_unix_socket(path) as stream:
+        await stream.send_all(request)
+        with trio.fail_after(5):
+            return b"".join([part async for part in stream])
+
+
+async def test_http_2_is_not_spoken(path) -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+    with structlog.testing.capture_logs() as lines:
+        async with a_daemon(path):
+            assert (await said_to(path, preface)).startswith(b"HTTP/1.1 505 ")
+    assert lines == []
+
+
+async def test_an_upgrade_to_http_2_is_not_taken(path) -> None:
+    offer = (
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n"
+    )
+    async with a_daemon(path):
+        answer = await said_to(path, offer)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 async def test_connections_beyond_the_limit_cost_no_descriptor_and_wait_for_their_turn(
     path,
 ) -> None:

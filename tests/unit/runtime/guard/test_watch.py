@@ -146,7 +146,7 @@ async def test_policies_that_cannot_be_read_are_a_problem_and_close_nothing(worl
         raise GuardError("no clear-text guard: Too many open files")
 
     async with world.running():
-        monkeypatch.setattr(world.guard._policies, "standing", unreadable)
+        monkeypatch.setattr(world.guard._policies, "read", unreadable)
         world.notifications.faults.append(OSError(errno.ENOBUFS, "overrun"))
         world.kernel.tell(bytes(3))
         await world.until(lambda: world.guard.counters["audits"] > 5, "some looks")

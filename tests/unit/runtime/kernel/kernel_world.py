@@ -1,6 +1,7 @@
 """The kernel store over a scripted kernel; tests/lab/test_kernel.py has the real one."""
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -14,6 +15,7 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
 )
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink import neighbor, rtnl
 from nhrpd_py.runtime.netlink.socket import HEADER, attribute, message
@@ -50,10 +52,21 @@ class World:
         self.peer = ScriptedKernel(theirs)
         self.peer.tables[rtnl.RTM_GETLINK].append(a_link())
         self.notices: list[Any] = []
+        self.settings: dict[str, dict[str, Any]] = {}
+        """What the state file has of settings."""
+        self.saves: list[list[str]] = []
         routes = RoutesConfig(protocol=OURS, metric=METRIC)
-        self.kernel = KernelStore(self.inbox, routes, self.notices.append)
+        self.kernel = KernelStore(
+            self.inbox,
+            routes,
+            self.notices.append,
+            FoundSettings(self.settings, self._save, settings=Path("/nowhere")),
+        )
         self.events = []
         self._sockets = (self.speak, theirs)
+
+    async def _save(self):
+        self.saves.append(sorted(self.settings))
 
     async def collect(self):
         while True:

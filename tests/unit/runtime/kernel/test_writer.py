@@ -21,6 +21,7 @@ from nhrpd_py.core.events import (
     KernelRefused,
 )
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink import neighbor, rtnl
 from nhrpd_py.runtime.netlink.socket import message
@@ -136,7 +137,8 @@ async def test_settle_gives_up_in_time():
 
 
 def test_ten_thousand_spokes_are_lean():
-    kernel = KernelStore(Inbox(), RoutesConfig(), lambda _notice: None)
+    found = FoundSettings({}, trio.lowlevel.checkpoint)
+    kernel = KernelStore(Inbox(), RoutesConfig(), lambda _notice: None, found)
     kernel.open_interface(OpenInterface(GRE, "gre1"))
     wanted = kernel._wanted[GRE]
     addresses = [bytes((10, 1, n >> 8, n & 255)) for n in range(10_000)]

@@ -24,6 +24,7 @@ V4, NBMA = parse_address("10.255.0.2"), parse_address("192.0.2.2")
 V6, NBMA6 = parse_address("2001:db8::2"), parse_address("2001:db8:ffff::2")
 RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_ENCAP = 1, 5, 9, 15, 18, 22
 IFLA_IFNAME, IFLA_MTU, IFLA_PROTINFO, IFLA_LINKINFO = 3, 4, 12, 18
+IFLA_LINK_NETNSID = 37
 IFLA_GRE_LINK, IFLA_GRE_IFLAGS, IFLA_GRE_IKEY = 1, 2, 4
 IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_TTL = 6, 7, 8
 MULTIPOINT_IP6GRE = "Linux sends nothing through a multipoint ip6gre: use type gre, over IPv4"
@@ -180,6 +181,14 @@ def test_tunnels(kind, address):
             defect=None if kind == b"gre" else MULTIPOINT_IP6GRE,
         ),
     )
+
+
+def test_a_tunnel_whose_packets_leave_in_another_namespace_is_told_apart():
+    link = rtnl.read_link(a_link(b"gre", NBMA, attribute(IFLA_LINK_NETNSID, bytes(4))))
+    assert link is not None
+    assert link.gre is not None
+    assert link.gre.foreign
+    assert not rtnl.read_link(a_link()).gre.foreign
 
 
 def test_tunnels_of_other_ways_are_told_apart():

@@ -7,10 +7,20 @@ import pytest
 from nhrpd_py.cli.check.facts import IpsecFacts
 from nhrpd_py.cli.check.findings import State, Unread
 from nhrpd_py.cli.check.report import findings
+from nhrpd_py.core.address import parse_address
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.runtime.guard.gre_block import block_policies
 from nhrpd_py.runtime.netlink.xfrm import Action, Direction, Policy, PolicyTemplate, Selector
-from tests.unit.cli.check.machines import ETH0, a_kernel, a_machine, complaints, gre1, the_complaint
+from tests.unit.cli.check.machines import (
+    ETH0,
+    a_config,
+    a_daemon,
+    a_kernel,
+    a_machine,
+    complaints,
+    gre1,
+    the_complaint,
+)
 
 OURS = block_policies(ProtectedGre(42, 42))
 ANYTHING = Policy(Selector(ipv6=False), Direction.OUT, Action.ALLOW, 10)
@@ -58,6 +68,58 @@ def test_a_policy_is_deleted_by_its_mark_and_link_and_one_of_xfrm_links_is_no_ho
     assert (the_complaint(facts).remedy or "").endswith("dst 0.0.0.0/0 dev eth0 dir out")
     inside = replace(ANYTHING, if_id=9)
     assert complaints(a_machine(ipsec=IpsecFacts(policies=(*OURS, inside)))) == []
+
+
+def between(source: str, destination: str, length: int = 24) -> Selector:
+    return Selector(
+        ipv6=False,
+        source=parse_address(source),
+        source_length=length,
+        destination=parse_address(destination),
+        destination_length=length,
+    )
+
+
+@pytest.mark.parametrize(
+    ("selector", "hole"),
+    [
+        (between("192.0.2.0", "192.0.2.0"), True),
+        (between("192.0.2.0", "198.51.100.0"), False),
+        (between("172.16.2.0", "172.16.2.0"), False),
+        (between("10.255.255.1", "10.255.255.1", 32), False),
+    ],
+)
+def test_charons_own_are_a_problem_where_they_hold_the_outer_addresses(selector, hole) -> None:
+    bypass = Policy(selector, Direction.OUT, Action.ALLOW, 175_423)
+    peer = Policy(
+        between("192.0.2.1", "192.0.2.2", 32), Direction.OUT, Action.ALLOW, 366_975, (ESP,)
+    )
+    found = complaints(a_machine(ipsec=IpsecFacts(policies=(*OURS, peer, bypass))))
+    assert bool(found) == hole
+    if hole:
+        assert "bypass-lan { load = no }" in (found[0].remedy or "")
+        assert "interfaces_ignore" in (found[0].remedy or "")
+        assert "xfrm policy delete" not in (found[0].remedy or "")
+
+
+def test_the_daemon_tells_which_addresses_it_uses() -> None:
+    bypass = Policy(between("192.0.2.0", "192.0.2.0"), Direction.OUT, Action.ALLOW, 5)
+
+    def is_hole(own: str, server: str) -> bool:
+        rows = {
+            "interfaces": [{"interface": "gre1", "nbma": own, "up": True, "problem": None}],
+            "nhs": [
+                {"interface": "gre1", "afi": "ipv4", "name": "h", "nbma": server, "state": "up"}
+            ],
+        }
+        facts = a_machine(
+            ipsec=IpsecFacts(policies=(*OURS, bypass)), daemon=a_daemon(a_config(), **rows)
+        )
+        return bool(complaints(facts))
+
+    assert is_hole("192.0.2.1", "192.0.2.9")
+    assert not is_hole("192.0.2.1", "198.51.100.9")
+    assert not is_hole("203.0.113.1", "192.0.2.9")
 
 
 def test_what_was_blocked_is_told() -> None:
