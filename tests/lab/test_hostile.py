@@ -146,7 +146,7 @@ def test_a_wrong_secret_is_refused_by_the_thousand(scene: Scene) -> None:
         hub,
         [(scene.stranger.nbma, registration(scene, n, secret=b"wr0ng")) for n in range(FLOOD)],
     )
-    wait_until(lambda: sum(drops(hub).values()) == before + sent, 15.0, "all refused")
+    wait_until(lambda: sum(drops(hub).values()) >= before + sent, 30.0, "all refused")
     assert drops(hub)["source-limited"] > 0  # nobody needs so many
     assert len(hub.cache()) == entries
     # Error Indications are limited: no reflector, no amplifier.
