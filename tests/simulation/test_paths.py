@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
+from nhrpd_py.core.base.hold_down import MAX_HOLD_DOWN_S
 from tests.simulation.test_world import MAX_RETRY_S, RTT_S, chaos
 from tests.support.clouds import STORM, a_star, clear_up, goes_direct, spokes_of
 from tests.support.network import Network
 
 DETECTION_S = 5.0
 STEP_S = 0.25
-HOLD_DOWN_S = 900.0
 
 
 def test_traffic_goes_direct_once_the_path_is_proven() -> None:
@@ -74,7 +74,7 @@ def test_no_traffic_is_held_on_a_dead_path_for_longer_than_the_detection(
             network.run(STEP_S)
     assert losses.longest_s <= DETECTION_S
     network.blocked.clear()
-    network.run(HOLD_DOWN_S)
+    network.run(MAX_HOLD_DOWN_S)
     goes_direct(network, spokes[0], spokes[1], bound_s=10.0)
 
 
@@ -84,6 +84,6 @@ def test_whatever_happens_everything_works_again_afterwards(seed: int) -> None:
     network.weather = STORM
     chaos(network, 30)
     clear_up(network, bound_s=120 / 3 + MAX_RETRY_S + RTT_S + 2.0)
-    network.run(HOLD_DOWN_S)
+    network.run(MAX_HOLD_DOWN_S)
     one, two = spokes_of(network)[:2]
     goes_direct(network, one, two, bound_s=10.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nhrpd_py.core.ipsec.circuits import MAX_HOLD_DOWN_S
+from nhrpd_py.core.base.hold_down import MAX_HOLD_DOWN_S
 from tests.support.clouds import STORM, a_star, clear_up, goes_direct, move, spokes_of
 from tests.support.fake_charon import Charons
 from tests.support.network import Network, Weather

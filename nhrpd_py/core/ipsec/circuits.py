@@ -24,6 +24,7 @@ Owned by the interface, shared by its address families.
 from collections.abc import Hashable
 
 from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.base.hold_down import FIRST_HOLD_DOWN_S, hold_down_s
 from nhrpd_py.core.base.jitter import Jitter
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
@@ -41,11 +42,9 @@ PEER_READY_S = 0.5
 from the peer proves it sooner."""
 MAX_HOLDING_PEERS = 256
 MAX_HELD_EACH = 4
-FIRST_HOLD_DOWN_S = 30.0
-"""How long a peer that IKE cannot reach is left alone; doubles with each failure in a row."""
-MAX_HOLD_DOWN_S = 900.0
 MAX_FAILURES = 4096
-_MAX_DOUBLINGS = 16
+CROSSING_S = 0.5
+"""How long to leave an SA to the peer where both ends may be about to make one: else there would be two."""
 
 
 class Circuits:
@@ -210,6 +209,10 @@ class Circuits:
         circuit = self._circuits.get(remote)
         return circuit is not None and bool(circuit.needed_by)
 
+    def crossing_delay_s(self, remote: Address) -> float:
+        """Returns how long to wait with an SA that the peer may be making too: the end with the higher address does."""
+        return CROSSING_S if self.local > remote else 0.0
+
     def release(self, remote: Address, who: Hashable) -> None:
         """Removes a user of the circuit, if it is one; with the last user the request for the SA is withdrawn."""
         circuit = self._circuits.get(remote)
@@ -291,8 +294,8 @@ class Circuits:
             return FIRST_HOLD_DOWN_S
         if failure.held_down_until > now:
             return failure.held_down_until - now  # the other address family did it just now
-        seconds = self._jitter(min(FIRST_HOLD_DOWN_S * 2**failure.count, MAX_HOLD_DOWN_S))
-        failure.count = min(failure.count + 1, _MAX_DOUBLINGS)
+        seconds = self._jitter(hold_down_s(failure.count))
+        failure.count += 1
         failure.held_down_until = now + seconds
         return seconds
 

@@ -18,8 +18,6 @@ from nhrpd_py.packet.message import Message
 FOREIGN_S = 60
 """How long an answer is good for a station that never probed us: it would not notice a path that breaks."""
 MAX_WAITING = 256
-CROSSING_S = 0.5
-"""How long to leave the SA to the other end where both may be asking each other: else there would be two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +96,8 @@ class Gate:
             return False
         if self._wishes.admit(requester, nbma) is not None:
             return False
-        # Both ends may ask each other at once: then the one with the higher address leaves the SA to the other.
-        delay_s = CROSSING_S if station.interface.nbma > nbma else 0.0
+        # Both ends may ask each other at once.
+        delay_s = station.circuits.crossing_delay_s(nbma)
         station.circuits.need(nbma, requester, delay_s=delay_s)
         return True
 

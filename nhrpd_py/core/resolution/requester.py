@@ -31,7 +31,6 @@ from nhrpd_py.core.resolution.failure import (
     FailureKind,
     Refusals,
 )
-from nhrpd_py.core.resolution.gate import CROSSING_S
 from nhrpd_py.core.resolution.indication import is_bound
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.request import resolution_request
@@ -346,12 +345,10 @@ class Requester:
         return self._servers.best_nbma() or (here.nbma if here is not None else None)
 
     def _need_circuit(self, binding: Binding, *, was_known: bool) -> None:
-        """Requests an SA. A peer known before may be making one itself: then the end with the higher address waits."""
-        station = self._station
-        is_crossing = was_known and station.interface.nbma > binding.nbma
-        station.circuits.need(
-            binding.nbma, binding.protocol, delay_s=CROSSING_S if is_crossing else 0.0
-        )
+        """Requests an SA. A peer known before may be making one itself."""
+        circuits = self._station.circuits
+        delay_s = circuits.crossing_delay_s(binding.nbma) if was_known else 0.0
+        circuits.need(binding.nbma, binding.protocol, delay_s=delay_s)
 
     def _fail(self, resolution: Resolution, failure: Failure, now: float) -> None:
         """Enters NEGATIVE; a failed renewal is forgotten instead: binding and shortcut stay until they end."""

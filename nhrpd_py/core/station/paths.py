@@ -19,14 +19,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.hold_down import MAX_HOLD_DOWN_S, hold_down_s
 from nhrpd_py.core.base.jitter import Jitter
 
-FIRST_HOLD_DOWN_S = 30.0
-"""How long a path that does not carry is left alone; doubles with each failure in a row, as for IKE."""
-MAX_HOLD_DOWN_S = 900.0
 MAX_PATHS = 16384
 RTT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_MAX_DOUBLINGS = 16
 
 
 class PathState(StrEnum):
@@ -139,8 +136,8 @@ class Paths:
         """Enters FAILED and holds the path down; returns for how many seconds."""
         if path.state is PathState.PROVEN and now - path.proven_at > MAX_HOLD_DOWN_S:
             path.failures = 0  # it carried for long: this is a new story
-        seconds = self._jitter(min(FIRST_HOLD_DOWN_S * 2**path.failures, MAX_HOLD_DOWN_S))
-        path.failures = min(path.failures + 1, _MAX_DOUBLINGS)
+        seconds = self._jitter(hold_down_s(path.failures))
+        path.failures += 1
         self.counters.failed += 1
         path.state = PathState.FAILED
         path.reason = reason

@@ -4,15 +4,14 @@ import random
 from typing import Any
 
 from nhrpd_py.core.address import parse_prefix
+from nhrpd_py.core.base.hold_down import FIRST_HOLD_DOWN_S, MAX_HOLD_DOWN_S
 from nhrpd_py.core.effects import DropSa, WantSa
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.core.ipsec.circuit import CircuitState
 from nhrpd_py.core.ipsec.circuits import (
-    FIRST_HOLD_DOWN_S,
     HELD_S,
     MAX_FAILURES,
     MAX_HELD_EACH,
-    MAX_HOLD_DOWN_S,
     MAX_HOLDING_PEERS,
 )
 from tests.support import inspect
