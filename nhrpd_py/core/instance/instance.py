@@ -100,6 +100,7 @@ class Instance:
             self.client.start(now)
             if moved_from is not None:
                 self.responder.withdraw_all(now, moved=True)
+                self.prober.try_all(now)
 
     def opened(self, now: float) -> None:
         """Installs the configured bindings and those that outlived the netdev's absence: it is open now."""

@@ -175,6 +175,18 @@ class Prober:
             self.forget_all()
             for nbma in waiting:
                 self._listener.path_proven(nbma, now)
+        elif enabled and not was_enabled:
+            self.try_all(now)
+
+    def try_all(self, now: float) -> None:
+        """Tries every path that learnt bindings lead over, as if nothing were known: what was shown is no longer true.
+
+        What is in the kernel stays there meanwhile.
+        """
+        self.forget_all()
+        for binding in list(self._station.cache):
+            if binding.type is BindingType.CACHED:
+                self.want(binding.nbma, binding.protocol, now)
 
     def forget_all(self) -> None:
         """Forgets all paths: our own address is another one, or the tunnel is closed."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, SetNeighbor, SetRoute
-from nhrpd_py.core.events import ConfigChanged
+from nhrpd_py.core.events import AddressRemoved, ConfigChanged
 from nhrpd_py.core.notices import PathFailed, PathProven
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.cie import ClientInformation
@@ -22,7 +22,7 @@ from tests.support.messages import (
 )
 from tests.support.registration import times
 from tests.support.resolution import an_asking_spoke, ask, redirect
-from tests.support.sites import GRE, HUB, host, nbma, tunnel
+from tests.support.sites import GRE, HUB, UNDERLAY, an_address, host, nbma, tunnel
 
 REQUEST = PacketType.RESOLUTION_REQUEST
 REPLY = PacketType.RESOLUTION_REPLY
@@ -221,6 +221,30 @@ def changed(spoke: Node, **changes: Any) -> Any:
         config,
         interfaces={name: replace(each, **changes) for name, each in config.interfaces.items()},
     )
+
+
+def test_shortcuts_are_proven_anew_from_another_address_of_ours() -> None:
+    spoke = a_proven_spoke()
+    effects = spoke.give(
+        an_address(UNDERLAY, nbma(22), 24), AddressRemoved(UNDERLAY, nbma(2), 24), now=1.0
+    )
+    assert len(probes(effects)) == 1
+    assert of(effects, DropNeighbor) == []
+    assert path(spoke, 1.0) == "trying"
+    times(spoke, 2.9, REQUEST)
+    assert [str(each.prefix) for each in of(spoke.advance(3.0), DropRoute)] == [
+        "172.16.3.0/24",
+        "10.255.255.3/32",
+    ]
+
+
+def test_switched_on_the_shortcuts_that_exist_are_proven() -> None:
+    spoke, request = an_asking_spoke()
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
+    effects = spoke.give(ConfigChanged(changed(spoke, path_check_s=3)), now=1.0)
+    spoke.receive(answer(the(probes(effects))), nbma(3), now=1.1)
+    assert path(spoke, 1.1) == "proven"
+    assert spoke.shortcuts(1.1) == [("172.16.3.0/24", "10.255.255.3", "active")]
 
 
 def test_switched_off_everything_goes_into_the_kernel_at_once() -> None:
