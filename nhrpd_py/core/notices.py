@@ -239,7 +239,7 @@ class ShortcutInstalled(PeerNotice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortcutWaiting(PeerNotice):
-    """The next hop of a prefix is known, and cannot be reached: there is no SA with it, or none any more."""
+    """The next hop of a prefix is known and not used: it has no SA, or none any more, or its path is not proven."""
 
     event = "shortcut.waiting"
     prefix: Prefix
