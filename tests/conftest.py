@@ -17,6 +17,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write how long the lab tests took to tests/lab/durations.json, by which they are dealt",
     )
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="simulate whole days where a few hours do for every change: minutes of CPU a test",
+    )
+
+
+@pytest.fixture
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether `--long` is given."""
+    return bool(pytestconfig.getoption("--long"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

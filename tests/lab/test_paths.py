@@ -101,11 +101,12 @@ def test_esp_that_is_dropped_between_spokes_costs_nothing(when: str) -> None:
     with cloud({}, {}, {}) as (_, nodes):
         _, one, two = nodes
         wait_ready(nodes)
+        ping = None
         if when == "middle":
             make_shortcuts(one, two)
             ping = one.lan.start_ping(two.lan_host, interval_s=0.05)
         with blocked(one, two, "esp"), blocked(two, one, "esp"):
-            if when == "start":
+            if ping is None:
                 ping = one.lan.start_ping(two.lan_host, interval_s=0.05)
             wait_until(lambda: path(one, two) == "failed", 40.0, "it is found out")
             wait_until(lambda: path(two, one) == "failed", 40.0, "there too")

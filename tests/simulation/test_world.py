@@ -86,13 +86,14 @@ def test_the_same_seed_gives_the_same_trace() -> None:
     assert trace(11) != trace(12)
 
 
-@pytest.mark.timeout(180)
-def test_two_hundred_spokes_for_six_hours() -> None:
+@pytest.mark.timeout(1800)
+def test_two_hundred_spokes_for_hours(long: bool) -> None:
+    hours = 24 if long else 1
     began = time.perf_counter()
     network = a_star(200, seed=42)
     network.weather = Weather(loss=0.05, duplication=0.02, delay_s=0.03, jitter_s=0.1)
     rng, spokes = network.rng, spokes_of(network)
-    while network.now < 6 * HOUR_S:
+    while network.now < hours * HOUR_S:
         one, two = rng.sample(spokes, 2)
         network.talk(one, two)
         if rng.random() < 0.01:
@@ -101,8 +102,8 @@ def test_two_hundred_spokes_for_six_hours() -> None:
     clear_up(network, bound_s=600 / 3 + MAX_RETRY_S)
     busiest = max(network.stations[name].sent.total() for name in spokes)
     print(
-        f"6 h of 200 spokes: {network.steps} events in {time.perf_counter() - began:.1f} s,"
+        f"{hours} h of 200 spokes: {network.steps} events in {time.perf_counter() - began:.1f} s,"
         f" busiest spoke sent {busiest} packets"
     )
     # 18 renewals an hour, and what traffic and bad luck ask for: no storm.
-    assert busiest < 6 * 300
+    assert busiest < hours * 300

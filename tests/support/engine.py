@@ -6,7 +6,7 @@ Router N is at site N of the address plan; 1 is the hub, with routes to the LANs
 
 import random
 from collections.abc import Iterable
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.config import Config, InterfaceConfig
@@ -117,7 +117,7 @@ class Node:
     def rows(self, view: View, now: float = 0.0) -> list[Row]:
         return self.engine.view(Query(view=view), now)
 
-    def table(self, view: View, *keys: str, now: float = 0.0) -> list[tuple[object, ...]]:
+    def table(self, view: View, *keys: str, now: float = 0.0) -> list[tuple[Any, ...]]:
         """Returns some columns of a view."""
         return [tuple(getattr(row, key) for key in keys) for row in self.rows(view, now)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click import Group
 
-from nhrpd_py.cli import ctl, tables
+from nhrpd_py.cli import ctl, tables, words
 from nhrpd_py.config import schema
 from nhrpd_py.core.notices import Notice, PeerNotice
 from nhrpd_py.packet.wire import DropReason
@@ -45,12 +45,12 @@ ROWS = {
 """Section of docs/json.md → the class whose fields are its keys."""
 
 WORDS = {
-    "cache": tables.CACHE_TYPES,
-    "nhs": tables.NHS_STATES,
-    "shortcuts": tables.SHORTCUT_STATES,
-    "peers": tables.IPSEC_STATES,
-    "sas": tables.SA_STATES,
-    "routes": tables.ROUTE_KINDS,
+    "cache": words.CACHE_TYPES,
+    "nhs": words.NHS_STATES,
+    "shortcuts": words.SHORTCUT_STATES,
+    "peers": words.IPSEC_STATES,
+    "sas": words.SA_STATES,
+    "routes": words.ROUTE_KINDS,
 }
 """Section of docs/json.md → the words that its types and states can have."""
 

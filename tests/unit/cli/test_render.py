@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from nhrpd_py.cli import render, tables
+from nhrpd_py.cli import render, tables, words
 from nhrpd_py.core.registration.servers import NhsState
 from nhrpd_py.runtime.vici.sas.messages import LIVE_STATES
 from tests.unit.runtime.fake_daemon import (
@@ -65,17 +65,17 @@ def test_every_flag_and_type_in_the_table_is_explained_and_no_other(capsys) -> N
 
 
 def test_every_flag_and_state_that_rows_can_have_is_known() -> None:
-    assert set(tables.CACHE_TYPES) == {
+    assert set(words.CACHE_TYPES) == {
         *("local", "static", "nhs", "dynamic", "cached", "incomplete", "negative"),
     }
-    assert set(tables.NHS_STATES) == set(NhsState)
-    assert set(tables.SHORTCUT_STATES) == {"incomplete", "waiting", "active", "negative"}
-    assert set(tables.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
-    assert set(tables.ROUTE_KINDS) == {"host", "shortcut"}
-    assert {state for state in tables.SA_STATES if state.islower()} == {
+    assert set(words.NHS_STATES) == set(NhsState)
+    assert set(words.SHORTCUT_STATES) == {"incomplete", "waiting", "active", "negative"}
+    assert set(words.IPSEC_STATES) == {"none", "wanted", "up", "failed"}
+    assert set(words.ROUTE_KINDS) == {"host", "shortcut"}
+    assert {state for state in words.SA_STATES if state.islower()} == {
         *("wanted", "trying", "failed", "orphaned"),
     }
-    assert LIVE_STATES - tables.SA_STATES.keys() == {
+    assert LIVE_STATES - words.SA_STATES.keys() == {
         "UPDATING"
     }  # for a moment, when addresses change
 

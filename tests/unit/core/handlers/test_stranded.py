@@ -1,5 +1,7 @@
 """A tunnel by which no packet can leave: its underlay was made anew, or its local address is not ours."""
 
+from typing import Any
+
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.events import (
     AddressRemoved,
@@ -27,7 +29,7 @@ from tests.support.sites import (
 NEW_ETH0 = 77
 
 
-def bound_to(link: int, **more: bytes) -> LinkChanged:
+def bound_to(link: int, **more: Any) -> LinkChanged:
     return a_tunnel_link(gre=GreParameters(key=42, ttl=64, link=link, **more))
 
 

@@ -155,7 +155,8 @@ def test_what_waits_for_its_path_is_judged_too() -> None:
     refused = spoke.give(an_address(GRE, tunnel(3), 32), now=0.1)
     assert the(of(refused, ClaimRefused)).protocol == tunnel(3)
     effects = spoke.receive(a_resolution_reply(probe), nbma(3), now=0.2)
-    assert of(effects, SetNeighbor) == of(effects, SetRoute) == []
+    assert not of(effects, SetNeighbor)
+    assert not of(effects, SetRoute)
 
 
 @pytest.mark.parametrize(

@@ -231,8 +231,8 @@ def refused(spoke: Node, request: Message, now: float) -> float:
     """Refuses a request; returns for how many seconds nobody asks again."""
     nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))
     spoke.receive(nak, HUB.nbma, now)
-    row = the(each for each in spoke.rows(View.SHORTCUTS, now) if each.state == "negative")
-    return row.expires_in_s
+    rows = spoke.table(View.SHORTCUTS, "state", "expires_in_s", now=now)
+    return float(the(seconds for state, seconds in rows if state == "negative"))
 
 
 def test_refusal_is_the_first_again_after_an_answer() -> None:
@@ -271,7 +271,7 @@ def test_oldest_refusal_is_forgotten_when_there_are_too_many(monkeypatch) -> Non
         request = the(sent(redirect(spoke, host(3, last))))
         spoke.receive(a_resolution_reply(request, entries=(ClientInformation(code=12),)), HUB.nbma)
     spoke.run(5.0)
-    again = {}
+    again: dict[str, float] = {}
     for last in (3, 1):
         request = the(sent(redirect(spoke, host(3, last), now=6.0), REQUEST))
         nak = a_resolution_reply(request, entries=(ClientInformation(code=12),))

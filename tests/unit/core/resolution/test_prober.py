@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nhrpd_py.core.effects import DropNeighbor, DropRoute, SetNeighbor, SetRoute
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
 from nhrpd_py.core.events import AddressRemoved, ConfigChanged
 from nhrpd_py.core.notices import PathFailed, PathProven
 from nhrpd_py.core.queries import View
@@ -42,7 +42,8 @@ def an_answered_spoke(**settings: Any) -> tuple[Node, Message]:
     """A spoke that got the answer to its request at time 0, and its first probe."""
     spoke, request = an_asking_spoke(path_check_s=3, **settings)
     effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
-    assert of(effects, SetNeighbor) == of(effects, SetRoute) == []
+    assert not of(effects, SetNeighbor)
+    assert not of(effects, SetRoute)
     return spoke, the(probes(effects))
 
 
@@ -172,7 +173,7 @@ def test_what_arrives_stands_in_for_no_answer() -> None:
 
 def test_station_that_knows_no_probes_is_believed_by_what_arrives_in_the_third_try() -> None:
     spoke, _ = an_answered_spoke()
-    now = 0.0
+    now, effects = 0.0, list[Effect]()
     for hold_down_s in (30.0, 60.0, None):
         spoke.receive(a_resolution_request(3, TARGET, extensions=()), nbma(3), now=now + 0.1)
         times(spoke, now + 1.9, REQUEST)

@@ -9,6 +9,7 @@ from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.events import AddressRemoved
 from nhrpd_py.core.notices import ResolutionFailed
 from nhrpd_py.packet.cie import ClientInformation
+from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import Node, of, the
 from tests.support.ipsec import (
     POLICY,
@@ -73,7 +74,7 @@ def test_all_responders_together_are_limited_too() -> None:
     assert reason == "too many peers wait for a security association already"
     # The address is asked for again half a minute later.
     spoke.run(31.5)
-    assert redirected(spoke, 31.5)
+    assert redirected(spoke, 31.5).type is PacketType.RESOLUTION_REQUEST
 
 
 def test_wish_that_came_true_or_failed_makes_room() -> None:

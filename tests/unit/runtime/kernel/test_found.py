@@ -12,6 +12,7 @@ import trio.testing
 from nhrpd_py.core.effects import CloseInterface
 from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.netlink import neighbor, rtnl
+from nhrpd_py.runtime.netlink.requests import Requests
 from nhrpd_py.runtime.netlink.socket import NetlinkError
 from tests.unit.runtime.kernel.kernel_world import GRE, LAN, a_link, a_neighbor, a_route
 
@@ -49,14 +50,14 @@ class Kept:
         self.saved.append(json.loads(json.dumps(self.known)))
 
 
-class Asked:
+class Asked(Requests):
     """A kernel that is asked to change settings."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, bytes]] = []
         self.error: Exception | None = None
 
-    async def ask(self, kind: int, _flags: int, payload: bytes, _what: str) -> None:
+    async def ask(self, kind: int, flags: int, payload: bytes, what: str) -> None:
         if self.error is not None:
             raise self.error
         self.asked.append((kind, payload))

@@ -188,7 +188,10 @@ def test_a_tunnel_whose_packets_leave_in_another_namespace_is_told_apart():
     assert link is not None
     assert link.gre is not None
     assert link.gre.foreign
-    assert not rtnl.read_link(a_link()).gre.foreign
+    plain = rtnl.read_link(a_link())
+    assert plain is not None
+    assert plain.gre is not None
+    assert not plain.gre.foreign
 
 
 def test_tunnels_of_other_ways_are_told_apart():

@@ -1,6 +1,7 @@
 """Policies that stand, are missing, or are undone by others."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_the_daemon_tells_which_addresses_it_uses() -> None:
     bypass = Policy(between("192.0.2.0", "192.0.2.0"), Direction.OUT, Action.ALLOW, 5)
 
     def is_hole(own: str, server: str) -> bool:
-        rows = {
+        rows: dict[str, Any] = {
             "interfaces": [{"interface": "gre1", "nbma": own, "up": True, "problem": None}],
             "nhs": [
                 {"interface": "gre1", "afi": "ipv4", "name": "h", "nbma": server, "state": "up"}
