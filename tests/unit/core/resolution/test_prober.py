@@ -1,8 +1,5 @@
 """Paths that are proven before traffic takes them, and left when they carry nothing any more."""
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
@@ -11,8 +8,7 @@ from nhrpd_py.core.notices import PathFailed, PathProven
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import CieCode, PacketType
-from nhrpd_py.packet.message import Message
-from tests.support.engine import Node, a_hub, a_spoke, of, packets, sent, the
+from tests.support.engine import a_hub, a_spoke, of, packets, sent, the
 from tests.support.ipsec import a_protected_spoke, installed, wishes
 from tests.support.messages import (
     TARGET,
@@ -20,46 +16,19 @@ from tests.support.messages import (
     a_resolution_reply,
     a_resolution_request,
 )
+from tests.support.paths import (
+    REPLY,
+    REQUEST,
+    a_proven_spoke,
+    an_answered_spoke,
+    answer,
+    changed,
+    path,
+    probes,
+)
 from tests.support.registration import times
 from tests.support.resolution import an_asking_spoke, ask, redirect
 from tests.support.sites import GRE, HUB, UNDERLAY, an_address, host, nbma, tunnel
-
-REQUEST = PacketType.RESOLUTION_REQUEST
-REPLY = PacketType.RESOLUTION_REPLY
-
-
-def probes(effects: list[Any], peer: int = 3) -> list[Message]:
-    """The Resolution Requests for a peer's own tunnel address that go straight to it."""
-    return [
-        message
-        for to, message in packets(effects)
-        if (to, message.type) == (nbma(peer), REQUEST)
-        and message.destination_protocol == tunnel(peer)
-    ]
-
-
-def an_answered_spoke(**settings: Any) -> tuple[Node, Message]:
-    """A spoke that got the answer to its request at time 0, and its first probe."""
-    spoke, request = an_asking_spoke(path_check_s=3, **settings)
-    effects = spoke.receive(a_resolution_reply(request), HUB.nbma)
-    assert not of(effects, SetNeighbor)
-    assert not of(effects, SetRoute)
-    return spoke, the(probes(effects))
-
-
-def a_proven_spoke(**settings: Any) -> Node:
-    """A spoke with a shortcut over a path that was proven at time 0."""
-    spoke, probe = an_answered_spoke(**settings)
-    spoke.receive(answer(probe), nbma(3))
-    return spoke
-
-
-def answer(probe: Message, **fields: Any) -> Message:
-    return a_resolution_reply(probe, **fields)
-
-
-def path(spoke: Node, now: float = 0.0) -> object:
-    return dict(spoke.table(View.PEERS, "nbma", "path", now=now)).get("192.168.100.3")
 
 
 def test_traffic_stays_on_the_hub_until_the_path_is_proven() -> None:
@@ -214,14 +183,6 @@ def test_unused_path_is_checked_no_more() -> None:
     assert asked[0] == 3.0
     assert asked[-1] == 57.0  # its binding ended at 60
     assert path(spoke, 90.0) is None
-
-
-def changed(spoke: Node, **changes: Any) -> Any:
-    config = spoke.config
-    return replace(
-        config,
-        interfaces={name: replace(each, **changes) for name, each in config.interfaces.items()},
-    )
 
 
 def test_shortcuts_are_proven_anew_from_another_address_of_ours() -> None:
