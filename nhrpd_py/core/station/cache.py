@@ -192,7 +192,10 @@ class Cache:
         if nbma != former:
             self._move(binding, nbma, now)
         self.hold(binding)
-        if (
+        if promoted and not binding.installed:
+            # Who registers, or has us registered, needs no proven path, which it may have waited for.
+            self.entries.install(binding)
+        elif (
             nbma == former
             and binding.entry is Entry.STALE
             and binding.shortcuts_end_at >= expires_at
