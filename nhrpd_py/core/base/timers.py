@@ -6,12 +6,13 @@ number, the next deadline. Used by one task; knows no clock.
 
 import heapq
 from collections.abc import Hashable
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import NamedTuple
 
 _PRUNE_FROM = 1024
 
 
+@unique
 class TimerKind(IntEnum):
     """What a timer is for. The numbers have no meaning."""
 
@@ -33,11 +34,11 @@ class TimerKind(IntEnum):
     """Try to open an interface that the kernel refused."""
     HELD_PACKETS = 10
     """Drop the packets that waited for charon's report of their SA."""
-    PATH = 12
-    """Send the next probe of a path, or decide about it."""
     PEER_READY = 11
     """Send data through an SA that the peer initiated: it has had time to get our answer."""
-    DESERTED = 12
+    PATH = 12
+    """Send the next probe of a path, or decide about it."""
+    DESERTED = 13
     """Give up the direct ways to other spokes: charon is away."""
 
 

@@ -83,7 +83,7 @@ class Instance:
         station = self.station
         if moved_from is not None:
             station.moved(moved_from, now)
-            self.prober.forget_all()
+            self._forget_paths()
         address = station.interface.own_address(station.afi)
         moved = address != station.address
         if moved and station.address and address:
@@ -94,13 +94,21 @@ class Instance:
             if own is not None:
                 self.station.cache.remove(own, "it is our own address now")
         if not station.ready:
+            self._forget_paths()  # no probe could be sent, and no answer would reach us
             if self.client.active:
                 self.client.stop()
         elif not self.client.active or moved or moved_from is not None or is_back:
+            was_idle = not self.client.active
             self.client.start(now)
             if moved_from is not None:
                 self.responder.withdraw_all(now, moved=True)
+            if moved_from is not None or was_idle:
                 self.prober.try_all(now)
+
+    def _forget_paths(self) -> None:
+        """Forgets what was shown of paths, and the requests that wait for them; those come again."""
+        self.prober.forget_all()
+        self.responder.forget_waiting()
 
     def opened(self, now: float) -> None:
         """Installs the configured bindings and those that outlived the netdev's absence: it is open now."""
@@ -165,8 +173,7 @@ class Instance:
         """Handles a netdev that is down or gone: registered bindings stay for their holding time, shortcuts end."""
         self.client.stop()
         self.requester.forget_all()
-        self.responder.forget_waiting()
-        self.prober.forget_all()
+        self._forget_paths()
         self.purges.finish_all()
         for shortcut in list(self.shortcuts):
             self.shortcuts.remove(shortcut, reason)

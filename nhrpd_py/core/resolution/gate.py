@@ -107,7 +107,7 @@ class Gate:
         return [self._waiting.pop(key) for key in keys]
 
     def clear(self) -> None:
-        """Forgets all that wait: the tunnel is closed."""
+        """Forgets all that wait."""
         self._waiting.clear()
 
     def is_doubtful(self, nbma: Address) -> bool:

@@ -50,10 +50,12 @@ class PathListener(Protocol):
         """Handles that a path is not tried any more: its SA is gone, or cannot be made."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Probe:
     path: Path
     sent_at: float
+    answered: bool = False
+    """An answer that comes a second time shows nothing of our own direction any more."""
 
 
 class Prober:
@@ -68,7 +70,7 @@ class Prober:
     def want(self, nbma: Address, protocol: Address, now: float) -> None:
         """Tries the path to a peer, unless it carries, is being tried, or is held down."""
         paths = self._station.paths
-        if not paths.enabled:
+        if not paths.enabled or not self._station.ready:
             return
         path = paths.make(nbma, protocol)
         if path is None or path.state in (PathState.TRYING, PathState.PROVEN):
@@ -80,7 +82,6 @@ class Prober:
         path.protocol = protocol
         path.state = PathState.TRYING
         path.reason = ""
-        path.arrived = False
         self._begin(path, now)
 
     def circuit_up(self, nbma: Address, now: float) -> None:
@@ -108,8 +109,7 @@ class Prober:
                 if not self._in_use(path):
                     self._forget(path)
                     return
-                path.began_at = now
-                self._release_former(path)
+                self._begin_series(path, now)
             if path.state is PathState.PROVEN:
                 self._go_on(path, CHECK_AT_S, CHECK_LIMIT_S, now)
             else:  # one probe a time: the peer may be of our kind, and shall know that we are
@@ -118,8 +118,8 @@ class Prober:
                 self._arm(path, now + self._check_s())
 
     def came_rightly(self, subject: Probe, message: Message, nbma_source: Address) -> bool:
-        """Lets all answers in: an answer by way of another station tells something, too."""
-        return message.type is PacketType.RESOLUTION_REPLY
+        """Lets everything in: an answer by way of another station tells something, too; and see `error_received`."""
+        return True
 
     def reply_received(
         self, subject: Probe, message: Message, nbma_source: Address, now: float
@@ -140,6 +140,10 @@ class Prober:
             if is_first and path.state is PathState.TRYING:
                 self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
             return
+        if subject.answered:
+            station.drop(DropReason.UNSOLICITED_REPLY, nbma_source)
+            return
+        subject.answered = True
         if path.state not in (PathState.TRYING, PathState.PROVEN, PathState.BELIEVED):
             return  # too late: the hold-down is over first
         path.answers += 1
@@ -177,6 +181,10 @@ class Prober:
                 self._listener.path_proven(nbma, now)
         elif enabled and not was_enabled:
             self.try_all(now)
+        elif enabled:
+            for path in paths:
+                if path.carries and path.probes == 0:
+                    self._arm(path, now + self._check_s())
 
     def try_all(self, now: float) -> None:
         """Tries every path that learnt bindings lead over, as if nothing were known: what was shown is no longer true.
@@ -194,13 +202,17 @@ class Prober:
             self._forget(path)
 
     def _begin(self, path: Path, now: float) -> None:
-        path.began_at = now
-        path.probes = 0
-        self._release_former(path)
+        self._begin_series(path, now)
         if self._station.circuits.is_up(path.nbma):
             self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
         else:
             self._arm(path, now + CIRCUIT_LIMIT_S)
+
+    def _begin_series(self, path: Path, now: float) -> None:
+        path.began_at = now
+        path.probes = 0
+        path.arrived = False
+        self._release_former(path)
 
     def _go_on(self, path: Path, at_s: tuple[float, ...], limit_s: float, now: float) -> None:
         if path.probes == 0 and not self._station.circuits.is_up(path.nbma):

@@ -152,7 +152,7 @@ class Responder:
             self.refuse(waiting.message, code, waiting.nbma_source, now)
 
     def forget_waiting(self) -> None:
-        """Forgets the requests that wait: the tunnel is closed."""
+        """Forgets the requests that wait: nothing that is tried decides about them any more."""
         self._gate.clear()
 
     def _widest(self, message: Message) -> int:

@@ -55,7 +55,7 @@ class Path:
     answers: int = 0
     """Straight answers to our probes, ever."""
     arrived: bool = False
-    """Our packets arrive: an answer came, but by way of another station."""
+    """Our packets arrive: an answer to the present series came, but by way of another station."""
     heard_at: float | None = None
     """When a resolution message last came straight from the peer."""
     probes_us: bool = False
