@@ -11,7 +11,8 @@ A `Resolution` is one address that is being resolved, or could not be resolved a
 
 Requests follow the routed path, never a shortcut, and are sent again with the same id after 1, 2, 4, 8 s. Traffic stays
 on the hub meanwhile. When the kernel asks for an unknown tunnel address (phase 2), the neighbour entry leads to the
-best NHS until the answer arrives, and while the result is negative, so that no packet is lost.
+best NHS until the answer arrives and its SA and path are there, and while the result is negative, so that no packet
+is lost.
 RFC 2332 §5.2.1, §5.2.2, §6.2, §6.4.
 """
 
@@ -45,10 +46,7 @@ from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
-from nhrpd_py.packet.iana import (
-    CieCode,
-    PacketType,
-)
+from nhrpd_py.packet.iana import CieCode, PacketType
 from nhrpd_py.packet.message import Message
 from nhrpd_py.packet.wire import DropReason
 
@@ -129,7 +127,7 @@ class Requester:
             station.cache.entries.install(binding)
             if binding.installed:
                 return
-            if station.circuits.is_needed(binding.nbma):
+            if self._is_under_way(binding):
                 self._lead_to_server(address)
                 return
         if not is_unicast(address) or station.tables.is_local(address):
@@ -289,8 +287,8 @@ class Requester:
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
         binding = station.cache.get(resolution.target)
-        if binding is None or not station.circuits.is_needed(binding.nbma):
-            # Nothing waits for an answer, or for an SA: nobody would take the entry back any more.
+        if binding is None or not self._is_under_way(binding):
+            # Nothing waits for an answer, an SA or a path: nobody would take the entry back any more.
             station.cache.entries.leave_server(resolution.target)
 
     def forget_all(self) -> None:
@@ -343,6 +341,11 @@ class Requester:
         if here is not None and here.protocol != target:
             return here.nbma
         return self._servers.best_nbma() or (here.nbma if here is not None else None)
+
+    def _is_under_way(self, binding: Binding) -> bool:
+        """Returns whether the SA or the path is in the making by which a binding goes into the kernel."""
+        station = self._station
+        return station.circuits.is_needed(binding.nbma) or station.paths.is_tried(binding.nbma)
 
     def _need_circuit(self, binding: Binding, *, was_known: bool) -> None:
         """Requests an SA. A peer known before may be making one itself."""

@@ -112,6 +112,11 @@ class Paths:
         path = self._paths.get(nbma)
         return not self.enabled or (path is not None and path.carries)
 
+    def is_tried(self, nbma: Address) -> bool:
+        """Returns whether probes are about to show whether a path carries."""
+        path = self._paths.get(nbma)
+        return path is not None and path.state is PathState.TRYING
+
     def has_failed(self, nbma: Address) -> bool:
         path = self._paths.get(nbma)
         return path is not None and path.state is PathState.FAILED

@@ -1,5 +1,7 @@
 """The kernel asks for a neighbour (phase 2): traffic goes by way of the hub while we ask, and after a refusal."""
 
+from typing import Any
+
 import pytest
 
 from nhrpd_py.core.effects import (
@@ -23,6 +25,7 @@ from tests.support.messages import (
     a_registration_request,
     a_resolution_reply,
 )
+from tests.support.paths import answer, probes
 from tests.support.resolution import an_asking_spoke, redirect, solicit
 from tests.support.sites import (
     GRE,
@@ -38,8 +41,8 @@ from tests.support.sites import (
 REQUEST = PacketType.RESOLUTION_REQUEST
 
 
-def a_phase_2_spoke() -> Node:
-    return a_spoke(2, prefix_length=24, routes=[a_route("10.255.255.0/24", GRE)])
+def a_phase_2_spoke(**settings: Any) -> Node:
+    return a_spoke(2, prefix_length=24, routes=[a_route("10.255.255.0/24", GRE)], **settings)
 
 
 def test_kernel_gets_the_hub_as_a_neighbour_while_we_ask() -> None:
@@ -51,6 +54,18 @@ def test_kernel_gets_the_hub_as_a_neighbour_while_we_ask() -> None:
         "10.255.255.1": ("nhs", "192.168.100.1"),
         "10.255.255.3": ("incomplete", "192.168.100.1"),
     }
+
+
+def test_hub_stays_the_neighbour_while_the_path_is_tried() -> None:
+    spoke = a_phase_2_spoke(path_check_s=3)
+    request = the(sent(solicit(spoke, tunnel(3))))
+    effects = spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma)
+    assert of(effects, DropNeighbor) == []
+    probe = the(probes(effects))
+    assert sent(solicit(spoke, tunnel(3), now=0.1)) == []  # it is known, and nobody is asked again
+    effects = spoke.receive(answer(probe), nbma(3), now=0.2)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
+    assert of(effects, DropNeighbor) == []
 
 
 def test_answer_to_the_kernel_replaces_the_hub_without_a_gap() -> None:
