@@ -47,14 +47,15 @@ class Gate:
         return is_direct and message.destination_protocol == self._station.address
 
     def probed(self, nbma: Address, protocol: Address, now: float) -> None:
-        """Notes that a peer proves its own path, and tries ours to it."""
+        """Notes that a peer proves its own path, and tries ours to it where something of ours leads there."""
         station = self._station
         if not station.paths.enabled or not self._is_learnt(nbma):
             return
         path = station.paths.make(nbma, protocol)
         if path is not None:
             path.probes_us = True
-            self._prober.want(nbma, protocol, now)
+            if self._prober.is_in_use(nbma):
+                self._prober.want(nbma, protocol, now)
 
     def is_held_down(self, nbma: Address, now: float) -> bool:
         """Returns whether the path to a requester is known not to carry, and it would not find out itself."""

@@ -84,6 +84,11 @@ class Prober:
         path.reason = ""
         self._begin(path, now)
 
+    def is_in_use(self, nbma: Address) -> bool:
+        """Returns whether a binding learnt by resolution leads over a path."""
+        bindings = self._station.cache.of_nbma(nbma)
+        return any(each.type is BindingType.CACHED for each in bindings)
+
     def circuit_up(self, nbma: Address, now: float) -> None:
         """Sends the first probe of a path that waited for its SA."""
         path = self._station.paths.get(nbma)
@@ -106,7 +111,7 @@ class Prober:
             self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
         elif path.carries:
             if path.probes == 0:
-                if not self._in_use(path):
+                if not self.is_in_use(path.nbma):
                     self._forget(path)
                     return
                 self._begin_series(path, now)
@@ -280,12 +285,6 @@ class Prober:
             path.state = PathState.UNKNOWN  # that it is no stranger to probes is worth knowing
         else:
             self._station.paths.forget(path.nbma)
-
-    def _in_use(self, path: Path) -> bool:
-        """Returns whether a binding learnt by resolution leads over a path."""
-        return any(
-            each.type is BindingType.CACHED for each in self._station.cache.of_nbma(path.nbma)
-        )
 
     def _check_s(self) -> float:
         return self._station.jitter(float(self._station.config.path_check_s or 0))

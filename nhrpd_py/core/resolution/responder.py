@@ -249,10 +249,11 @@ class Responder:
     def _learn_requester(
         self, message: Message, nbma: Address, nbma_source: Address, now: float, *, is_probe: bool
     ) -> None:
-        """Binds the requester's address. A probe refreshes nothing: two peers would keep each other for ever."""
+        """Binds the requester's address. A probe only moves a binding: by new ones, or refreshed ones, two peers would
+        keep each other for ever."""
         station = self._station
         known = station.cache.get(message.source_protocol)
-        if is_probe and known is not None and known.nbma == nbma:
+        if is_probe and (known is None or known.nbma == nbma):
             return
         if not message.flags & RESOLUTION_SOURCE_STABLE or not message.entries:
             return
