@@ -42,17 +42,19 @@ class Dependents:
         self._adoption = adoption
         self._prober = prober
 
-    def path_proven(self, remote: Address) -> None:
+    def path_proven(self, remote: Address, now: float) -> None:
         """Installs what was learnt by resolution and waited for its path."""
         station = self._station
         for binding in station.cache.of_nbma(remote):
-            if binding.type is BindingType.CACHED:
+            if binding.type is BindingType.CACHED and self._may_stay(binding, now):
                 station.cache.entries.circuit_up(binding)
 
-    def path_failed(self, remote: Address, failure: Failure, now: float) -> None:
-        """Removes what was learnt by resolution and leads over a path that does not carry."""
+    def path_failed(
+        self, remote: Address, failure: Failure, now: float, protocol: Address | None
+    ) -> None:
+        """Removes what was learnt by resolution and leads over a path that does not carry, all or of one station."""
         for binding in self._station.cache.of_nbma(remote):
-            if binding.type is BindingType.CACHED:
+            if binding.type is BindingType.CACHED and protocol in (None, binding.protocol):
                 self._remove(binding, failure, now)
 
     def circuit_up(self, remote: Address, now: float) -> None:
@@ -90,6 +92,8 @@ class Dependents:
         has_moved = binding.held_at not in (b"", binding.nbma)
         if denial is None and has_moved and binding.type in _LEARNT:
             denial = self._claims.taken(binding.protocol, binding.nbma)
+        if denial is None and binding.type is BindingType.CACHED and not binding.installed:
+            denial = self._claims.covered(binding.nbma)  # by what came while nothing led there yet
         if denial is not None:
             self._refuse(binding, denial, now)
             return False

@@ -59,12 +59,14 @@ class Instance:
     def path_proven(self, nbma: Address, now: float) -> None:
         """See `PathListener`: what waited for the path is answered, and goes into the kernel."""
         self.responder.path_proven(nbma, now)
-        self.dependents.path_proven(nbma)
+        self.dependents.path_proven(nbma, now)
 
-    def path_failed(self, nbma: Address, failure: Failure, now: float) -> None:
+    def path_failed(
+        self, nbma: Address, failure: Failure, now: float, protocol: Address | None = None
+    ) -> None:
         """See `PathListener`: who asked is refused, and what led over the path leaves the kernel."""
-        self.responder.path_failed(nbma, now)
-        self.dependents.path_failed(nbma, failure, now)
+        self.responder.path_failed(nbma, now, protocol)
+        self.dependents.path_failed(nbma, failure, now, protocol)
 
     def path_given_up(self, nbma: Address, now: float) -> None:
         """See `PathListener`: who asked is refused."""

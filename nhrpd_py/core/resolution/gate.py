@@ -57,10 +57,10 @@ class Gate:
             if self._prober.is_in_use(nbma):
                 self._prober.want(nbma, protocol, now)
 
-    def is_held_down(self, nbma: Address, now: float) -> bool:
+    def is_held_down(self, nbma: Address, requester: Address, now: float) -> bool:
         """Returns whether the path to a requester is known not to carry, and it would not find out itself."""
         path = self._station.paths.get(nbma)
-        held_down = self._station.paths.held_down(nbma, now)
+        held_down = self._station.paths.held_down(nbma, requester, now)
         return held_down is not None and path is not None and not path.probes_us
 
     def must_wait(self, message: Message, nbma_source: Address, nbma: Address, now: float) -> bool:
@@ -102,9 +102,13 @@ class Gate:
         station.circuits.need(nbma, requester, delay_s=delay_s)
         return True
 
-    def take(self, nbma: Address) -> list[WaitingRequest]:
-        """Removes and returns the requests that waited for the path to an NBMA address."""
-        keys = [key for key, each in self._waiting.items() if each.nbma == nbma]
+    def take(self, nbma: Address, requester: Address | None = None) -> list[WaitingRequest]:
+        """Removes and returns the requests that waited for the path to an NBMA address, all or of one requester."""
+        keys = [
+            key
+            for key, each in self._waiting.items()
+            if each.nbma == nbma and requester in (None, each.message.source_protocol)
+        ]
         return [self._waiting.pop(key) for key in keys]
 
     def clear(self) -> None:

@@ -43,8 +43,13 @@ class PathListener(Protocol):
     def path_proven(self, nbma: Address, now: float) -> None:
         """Handles that packets go both ways between us and a peer."""
 
-    def path_failed(self, nbma: Address, failure: Failure, now: float) -> None:
-        """Handles that a path does not carry; it is left alone for `failure.lasts_s`."""
+    def path_failed(
+        self, nbma: Address, failure: Failure, now: float, protocol: Address | None = None
+    ) -> None:
+        """Handles that a path does not carry; it is left alone for `failure.lasts_s`.
+
+        With `protocol`, that station alone is known not to answer there: it was asked for, in vain.
+        """
 
     def path_given_up(self, nbma: Address, now: float) -> None:
         """Handles that a path is not tried any more: its SA is gone, or cannot be made."""
@@ -77,8 +82,10 @@ class Prober:
             return
         if path.state is PathState.BELIEVED and not path.probes_us:
             return
-        if path.state is PathState.FAILED and path.held_until > now:
+        if paths.held_down(nbma, protocol, now) is not None:
             return
+        if path.protocol != protocol:
+            path.failures = 0  # another one's
         path.protocol = protocol
         path.state = PathState.TRYING
         path.reason = ""
@@ -250,7 +257,10 @@ class Prober:
         return f"no answer on the direct path to {peer}"
 
     def _fail(self, path: Path, reason: str, now: float) -> None:
+        """Enters FAILED. Who tells of an NBMA address can lie: where the path was tried for one station, and others are
+        said to be there too, it is tried for the next of them at once."""
         station = self._station
+        was_tried = path.state is PathState.TRYING
         station.timers.stop(self._key(path.nbma))
         path.probes = 0
         seconds = station.paths.fail(path, reason, now)
@@ -263,7 +273,17 @@ class Prober:
                 retry_in_s=seconds,
             )
         )
-        self._listener.path_failed(path.nbma, Failure(FailureKind.HELD_DOWN, reason, seconds), now)
+        failure = Failure(FailureKind.HELD_DOWN, reason, seconds)
+        others = [
+            each.protocol
+            for each in station.cache.of_nbma(path.nbma)
+            if each.type is BindingType.CACHED and each.protocol != path.protocol
+        ]
+        if was_tried and others:
+            self._listener.path_failed(path.nbma, failure, now, path.protocol)
+            self.want(path.nbma, others[0], now)
+        else:
+            self._listener.path_failed(path.nbma, failure, now)
 
     def _send(self, path: Path, now: float) -> None:
         station = self._station

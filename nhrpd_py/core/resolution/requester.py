@@ -216,19 +216,20 @@ class Requester:
     def _failure_of(self, subject: Resolution, answer: Answer, now: float) -> Failure | None:
         """Returns why an answer cannot be used; None when it can."""
         circuits, paths = self._station.circuits, self._station.paths
+        gateway, nbma = answer.gateway, answer.nbma
         failure = failure_of(self._station, self._claims, answer)
         if failure is not None:
             return failure
         deserted = circuits.deserted(now)
         if deserted is not None:
             return Failure.deserted(deserted)
-        held_down = circuits.held_down(answer.nbma, now) or paths.held_down(answer.nbma, now)
+        held_down = circuits.held_down(nbma, now) or paths.held_down(nbma, gateway, now)
         if held_down is not None:
             if subject.trigger is not Trigger.OPERATOR:
                 return Failure(FailureKind.HELD_DOWN, *held_down)
-            circuits.clear_failure(answer.nbma)
-            paths.forgive(answer.nbma)
-        refusal = self._wishes.admit(subject.target, answer.nbma)
+            circuits.clear_failure(nbma)
+            paths.forgive(nbma)
+        refusal = self._wishes.admit(subject.target, nbma)
         return None if refusal is None else Failure(FailureKind.NO_ROOM, refusal, BUSY_S)
 
     def _accept(

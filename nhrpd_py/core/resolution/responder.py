@@ -106,7 +106,7 @@ class Responder:
             return
         requester_nbma = self._requester_nbma(message, nbma_source)
         is_probe = self._gate.is_probe(message)
-        if not is_probe and self._gate.is_held_down(requester_nbma, now):
+        if not is_probe and self._gate.is_held_down(requester_nbma, message.source_protocol, now):
             self.refuse(message, CieCode.INSUFFICIENT_RESOURCES, nbma_source, now)
             return
         holding_time_s = self._gate.holding_time_s(requester_nbma)
@@ -145,10 +145,13 @@ class Responder:
         for waiting in self._gate.take(nbma):
             self.request_received(waiting.message, waiting.nbma_source, now)
 
-    def path_failed(self, nbma: Address, now: float) -> None:
-        """Refuses the requests that waited for the path to their requester; it may ask again in a while."""
+    def path_failed(self, nbma: Address, now: float, requester: Address | None = None) -> None:
+        """Refuses the requests that waited for the path to their requester; it may ask again in a while.
+
+        With `requester` only that one's: whether others are there shows when they are asked.
+        """
         code = CieCode.INSUFFICIENT_RESOURCES
-        for waiting in self._gate.take(nbma):
+        for waiting in self._gate.take(nbma, requester):
             self.refuse(waiting.message, code, waiting.nbma_source, now)
 
     def forget_waiting(self) -> None:

@@ -48,6 +48,7 @@ class Cache:
         "_nbma_ordered",
         "_ordered",
         "_outbox",
+        "_paths",
         "_timers",
         "entries",
         "shortcuts",
@@ -65,6 +66,7 @@ class Cache:
     ) -> None:
         self._interface = interface
         self._outbox = outbox
+        self._paths = paths
         self._timers = timers
         self._bindings: dict[Address, Binding] = {}
         self._cached: Shares[Binding] = Shares()
@@ -111,16 +113,29 @@ class Cache:
 
     def nbma_around(self, address: Address) -> list[Address]:
         """Returns the NBMA addresses in use next below and next above an address, like `around`."""
-        return _nearest(self._nbma_ordered, address)
+        at = bisect_left(self._nbma_ordered, address)
+        below = filter(self.is_in_use, map(self._nbma_ordered.__getitem__, range(at - 1, -1, -1)))
+        above = filter(self.is_in_use, islice(self._nbma_ordered, at, None))
+        return [*islice(below, 1), *islice(above, 1)]
 
     def nbma_inside(self, prefix: Prefix) -> Iterator[Address]:
         """Yields the NBMA addresses in use within a prefix."""
         start = bisect_left(self._nbma_ordered, prefix.address)
         for nbma in islice(self._nbma_ordered, start, None):
             if prefix.contains(nbma):
-                yield nbma
+                if self.is_in_use(nbma):
+                    yield nbma
             elif len(nbma) == len(prefix.address):
                 return
+
+    def is_in_use(self, nbma: Address) -> bool:
+        """Returns whether packets go to an NBMA address, or should: all but what a peer only told of.
+
+        By its word alone, a peer would have the networks and addresses of others taken for outer ones.
+        """
+        if self._interface.circuits.is_up(nbma) and self._paths.carries(nbma):
+            return bool(self._by_nbma.get(nbma))
+        return any(each.type is not BindingType.CACHED for each in self._by_nbma.get(nbma, ()))
 
     def has_room(self, sender: Address, now: float) -> bool:
         """Returns whether there is room for one more binding of a sender; else emits a notice."""
@@ -380,8 +395,3 @@ class Cache:
     def _notify_full(self, table: str, limit: int, now: float) -> None:
         name = self._interface.name
         self._outbox.remind((name, table), TableFull(interface=name, table=table, limit=limit), now)
-
-
-def _nearest(ordered: list[Address], address: Address) -> list[Address]:
-    at = bisect_left(ordered, address)
-    return ordered[max(0, at - 1) : at + 1]

@@ -40,7 +40,7 @@ class Path:
 
     nbma: Address
     protocol: Address
-    """The peer's tunnel address, for which probes ask."""
+    """The tunnel address that probes ask for: that of a peer which is at `nbma`, or is said to be."""
     state: PathState = PathState.UNKNOWN
     began_at: float = 0.0
     """When the present series of probes began."""
@@ -60,6 +60,8 @@ class Path:
     """When a resolution message last came straight from the peer."""
     probes_us: bool = False
     """The peer probes its path to us: it answers probes too, and silence means a broken path."""
+    carried: bool = False
+    """It carried until it failed: whoever is there cannot be reached."""
     failures: int = 0
     """Hold-downs in a row."""
     held_until: float = 0.0
@@ -121,12 +123,16 @@ class Paths:
         path = self._paths.get(nbma)
         return path is not None and path.state is PathState.FAILED
 
-    def held_down(self, nbma: Address, now: float) -> tuple[str, float] | None:
-        """Returns the reason and the seconds left while a path is left alone, else None."""
+    def held_down(self, nbma: Address, protocol: Address, now: float) -> tuple[str, float] | None:
+        """Returns the reason and the seconds left while a path to a station is left alone, else None.
+
+        That a station never answered at an NBMA address says nothing of others: it may not be there.
+        """
         path = self._paths.get(nbma)
         if path is None or path.state is not PathState.FAILED or path.held_until <= now:
             return None
-        return path.reason, path.held_until - now
+        is_about_it = path.carried or path.protocol == protocol
+        return (path.reason, path.held_until - now) if is_about_it else None
 
     def make(self, nbma: Address, protocol: Address) -> Path | None:
         """Returns the record of a path, made if need be; None when the table is full of paths in use."""
@@ -144,6 +150,7 @@ class Paths:
         seconds = self._jitter(hold_down_s(path.failures))
         path.failures += 1
         self.counters.failed += 1
+        path.carried = path.carries
         path.state = PathState.FAILED
         path.reason = reason
         path.held_until = now + seconds

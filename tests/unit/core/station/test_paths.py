@@ -59,11 +59,11 @@ def test_one_record_a_peer() -> None:
 def test_hold_down_tells_its_reason_and_ends() -> None:
     table = a_table()
     path = a_path(table, 3, PathState.TRYING)
-    assert table.held_down(nbma(3), 0.0) is None
+    assert table.held_down(nbma(3), tunnel(3), 0.0) is None
     assert table.fail(path, "no answer", 10.0) == 30.0
-    assert table.held_down(nbma(3), 15.0) == ("no answer", 25.0)
-    assert table.held_down(nbma(3), 40.0) is None
-    assert table.held_down(nbma(4), 15.0) is None
+    assert table.held_down(nbma(3), tunnel(3), 15.0) == ("no answer", 25.0)
+    assert table.held_down(nbma(3), tunnel(3), 40.0) is None
+    assert table.held_down(nbma(4), tunnel(4), 15.0) is None
     assert table.counters.failed == 1
 
 
@@ -87,10 +87,10 @@ def test_operator_ends_hold_downs_one_or_all() -> None:
     proven.failures = 1
     table.forgive(nbma(3))
     table.forgive(nbma(9))
-    assert table.held_down(nbma(3), 1.0) is None
-    assert table.held_down(nbma(4), 1.0) is not None
+    assert table.held_down(nbma(3), tunnel(3), 1.0) is None
+    assert table.held_down(nbma(4), tunnel(4), 1.0) is not None
     table.forgive_all()
-    assert table.held_down(nbma(4), 1.0) is None
+    assert table.held_down(nbma(4), tunnel(4), 1.0) is None
     assert (proven.state, proven.failures) == (PathState.PROVEN, 1)
     retried = table.get(nbma(4))
     assert retried is not None
