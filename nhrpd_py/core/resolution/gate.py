@@ -6,8 +6,10 @@ operator's maps are not asked for proof.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from nhrpd_py.core.address import Address, is_unicast
+from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.registration.claims import was_handed_on
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.wishes import Wishes
@@ -18,6 +20,8 @@ from nhrpd_py.packet.message import Message
 FOREIGN_S = 60
 """How long an answer is good for a station that never probed us: it would not notice a path that breaks."""
 MAX_WAITING = 256
+
+Key: TypeAlias = tuple[Address, Address]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,14 +36,16 @@ class WaitingRequest:
 class Gate:
     """Holds requests back until their paths are proven. Owned by the responder."""
 
-    __slots__ = ("_prober", "_station", "_waiting", "_wishes")
+    __slots__ = ("_prober", "_shares", "_station", "_waiting", "_wishes")
 
     def __init__(self, station: Station, prober: Prober) -> None:
         self._station = station
         self._prober = prober
         self._wishes = Wishes(station)
-        self._waiting: dict[tuple[Address, Address], WaitingRequest] = {}
-        """By requester and target, the oldest first."""
+        self._waiting: dict[Key, WaitingRequest] = {}
+        """By requester and target."""
+        self._shares: Shares[Key] = Shares()
+        """All of them, by requester: in a full table the one that has most makes room."""
 
     def is_probe(self, message: Message) -> bool:
         """Returns whether a peer asks us straight for our own tunnel address: it tries its path to us."""
@@ -74,16 +80,17 @@ class Gate:
             if not path.carries:
                 self._prober.want(nbma, message.source_protocol, now)
             return False
-        if not self._wish(message.source_protocol, nbma):
+        if not self._wish(message.source_protocol, nbma, now):
             return False
-        if len(self._waiting) >= MAX_WAITING:
-            del self._waiting[next(iter(self._waiting))]
         key = (message.source_protocol, message.destination_protocol)
+        if key not in self._waiting and len(self._waiting) >= MAX_WAITING:
+            self._remove(next(iter(self._shares.of_largest())))
         self._waiting[key] = WaitingRequest(message, nbma_source, nbma)
+        self._shares.add(key, message.source_protocol)
         self._prober.want(nbma, message.source_protocol, now)
         return True
 
-    def _wish(self, requester: Address, nbma: Address) -> bool:
+    def _wish(self, requester: Address, nbma: Address, now: float) -> bool:
         """Requests the SA with a requester, if there is none; returns False where that may not be.
 
         Then the answer takes the routed path, and whoever gets it may ask for an SA. The binding of the requester is
@@ -95,6 +102,8 @@ class Gate:
         binding = station.cache.get(requester)
         if binding is None or binding.nbma != nbma:
             return False
+        if binding.nat or station.circuits.held_down(nbma, now) is not None:
+            return False  # IKE gets in by no NAT, and did not reach the other just now; they may reach us
         if self._wishes.admit(requester, nbma) is not None:
             return False
         # Both ends may ask each other at once.
@@ -109,11 +118,16 @@ class Gate:
             for key, each in self._waiting.items()
             if each.nbma == nbma and requester in (None, each.message.source_protocol)
         ]
-        return [self._waiting.pop(key) for key in keys]
+        return [self._remove(key) for key in keys]
 
     def clear(self) -> None:
         """Forgets all that wait."""
-        self._waiting.clear()
+        for key in list(self._waiting):
+            self._remove(key)
+
+    def _remove(self, key: Key) -> WaitingRequest:
+        self._shares.discard(key)
+        return self._waiting.pop(key)
 
     def is_doubtful(self, nbma: Address) -> bool:
         """Returns whether we do not use the path to a requester ourselves: then its answer takes the routed path."""

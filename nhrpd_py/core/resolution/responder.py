@@ -121,10 +121,12 @@ class Responder:
         if not self._station.fits(reply):
             self._station.refuse_size(message, nbma_source, now)
             return
-        self._learn_requester(message, requester_nbma, nbma_source, now, is_probe=is_probe)
+        is_believed = self._learn_requester(
+            message, requester_nbma, nbma_source, now, is_probe=is_probe
+        )
         if is_probe:
             self._gate.probed(requester_nbma, message.source_protocol, now)
-        elif self._gate.must_wait(message, nbma_source, requester_nbma, now):
+        elif is_believed and self._gate.must_wait(message, nbma_source, requester_nbma, now):
             return
         repeated = self._remember(message, prefix, requester_nbma, holding_time_s, now)
         if is_probe:
@@ -138,7 +140,8 @@ class Responder:
         else:
             nbma = requester_nbma
         self._station.send(nbma, reply)
-        self._notify(message, requester_nbma, prefix, "")
+        if not is_probe:  # of which each peer sends one every few seconds
+            self._notify(message, requester_nbma, prefix, "")
 
     def path_proven(self, nbma: Address, now: float) -> None:
         """Answers the requests that waited for the path to their requester."""
@@ -189,7 +192,8 @@ class Responder:
             return
         is_probe = self._gate.is_probe(message)
         self._station.send(nbma_source if is_probe else self._way_back(message, nbma_source), reply)
-        self._notify(message, nbma_source, None, describe_cie(code))
+        if not is_probe:
+            self._notify(message, nbma_source, None, describe_cie(code))
 
     def routes_moved(self, prefix: Prefix, now: float) -> None:
         """Takes back the answers that are no longer true after the route of `prefix` changed."""
@@ -251,21 +255,23 @@ class Responder:
 
     def _learn_requester(
         self, message: Message, nbma: Address, nbma_source: Address, now: float, *, is_probe: bool
-    ) -> None:
-        """Binds the requester's address. A probe only moves a binding: by new ones, or refreshed ones, two peers would
-        keep each other for ever."""
+    ) -> bool:
+        """Binds the requester's address; returns whether it is believed to be at its NBMA address, bound or not.
+
+        A probe only moves a binding: by new ones, or refreshed ones, two peers would keep each other for ever.
+        """
         station = self._station
         known = station.cache.get(message.source_protocol)
         if is_probe and (known is None or known.nbma == nbma):
-            return
+            return True
         if not message.flags & RESOLUTION_SOURCE_STABLE or not message.entries:
-            return
+            return self._claims.nbma_refusal(nbma) is None
         entry = message.entries[0]
         requester = message.source_protocol
         if not entry.holding_time_s:
-            return
+            return self._claims.nbma_refusal(nbma) is None
         if was_handed_on(message) and not self._claims.may_hand_on(nbma_source, requester):
-            return
+            return False
         objection = (
             self._claims.nbma_refusal(nbma)
             or self._claims.objection(requester, nbma, unknown=True)
@@ -273,7 +279,7 @@ class Responder:
         )
         if objection is not None:
             self._notify_objection(requester, nbma, objection, now)
-            return
+            return False
         # Of what a server hands on, each claimed address counts for itself.
         station.cache.update(
             requester,
@@ -284,6 +290,7 @@ class Responder:
             holding_time_s=station.granted_s(entry.holding_time_s),
             mtu=entry.mtu,
         )
+        return True
 
     def _notify_objection(
         self, requester: Address, nbma: Address, objection: str, now: float
