@@ -55,7 +55,7 @@ class Gate:
     def probed(self, nbma: Address, protocol: Address, now: float) -> None:
         """Notes that a peer proves its own path, and tries ours to it where something of ours leads there."""
         station = self._station
-        if not station.paths.enabled or not self._is_learnt(nbma):
+        if not station.paths.enabled or not self.wants_proof(nbma):
             return
         path = station.paths.make(nbma, protocol)
         if path is not None:
@@ -66,14 +66,15 @@ class Gate:
     def is_held_down(self, nbma: Address, requester: Address, now: float) -> bool:
         """Returns whether the path to a requester is known not to carry, and it would not find out itself."""
         path = self._station.paths.get(nbma)
-        held_down = self._station.paths.held_down(nbma, requester, now)
-        return held_down is not None and path is not None and not path.probes_us
+        if path is None or path.probes_us or not self.wants_proof(nbma):
+            return False
+        return self._station.paths.held_down(nbma, requester, now) is not None
 
     def must_wait(self, message: Message, nbma_source: Address, nbma: Address, now: float) -> bool:
         """Keeps a request until the path to its requester is proven; returns whether it has to wait."""
         station = self._station
         paths = station.paths
-        if not paths.enabled or not self._is_learnt(nbma) or not is_unicast(nbma):
+        if not paths.enabled or not self.wants_proof(nbma) or not is_unicast(nbma):
             return False
         path = paths.get(nbma)
         if path is not None and (path.carries or path.probes_us):
@@ -132,17 +133,17 @@ class Gate:
     def is_doubtful(self, nbma: Address) -> bool:
         """Returns whether we do not use the path to a requester ourselves: then its answer takes the routed path."""
         paths = self._station.paths
-        return paths.enabled and self._is_learnt(nbma) and not paths.carries(nbma)
+        return paths.enabled and self.wants_proof(nbma) and not paths.carries(nbma)
 
     def holding_time_s(self, nbma: Address) -> int:
         """Returns for how long an answer is good: not long for a station that would not notice a dead path."""
         station = self._station
         path = station.paths.get(nbma)
-        if not station.paths.enabled or not self._is_learnt(nbma) or (path and path.probes_us):
+        if not station.paths.enabled or not self.wants_proof(nbma) or (path and path.probes_us):
             return station.config.holding_time_s
         return min(FOREIGN_S, station.config.holding_time_s)
 
-    def _is_learnt(self, nbma: Address) -> bool:
+    def wants_proof(self, nbma: Address) -> bool:
         """Returns whether what leads to an NBMA address was learnt by resolution alone: no client, server or map."""
         bindings = self._station.cache.of_nbma(nbma)
         return all(each.type is BindingType.CACHED for each in bindings)

@@ -33,8 +33,9 @@ CHECK_AT_S = (0.0, 0.5, 1.0)
 CHECK_LIMIT_S = 1.5
 BELIEVED_AFTER = 2
 """Failed tries."""
-CIRCUIT_LIMIT_S = 15.0
-"""How long a path may wait for its SA."""
+CIRCUIT_LIMIT_S = 45.0
+"""How long a path may wait for its SA: charon may have as many to make before as `wishes` admits. One that cannot be
+made is told of sooner."""
 
 
 class PathListener(Protocol):

@@ -32,7 +32,7 @@ from nhrpd_py.core.resolution.failure import (
     FailureKind,
     Refusals,
 )
-from nhrpd_py.core.resolution.indication import is_bound
+from nhrpd_py.core.resolution.indication import is_bound, is_under_way
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.request import resolution_request
 from nhrpd_py.core.resolution.table import (
@@ -103,7 +103,10 @@ class Requester:
             # The hub should not see this traffic any more: our route was removed, so it is installed again. From the
             # peer of our shortcut the indication is right: a part of the prefix is elsewhere now.
             self._station.shortcuts.reassert(existing)
-            return None if existing.binding.installed else DropReason.ALREADY_RESOLVED
+            if existing.binding.installed:
+                return None
+            if is_under_way(self._station, existing.binding):
+                return DropReason.ALREADY_RESOLVED
         if is_bound(self._locator, self._station, target, nbma_source):
             return DropReason.ALREADY_RESOLVED
         if target in self.resolutions:
@@ -127,7 +130,7 @@ class Requester:
             station.cache.entries.install(binding)
             if binding.installed:
                 return
-            if self._is_under_way(binding):
+            if is_under_way(station, binding):
                 self._lead_to_server(address)
                 return
         if not is_unicast(address) or station.tables.is_local(address):
@@ -288,7 +291,7 @@ class Requester:
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
         binding = station.cache.get(resolution.target)
-        if binding is None or not self._is_under_way(binding):
+        if binding is None or not is_under_way(station, binding):
             # Nothing waits for an answer, an SA or a path: nobody would take the entry back any more.
             station.cache.entries.leave_server(resolution.target)
 
@@ -342,11 +345,6 @@ class Requester:
         if here is not None and here.protocol != target:
             return here.nbma
         return self._servers.best_nbma() or (here.nbma if here is not None else None)
-
-    def _is_under_way(self, binding: Binding) -> bool:
-        """Returns whether the SA or the path is in the making by which a binding goes into the kernel."""
-        station = self._station
-        return station.circuits.is_needed(binding.nbma) or station.paths.is_tried(binding.nbma)
 
     def _need_circuit(self, binding: Binding, *, was_known: bool) -> None:
         """Requests an SA. A peer known before may be making one itself."""

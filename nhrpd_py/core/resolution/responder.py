@@ -151,11 +151,15 @@ class Responder:
     def path_failed(self, nbma: Address, now: float, requester: Address | None = None) -> None:
         """Refuses the requests that waited for the path to their requester; it may ask again in a while.
 
-        With `requester` only that one's: whether others are there shows when they are asked.
+        With `requester` only that one's: whether others are there shows when they are asked. One that has registered
+        with us meanwhile needs no proof.
         """
         code = CieCode.INSUFFICIENT_RESOURCES
         for waiting in self._gate.take(nbma, requester):
-            self.refuse(waiting.message, code, waiting.nbma_source, now)
+            if self._gate.wants_proof(nbma):
+                self.refuse(waiting.message, code, waiting.nbma_source, now)
+            else:
+                self.request_received(waiting.message, waiting.nbma_source, now)
 
     def forget_waiting(self) -> None:
         """Forgets the requests that wait: nothing that is tried decides about them any more."""

@@ -193,9 +193,14 @@ class Locator:
 
 
 def usable(station: Station, address: Address, *, learnt: bool) -> Binding | None:
-    """Returns the binding of an address if protocol messages for other stations may be sent to it."""
+    """Returns the binding of an address if protocol messages for other stations may be sent to it.
+
+    One that was learnt by resolution counts with `learnt` alone, and while its path is known to carry.
+    """
     binding = station.cache.get(address)
-    if binding is None or (binding.type is BindingType.CACHED and not learnt):
+    if binding is None:
+        return None
+    if binding.type is BindingType.CACHED and not (learnt and station.paths.carries(binding.nbma)):
         return None
     if not station.circuits.is_up(binding.nbma):
         return None

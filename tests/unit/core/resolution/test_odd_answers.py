@@ -97,8 +97,16 @@ def a_waiting_spoke() -> Node:
 
 
 def test_sa_that_does_not_come_is_the_reason() -> None:
-    effects = a_waiting_spoke().run(16.5)
+    effects = a_waiting_spoke().run(46.5)
     assert the(of(effects, PathFailed)).reason == "no security association in time"
+
+
+def test_sa_that_others_kept_charon_from_making_is_no_failure_of_the_path() -> None:
+    """Peers that do not answer keep charon busy for up to 40 s."""
+    spoke = a_waiting_spoke()
+    assert of(spoke.run(41.0), PathFailed) == []
+    probe = the(probes(spoke.give(installed(3), now=41.0)))
+    assert of(spoke.receive(answer(probe), nbma(3), now=41.1), SetNeighbor)
 
 
 def test_path_of_a_lost_sa_is_proven_anew_over_the_next_one() -> None:
