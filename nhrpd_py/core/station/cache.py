@@ -129,10 +129,8 @@ class Cache:
                 return
 
     def is_in_use(self, nbma: Address) -> bool:
-        """Returns whether packets go to an NBMA address, or should: all but what a peer only told of.
-
-        By its word alone, a peer would have the networks and addresses of others taken for outer ones.
-        """
+        """Returns whether packets go to an NBMA address, or should. By the word of a peer alone, the addresses and
+        networks of others would be outer ones."""
         if self._interface.circuits.is_up(nbma) and self._paths.carries(nbma):
             return bool(self._by_nbma.get(nbma))
         return any(each.type is not BindingType.CACHED for each in self._by_nbma.get(nbma, ()))
@@ -268,8 +266,7 @@ class Cache:
         if binding.expires_at <= now:
             self.remove(binding, "expired")
         else:
-            key = self._key(TimerKind.BINDING_EXPIRY, protocol)
-            self._timers.set(key, binding.expires_at)
+            self._timers.set(self._key(TimerKind.BINDING_EXPIRY, protocol), binding.expires_at)
 
     # Use by traffic.
 
@@ -304,7 +301,7 @@ class Cache:
             self.entries.install(binding)
 
     def _add(self, binding: Binding, now: float) -> Binding | None:
-        if not self.has_room(binding.sender, now):
+        if not self.has_room(self._user(binding), now):
             return None
         if binding.type is BindingType.CACHED and not self._has_room_for_cached(now):
             return None
@@ -351,10 +348,16 @@ class Cache:
         """Counts a binding for its sender, as the newest."""
         self._cached.discard(binding)
         if binding.type is BindingType.CACHED:
-            self._cached.add(binding, binding.sender)
+            self._cached.add(binding, self._user(binding))
         self._by_sender.discard(binding)
         if binding.sender:
-            self._by_sender.add(binding, binding.sender)
+            self._by_sender.add(binding, self._user(binding))
+
+    def _user(self, binding: Binding) -> Address:
+        """Returns for whom a binding counts: its sender, or itself where that is a server of ours, which hands on."""
+        of_sender = self._by_nbma.get(binding.sender, ())
+        is_handed_on = any(each.type > BindingType.DYNAMIC for each in of_sender)
+        return binding.nbma if is_handed_on else binding.sender
 
     def _has_room_for_cached(self, now: float) -> bool:
         """If the table is full, removes the oldest unused binding of the sender that has most of them.
@@ -374,11 +377,9 @@ class Cache:
 
     def _join_nbma(self, binding: Binding) -> None:
         """Adds a binding to the index by NBMA address."""
-        of_nbma = self._by_nbma.get(binding.nbma)
-        if of_nbma is None:
-            of_nbma = self._by_nbma[binding.nbma] = []
+        if binding.nbma not in self._by_nbma:
             insort(self._nbma_ordered, binding.nbma)
-        of_nbma.append(binding)
+        self._by_nbma.setdefault(binding.nbma, []).append(binding)
 
     def _leave_nbma(self, binding: Binding) -> None:
         """Removes a binding from the index by NBMA address, and releases its circuit."""

@@ -297,6 +297,17 @@ def test_bindings_count_for_their_sender_whatever_nbma_address_they_have(monkeyp
     assert bench.update(5, to=nbma(9)) is None  # the sender itself
 
 
+def test_what_a_server_hands_on_counts_for_each_nbma_address_itself(monkeypatch) -> None:
+    """Over IPsec all answers of new peers come by way of the hub: they are not the hub's."""
+    monkeypatch.setattr(cache_module, "MAX_BINDINGS_PER_SENDER", 2)
+    bench = CacheBench()
+    bench.binding(9, BindingType.NHS, to=nbma(9))
+    for number in range(20, 30):
+        assert bench.update(number, BindingType.CACHED, to=nbma(number), sender=nbma(9))
+    assert bench.update(30, BindingType.CACHED, to=nbma(20), sender=nbma(9))
+    assert bench.update(31, BindingType.CACHED, to=nbma(20), sender=nbma(9)) is None
+
+
 def test_nbma_addresses_within_a_prefix_are_found_whatever_family_is_between() -> None:
     bench = CacheBench()
     ipv6 = nbma(4) + bytes(12)
