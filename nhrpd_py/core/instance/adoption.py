@@ -1,8 +1,9 @@
 """Bindings of an earlier run, taken over at the start from the state file and from the kernel's neighbour table.
 
 A binding of the state file is valid for the rest of its holding time. Of a binding that is only in the kernel neither
-age nor type is known: it gets our own holding time, and its client is asked to register. Where the two differ the
-kernel is right: its entry was written when the client moved, the file once a minute.
+age nor type is known: it gets our own holding time, and its client is asked to register. A mere spoke has no clients:
+there it was learnt by resolution, and its path is proven anew. Where file and kernel differ the kernel is right: its
+entry was written when the client moved, the file once a minute.
 """
 
 from nhrpd_py.core.address import Address, host_prefix
@@ -12,6 +13,7 @@ from nhrpd_py.core.events import BindingFound
 from nhrpd_py.core.notices import BindingAdopted, ClaimRefused
 from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.claims import Claims
+from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.wire import DropReason
@@ -25,10 +27,13 @@ FIRST_ASK_S = 0.2
 class Adoption:
     """Takes over bindings of an earlier run. Owned by the instance."""
 
-    __slots__ = ("_claims", "_purges", "_station", "_to_ask")
+    __slots__ = ("_claims", "_purges", "_servers", "_station", "_to_ask")
 
-    def __init__(self, station: Station, purges: PurgeSender, claims: Claims) -> None:
+    def __init__(
+        self, station: Station, purges: PurgeSender, claims: Claims, servers: Servers
+    ) -> None:
         self._station = station
+        self._servers = servers
         self._claims = claims
         self._purges = purges
         self._to_ask = 0
@@ -105,7 +110,7 @@ class Adoption:
     def _take_over(self, event: BindingFound, now: float) -> Binding | None:
         return self._station.cache.update(
             event.protocol,
-            BindingType.DYNAMIC,
+            BindingType.CACHED if self._was_learnt(event) else BindingType.DYNAMIC,
             event.nbma,
             now,
             claimed_nbma=event.claimed_nbma,
@@ -114,6 +119,18 @@ class Adoption:
             unique=event.unique,
             origin=Origin.KERNEL if event.remaining_s is None else Origin.STATE_FILE,
         )
+
+    def _was_learnt(self, event: BindingFound) -> bool:
+        """Returns whether a binding can only have been learnt by resolution: we have no clients, and it is no server's.
+
+        Where a server's name has not been looked up yet, anybody may be that server.
+        """
+        config, servers = self._station.config, self._servers
+        if not config.nhs or config.redirect or event.remaining_s is not None:
+            return False
+        if servers.has_nbma(event.nbma) or servers.has_protocol(event.protocol):
+            return False
+        return all(each.literal or each.registrations for each in servers)
 
     def _lifetime_s(self, event: BindingFound) -> float | None:
         if event.remaining_s is None:

@@ -49,7 +49,7 @@ class Instance:
         self.prober = Prober(station, self)
         self.responder = Responder(station, locator, self.purges, claims, self.prober)
         self.requester = Requester(station, locator, servers, claims, self.prober)
-        self.adoption = Adoption(station, self.purges, claims)
+        self.adoption = Adoption(station, self.purges, claims, servers)
         self.dependents = Dependents(
             station, self.client, self.requester, self.adoption, claims, self.prober
         )
@@ -187,8 +187,11 @@ class Instance:
     def adopt(self, event: BindingFound, now: float) -> None:
         """Takes over a binding of an earlier run."""
         binding = self.adoption.adopt(event, now)
-        if binding is not None:
-            self.dependents.await_circuit(binding)
+        if binding is None:
+            return
+        self.dependents.await_circuit(binding)
+        if binding.type is BindingType.CACHED and binding.installed:
+            self.prober.want(binding.nbma, binding.protocol, now)
 
     def shut_down(self, now: float) -> None:
         """Takes back our registrations and answers, and withdraws everything from the kernel."""
