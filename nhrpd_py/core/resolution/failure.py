@@ -18,9 +18,9 @@ FIRST_REFUSED_S = 5.0
 REFUSED_S = 180.0
 """How long a refused resolution stays negative; OpenNHRP's and Cisco's figure."""
 BUSY_S = 30.0
+"""The same after `insufficient resources`, which is temporary."""
 UNROUTED_S = 5.0
 """A routing daemon may be about to put a route back that gave way to one of ours."""
-"""The same after `insufficient resources`, which is temporary."""
 MAX_REFUSALS = 1024
 
 

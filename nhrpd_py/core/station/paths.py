@@ -9,8 +9,8 @@ that the hub reaches well. A binding learnt by resolution therefore goes into th
                        (no answer)    ▼ │ (wanted, the hold-down is over)              │
                                      FAILED ◄──────────(three checks unanswered)───────┘
 
-A path over which nothing leads any more is forgotten. `resolution.prober` moves them. With `path-check = false` every
-path carries, and there are no records.
+A path over which nothing leads any more is forgotten. That it failed, and that its peer probes us, is remembered as
+long as there is room. `resolution.prober` moves them. With `path-check = false` every path carries.
 """
 
 from bisect import bisect_left
@@ -53,7 +53,7 @@ class Path:
     rtt_s: float | None = None
     """Round trip time of the last answer."""
     answers: int = 0
-    """Straight answers to our probes, ever."""
+    """Straight answers to our probes, since the last time that an operator asked to try again."""
     arrived: bool = False
     """Our packets arrive: an answer to the present series came, but by way of another station."""
     heard_at: float | None = None
@@ -163,11 +163,12 @@ class Paths:
             path.heard_at = now
 
     def forgive(self, nbma: Address) -> None:
-        """Ends a hold-down: an operator asked to try again."""
+        """Ends a hold-down: an operator asked to try again. Who is there may be another station by now."""
         path = self._paths.get(nbma)
         if path is not None and path.state is PathState.FAILED:
             path.held_until = 0.0
-            path.failures = 0
+            path.failures = path.answers = 0
+            path.probes_us = False
 
     def forgive_all(self) -> None:
         """Ends all hold-downs."""

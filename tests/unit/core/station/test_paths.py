@@ -119,3 +119,13 @@ def test_full_table_forgets_a_path_that_carries_nothing(monkeypatch: pytest.Monk
     table.forget(nbma(5))
     table.forget(nbma(5))
     assert table.make(nbma(7), tunnel(7)) is not None
+
+
+def test_operator_has_whoever_is_there_judged_anew() -> None:
+    """A station that answers no probes may have taken over the address of one that did."""
+    table = a_table()
+    path = a_path(table, 3)
+    path.answers, path.probes_us = 7, True
+    table.fail(path, "no answer", 0.0)
+    table.forgive(nbma(3))
+    assert (path.answers, path.probes_us) == (0, False)
