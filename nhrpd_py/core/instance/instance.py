@@ -68,6 +68,10 @@ class Instance:
         self.responder.path_failed(nbma, now, protocol)
         self.dependents.path_failed(nbma, failure, now, protocol)
 
+    def is_waited_for(self, nbma: Address) -> bool:
+        """See `PathListener`: somebody's answer waits."""
+        return self.responder.has_waiting(nbma)
+
     def path_given_up(self, nbma: Address, now: float) -> None:
         """See `PathListener`: who asked is refused."""
         self.responder.path_failed(nbma, now)

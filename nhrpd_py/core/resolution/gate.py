@@ -121,6 +121,10 @@ class Gate:
         ]
         return [self._remove(key) for key in keys]
 
+    def has_waiting(self, nbma: Address) -> bool:
+        """Returns whether a request waits for the path to an NBMA address."""
+        return any(each.nbma == nbma for each in self._waiting.values())
+
     def clear(self) -> None:
         """Forgets all that wait."""
         for key in list(self._waiting):

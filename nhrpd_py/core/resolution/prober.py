@@ -52,6 +52,9 @@ class PathListener(Protocol):
         With `protocol`, that station alone is known not to answer there: it was asked for, in vain.
         """
 
+    def is_waited_for(self, nbma: Address) -> bool:
+        """Returns whether something else than a binding waits for a path to be proven."""
+
     def path_given_up(self, nbma: Address, now: float) -> None:
         """Handles that a path is not tried any more: its SA is gone, or cannot be made."""
 
@@ -116,7 +119,10 @@ class Prober:
         if path is None:
             return
         if path.state is PathState.TRYING:
-            self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
+            if self.is_in_use(nbma) or self._listener.is_waited_for(nbma):
+                self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
+            else:
+                self._forget(path)  # what led there was moved or taken back
         elif path.carries:
             if path.probes == 0:
                 if not self.is_in_use(path.nbma):

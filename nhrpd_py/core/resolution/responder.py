@@ -161,6 +161,10 @@ class Responder:
             else:
                 self.request_received(waiting.message, waiting.nbma_source, now)
 
+    def has_waiting(self, nbma: Address) -> bool:
+        """Returns whether a request waits for the path to an NBMA address."""
+        return self._gate.has_waiting(nbma)
+
     def forget_waiting(self) -> None:
         """Forgets the requests that wait: nothing that is tried decides about them any more."""
         self._gate.clear()

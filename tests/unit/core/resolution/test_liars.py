@@ -8,8 +8,10 @@ from nhrpd_py.core.effects import SetNeighbor, SetRoute
 from nhrpd_py.core.notices import PathFailed
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import PacketType
+from tests.support import inspect
 from tests.support.engine import Node, a_hub, a_spoke, of, packets, sent, the
 from tests.support.messages import (
+    a_purge_request,
     a_registration_request,
     a_resolution_reply,
     a_resolution_request,
@@ -124,3 +126,27 @@ def test_station_whose_outer_address_came_to_be_covered_is_not_led_into_the_tunn
     effects = spoke.receive(answer(waiting, responder=LIAR), host(3, 77), now=0.3)
     assert of(effects, SetNeighbor) == []
     assert "10.255.255.4" not in spoke.cache(0.3)
+
+
+def test_liar_that_moves_on_leaves_nothing_that_is_tried() -> None:
+    """It would have us send three packets for each of its own, and remember all the addresses that it invents."""
+    spoke = a_spoke(2, path_check_s=3)
+    asked, failed = 0, 0
+    for last in range(100):
+        now = last / 1000
+        asked += len(sent(lies(spoke, bytes([198, 51, 100, 1 + last]), now=now), REQUEST))
+    effects = spoke.run(9.0)
+    asked += len(sent(effects, REQUEST))
+    failed += len(of(effects, PathFailed))
+    assert (asked, failed) == (100 + 2, 1)
+    assert inspect.timer_count(spoke.engine) <= 3
+
+
+def test_path_whose_binding_is_taken_back_meanwhile_is_no_failure() -> None:
+    spoke = a_spoke(2, path_check_s=3)
+    resolves(spoke, 0.0)
+    purge = a_purge_request(3, "10.255.255.3/32", tunnel(2))
+    spoke.receive(purge, nbma(3), now=0.1)
+    effects = spoke.run(9.0)
+    assert sent(effects, REQUEST) == []
+    assert of(effects, PathFailed) == []
