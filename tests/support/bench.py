@@ -5,6 +5,7 @@ import random
 from nhrpd_py.core.address import Address, Afi
 from nhrpd_py.core.base.jitter import Jitter
 from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.base.requests import Requests
 from nhrpd_py.core.base.timers import TimerKind, TimerQueue
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import Effect
@@ -40,7 +41,7 @@ class Bench:
             self.interface,
             Afi.IPV4,
             outbox=self.outbox,
-            paths=Paths(Jitter(random.Random(0)), enabled=False),
+            paths=Paths(Jitter(random.Random(0)), Requests(lambda: 1).release, enabled=False),
             tables=tables,
             timers=self.timers,
         )

@@ -14,7 +14,7 @@ long as there is room. `resolution.prober` moves them. With `path-check = false`
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -94,10 +94,12 @@ class ProbeCounters:
 class Paths:
     """The records of paths by NBMA address. Owned by the station, changed by `resolution.prober`."""
 
-    __slots__ = ("_jitter", "_paths", "counters", "enabled")
+    __slots__ = ("_jitter", "_paths", "_release", "counters", "enabled")
 
-    def __init__(self, jitter: Jitter, *, enabled: bool) -> None:
+    def __init__(self, jitter: Jitter, release: Callable[[int], None], *, enabled: bool) -> None:
+        """`release` is given the request ids of paths that make room."""
         self._jitter = jitter
+        self._release = release
         self._paths: dict[Address, Path] = {}
         self.enabled = enabled
         """Whether paths are proven at all."""
@@ -182,6 +184,8 @@ class Paths:
         """Forgets the failed or unknown path that was made first; returns whether there was one."""
         for path in self._paths.values():
             if path.state in (PathState.FAILED, PathState.UNKNOWN):
+                for request_id in path.request_ids:
+                    self._release(request_id)
                 del self._paths[path.nbma]
                 return True
         return False

@@ -116,7 +116,9 @@ class Station:
         """Our NBMA address before it last changed; empty before the first change."""
         self.moved_at = 0.0
         """When it changed."""
-        self.paths = Paths(jitter, enabled=interface.config.path_check_s is not None)
+        self.paths = Paths(
+            jitter, requests.release, enabled=interface.config.path_check_s is not None
+        )
         self.cache = Cache(
             interface, afi, outbox=outbox, paths=self.paths, tables=tables, timers=timers
         )

@@ -9,6 +9,8 @@ from nhrpd_py.core.station import paths as paths_module
 from nhrpd_py.core.station.paths import Path, Paths, PathState
 from tests.support.sites import nbma, tunnel
 
+RELEASED: list[int] = []
+
 
 class NoJitter(Jitter):
     def __call__(self, seconds: float, share: float = 0.1) -> float:
@@ -16,7 +18,7 @@ class NoJitter(Jitter):
 
 
 def a_table(*, enabled: bool = True) -> Paths:
-    return Paths(NoJitter(random.Random(0)), enabled=enabled)
+    return Paths(NoJitter(random.Random(0)), RELEASED.append, enabled=enabled)
 
 
 def a_path(table: Paths, number: int, state: PathState = PathState.UNKNOWN) -> Path:
@@ -110,10 +112,11 @@ def test_full_table_forgets_a_path_that_carries_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(paths_module, "MAX_PATHS", 3)
     table = a_table()
     a_path(table, 3, PathState.PROVEN)
-    a_path(table, 4, PathState.FAILED)
+    a_path(table, 4, PathState.FAILED).request_ids += [41, 42]
     a_path(table, 5, PathState.TRYING)
     a_path(table, 6, PathState.PROVEN)
     assert {path.nbma for path in table} == {nbma(3), nbma(5), nbma(6)}
+    assert RELEASED == [41, 42]
     assert table.make(nbma(7), tunnel(7)) is None
     assert len(list(table)) == 3
     table.forget(nbma(5))
