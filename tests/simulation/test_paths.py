@@ -5,9 +5,19 @@ import itertools
 import pytest
 
 from nhrpd_py.core.base.hold_down import MAX_HOLD_DOWN_S
+from nhrpd_py.packet.iana import PacketType
 from tests.simulation.test_world import MAX_RETRY_S, RTT_S, chaos
-from tests.support.clouds import STORM, a_star, clear_up, goes_direct, spokes_of
+from tests.support.clouds import (
+    FAIR,
+    STORM,
+    a_star,
+    clear_up,
+    goes_direct,
+    spokes_of,
+    to_lans_of,
+)
 from tests.support.network import Network
+from tests.support.sites import HUB, SPOKE_1, SPOKE_2, a_config, an_nhs
 
 DETECTION_S = 5.0
 STEP_S = 0.25
@@ -37,6 +47,33 @@ def test_a_path_that_is_blocked_from_the_start_costs_no_packet(directions: int) 
         assert network.talk(one, two)[-1] == two
         network.run(STEP_S)
     assert network.talk(one, two) == [one, two]
+
+
+def a_phase_2_network(seed: int) -> tuple[Network, str, str]:
+    """Returns two spokes whose kernels ask for each other's tunnel address, and their names."""
+    network = Network(seed=seed)
+    network.weather = FAIR
+    config = a_config(holding_time_s=120, path_check_s=3, redirect=True)
+    lans = to_lans_of(SPOKE_1, SPOKE_2)
+    network.add("hub", HUB, config, routes=lans, tunnel_length=24)
+    for name, site, other in (("one", SPOKE_1, SPOKE_2), ("two", SPOKE_2, SPOKE_1)):
+        config = a_config(nhs=(an_nhs(),), holding_time_s=120, path_check_s=3)
+        network.add(name, site, config, routes=to_lans_of(other), tunnel_length=24)
+    return network, "one", "two"
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_no_packet_is_lost_to_the_proof_where_the_kernel_asks_for_the_peer(blocked: bool) -> None:
+    network, one, two = a_phase_2_network(seed=3)
+    network.run(2.0)
+    if blocked:
+        network.blocked = {(one, two), (two, one)}
+    for _ in range(2000):
+        assert network.talk(one, two)[-1] == two
+        network.run(0.01)
+    assert network.talk(one, two) == ([one, "hub", two] if blocked else [one, two])
+    asked = network.stations[one].sent[PacketType.RESOLUTION_REQUEST]
+    assert asked < 12  # and nobody asks again and again while it is tried
 
 
 class Losses:
