@@ -294,7 +294,8 @@ class RegistrationExchange:
             self._station.circuits.renew(registration.nbma)
         self._enter(registration, state)
         self._notify_down(registration, reason)
-        self._ways.hand_over(registration, now)
+        if not self._ways.hand_over(registration, now) and state is NhsState.PROBE:
+            self._ways.leave(registration, reason)
         self._listener.server_lost(registration.server, now)
 
     def _silence(self, registration: Registration) -> str:

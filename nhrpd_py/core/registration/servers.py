@@ -143,6 +143,11 @@ class Servers:
             for each in self._servers
         )
 
+    def is_silent(self, protocol: Address) -> bool:
+        """Returns whether an overlay address is that of an NHS that was up and does not answer any more."""
+        states = {each.state for each in self.registrations() if each.protocol == protocol}
+        return NhsState.PROBE in states and NhsState.UP not in states
+
     def other_way(self, registration: Registration) -> Registration | None:
         """Returns another registration that is up, with the same server: it has several NBMA addresses."""
         return next(

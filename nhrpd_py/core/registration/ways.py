@@ -61,6 +61,16 @@ class ServerWays:
             )
         return True
 
+    def leave(self, registration: Registration, reason: str) -> None:
+        """Withdraws the shortcuts over a server that has fallen silent: another one may still relay for it.
+
+        Its binding stays, for nothing could take its place.
+        """
+        if self._binding(registration) is not None:
+            shortcuts = self._station.shortcuts
+            for shortcut in shortcuts.of_peer(registration.protocol):
+                shortcuts.remove(shortcut, reason)
+
     def _binding(self, registration: Registration) -> Binding | None:
         """Returns the binding of a server, if it leads to this registration's NBMA address."""
         binding = self._station.cache.get(registration.protocol)

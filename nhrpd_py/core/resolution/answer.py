@@ -18,7 +18,7 @@ from nhrpd_py.core.address import (
 from nhrpd_py.core.kernel.rib import stretch
 from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.servers import Servers
-from nhrpd_py.core.resolution.failure import Failure
+from nhrpd_py.core.resolution.failure import BUSY_S, Failure, FailureKind
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH
 from nhrpd_py.core.station.station import Station, entries_in
 from nhrpd_py.packet.cie import ClientInformation
@@ -88,11 +88,15 @@ def is_from_responder(station: Station, message: Message, nbma_source: Address) 
     return not translated and any(each.covers(host_prefix(entry.nbma)) for each in PRIVATE_NETWORKS)
 
 
-def failure_of(station: Station, claims: Claims, answer: Answer) -> Failure | None:
+def failure_of(
+    station: Station, claims: Claims, servers: Servers, answer: Answer
+) -> Failure | None:
     """Returns why an answer is not believed, and for how long it is not asked for again; None when it is believed."""
     problem = _problem_with(station, claims, answer)
     if problem is not None:
         return Failure.denied(problem)
+    if servers.is_silent(answer.gateway):
+        return Failure(FailureKind.HELD_DOWN, "its server does not answer", BUSY_S)
     stray = claims.stray(answer.gateway)
     if stray is None:
         return None

@@ -220,7 +220,7 @@ class Requester:
         """Returns why an answer cannot be used; None when it can."""
         circuits, paths = self._station.circuits, self._station.paths
         gateway, nbma = answer.gateway, answer.nbma
-        failure = failure_of(self._station, self._claims, answer)
+        failure = failure_of(self._station, self._claims, self._servers, answer)
         if failure is not None:
             return failure
         deserted = circuits.deserted(now)

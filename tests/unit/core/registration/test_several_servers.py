@@ -1,6 +1,6 @@
 """Several servers: which of them are registered with, and how one takes over from another."""
 
-from nhrpd_py.core.effects import DropNeighbor, Effect, SetNeighbor
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
 from nhrpd_py.core.notices import NhsDown
 from nhrpd_py.packet.iana import (
     PURGE_NO_REPLY,
@@ -9,8 +9,10 @@ from nhrpd_py.packet.iana import (
 from tests.support.engine import Node, kinds, of, packets, sent, the, the_packet
 from tests.support.messages import (
     a_registration_reply,
+    a_resolution_reply,
 )
 from tests.support.registration import HUB2, HUB2_NBMA, HUB2_NHS, a_fresh_spoke, states, times
+from tests.support.resolution import redirect
 from tests.support.sites import (
     GRE,
     HUB,
@@ -18,6 +20,7 @@ from tests.support.sites import (
     a_site,
     a_tunnel_of,
     an_nhs,
+    host,
     ip,
     tunnel,
 )
@@ -151,3 +154,35 @@ def test_other_address_of_a_hub_that_has_a_map_changes_nothing_when_one_is_lost(
     assert states(spoke) == ["probe", "up"]
     assert of(effects, SetNeighbor) == []
     assert spoke.cache() == {"10.255.255.1": ("static", "192.168.100.1")}
+
+
+def a_spoke_with_a_shortcut_over_the_second_hub() -> Node:
+    spoke = a_fresh_spoke(nhs=(an_nhs(), HUB2_NHS), path_check_s=3, holding_time_s=600)
+    for to, request in packets(spoke.started):
+        spoke.receive(a_registration_reply(request, server=tunnel(to[-1]), granted_s=600), to)
+    assert of(answered_by_the_second_hub(spoke, 0.0), SetRoute)
+    return spoke
+
+
+def answered_by_the_second_hub(spoke: Node, now: float) -> list[Effect]:
+    request = the(sent(redirect(spoke, host(11), now=now), PacketType.RESOLUTION_REQUEST))
+    return spoke.receive(a_resolution_reply(request, 11), HUB.nbma, now=now)
+
+
+def test_shortcut_over_a_server_that_falls_silent_goes_and_is_not_made_again() -> None:
+    """The other one may relay for it; before, its traffic was lost for the rest of the holding time."""
+    spoke = a_spoke_with_a_shortcut_over_the_second_hub()
+    effects = spoke.run(15.0)  # the first hub answers
+    assert states(spoke) == ["up", "probe"]
+    assert [str(each.prefix) for each in of(effects, DropRoute)] == ["172.16.11.0/24"]
+    assert of(effects, DropNeighbor) == []
+    assert of(answered_by_the_second_hub(spoke, 16.0), SetRoute) == []
+    assert spoke.shortcuts(16.0) == [("172.16.11.10/32", None, "negative")]
+
+
+def test_shortcut_over_a_server_that_is_back_is_made_again() -> None:
+    spoke = a_spoke_with_a_shortcut_over_the_second_hub()
+    effects = spoke.run(15.0)
+    request = [each for to, each in packets(effects) if to == HUB2_NBMA][-1]
+    spoke.receive(a_registration_reply(request, server=HUB2, granted_s=600), HUB2_NBMA, now=15.0)
+    assert of(answered_by_the_second_hub(spoke, 16.0), SetRoute)
