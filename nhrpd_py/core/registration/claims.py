@@ -118,7 +118,10 @@ class Claims:
             return None
         if self._servers.has_protocol(protocol) or self._routed_length(protocol) >= 0:
             return None
-        return "no route leads there by way of the cloud (a default route does not count)"
+        return (
+            "no route leads there by way of the cloud (a default route does not count), "
+            "and overlay does not name it"
+        )
 
     def taken(self, protocol: Address, nbma: Address, *, unknown: bool = False) -> str | None:
         """Returns which identity has an address, where another one claims it from `nbma` while its SA lives."""

@@ -330,3 +330,12 @@ def test_a_route_that_comes_makes_a_reply_believed_soon() -> None:
     again = the(sent(redirect(spoke, now=6.5), PacketType.RESOLUTION_REQUEST))
     spoke.receive(a_resolution_reply(again), HUB.nbma, now=7.0)
     assert spoke.shortcuts(7.0) == [("172.16.3.0/24", "10.255.255.3", "active")]
+
+
+def test_hub_that_is_the_client_of_another_says_what_lets_its_own_clients_in() -> None:
+    """They register before there is any route."""
+    hub = a_node(9, redirect=True, nhs=(an_nhs(),))
+    effects = hub.receive(a_registration_request(2), nbma(2))
+    assert "overlay does not name it" in the(of(effects, RegistrationRefused)).reason
+    named = a_node(9, redirect=True, nhs=(an_nhs(),), overlay=OVERLAY)
+    assert code(named.receive(a_registration_request(2), nbma(2))) == CieCode.SUCCESS
