@@ -133,6 +133,12 @@ class Instance:
             self.client.configure(now)
         if before.path_check_s != config.path_check_s:
             self.prober.configure(now)
+        if before.path_check_s is not None and config.path_check_s is None:
+            for resolution in list(self.requester.resolutions.values()):
+                if (
+                    resolution.held_down
+                ):  # because of its path, perhaps: that is believed from now on
+                    self.requester.forget(resolution)
         if (before.holding_time_s, before.path_check_s) != (
             config.holding_time_s,
             config.path_check_s,

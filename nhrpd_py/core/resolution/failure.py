@@ -51,9 +51,15 @@ class Failure:
 
     @classmethod
     def refused(cls, code: int) -> Self:
-        """Makes the failure of a Resolution Reply with a negative code (RFC 2332 §5.2.0.1)."""
+        """Makes the failure of a Resolution Reply with a negative code (RFC 2332 §5.2.0.1).
+
+        Our responders have no code of their own for a path that does not carry.
+        """
         if code == CieCode.INSUFFICIENT_RESOURCES:
-            return cls(FailureKind.BUSY, describe_cie(code), BUSY_S)
+            reason = (
+                f"{describe_cie(code)}: the other end has no room, or does not reach us directly"
+            )
+            return cls(FailureKind.BUSY, reason, BUSY_S)
         return cls(FailureKind.REFUSED, describe_cie(code), REFUSED_S)
 
     @classmethod

@@ -372,6 +372,7 @@ class Requester:
             return
         resolution.state = ResolutionState.NEGATIVE
         resolution.reason = failure.reason
+        resolution.held_down = failure.kind is FailureKind.HELD_DOWN
         resolution.until = now + self._refusals.lasts_s(resolution.target, failure, now)
         station.timers.set(self._key(resolution.target), resolution.until)
 

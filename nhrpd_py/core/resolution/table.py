@@ -40,6 +40,8 @@ class Resolution:
     """The NBMA addresses to which they were sent."""
     until: float = 0.0
     """When the next request is sent, or the negative result forgotten."""
+    held_down: bool = False
+    """It is negative because its peer is left alone for a while."""
     reason: str | None = None
     """Why the result is negative, for people."""
 

@@ -188,7 +188,11 @@ def test_hundreds_of_entries_are_not_all_looked_at() -> None:
     ("code", "reason", "seconds"),
     [
         (4, "ADMINISTRATIVELY_PROHIBITED", 180.0),
-        (5, "INSUFFICIENT_RESOURCES", 30.0),
+        (
+            5,
+            "INSUFFICIENT_RESOURCES: the other end has no room, or does not reach us directly",
+            30.0,
+        ),
         (11, "NO_BINDING", 180.0),
         (12, "NO_BINDING", 180.0),
         (13, "BINDING_NOT_UNIQUE", 180.0),

@@ -24,7 +24,7 @@ from tests.support.paths import (
     probes,
 )
 from tests.support.registration import times
-from tests.support.resolution import an_asking_spoke, ask
+from tests.support.resolution import an_asking_spoke, ask, redirect
 from tests.support.sites import GRE, HUB, UNDERLAY, an_address, host, nbma, tunnel
 
 
@@ -107,6 +107,14 @@ def test_error_about_a_probe_proves_nothing_and_came_by_no_wrong_way() -> None:
     effects = spoke.receive(an_error_indication(3, 6, probe), nbma(3))
     assert drops(effects) == []
     assert path(spoke) == "trying"
+
+
+def test_what_failed_is_asked_for_at_once_when_checks_are_switched_off() -> None:
+    spoke, _ = an_answered_spoke()
+    assert of(spoke.run(2.0), PathFailed)
+    spoke.give(ConfigChanged(changed(spoke, path_check_s=None)), now=3.0)
+    request = the(sent(redirect(spoke, now=3.1), REQUEST))
+    assert of(spoke.receive(a_resolution_reply(request), HUB.nbma, now=3.2), SetNeighbor)
 
 
 def test_shorter_interval_holds_at_once() -> None:
