@@ -77,10 +77,12 @@ class Prober:
         self._listener = listener
 
     def want(self, nbma: Address, protocol: Address, now: float) -> None:
-        """Tries the path to a peer, unless it carries, is being tried, or is held down."""
-        paths = self._station.paths
+        """Tries the path to a peer, unless it carries, is being tried, or held down, or nobody wants its SA."""
+        paths, circuits = self._station.paths, self._station.circuits
         if not paths.enabled or not self._station.ready:
             return
+        if not (circuits.is_up(nbma) or circuits.is_needed(nbma) or circuits.unsure):
+            return  # `circuit_up` begins, if the peer makes one
         path = paths.make(nbma, protocol)
         if path is None or path.state in (PathState.TRYING, PathState.PROVEN):
             return
@@ -101,10 +103,14 @@ class Prober:
         return any(each.type is BindingType.CACHED for each in bindings)
 
     def circuit_up(self, nbma: Address, now: float) -> None:
-        """Sends the first probe of a path that waited for its SA."""
+        """Sends the first probe of a path that waited for its SA, or for whom a peer made one."""
         path = self._station.paths.get(nbma)
         if path is not None and path.state is PathState.TRYING and path.probes == 0:
             self._begin(path, now)
+        elif path is None or not path.carries:
+            for binding in self._station.cache.of_nbma(nbma):
+                if binding.type is BindingType.CACHED:
+                    self.want(nbma, binding.protocol, now)
 
     def give_up(self, nbma: Address, now: float) -> None:
         """Forgets a path whose SA is gone or cannot be made: it is tried anew over the next one. A failed one stays."""

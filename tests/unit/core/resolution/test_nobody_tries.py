@@ -1,8 +1,9 @@
 """Bindings whose path or SA nobody tries any more: what is believed of them, and what brings them to life again."""
 
+from nhrpd_py.core.notices import PathFailed
 from nhrpd_py.packet.iana import CieCode
-from tests.support.engine import a_hub, a_spoke, drops, packets, sent, the
-from tests.support.ipsec import a_protected_spoke
+from tests.support.engine import a_hub, a_spoke, drops, of, packets, sent, the
+from tests.support.ipsec import a_protected_spoke, gone, installed
 from tests.support.messages import (
     a_registration_request,
     a_resolution_reply,
@@ -10,7 +11,7 @@ from tests.support.messages import (
     nat_extension,
 )
 from tests.support.paths import REPLY, REQUEST, answer, probes
-from tests.support.resolution import FORWARDED, redirect
+from tests.support.resolution import FORWARDED, ask, redirect
 from tests.support.sites import GRE, HUB, a_map, a_route, host, ip, nbma, tunnel
 
 
@@ -81,3 +82,14 @@ def test_client_whose_path_failed_before_it_registered_is_answered() -> None:
     hub.receive(a_registration_request(2), nbma(2), now=3.0)
     reply = the(sent(hub.receive(a_resolution_request(2, host(1)), nbma(2), now=3.1), REPLY))
     assert the(reply.entries).code == CieCode.SUCCESS
+
+
+def test_path_whose_sa_nobody_wants_is_tried_when_the_peer_makes_it() -> None:
+    """Until then no failure of the path is told."""
+    egress = a_protected_spoke(4, path_check_s=3)
+    egress.receive(a_resolution_request(4, tunnel(2), extensions=()), nbma(4), now=0.5)
+    egress.give(gone(4), now=1.0)
+    asker = {"source_protocol": tunnel(4), "source_nbma": nbma(4)}
+    assert [to for to, _ in packets(ask(egress, host(2), now=2.0, **asker))] == [HUB.nbma]
+    assert of(egress.run(50.0), PathFailed) == []
+    assert len(probes(egress.give(installed(4), now=51.0), 4)) == 1
