@@ -1,9 +1,16 @@
 """Options and closing lines of all tests."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tools.lab.guest import inside
 from tools.suite.times import TimesPlugin
+
+# A busy machine is no fault. The rest stays as Hypothesis has it here: in CI it is derandomized.
+settings.register_profile(
+    "any-machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -54,7 +54,7 @@ def befall(dialogue: Dialogue, verb: str, name: str, seconds: float) -> None:
     dialogue.run(seconds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(steps, max_size=20), st.integers(0, 5))
 def test_whatever_befalls_the_cloud_it_works_again(
     script: list[tuple[str, str, float]], seed: int

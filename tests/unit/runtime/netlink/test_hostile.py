@@ -4,7 +4,7 @@ import contextlib
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nhrpd_py.runtime.netlink import neighbor, rtnl
@@ -60,7 +60,6 @@ def test_undamaged_messages_are_read(read, good):
     assert read(memoryview(good)) is not None
 
 
-@settings(deadline=None)  # a busy machine is no fault
 @given(st.data(), st.sampled_from(SAMPLES))
 def test_damaged_messages_are_read_or_malformed(data, sample):
     read, good = sample
@@ -77,7 +76,6 @@ def test_damaged_messages_are_read_or_malformed(data, sample):
 @pytest.mark.parametrize(
     "read", [rtnl.read_link, rtnl.link_index, rtnl.read_address, rtnl.read_route]
 )
-@settings(deadline=None)  # a busy machine is no fault
 @given(octets=st.binary(max_size=200))
 def test_noise_is_read_or_malformed(read, octets):
     with contextlib.suppress(MalformedError):
