@@ -101,6 +101,8 @@ def _server(row: Row) -> str:
 def _interface_state(row: Row) -> str:
     if row["problem"]:
         return "PROBLEM"
+    if row["losing"]:
+        return "LOSING"
     return "up" if row["up"] else "down"
 
 
@@ -201,6 +203,8 @@ def _interfaces_legend(rows: Sequence[Row]) -> Iterable[str]:
     for row in rows:
         if row["problem"]:
             yield f"{row['interface']}: PROBLEM: {row['problem']}"
+        if row["losing"]:
+            yield f"{row['interface']}: {row['losing']}"
 
 
 def _nothing(_rows: Sequence[Row]) -> Iterable[str]:

@@ -39,6 +39,7 @@ from nhrpd_py.core.events import (
     NameResolved,
     NeighborSolicited,
     PacketReceived,
+    PacketUndelivered,
     RouteAdded,
     RouteRemoved,
     SaFailed,
@@ -46,10 +47,12 @@ from nhrpd_py.core.events import (
     SaInstalled,
     ShutdownRequested,
     TrafficSeen,
+    TunnelCounted,
 )
 from nhrpd_py.core.handlers.associations import AssociationHandler
 from nhrpd_py.core.handlers.commands import CommandHandler
 from nhrpd_py.core.handlers.links import LinkHandler
+from nhrpd_py.core.handlers.losses import LossHandler
 from nhrpd_py.core.handlers.neighbors import NeighborHandler
 from nhrpd_py.core.handlers.packets import PacketHandler
 from nhrpd_py.core.handlers.redirects import RedirectHandler
@@ -154,6 +157,7 @@ class Engine:
         self._associations = AssociationHandler(
             self._tunnels, associations, self._outbox, self._timers
         )
+        self._losses = LossHandler(self._tunnels, self._outbox)
         self._commands = CommandHandler(self._tunnels, self._locator, limits)
         self._reload = ReloadHandler(self._tunnels, self._links, self._timers, limits)
         self._views = Views(config, self._tunnels, self._outbox)
@@ -216,6 +220,10 @@ class Engine:
                 self._routes.added(route, now)
             case RouteRemoved(route):
                 self._routes.removed(route, now)
+            case PacketUndelivered():
+                self._losses.undelivered(event, now)
+            case TunnelCounted():
+                self._losses.counted(event, now)
             case NeighborSolicited():
                 self._neighbors.solicited(event, now)
             case BindingFound():

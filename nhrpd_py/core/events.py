@@ -5,6 +5,7 @@ kernel ifindexes, addresses are bytes.
 """
 
 from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import TypeAlias
 
 from nhrpd_py.core.address import Address, Prefix
@@ -111,6 +112,52 @@ class RouteAdded:
 @dataclass(frozen=True, slots=True)
 class RouteRemoved:
     route: Route
+
+
+class Obstacle(StrEnum):
+    """Why the network did not deliver an outer packet, as far as ICMP tells (RFC 792, RFC 1812 §5.2.7, RFC 4443)."""
+
+    NO_ROUTE = "no-route"
+    """Also where the last router on the way does not reach the host."""
+    NO_PROTOCOL = "no-protocol"
+    NO_PORT = "no-port"
+    """What Linux answers where no tunnel has the GRE key; and what its packet filter says that rejects."""
+    PROHIBITED = "prohibited"
+    TOO_BIG = "too-big"
+    EXPIRED = "expired"
+    """Its time to live ended on the way."""
+
+
+class OuterProtocol(Enum):
+    GRE = "GRE"
+    ESP = "ESP"
+    ESP_IN_UDP = "ESP in UDP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketUndelivered:
+    """An ICMP error quotes an outer packet of ours. It is a hint and no more: anybody may have sent it."""
+
+    local: Address
+    remote: Address
+    """Source and destination of the packet."""
+    protocol: OuterProtocol
+    key: int | None = None
+    """Its GRE key."""
+    obstacle: Obstacle
+    reporter: Address
+    """Who sent the error; ourselves where the kernel did not get rid of the packet."""
+    mtu: int = 0
+    """With TOO_BIG: the octets that fit, 0 where the router does not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelCounted:
+    """What the kernel has counted of lost packets in a tunnel since it exists; sent every few seconds."""
+
+    ifindex: int
+    lost: tuple[tuple[str, int], ...]
+    """The kernel's name of each counter (`struct rtnl_link_stats64`), and its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +310,8 @@ Event: TypeAlias = (
     | AddressRemoved
     | RouteAdded
     | RouteRemoved
+    | PacketUndelivered
+    | TunnelCounted
     | NeighborSolicited
     | BindingFound
     | SaInstalled

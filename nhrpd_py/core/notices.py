@@ -151,6 +151,35 @@ class PathFailed(PeerNotice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFailed(PeerNotice):
+    """The network tells that a packet to a peer did not arrive: a hint, for anybody may say so."""
+
+    event = "delivery.failed"
+    level = "warning"
+    reporter: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelLosing(Notice):
+    """The kernel loses packets in a tunnel; `counter` is the word for it in `show traffic`."""
+
+    event = "tunnel.losing"
+    level = "warning"
+    counter: str
+    packets: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelMended(Notice):
+    """The kernel has lost nothing in a tunnel for a while, where it did before."""
+
+    event = "tunnel.mended"
+    counter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NbmaShared(Notice):
     """Two peers behind one NAT address: in transport mode the kernel sends to one of them only."""
 

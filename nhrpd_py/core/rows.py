@@ -81,6 +81,7 @@ class InterfaceRow:
     shortcut: bool
     holding_time_s: int
     problem: str | None
+    losing: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +102,12 @@ class PeerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficRow:
-    """Either packets by direction and type, or drops (direction `dropped`, type = the reason)."""
+    """Packets by direction and type. Of `dropped`, `undelivered` and `lost` ones the type is the reason."""
 
     interface: str | None
     afi: str | None
     direction: str
-    """sent | received | forwarded | dropped"""
+    """sent | received | forwarded | dropped | undelivered | lost"""
     type: str
     packets: int
 

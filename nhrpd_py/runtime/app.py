@@ -2,10 +2,11 @@
 
 Order: the control socket first (it proves that we are the only one), then the state file, packets,
 resolver, the clear-text guard and the pump, then charon's SAs, then the kernel's tables, which the
-pump handles while they come in and for which the SAs must be known, then NFLOG and the HTTP side.
+pump handles while they come in and for which the SAs must be known, then NFLOG, ICMP and the HTTP
+side.
 Then the service manager is notified that we are ready: the control socket answers and the engine
-has seen every link. A missing link or charon shows in the status and delays nothing. Three parts
-may fail without ending the daemon and are tried again: charon, NFLOG and single control
+has seen every link. A missing link or charon shows in the status and delays nothing. Four parts
+may fail without ending the daemon and are tried again: charon, NFLOG, ICMP and single control
 connections. Any other failure ends the daemon; systemd starts it again.
 
 A clean stop (SIGTERM, SIGINT): save the state, give the engine `ShutdownRequested`, upon which it
@@ -37,10 +38,12 @@ from nhrpd_py.runtime.control.socket import ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
+from nhrpd_py.runtime.icmp.listener import IcmpError, IcmpListener
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
+from nhrpd_py.runtime.needs import interfaces, protected, redirect_group
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
@@ -65,19 +68,6 @@ CHARON_S = 3.0
 FIRST_LOOK_LIMIT_S = 5.0
 """How long the kernel's first dump may keep the pump busy before we report ready all the same."""
 FULL_COLLECTION_INTERVAL_S = 3600.0
-
-
-def protected(config: Config) -> frozenset[str] | None:
-    """Returns the names of the interfaces that IPsec protects; None without any."""
-    names = {name for name, each in config.interfaces.items() if each.ipsec is not None}
-    return frozenset(names) or None
-
-
-def redirect_group(config: Config) -> int | None:
-    """Returns the NFLOG group that the firewall samples for redirects; None if no interface
-    sends redirects."""
-    wanted = any(interface.redirect for interface in config.interfaces.values())
-    return config.nflog.redirect_group if wanted else None
 
 
 class App:
@@ -124,6 +114,7 @@ class App:
             FoundSettings(self._state.settings, self._state.save_settings),
         )
         self._nflog = Nflog(inbox)
+        self._icmp = IcmpListener(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
 
@@ -148,6 +139,9 @@ class App:
         self._samples = Steered(
             "nflog", redirect_group, self._nflog.run, isolates=(NflogError,), loss="no redirects"
         )
+        self._errors = Steered(
+            "icmp", interfaces, self._icmp.run, isolates=(IcmpError,), loss="silence has no reasons"
+        )
         self._status = self._make_status()
 
     def _make_pump(self) -> Pump:
@@ -171,7 +165,12 @@ class App:
         )
 
     def _make_status(self) -> DaemonStatus:
-        steered: Sequence[Steered[Any]] = (self._guarding, self._charon, self._samples)
+        steered: Sequence[Steered[Any]] = (
+            self._guarding,
+            self._charon,
+            self._samples,
+            self._errors,
+        )
         return DaemonStatus(
             started_at=trio.current_time(),
             engine=self._engine,
@@ -181,6 +180,7 @@ class App:
             kernel=self._kernel,
             guard=self._guard,
             nflog=self._nflog,
+            icmp=self._icmp,
             supervisor=self._supervisor,
             resolver=self._resolver,
             notices=self._notices,
@@ -213,6 +213,7 @@ class App:
             await self._charon.steer(nursery, config)
             await nursery.start(self._kernel.run)
             await self._samples.steer(nursery, config)
+            await self._errors.steer(nursery, config)
             nursery.start_soon(self._state.run, self._snapshot)
             nursery.start_soon(self._keep_house)
             await nursery.start(self._run_control)
@@ -339,6 +340,7 @@ class App:
         if self._guarding.running:  # tunnels that the engine closed need no policies any more
             await self._guarding.steer(nursery, config)
         await self._samples.steer(nursery, config)
+        await self._errors.steer(nursery, config)
 
     def _guard_follows(self, config: Config) -> None:
         names = protected(config)

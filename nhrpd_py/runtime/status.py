@@ -16,6 +16,7 @@ from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control.notices import NoticeHub
 from nhrpd_py.runtime.guard.guard import Guard
+from nhrpd_py.runtime.icmp.listener import IcmpListener
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink.nflog import Nflog
@@ -39,6 +40,7 @@ class DaemonStatus:
     kernel: KernelStore
     guard: Guard
     nflog: Nflog
+    icmp: IcmpListener
     supervisor: Supervisor
     resolver: NameResolver
     notices: NoticeHub
@@ -83,6 +85,7 @@ class DaemonStatus:
             "guard": self.guard.counters,
             "vici": self.supervisor.counters,
             "nflog": self.nflog.counters,
+            "icmp": self.icmp.counters,
             "resolver": self.resolver.counters,
             "notices": self.notices.counts,
             "logs": logs.counters,

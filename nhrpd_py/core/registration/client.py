@@ -129,6 +129,11 @@ class NhsClient:
             if request_id and registration.request_id == request_id:
                 self._exchange.unauthenticated(registration, signed=signed)
 
+    def undelivered(self, nbma: Address, reason: str, now: float) -> None:
+        """Passes on what the network tells of packets to an NBMA address."""
+        for registration in self.servers.at(nbma):
+            self._exchange.undelivered(registration, reason, now)
+
     def name_resolved(
         self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
     ) -> None:

@@ -41,6 +41,7 @@ from nhrpd_py.core.registration.servers import (
     Server,
     Servers,
 )
+from nhrpd_py.core.registration.silence import silence
 from nhrpd_py.core.registration.ways import ServerWays
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import CieCode, ErrorCode, PacketType, describe_cie, describe_error
@@ -56,6 +57,8 @@ CHECK_PROTECTED_S = 60.0
 """The same with IPsec, whose dead peer detection sees the rest."""
 CHECK_RETRY_S = 0.5
 """How soon an unanswered renewal is sent again then."""
+HINT_INTERVAL_S = 3.0
+"""Shortest time from a request to one that a hint causes."""
 TAKE_BACK_S = 2.0
 """From purging our address at an NHS that has it from elsewhere until we register again; as OpenNHRP does."""
 TAKE_BACK_INTERVAL_S = 600.0
@@ -161,6 +164,15 @@ class RegistrationExchange:
             self._enter(registration, NhsState.PROBE)
             self._listener.server_lost(registration.server, now)
 
+    def undelivered(self, registration: Registration, reason: str, now: float) -> None:
+        """Notes what the network tells of packets to an NHS. One that is up is asked at once: anybody may say so."""
+        if registration.is_idle:
+            return
+        if registration.state is not NhsState.UP:
+            registration.last_error = reason
+        elif not registration.request_id and now - registration.asked_at >= HINT_INTERVAL_S:
+            self._send(registration, now)
+
     # Timers and replies.
 
     def send_due(self, registration: Registration, now: float) -> None:
@@ -232,6 +244,7 @@ class RegistrationExchange:
         registration.retry_s = CHECK_RETRY_S if checks else FIRST_RETRY_S
         registration.lost = 0
         registration.last_error = None
+        station.interface.undelivered.refute(registration.nbma)
         is_current = station.learn_nat_nbma(message, now)
         if protocol:
             self._ways.bind(registration, protocol, server_mtu(message), now)
@@ -286,7 +299,7 @@ class RegistrationExchange:
         if registration.lost > LOST_AFTER:
             self._enter(registration, state)
             return
-        reason = registration.last_error or self._silence(registration)
+        reason = registration.last_error or silence(self._station, registration, now)
         registration.last_error = reason
         if registration.state is NhsState.UP and not registration.refused:
             # In other states this SA never carried an answer, and a new one would not either; a
@@ -297,17 +310,6 @@ class RegistrationExchange:
         if not self._ways.hand_over(registration, now) and state is NhsState.PROBE:
             self._ways.leave(registration, reason)
         self._listener.server_lost(registration.server, now)
-
-    def _silence(self, registration: Registration) -> str:
-        """Returns what to say of a server that does not answer, with the reason where it is known."""
-        said = f"no answer to {LOST_AFTER} registration requests"
-        if not self._station.sends_into_itself(registration.nbma):
-            return said
-        name, outer = self._station.interface.name, format_address(registration.nbma)
-        return (
-            f"{said}: the route to {outer} leads into {name} itself; bind the tunnel to its underlay "
-            f"(ip tunnel change {name} dev UNDERLAY), or keep that route out"
-        )
 
     def _enter(self, registration: Registration, state: NhsState) -> None:
         registration.state = state
@@ -356,6 +358,7 @@ class RegistrationExchange:
         if not registration.request_id:
             registration.request_id = station.requests.new(self, registration)
         registration.requests_sent += 1
+        registration.asked_at = now
         registration.refused = False
         self._arm(registration, now + station.jitter(registration.retry_s))
         station.send(registration.nbma, registration_request(station, registration))

@@ -55,6 +55,8 @@ class Registration:
     up_since: float = 0.0
     taken_back_at: float = float("-inf")
     """When we last purged our address there, for it was registered from elsewhere."""
+    asked_at: float = float("-inf")
+    """When the last request was sent."""
     next_at: float | None = None
     """When the next request is due; None: not before an event."""
     last_error: str | None = None

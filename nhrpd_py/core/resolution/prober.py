@@ -31,6 +31,8 @@ TRY_LIMIT_S = 2.0
 CHECK_AT_S = (0.0, 0.5, 1.0)
 """When the probes of a path in use are sent, from the first one that is due."""
 CHECK_LIMIT_S = 1.5
+HINT_INTERVAL_S = 1.0
+"""Shortest time from the first probe of a check to one that a hint causes."""
 BELIEVED_AFTER = 2
 """Failed tries."""
 CIRCUIT_LIMIT_S = 45.0
@@ -142,6 +144,14 @@ class Prober:
                 path.probes = 0
                 self._arm(path, now + self._check_s())
 
+    def undelivered(self, nbma: Address, now: float) -> None:
+        """Checks a path at once of which the network says that it does not carry: anybody may say so."""
+        path = self._station.paths.get(nbma)
+        if path is None or path.state is not PathState.PROVEN or path.probes:
+            return
+        if now - path.began_at >= HINT_INTERVAL_S:
+            self.timer_due(nbma, now)
+
     def came_rightly(self, subject: Probe, message: Message, nbma_source: Address) -> bool:
         """Lets everything in: an answer by way of another station tells something, too; and see `error_received`."""
         return True
@@ -174,6 +184,7 @@ class Prober:
         path.answers += 1
         path.rtt_s = now - subject.sent_at
         station.paths.counters.answer(path.rtt_s)
+        station.interface.undelivered.refute(path.nbma)
         is_new = path.state is not PathState.PROVEN
         path.state = PathState.PROVEN
         path.probes = 0
@@ -252,7 +263,7 @@ class Prober:
             self._arm(path, now + self._check_s())
             self._listener.path_proven(path.nbma, now)
         else:
-            self._fail(path, self._reason(path), now)
+            self._fail(path, self._reason(path, now), now)
 
     def _is_foreign(self, path: Path) -> bool:
         """Returns whether a station that does not answer is to be believed.
@@ -263,11 +274,12 @@ class Prober:
         patient = path.failures >= BELIEVED_AFTER
         return heard and patient and not path.probes_us and not path.answers
 
-    def _reason(self, path: Path) -> str:
+    def _reason(self, path: Path, now: float) -> str:
         peer = format_address(path.nbma)
         if path.arrived:
             return f"nothing comes straight from {peer}, though our packets arrive there"
-        return f"no answer on the direct path to {peer}"
+        hint = self._station.interface.undelivered.reason(path.nbma, now)
+        return f"no answer on the direct path to {peer}{f': {hint}' if hint else ''}"
 
     def _fail(self, path: Path, reason: str, now: float) -> None:
         """Enters FAILED. Who tells of an NBMA address can lie: where the path was tried for one station, and others are

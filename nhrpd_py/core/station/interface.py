@@ -21,6 +21,8 @@ from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.links import Link, Links
+from nhrpd_py.core.station.losses import Losses
+from nhrpd_py.core.station.undelivered import Undelivered
 
 SMALLEST_MTU = {4: 576, 16: 1280}
 """By the size of an address: what every link has room for (RFC 791, RFC 8200 §5)."""
@@ -48,11 +50,13 @@ class Interface:
         "gre",
         "ifindex",
         "link_problem",
+        "losses",
         "mtu",
         "nbma",
         "nbma_problem",
         "opened",
         "refusal",
+        "undelivered",
         "underlay",
     )
 
@@ -78,6 +82,8 @@ class Interface:
         self.link_problem: str | None = NO_SUCH_LINK
         """Why packets can neither be received nor sent; None when they can."""
         self.nbma_problem: str | None = None
+        self.losses = Losses()
+        self.undelivered = Undelivered()
 
     def configure(self, config: InterfaceConfig) -> None:
         """Takes a changed configuration; all parts read it from here."""

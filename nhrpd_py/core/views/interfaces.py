@@ -23,4 +23,5 @@ def interface_row(interface: Interface) -> InterfaceRow:
         shortcut=config.shortcut,
         holding_time_s=config.holding_time_s,
         problem=interface.problem,
+        losing=interface.losses.losing(protected=interface.circuits.protected),
     )

@@ -32,7 +32,9 @@ def nhs_rows(instance: Instance, now: float) -> Iterator[NhsRow]:
                 state=each.state,
                 registered_for_s=round(now - each.up_since, 3) if is_up else None,
                 next_attempt_in_s=None if each.next_at is None else seconds_left(each.next_at, now),
-                last_error=each.last_error or _waiting(station, each),
+                last_error=each.last_error
+                or _waiting(station, each)
+                or station.interface.undelivered.reason(each.nbma, now),
                 requests_sent=each.requests_sent,
                 replies_received=each.replies_received,
             )

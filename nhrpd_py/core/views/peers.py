@@ -35,7 +35,10 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
             up_for_s=None if since is None else round(now - since, 3),
             path=path_state(path),
             rtt_s=round_trip_s(path),
-            last_error=circuits.problem(nbma) or errors.get(nbma) or (path and path.reason) or None,
+            last_error=circuits.problem(nbma)
+            or errors.get(nbma)
+            or (path and path.reason)
+            or station.interface.undelivered.reason(nbma, now),
         )
 
 

@@ -1,8 +1,9 @@
-"""The view of traffic: packets by type, and drops by reason."""
+"""The view of traffic: packets by type, and drops and losses by reason."""
 
 from collections.abc import Iterator
 
 from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.rows import (
     TrafficRow,
 )
@@ -37,3 +38,17 @@ def drop_rows(outbox: Outbox, interface: str | None) -> Iterator[TrafficRow]:
             yield TrafficRow(
                 interface=name, afi=None, direction="dropped", type=reason, packets=packets
             )
+
+
+def loss_rows(tunnels: Tunnels, interface: str | None) -> Iterator[TrafficRow]:
+    """Yields what ICMP errors and the kernel's counters tell of lost packets, by reason."""
+    for tunnel in tunnels:
+        each = tunnel.interface
+        if interface not in (None, each.name):
+            continue
+        undelivered = sorted(each.undelivered.counts.items())
+        for direction, counts in (("undelivered", undelivered), ("lost", each.losses.totals())):
+            for reason, packets in counts:
+                yield TrafficRow(
+                    interface=each.name, afi=None, direction=direction, type=reason, packets=packets
+                )

@@ -18,7 +18,7 @@ from nhrpd_py.core.views.peers import peer_rows
 from nhrpd_py.core.views.probes import probe_rows
 from nhrpd_py.core.views.routes import route_rows
 from nhrpd_py.core.views.shortcuts import shortcut_rows
-from nhrpd_py.core.views.traffic import drop_rows, traffic_rows
+from nhrpd_py.core.views.traffic import drop_rows, loss_rows, traffic_rows
 
 
 class Views:
@@ -45,6 +45,7 @@ class Views:
             rows.extend(self._instance_rows(instance, query.view, now))
         if query.view is View.TRAFFIC:
             rows.extend(drop_rows(self._outbox, query.interface))
+            rows.extend(loss_rows(self._tunnels, query.interface))
         return rows
 
     def _instance_rows(self, instance: Instance, view: View, now: float) -> Iterator[Row]:

@@ -70,16 +70,28 @@ class DaemonCollector:
         drops = CounterMetricFamily(
             "nhrpd_drops", "Packets not acted upon, by reason.", labels=["interface", "reason"]
         )
+        undelivered = CounterMetricFamily(
+            "nhrpd_undelivered",
+            "ICMP errors about outer packets to peers, by what they say.",
+            labels=["interface", "reason"],
+        )
+        lost = CounterMetricFamily(
+            "nhrpd_tunnel_lost",
+            "Packets that the kernel lost in the tunnel, by its counter.",
+            labels=["interface", "reason"],
+        )
+        of_direction = {"dropped": drops, "undelivered": undelivered, "lost": lost}
         for row in self._ask(Query(view=View.TRAFFIC)):
             if not isinstance(row, TrafficRow):
                 continue
-            if row.direction == "dropped":
-                drops.add_metric([row.interface or "", row.type], row.packets)
+            by_reason = of_direction.get(row.direction)
+            if by_reason is not None:
+                by_reason.add_metric([row.interface or "", row.type], row.packets)
             else:
                 labels = [row.interface or "", row.afi or "", row.direction, row.type]
                 packets.add_metric(labels, row.packets)
         yield packets
-        yield drops
+        yield from of_direction.values()
 
     def _probes(self) -> Iterable[Metric]:
         results = CounterMetricFamily(

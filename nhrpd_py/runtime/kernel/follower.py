@@ -15,6 +15,7 @@ import trio
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.events import Event, LinkChanged, NeighborSolicited, Route, RouteRemoved
+from nhrpd_py.runtime.bpf import BpfInstruction
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.mirror import Mirror
 from nhrpd_py.runtime.netlink import rtnl
@@ -28,7 +29,6 @@ from nhrpd_py.runtime.netlink.requests import Requests
 from nhrpd_py.runtime.netlink.socket import (
     NLM_F_REPLACE,
     READS_PER_WAKE,
-    BpfInstruction,
     MalformedError,
     Message,
     NetlinkError,

@@ -42,6 +42,7 @@ from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel import prepare
 from nhrpd_py.runtime.kernel.follower import KernelFollower, echo_filter
 from nhrpd_py.runtime.kernel.found import FoundSettings
+from nhrpd_py.runtime.kernel.losses import report_losses
 from nhrpd_py.runtime.kernel.mirror import Mirror
 from nhrpd_py.runtime.kernel.own import OwnEntries
 from nhrpd_py.runtime.kernel.wanted import Wanted
@@ -259,6 +260,8 @@ class KernelStore:
                 nursery.start_soon(follower.run)
                 nursery.start_soon(self._writer.run, self._requests, self._own)
                 nursery.start_soon(self._audit_for_ever)
+                counted = (self._requests, self._inbox, self._wanted, self._counters)
+                nursery.start_soon(report_losses, *counted)
                 self._nursery = nursery
                 for wanted in self._to_open:
                     nursery.start_soon(self._open, wanted)

@@ -162,6 +162,24 @@ class Requests:
         """Sends one request and waits for its acknowledgement. Raises NetlinkError."""
         await self._exchange(kind, NLM_F_REQUEST | NLM_F_ACK | flags, payload, what, _Pending())
 
+    async def get(
+        self, kind: int, payload: bytes, what: str, read: Callable[[memoryview], T | None]
+    ) -> T | None:
+        """Sends one request and returns what `read` makes of its answer; None where there is none, or
+        a malformed one. Raises NetlinkError.
+        """
+        result: list[T | None] = []
+
+        def take(_kind: int, body: memoryview) -> None:
+            try:
+                result.append(read(body))
+            except MalformedError:
+                self.counters["malformed"] += 1
+
+        flags = NLM_F_REQUEST | NLM_F_ACK
+        await self._exchange(kind, flags, payload, what, _Pending(take))
+        return result[0] if result else None
+
     async def barrier(self) -> None:
         """Returns when the answers to everything posted so far have been read."""
         await self.ask(NLMSG_NOOP, 0, b"", "barrier")

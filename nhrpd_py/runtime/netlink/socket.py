@@ -6,7 +6,6 @@ and `attributes` iterate over them. Nothing here depends on the meaning of a mes
 raise `MalformedError` and nothing else.
 """
 
-import ctypes
 import errno
 import os
 import socket
@@ -15,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import trio
+
+from nhrpd_py.runtime.bpf import BpfInstruction, attach
 
 NETLINK_ROUTE = 0
 NETLINK_XFRM = 6
@@ -28,7 +29,6 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_EXT_ACK = 1, 11
 SO_RCVBUFFORCE = 33
-SO_ATTACH_FILTER = 26
 
 # struct nlmsghdr: length u32, type u16, flags u16, sequence u32, port id u32
 HEADER = struct.Struct("=IHHII")
@@ -221,16 +221,9 @@ def open_netlink(
     return NetlinkSocket(sock)
 
 
-BpfInstruction = tuple[int, int, int, int]
-"""Code, jump if true, jump if false, operand (`struct sock_filter`)."""
-
-
 def attach_filter(sock: NetlinkSocket, program: Sequence[BpfInstruction]) -> None:
     """Makes the kernel drop messages before it queues them."""
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    filter_program = struct.pack("HP", len(program), ctypes.addressof(buffer))
-    sock._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_program)  # noqa: SLF001
+    attach(sock._socket, program)  # noqa: SLF001
 
 
 def is_overrun(error: OSError) -> bool:

@@ -88,6 +88,7 @@ def an_interface_row(**changes: object) -> InterfaceRow:
         "shortcut": False,
         "holding_time_s": 600,
         "problem": None,
+        "losing": None,
     }
     return InterfaceRow(**(values | changes))  # type: ignore[arg-type]
 

@@ -70,6 +70,7 @@ def interface(name: str, problem: str | None) -> InterfaceRow:
         shortcut=False,
         holding_time_s=600,
         problem=problem,
+        losing=None,
     )
 
 

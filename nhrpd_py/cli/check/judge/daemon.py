@@ -90,6 +90,8 @@ def _views(daemon: DaemonFacts, journal: str) -> Iterator[Finding]:
             yield area.problem(str(row["problem"]), f"nhrpctl show interfaces; {journal}")
         elif row["up"]:
             yield area.ok("it serves NHRP")
+        if row.get("losing"):  # a daemon of an earlier version does not tell
+            yield area.warning(str(row["losing"]), "nhrpctl show traffic; nhrpctl show interfaces")
     for row in daemon.views.get("nhs", ()):
         area = Area(AREA, f"NHS {row['nbma'] or row['name']}")
         where = f"{row['interface']}, {row['afi'] or '-'}"

@@ -184,6 +184,7 @@ def test_interfaces_show_what_is_there_and_what_is_wrong() -> None:
         "shortcut": False,
         "holding_time_s": 60,
         "problem": None,
+        "losing": None,
     }
     missing = row(Node(an_interface()), View.INTERFACES)
     assert (missing["ifindex"], missing["key"], missing["mtu"], missing["nbma"]) == (None,) * 4

@@ -18,7 +18,7 @@ from tests.unit.cli.check.machines import (
     the_complaint,
 )
 
-INTERFACE = {"interface": "gre1", "problem": None, "up": True}
+INTERFACE = {"interface": "gre1", "problem": None, "losing": None, "up": True}
 NHS = {"interface": "gre1", "afi": "ipv4", "nbma": "192.0.2.9", "name": "hub", "protocol": None}
 ROUTE = {"dst": "172.16.0.0/16", "dev": "gre1", "protocol": "bgp"}
 
@@ -34,6 +34,7 @@ def daemon(status=None, **views):
         (daemon({"problems": {"nflog": "no redirects"}}), State.PROBLEM, "no redirects"),
         (daemon(config=[{"path": "a.b", "value": "1"}]), State.WARNING, "is not what it runs with"),
         (daemon(interfaces=[INTERFACE | {"problem": "no key"}]), State.PROBLEM, "no key"),
+        (daemon(interfaces=[INTERFACE | {"losing": "5 lost"}]), State.WARNING, "5 lost"),
         (daemon(nhs=[NHS | {"state": "down", "last_error": "code 4"}]), State.PROBLEM, "code 4"),
         (daemon(nhs=[NHS | {"state": "down", "last_error": None}]), State.PROBLEM, "is down"),
         (daemon(nhs=[NHS | {"state": "probe", "last_error": None}]), State.WARNING, "not regis"),

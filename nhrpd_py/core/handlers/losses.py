@@ -1,0 +1,96 @@
+"""Signs of lost packets: ICMP errors that quote our outer packets, and the kernel's counters of tunnels."""
+
+from nhrpd_py.core.address import Address
+from nhrpd_py.core.base.outbox import Outbox
+from nhrpd_py.core.events import OuterProtocol, PacketUndelivered, TunnelCounted
+from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.instance.tunnels import Tunnels
+from nhrpd_py.core.notices import DeliveryFailed, TunnelLosing, TunnelMended
+from nhrpd_py.core.station.interface import Interface
+from nhrpd_py.core.station.losses import meaning
+
+
+class LossHandler:
+    """Tells what is lost, and has the paths checked that are concerned. Called by the engine."""
+
+    __slots__ = ("_outbox", "_tunnels")
+
+    def __init__(self, tunnels: Tunnels, outbox: Outbox) -> None:
+        self._tunnels = tunnels
+        self._outbox = outbox
+
+    def undelivered(self, event: PacketUndelivered, now: float) -> None:
+        """Handles an ICMP error about a packet to a peer; about others it says nothing to us."""
+        for tunnel in list(self._tunnels.opened()):
+            interface = tunnel.interface
+            if not _may_be_of(interface, event):
+                continue
+            concerned = [each for each in tunnel if _knows(each, event.remote)]
+            if not concerned:
+                continue
+            reason = interface.undelivered.note(event, now)
+            self._outbox.remind(
+                (interface.name, event.remote, event.obstacle),
+                DeliveryFailed(
+                    interface=interface.name,
+                    protocol=_protocol(concerned, event.remote),
+                    nbma=event.remote,
+                    reporter=event.reporter,
+                    reason=reason,
+                ),
+                now,
+            )
+            for instance in concerned:
+                instance.client.undelivered(event.remote, reason, now)
+                instance.prober.undelivered(event.remote, now)
+
+    def counted(self, event: TunnelCounted, now: float) -> None:
+        """Takes the kernel's counters of a tunnel."""
+        tunnel = self._tunnels.open_at(event.ifindex)
+        if tunnel is None:
+            return
+        interface = tunnel.interface
+        for counter, packets in interface.losses.update(event.ifindex, event.lost, now):
+            if not packets:
+                self._outbox.emit(TunnelMended(interface=interface.name, counter=counter.word))
+                continue
+            self._outbox.emit(
+                TunnelLosing(
+                    interface=interface.name,
+                    counter=counter.word,
+                    packets=packets,
+                    reason=meaning(counter, protected=interface.circuits.protected),
+                )
+            )
+
+
+def _may_be_of(interface: Interface, event: PacketUndelivered) -> bool:
+    """Returns whether a packet that an error quotes can be one of a tunnel: by its source, and by its key or SA."""
+    if interface.nbma != event.local or interface.gre is None:
+        return False
+    if event.protocol is OuterProtocol.GRE:
+        return interface.gre.output_key == event.key
+    return interface.circuits.protected and bool(interface.circuits.associations(event.remote))
+
+
+def _knows(instance: Instance, nbma: Address) -> bool:
+    """Returns whether an NBMA address is that of a peer."""
+    station = instance.station
+    return (
+        instance.client.servers.is_server(nbma)
+        or bool(station.cache.of_nbma(nbma))
+        or station.paths.get(nbma) is not None
+    )
+
+
+def _protocol(instances: list[Instance], nbma: Address) -> Address:
+    """Returns a tunnel address of a peer, where one is known."""
+    for instance in instances:
+        for binding in instance.station.cache.of_nbma(nbma):
+            return binding.protocol
+        path = instance.station.paths.get(nbma)
+        if path is not None:
+            return path.protocol
+        for registration in instance.client.servers.at(nbma):
+            return registration.protocol or registration.server.config.protocol or b""
+    return b""
