@@ -97,6 +97,7 @@ def show(context: click.Context, view: str, interface: str | None) -> None:
     peers       the outer addresses that we exchange packets with, and IPsec
     sas         the IPsec security associations that charon has with them
     traffic     NHRP packets by type, and dropped ones by reason
+    problems    what is wrong at present, and why
     probes      whether direct paths to other spokes carry, in numbers
     routes      the routes that the daemon wants in the kernel
     config      the configuration in force

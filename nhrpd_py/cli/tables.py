@@ -13,6 +13,7 @@ from nhrpd_py.cli.words import (
     IPSEC_STATES,
     NHS_STATES,
     PATH_STATES,
+    PROBLEM_KINDS,
     ROUTE_KINDS,
     SA_FLAGS,
     SA_STATES,
@@ -131,6 +132,7 @@ def _cache_legend(rows: Sequence[Row]) -> Iterable[str]:
     ]
     if shown:
         yield "flags: " + "; ".join(shown)
+    yield from (f"{row['interface']}: {row['problem']}" for row in rows if row["problem"])
 
 
 def _nhs_legend(rows: Sequence[Row]) -> Iterable[str]:
@@ -165,6 +167,10 @@ def _shortcut_legend(rows: Sequence[Row]) -> Iterable[str]:
 
 def _round_trip(row: Row) -> str:
     return "-" if row["rtt_s"] is None else f"{row['rtt_s'] * 1000:.1f} ms"
+
+
+def _octets(row: Row) -> str:
+    return "-" if row["bytes_in"] is None else f"{row['bytes_in']}/{row['bytes_out']}"
 
 
 def _mean_round_trip(row: Row) -> str:
@@ -287,6 +293,7 @@ TABLES: Mapping[str, Table] = {
             Column("identity", lambda row: cell(row["identity"]), optional=True),
             Column("path", lambda row: cell(row["path"]), optional=True),
             Column("rtt", _round_trip, right=True, optional=True),
+            Column("bytes in/out", _octets, right=True, optional=True),
             timed("up for", "up_for_s"),
         ),
         "no peers",
@@ -335,6 +342,17 @@ TABLES: Mapping[str, Table] = {
         ),
         "no probes: path-check is off, or no interface is configured",
         lambda _: ["proven, failed: how often a direct path was found to carry, and not to"],
+    ),
+    "problems": Table(
+        (
+            INTERFACE,
+            plain("kind", "kind"),
+            plain("nbma", "nbma"),
+            plain("of", "subject"),
+            plain("reason", "reason"),
+        ),
+        "no problems are known here; nhrpctl check looks at the machine",
+        _words("kind", PROBLEM_KINDS),
     ),
     "routes": Table(
         (

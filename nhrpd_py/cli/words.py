@@ -47,6 +47,25 @@ IPSEC_STATES = {
     "up": "protected",
     "failed": "IPsec failed; see the last error",
 }
+PROBLEM_KINDS = {
+    "link": "the netdev is not there, down, or unfit",
+    "refused": "the tunnel is closed: the kernel or the clear-text guard refused it",
+    "stranded": "no packet can leave: no outer address, or its underlay is gone",
+    "address": "the tunnel has no address",
+    "charon": "charon cannot be reached",
+    "deserted": "charon stays away: direct ways are given up",
+    "losing": "the kernel loses packets in the tunnel",
+    "undelivered": "an ICMP error tells that packets do not arrive",
+    "one-way": "packets leave through an SA, and none come back",
+    "sa-failed": "no security association with the peer can be made",
+    "identity-in-turn": "two peers use one identity",
+    "address-in-turn": "two peers claim one tunnel address",
+    "server-lost": "a server does not answer",
+    "server-refuses": "a server refuses us",
+    "server-recursion": "a server's outer address is routed into the tunnel",
+    "server-name": "a server's name has no usable address",
+    "path-failed": "the direct path to a peer does not carry",
+}
 SA_FLAGS: Mapping[str, tuple[Callable[[Row], bool], str]] = {
     "i": (lambda row: bool(row["initiator"]), "we initiated it"),
     "n": (lambda row: bool(row["encap"]), "in UDP: one of us is behind NAT"),

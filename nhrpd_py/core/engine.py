@@ -45,6 +45,7 @@ from nhrpd_py.core.events import (
     SaFailed,
     SaGone,
     SaInstalled,
+    SasCounted,
     ShutdownRequested,
     TrafficSeen,
     TunnelCounted,
@@ -157,7 +158,7 @@ class Engine:
         self._associations = AssociationHandler(
             self._tunnels, associations, self._outbox, self._timers
         )
-        self._losses = LossHandler(self._tunnels, self._outbox)
+        self._losses = LossHandler(self._tunnels, associations, self._outbox)
         self._commands = CommandHandler(self._tunnels, self._locator, limits)
         self._reload = ReloadHandler(self._tunnels, self._links, self._timers, limits)
         self._views = Views(config, self._tunnels, self._outbox)
@@ -232,6 +233,8 @@ class Engine:
                 self._associations.installed(event, now)
             case SaGone():
                 self._associations.gone(event, now)
+            case SasCounted(counts):
+                self._losses.sas_counted(counts, now)
             case SaFailed():
                 self._associations.failed(event, now)
             case IpsecReady():

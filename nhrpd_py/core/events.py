@@ -219,6 +219,25 @@ class SaGone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaCount:
+    """What went through the SAs that a pair of addresses has now, as the kernel counts it."""
+
+    local: Address
+    remote: Address
+    octets_in: int
+    octets_out: int
+    packets_in: int
+    packets_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class SasCounted:
+    """The counters of all pairs that have SAs; sent every few seconds."""
+
+    counts: tuple[SaCount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaFailed:
     """An attempt to get a wanted SA failed; the supervisor tries again by itself."""
 
@@ -316,6 +335,7 @@ Event: TypeAlias = (
     | BindingFound
     | SaInstalled
     | SaGone
+    | SasCounted
     | SaFailed
     | IpsecReady
     | IpsecLost

@@ -133,6 +133,17 @@ class AssociationFailed(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationSilent(Notice):
+    """Packets leave through the SA of a peer, and none come."""
+
+    event = "sa.silent"
+    level = "warning"
+    nbma: bytes
+    identity: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PathProven(PeerNotice):
     """Packets go both ways between us and a peer; traffic may leave the hub."""
 
@@ -187,6 +198,19 @@ class NbmaShared(Notice):
     level = "error"
     nbma: bytes
     identities: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimContested(Notice):
+    """Two peers use one identity, or one tunnel address, in turn."""
+
+    event = "claim.contested"
+    level = "error"
+    subject: str
+    """The identity, or the tunnel address."""
+    nbma: bytes
+    previous_nbma: bytes
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ class View(StrEnum):
     PEERS = "peers"
     TRAFFIC = "traffic"
     PROBES = "probes"
+    PROBLEMS = "problems"
     ROUTES = "routes"
     CONFIG = "config"
 

@@ -27,6 +27,7 @@ class CacheRow:
     age_s: float
     mtu: int | None
     identity: str | None
+    problem: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,8 @@ class InterfaceRow:
     holding_time_s: int
     problem: str | None
     losing: str | None
+    sa_bytes_in: int
+    sa_bytes_out: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class PeerRow:
     path: str | None
     """trying | proven | believed | failed"""
     rtt_s: float | None
+    bytes_in: int | None
+    bytes_out: int | None
     last_error: str | None
 
 
@@ -126,6 +131,20 @@ class ProbeRow:
     rtt_bounds_s: tuple[float, ...]
     rtt_counts: tuple[int, ...]
     """Answers by round trip time: one count for each upper bound, and one for what took longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemRow:
+    """Something that is wrong at present."""
+
+    interface: str
+    afi: str | None
+    kind: str
+    """A word for programs, see `docs/json.md`."""
+    nbma: str | None
+    subject: str | None
+    """What it is about besides: an identity, a tunnel address, the name of a server."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +205,7 @@ Row: TypeAlias = (
     | PeerRow
     | TrafficRow
     | ProbeRow
+    | ProblemRow
     | RouteRow
     | ConfigRow
 )

@@ -45,7 +45,7 @@ from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
 from nhrpd_py.runtime.needs import interfaces, protected, redirect_group
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
-from nhrpd_py.runtime.netlink.xfrm_socket import esp_pairs
+from nhrpd_py.runtime.netlink.xfrm_socket import esp_counts, esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
 from nhrpd_py.runtime.reload import Reloader, ReloadOutcome
@@ -115,7 +115,7 @@ class App:
         )
         self._nflog = Nflog(inbox)
         self._icmp = IcmpListener(inbox)
-        self._supervisor = Supervisor(inbox, config, esp_pairs)
+        self._supervisor = Supervisor(inbox, config, esp_pairs, esp_counts)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
 
         # Parts that take events out, and carry out the engine's effects.

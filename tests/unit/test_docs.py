@@ -37,6 +37,7 @@ ROWS = {
     "peers": "PeerRow",
     "sas": "SaRow",
     "traffic": "TrafficRow",
+    "problems": "ProblemRow",
     "probes": "ProbeRow",
     "routes": "RouteRow",
     "config": "ConfigRow",
@@ -50,6 +51,7 @@ WORDS = {
     "shortcuts": words.SHORTCUT_STATES,
     "peers": words.IPSEC_STATES,
     "sas": words.SA_STATES,
+    "problems": words.PROBLEM_KINDS,
     "routes": words.ROUTE_KINDS,
 }
 """Section of docs/json.md → the words that its types and states can have."""

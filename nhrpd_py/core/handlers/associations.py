@@ -12,7 +12,14 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.ipsec.associations import DESERTED_S, Associations
-from nhrpd_py.core.notices import AssociationFailed, AssociationLost, AssociationReady, NbmaShared
+from nhrpd_py.core.ipsec.handovers import Contest
+from nhrpd_py.core.notices import (
+    AssociationFailed,
+    AssociationLost,
+    AssociationReady,
+    ClaimContested,
+    NbmaShared,
+)
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.packet.wire import DropReason
 
@@ -38,6 +45,10 @@ class AssociationHandler:
         before = {each.identity for each in self._associations.of(pair)}
         if not self._associations.add(association, now):
             return
+        if association.identity not in before:
+            who = association.local, association.identity
+            contest = self._associations.handovers.arrived(who, association.remote, now)
+            self._notify_contested(contest, now)
         for tunnel in self._protected(association.local):
             circuits = tunnel.interface.circuits
             circuits.clear_failure(association.remote)
@@ -72,8 +83,13 @@ class AssociationHandler:
 
     def gone(self, event: SaGone, now: float) -> None:
         pair = event.local, event.remote
-        identity = ", ".join(dict.fromkeys(each.identity for each in self._associations.of(pair)))
-        if not self._associations.remove(pair, event.id):
+        names = dict.fromkeys(each.identity for each in self._associations.of(pair))
+        identity = ", ".join(names)
+        is_last = self._associations.remove(pair, event.id)
+        for name in names.keys() - {each.identity for each in self._associations.of(pair)}:
+            contest = self._associations.handovers.left((event.local, name), event.remote, now)
+            self._notify_contested(contest, now)
+        if not is_last:
             return
         for tunnel in self._protected(event.local):
             interface = tunnel.interface
@@ -157,6 +173,24 @@ class AssociationHandler:
             circuits = tunnel.interface.circuits
             if circuits.protected and local in (None, circuits.local):
                 yield tunnel
+
+    def _notify_contested(self, contest: Contest | None, now: float) -> None:
+        """Tells that an identity is at two addresses in turn, once in a while."""
+        if contest is None:
+            return
+        for tunnel in self._protected(contest.who[0]):
+            name = tunnel.interface.name
+            self._outbox.remind(
+                (name, *contest.who, "contested"),
+                ClaimContested(
+                    interface=name,
+                    subject=contest.who[1],
+                    nbma=contest.places[1],
+                    previous_nbma=contest.places[0],
+                    reason=contest.reason,
+                ),
+                now,
+            )
 
     def _notify_installed(self, interface: Interface, event: SaInstalled, *, shares: bool) -> None:
         association = event.association

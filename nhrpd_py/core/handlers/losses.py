@@ -1,11 +1,12 @@
-"""Signs of lost packets: ICMP errors that quote our outer packets, and the kernel's counters of tunnels."""
+"""Signs of lost packets: ICMP errors that quote our outer packets, the kernel's counters of tunnels and of SAs."""
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.outbox import Outbox
-from nhrpd_py.core.events import OuterProtocol, PacketUndelivered, TunnelCounted
+from nhrpd_py.core.events import OuterProtocol, PacketUndelivered, SaCount, TunnelCounted
 from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.instance.tunnels import Tunnels
-from nhrpd_py.core.notices import DeliveryFailed, TunnelLosing, TunnelMended
+from nhrpd_py.core.ipsec.associations import Associations
+from nhrpd_py.core.notices import AssociationSilent, DeliveryFailed, TunnelLosing, TunnelMended
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.losses import meaning
 
@@ -13,10 +14,11 @@ from nhrpd_py.core.station.losses import meaning
 class LossHandler:
     """Tells what is lost, and has the paths checked that are concerned. Called by the engine."""
 
-    __slots__ = ("_outbox", "_tunnels")
+    __slots__ = ("_associations", "_outbox", "_tunnels")
 
-    def __init__(self, tunnels: Tunnels, outbox: Outbox) -> None:
+    def __init__(self, tunnels: Tunnels, associations: Associations, outbox: Outbox) -> None:
         self._tunnels = tunnels
+        self._associations = associations
         self._outbox = outbox
 
     def undelivered(self, event: PacketUndelivered, now: float) -> None:
@@ -62,6 +64,38 @@ class LossHandler:
                     reason=meaning(counter, protected=interface.circuits.protected),
                 )
             )
+
+    def sas_counted(self, counts: tuple[SaCount, ...], now: float) -> None:
+        """Takes the counters of SAs, and has the peers checked from which nothing comes."""
+        traffic = self._associations.traffic
+        for count in counts:
+            pair = count.local, count.remote
+            if pair not in self._associations:
+                continue
+            traffic.update(count)
+            reason = traffic.one_way(pair)
+            if reason is not None:
+                self._nothing_comes(count, reason, now)
+
+    def _nothing_comes(self, count: SaCount, reason: str, now: float) -> None:
+        for tunnel in list(self._tunnels.opened()):
+            circuits = tunnel.interface.circuits
+            if not circuits.protected or circuits.local != count.local:
+                continue
+            for instance in tunnel:
+                instance.client.undelivered(count.remote, reason, now)
+                instance.prober.undelivered(count.remote, now)
+            if any(each.one_way(count.remote) for each in tunnel):
+                self._outbox.remind(
+                    (circuits.name, count.remote, "silent"),
+                    AssociationSilent(
+                        interface=circuits.name,
+                        nbma=count.remote,
+                        identity=circuits.identity(count.remote) or "",
+                        reason=reason,
+                    ),
+                    now,
+                )
 
 
 def _may_be_of(interface: Interface, event: PacketUndelivered) -> bool:

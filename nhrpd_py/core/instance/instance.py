@@ -76,6 +76,22 @@ class Instance:
         """See `PathListener`: who asked is refused."""
         self.responder.path_failed(nbma, now)
 
+    def one_way(self, nbma: Address) -> str | None:
+        """Returns why a peer that does not answer is silent, as far as the counters of its SAs tell.
+
+        Traffic may well go in one direction alone: it counts where nothing ever came, or where a check fails.
+        """
+        circuits = self.station.circuits
+        reason, traffic = circuits.one_way(nbma), circuits.traffic(nbma)
+        if reason is None or traffic is None:
+            return None
+        is_silent = (
+            traffic.never_heard
+            or self.station.paths.has_failed(nbma)
+            or self.client.servers.is_silent(nbma)
+        )
+        return reason if is_silent else None
+
     @property
     def shortcuts(self) -> ShortcutTable:
         return self.station.shortcuts

@@ -6,6 +6,8 @@ or two peers are behind one NAT address, which IPsec cannot tell apart. Owned by
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.events import Association
+from nhrpd_py.core.ipsec.handovers import Handovers
+from nhrpd_py.core.ipsec.traffic import SaTraffic
 
 Pair = tuple[Address, Address]
 
@@ -18,7 +20,7 @@ after about half a minute without traffic, and nobody here can answer it or noti
 class Associations:
     """All CHILD_SAs, by pair of addresses."""
 
-    __slots__ = ("_pairs", "_since", "known", "lost_at", "problem")
+    __slots__ = ("_pairs", "_since", "handovers", "known", "lost_at", "problem", "traffic")
 
     def __init__(self) -> None:
         self.known = False
@@ -29,6 +31,8 @@ class Associations:
         """When charon was lost; None while it is there."""
         self._pairs: dict[Pair, dict[int, Association]] = {}
         self._since: dict[Pair, float] = {}
+        self.handovers = Handovers()
+        self.traffic = SaTraffic()
 
     def __contains__(self, pair: Pair) -> bool:
         return pair in self._pairs
@@ -51,6 +55,7 @@ class Associations:
             return False
         del self._pairs[pair]
         del self._since[pair]
+        self.traffic.forget(pair)
         return True
 
     def of(self, pair: Pair) -> tuple[Association, ...]:

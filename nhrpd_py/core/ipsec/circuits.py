@@ -33,7 +33,9 @@ from nhrpd_py.core.effects import DropSa, EndSa, WantSa
 from nhrpd_py.core.events import Association, PacketReceived
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuit import AttemptFailure, Circuit, CircuitState
+from nhrpd_py.core.ipsec.handovers import Contest
 from nhrpd_py.core.ipsec.policy import Policy
+from nhrpd_py.core.ipsec.traffic import PairTraffic
 
 HELD_S = 2.0
 """How long a packet waits for charon's report of the SA through which it came."""
@@ -182,6 +184,22 @@ class Circuits:
             return None
         return circuit.failure.reason
 
+    def traffic(self, remote: Address) -> PairTraffic | None:
+        """Returns what went through the SAs with a peer; None where nothing is known."""
+        return self._associations.traffic.of((self.local, remote)) if self.protected else None
+
+    def octets(self) -> tuple[int, int]:
+        """Returns the octets that came in and went out through SAs of our address, since the start."""
+        return self._associations.traffic.totals(self.local) if self.protected else (0, 0)
+
+    def one_way(self, remote: Address) -> str | None:
+        """Returns what the counters tell of a peer from which nothing comes, for people; None: nothing."""
+        return self._associations.traffic.one_way((self.local, remote)) if self.protected else None
+
+    def contests(self, now: float) -> dict[Address, Contest]:
+        """Returns the peers' addresses that have an identity in turn with another one."""
+        return self._associations.handovers.contests(self.local, now) if self.protected else {}
+
     def address_denial(self, remote: Address, protocol: Address) -> str | None:
         """Returns why the peer at `remote` may not have a tunnel address; None when it may."""
         return self.policy.address_denial(self.associations(remote), protocol)
@@ -310,6 +328,11 @@ class Circuits:
         if failure is None or failure.held_down_until <= now or self.is_up(remote):
             return None
         return failure.reason, failure.held_down_until - now
+
+    def failures(self) -> list[tuple[Address, str]]:
+        """Returns the NBMA addresses with which no SA can be made, and why."""
+        found = [(remote, self.problem(remote)) for remote in self._failed]
+        return [(remote, reason) for remote, reason in found if reason]
 
     def clear_failure(self, remote: Address) -> None:
         """Forgets a failure: the circuit is up, or an operator asked to try again."""

@@ -7,8 +7,13 @@ extension.
 
 from dataclasses import replace
 
-from nhrpd_py.core.address import Address
-from nhrpd_py.core.notices import ClaimDoubted, RegistrationAccepted, RegistrationRefused
+from nhrpd_py.core.address import Address, format_address
+from nhrpd_py.core.notices import (
+    ClaimContested,
+    ClaimDoubted,
+    RegistrationAccepted,
+    RegistrationRefused,
+)
 from nhrpd_py.core.registration.claims import Claims, was_handed_on
 from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.station import Station, entries_in
@@ -116,10 +121,32 @@ class RegistrationServer:
                 )
             )
             self._notify_doubt(protocol, nbma)
+            if was_known and is_new:
+                self._note_move(protocol, previous_nbma, nbma, holding_time_s, now)
         granted_s = min(entry.holding_time_s, holding_time_s)
         if entry.code == CieCode.SUCCESS and granted_s == entry.holding_time_s:
             return entry
         return replace(entry, code=CieCode.SUCCESS, holding_time_s=granted_s)
+
+    def _note_move(
+        self, protocol: Address, former: Address, nbma: Address, holding_time_s: int, now: float
+    ) -> None:
+        """Tells where a tunnel address is claimed from two places in turn."""
+        station = self._station
+        contest = station.contests.moved(protocol, former, nbma, holding_time_s, now)
+        if contest is not None:
+            name = station.interface.name
+            station.outbox.remind(
+                (name, protocol, "contested"),
+                ClaimContested(
+                    interface=name,
+                    subject=format_address(protocol),
+                    nbma=nbma,
+                    previous_nbma=former,
+                    reason=contest.reason,
+                ),
+                now,
+            )
 
     def _uncover(self, nbma: Address) -> None:
         """Removes a shortcut that covers the NBMA address of a client: packets for the client come first."""

@@ -133,6 +133,13 @@ class Servers:
         """Returns whether an NBMA address is one of our NHSs."""
         return any(nbma in server.registrations for server in self._servers)
 
+    def is_silent(self, nbma: Address) -> bool:
+        """Returns whether an NHS at an NBMA address owes us an answer."""
+        return any(
+            not each.is_idle and (each.lost > 0 or each.state is NhsState.PROBE)
+            for each in self.at(nbma)
+        )
+
     def has_nbma(self, nbma: Address) -> bool:
         """Returns whether an NBMA address is that of a configured NHS, whether we register there or not."""
         return any(nbma == each.literal or nbma in each.registrations for each in self._servers)

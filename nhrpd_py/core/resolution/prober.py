@@ -278,7 +278,10 @@ class Prober:
         peer = format_address(path.nbma)
         if path.arrived:
             return f"nothing comes straight from {peer}, though our packets arrive there"
-        hint = self._station.interface.undelivered.reason(path.nbma, now)
+        station = self._station
+        hint = station.interface.undelivered.reason(path.nbma, now) or station.circuits.one_way(
+            path.nbma
+        )
         return f"no answer on the direct path to {peer}{f': {hint}' if hint else ''}"
 
     def _fail(self, path: Path, reason: str, now: float) -> None:

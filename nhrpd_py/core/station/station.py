@@ -23,6 +23,7 @@ from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.tables import KernelTables
 from nhrpd_py.core.notices import PacketDropped
 from nhrpd_py.core.station.cache import Cache
+from nhrpd_py.core.station.contests import Contests
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.paths import Paths
 from nhrpd_py.core.station.shortcuts import ShortcutTable
@@ -73,6 +74,7 @@ class Station:
         "address",
         "afi",
         "cache",
+        "contests",
         "counters",
         "former_nbma",
         "interface",
@@ -122,6 +124,7 @@ class Station:
         self.cache = Cache(
             interface, afi, outbox=outbox, paths=self.paths, tables=tables, timers=timers
         )
+        self.contests = Contests()
         self.counters = Counters()
 
     @property

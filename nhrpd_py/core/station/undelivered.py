@@ -50,6 +50,12 @@ class Undelivered:
             return None
         return hint.reason
 
+    def reasons(self, now: float) -> list[tuple[Address, str]]:
+        """Returns what was said a moment ago, by NBMA address."""
+        return [
+            (nbma, each.reason) for nbma, each in self._hints.items() if now - each.at < SHOWN_S
+        ]
+
     def refute(self, nbma: Address) -> None:
         """Forgets what was said of a peer that answered. That large packets do not fit is no less true then."""
         hint = self._hints.get(nbma)

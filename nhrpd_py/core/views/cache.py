@@ -48,6 +48,7 @@ def _local_row(station: Station, address: Address) -> CacheRow:
         age_s=0.0,
         mtu=None,
         identity=None,
+        problem=None,
     )
 
 
@@ -70,6 +71,7 @@ def _binding_row(station: Station, binding: Binding, now: float) -> CacheRow:
         age_s=round(now - binding.created_at, 3),
         mtu=binding.mtu or None,
         identity=station.circuits.identity(binding.nbma),
+        problem=station.contests.problem(binding.protocol, now),
     )
 
 
@@ -92,6 +94,7 @@ def _pending_row(station: Station, resolution: Resolution, now: float) -> CacheR
         age_s=round(now - resolution.started_at, 3),
         mtu=None,
         identity=None,
+        problem=None,
     )
 
 

@@ -1,8 +1,10 @@
 """What rows of several views have in common."""
 
+from nhrpd_py.core.address import Address
 from nhrpd_py.core.resolution.table import Resolution, ResolutionState
 from nhrpd_py.core.station.binding import NEVER
 from nhrpd_py.core.station.paths import Path, PathState
+from nhrpd_py.core.station.station import Station
 
 
 def seconds_left(at: float, now: float) -> float | None:
@@ -23,3 +25,11 @@ def round_trip_s(path: Path | None) -> float | None:
 
 def resolution_state(resolution: Resolution) -> str:
     return "negative" if resolution.state is ResolutionState.NEGATIVE else "incomplete"
+
+
+def contested(station: Station, now: float) -> dict[Address, str]:
+    """Returns the NBMA addresses that have an identity or a tunnel address in turn with another one, and the reason."""
+    found = {nbma: each.reason for nbma, each in station.circuits.contests(now).items()}
+    for contest in station.contests.all(now):
+        found.update(dict.fromkeys(contest.places, contest.reason))
+    return found

@@ -9,6 +9,7 @@ from nhrpd_py.core.station.interface import Interface
 
 def interface_row(interface: Interface) -> InterfaceRow:
     config = interface.config
+    octets_in, octets_out = interface.circuits.octets()
     return InterfaceRow(
         interface=interface.name,
         ifindex=interface.ifindex or None,
@@ -24,4 +25,6 @@ def interface_row(interface: Interface) -> InterfaceRow:
         holding_time_s=config.holding_time_s,
         problem=interface.problem,
         losing=interface.losses.losing(protected=interface.circuits.protected),
+        sa_bytes_in=octets_in,
+        sa_bytes_out=octets_out,
     )

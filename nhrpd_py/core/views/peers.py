@@ -10,7 +10,7 @@ from nhrpd_py.core.rows import (
     PeerRow,
 )
 from nhrpd_py.core.station.paths import PathState
-from nhrpd_py.core.views.common import path_state, round_trip_s
+from nhrpd_py.core.views.common import contested, path_state, round_trip_s
 
 
 def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
@@ -18,10 +18,12 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
     station = instance.station
     circuits = station.circuits
     errors = {each.nbma: each.last_error for each in instance.client.servers.registrations()}
+    contests = contested(station, now)
     failed = [each.nbma for each in station.paths if each.state is PathState.FAILED]
     for nbma in dict.fromkeys([*errors, *station.cache.nbma_addresses(), *failed]):
         path = station.paths.get(nbma)
         bindings = station.cache.of_nbma(nbma)
+        traffic = circuits.traffic(nbma)
         since = circuits.up_since(nbma)
         if not circuits.protected:
             since = min((each.created_at for each in bindings), default=None)
@@ -35,9 +37,13 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
             up_for_s=None if since is None else round(now - since, 3),
             path=path_state(path),
             rtt_s=round_trip_s(path),
-            last_error=circuits.problem(nbma)
+            bytes_in=None if traffic is None else traffic.count.octets_in,
+            bytes_out=None if traffic is None else traffic.count.octets_out,
+            last_error=contests.get(nbma)
+            or circuits.problem(nbma)
             or errors.get(nbma)
             or (path and path.reason)
+            or instance.one_way(nbma)
             or station.interface.undelivered.reason(nbma, now),
         )
 

@@ -16,6 +16,7 @@ from nhrpd_py.core.views.interfaces import interface_row
 from nhrpd_py.core.views.nhs import nhs_rows
 from nhrpd_py.core.views.peers import peer_rows
 from nhrpd_py.core.views.probes import probe_rows
+from nhrpd_py.core.views.problems import problem_rows
 from nhrpd_py.core.views.routes import route_rows
 from nhrpd_py.core.views.shortcuts import shortcut_rows
 from nhrpd_py.core.views.traffic import drop_rows, loss_rows, traffic_rows
@@ -40,6 +41,8 @@ class Views:
                 for tunnel in self._tunnels
                 if query.interface in (None, tunnel.interface.name)
             ]
+        if query.view is View.PROBLEMS:
+            return list(problem_rows(self._tunnels, query.interface, now))
         rows: list[Row] = []
         for instance in self._tunnels.instances(query.interface):
             rows.extend(self._instance_rows(instance, query.view, now))
@@ -64,5 +67,5 @@ class Views:
                 return probe_rows(instance.station)
             case View.ROUTES:
                 return route_rows(instance)
-            case View.INTERFACES | View.CONFIG:
+            case View.INTERFACES | View.PROBLEMS | View.CONFIG:
                 raise AssertionError(view)  # these views have no rows of an instance

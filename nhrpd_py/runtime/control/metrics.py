@@ -25,6 +25,7 @@ from nhrpd_py.core.rows import (
     InterfaceRow,
     NhsRow,
     ProbeRow,
+    ProblemRow,
     Row,
     ShortcutRow,
     TrafficRow,
@@ -47,6 +48,7 @@ class DaemonCollector:
         yield from self._daemon()
         yield from self._traffic()
         yield from self._probes()
+        yield self._problems()
         yield from self._tables()
         yield self._adapters()
 
@@ -115,12 +117,24 @@ class DaemonCollector:
         yield results
         yield times
 
+    def _problems(self) -> Metric:
+        tally: Tally[tuple[str, ...]] = Tally()
+        for row in self._ask(Query(view=View.PROBLEMS)):
+            if isinstance(row, ProblemRow):
+                tally[row.interface, row.afi or "", row.kind] += 1
+        return _gauge("nhrpd_problems", "What is wrong at present, by kind.", "kind", tally)
+
     def _tables(self) -> Iterable[Metric]:
         cache: Tally[tuple[str, ...]] = Tally()
         shortcuts: Tally[tuple[str, ...]] = Tally()
         servers: Tally[tuple[str, ...]] = Tally()
         interfaces = GaugeMetricFamily(
             "nhrpd_interface_ok", "1 when nothing is wrong.", labels=["interface"]
+        )
+        octets = CounterMetricFamily(
+            "nhrpd_sa_bytes",
+            "Octets through the security associations of the interface's outer address.",
+            labels=["interface", "direction"],
         )
         for view in (View.CACHE, View.SHORTCUTS, View.NHS, View.INTERFACES):
             for row in self._ask(Query(view=view)):
@@ -133,12 +147,15 @@ class DaemonCollector:
                         servers[row.interface, row.afi or "", row.state] += 1
                     case InterfaceRow():
                         interfaces.add_metric([row.interface], row.up and row.problem is None)
+                        octets.add_metric([row.interface, "in"], row.sa_bytes_in)
+                        octets.add_metric([row.interface, "out"], row.sa_bytes_out)
                     case _:
                         pass
         yield _gauge("nhrpd_cache_entries", "Bindings by type.", "type", cache)
         yield _gauge("nhrpd_shortcuts", "Shortcuts by state.", "state", shortcuts)
         yield _gauge("nhrpd_nhs", "Next hop servers by state.", "state", servers)
         yield interfaces
+        yield octets
 
     def _adapters(self) -> Metric:
         events = CounterMetricFamily(

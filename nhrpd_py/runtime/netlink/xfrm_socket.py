@@ -169,6 +169,28 @@ async def esp_pairs() -> set[tuple[bytes, bytes]]:
         xfrm.close()
 
 
+async def esp_counts() -> dict[tuple[bytes, bytes], tuple[int, int]]:
+    """Returns the octets and packets of the kernel's ESP associations, by (source, destination).
+
+    Raises OSError. There may be thousands of them: another thread reads them.
+    """
+    xfrm = open_xfrm()
+    try:
+        return await trio.to_thread.run_sync(_counts, xfrm)
+    finally:
+        xfrm.close()
+
+
+def _counts(xfrm: Xfrm) -> dict[tuple[bytes, bytes], tuple[int, int]]:
+    found: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+    for each in xfrm.states():
+        if each.protocol == IPPROTO_ESP:
+            pair = each.source, each.destination
+            octets, packets = found.get(pair, (0, 0))
+            found[pair] = octets + each.octets, packets + each.packets
+    return found
+
+
 def open_policy_notifications() -> NetlinkSocket:
     """Opens a socket that gets a notification of every change to the policies. Raises OSError."""
     return open_netlink(NETLINK_XFRM, (XFRMNLGRP_POLICY,))

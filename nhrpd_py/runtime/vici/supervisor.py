@@ -21,6 +21,7 @@ from nhrpd_py.runtime.vici.admission import Admission
 from nhrpd_py.runtime.vici.attempts.attempt import Attempt
 from nhrpd_py.runtime.vici.attempts.scheduler import Attempts
 from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
+from nhrpd_py.runtime.vici.counts import KernelCounts, report_counts
 from nhrpd_py.runtime.vici.orphans import KernelPairs, Orphans
 from nhrpd_py.runtime.vici.profiles.profiles import OpenSwanctl, ProfileRead, Profiles, swanctl_of
 from nhrpd_py.runtime.vici.reports import Reports
@@ -51,11 +52,13 @@ class Supervisor:
         inbox: Inbox,
         config: Config,
         kernel_pairs: KernelPairs | None = None,
+        kernel_counts: KernelCounts | None = None,
         *,
         rng: random.Random | None = None,
         open_swanctl: OpenSwanctl = swanctl_of,
     ) -> None:
-        """`kernel_pairs` reads the kernel's ESP states; without it orphans only end by time."""
+        """`kernel_pairs` reads the kernel's ESP states, `kernel_counts` their counters; without the former orphans
+        only end by time, without the latter nothing is reported of what goes through SAs."""
         under_way: dict[Pair, Attempt] = {}
         self.counters = {"attempts": 0, "failures": 0, "connects": 0}
         self._wanted = WantedSas(rng or random.Random())
@@ -73,6 +76,8 @@ class Supervisor:
         )
         self._reports = Reports(inbox, self._attempts)
         self._orphans = Orphans(self._table, self._wanted, kernel_pairs, self._reports)
+        self._inbox = inbox
+        self._kernel_counts = kernel_counts
         self._nursery: trio.Nursery | None = None
         self._session: Session | None = None
         self._apply(config)
@@ -144,6 +149,8 @@ class Supervisor:
             self._nursery = nursery
             nursery.start_soon(self._orphans.run)
             nursery.start_soon(self._connect)
+            if self._kernel_counts is not None:
+                nursery.start_soon(report_counts, self._inbox, self._table, self._kernel_counts)
             with trio.move_on_after(FIRST_REPORT_S):
                 await self.heard()
             task_status.started()

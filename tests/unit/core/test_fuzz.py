@@ -28,11 +28,15 @@ from nhrpd_py.core.events import (
     InterfaceRefused,
     LinkGone,
     NeighborSolicited,
+    Obstacle,
+    OuterProtocol,
     PacketReceived,
+    PacketUndelivered,
     RouteAdded,
     RouteRemoved,
     ShutdownRequested,
     TrafficSeen,
+    TunnelCounted,
 )
 from nhrpd_py.core.purge import sender as purge_module
 from nhrpd_py.core.queries import Flush, FlushWhat, Resolve, View
@@ -198,6 +202,14 @@ def other_event(rng: random.Random, own: int) -> Event:
             a_link(),
             InterfaceRefused(GRE, "no"),
             InterfaceMended(GRE),
+            PacketUndelivered(
+                local=nbma(own),
+                remote=nbma(rng.randrange(1, 6)),
+                protocol=OuterProtocol.GRE,
+                obstacle=rng.choice(list(Obstacle)),
+                reporter=nbma(number),
+            ),
+            TunnelCounted(ifindex=GRE, lost=(("collisions", rng.randrange(9)),)),
             CommandGiven(1, Flush(what=rng.choice(list(FlushWhat)))),
             CommandGiven(2, Resolve(address=rng.choice((tunnel(number), host(number))))),
         )

@@ -15,6 +15,7 @@ from nhrpd_py.core.rows import (
     NhsRow,
     PeerRow,
     ProbeRow,
+    ProblemRow,
     RouteRow,
     Row,
     SaRow,
@@ -50,6 +51,7 @@ def a_cache_row(number: int = 1, **changes: object) -> CacheRow:
         "age_s": 535.0,
         "mtu": 1476,
         "identity": None,
+        "problem": None,
     }
     return CacheRow(**(values | changes))  # type: ignore[arg-type]
 
@@ -89,6 +91,8 @@ def an_interface_row(**changes: object) -> InterfaceRow:
         "holding_time_s": 600,
         "problem": None,
         "losing": None,
+        "sa_bytes_in": 0,
+        "sa_bytes_out": 0,
     }
     return InterfaceRow(**(values | changes))  # type: ignore[arg-type]
 
@@ -155,6 +159,8 @@ class FakeEngine:
                     last_error=None,
                     path=None,
                     rtt_s=None,
+                    bytes_in=None,
+                    bytes_out=None,
                 )
             ],
             View.TRAFFIC: [
@@ -174,6 +180,16 @@ class FakeEngine:
                     rtt_sum_s=0.1,
                     rtt_bounds_s=(0.01, 0.1),
                     rtt_counts=(5, 2, 1),
+                )
+            ],
+            View.PROBLEMS: [
+                ProblemRow(
+                    interface="gre1",
+                    afi="ipv4",
+                    kind="server-lost",
+                    nbma="192.0.2.1",
+                    subject="hub.example.net",
+                    reason="no answer to 3 registration requests",
                 )
             ],
             View.ROUTES: [

@@ -71,6 +71,8 @@ def interface(name: str, problem: str | None) -> InterfaceRow:
         holding_time_s=600,
         problem=problem,
         losing=None,
+        sa_bytes_in=0,
+        sa_bytes_out=0,
     )
 
 

@@ -64,6 +64,7 @@ def test_cache_shows_a_client_with_all_that_is_known_of_it() -> None:
         "age_s": 10.5,
         "mtu": 1400,
         "identity": None,
+        "problem": None,
     }
 
 
@@ -185,6 +186,8 @@ def test_interfaces_show_what_is_there_and_what_is_wrong() -> None:
         "holding_time_s": 60,
         "problem": None,
         "losing": None,
+        "sa_bytes_in": 0,
+        "sa_bytes_out": 0,
     }
     missing = row(Node(an_interface()), View.INTERFACES)
     assert (missing["ifindex"], missing["key"], missing["mtu"], missing["nbma"]) == (None,) * 4

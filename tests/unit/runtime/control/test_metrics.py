@@ -2,6 +2,7 @@
 
 from nhrpd_py import __version__
 from nhrpd_py.core.queries import View
+from nhrpd_py.core.rows import TrafficRow
 from nhrpd_py.runtime.control.metrics import DaemonCollector, exposition
 from tests.unit.runtime.control.api_client import curl
 from tests.unit.runtime.fake_daemon import FakeEngine, a_cache_row, a_daemon, an_interface_row
@@ -30,6 +31,23 @@ def test_shortcuts_are_counted_by_state() -> None:
     assert 'nhrpd_shortcuts{afi="ipv4",interface="gre1",state="active"} 1.0' in a_scrape(
         FakeEngine()
     )
+
+
+def test_problems_are_counted_by_kind_and_losses_by_reason() -> None:
+    engine = FakeEngine()
+    engine.rows[View.INTERFACES] = [an_interface_row(sa_bytes_in=800, sa_bytes_out=900)]
+    engine.rows[View.TRAFFIC] = [
+        TrafficRow(
+            interface="gre1", afi=None, direction=direction, type="no-route", packets=packets
+        )
+        for direction, packets in (("undelivered", 4), ("lost", 7))
+    ]
+    lines = a_scrape(engine)
+    assert 'nhrpd_problems{afi="ipv4",interface="gre1",kind="server-lost"} 1.0' in lines
+    assert 'nhrpd_undelivered_total{interface="gre1",reason="no-route"} 4.0' in lines
+    assert 'nhrpd_tunnel_lost_total{interface="gre1",reason="no-route"} 7.0' in lines
+    assert 'nhrpd_sa_bytes_total{direction="in",interface="gre1"} 800.0' in lines
+    assert 'nhrpd_sa_bytes_total{direction="out",interface="gre1"} 900.0' in lines
 
 
 def test_probes_have_a_histogram() -> None:

@@ -152,6 +152,16 @@ async def test_the_pairs_with_esp_are_told(kernel, monkeypatch):
     assert await xfrm_socket.esp_pairs() == {pair}
 
 
+async def test_octets_and_packets_are_added_up_by_pair(kernel, monkeypatch):
+    monkeypatch.setattr(xfrm_socket, "open_xfrm", lambda: Xfrm(kernel))
+    at = xfrm.SELECTOR.size + xfrm.STATE_ID.size + xfrm.LIFETIME.size
+    counted = bytearray(peer.TOLD_STATE)
+    xfrm.CURRENT.pack_into(counted, at, 800, 8, 0, 0)
+    kernel.states = [bytes(counted), bytes(counted)]  # as during a rekeying
+    pair = parse_address("192.0.2.1"), parse_address("192.0.2.2")
+    assert await xfrm_socket.esp_counts() == {pair: (1600, 16)}
+
+
 def test_an_inconsistent_dump_is_read_again(kernel):
     kernel.table = {1: peer.TOLD_OUT_42}
     link = Xfrm(kernel)
