@@ -118,6 +118,11 @@ class Interface:
             return self.link_problem or self.nbma_problem
         return self.circuits.charon_problem if self.addresses else "the tunnel has no address"
 
+    @property
+    def losing(self) -> str | None:
+        """What the kernel loses in the tunnel at present, and why, for people; it is looked at while it is open."""
+        return self.losses.losing(protected=self.circuits.protected) if self.opened else None
+
     def follow(self, links: Links) -> None:
         """Updates everything from the present links."""
         link = links.named(self.name)

@@ -24,7 +24,7 @@ def interface_row(interface: Interface) -> InterfaceRow:
         shortcut=config.shortcut,
         holding_time_s=config.holding_time_s,
         problem=interface.problem,
-        losing=interface.losses.losing(protected=interface.circuits.protected),
+        losing=interface.losing,
         sa_bytes_in=octets_in,
         sa_bytes_out=octets_out,
     )

@@ -43,7 +43,7 @@ def _row(
 def _of_interface(interface: Interface, now: float) -> Iterator[ProblemRow]:
     circuits = interface.circuits
     deserted = circuits.deserted(now)
-    losing = interface.losses.losing(protected=circuits.protected)
+    losing = interface.losing
     if interface.link_problem:
         is_refusal = interface.refusal is not None and not interface.refusal.on_trial
         yield _row(interface, "refused" if is_refusal else "link", interface.link_problem)

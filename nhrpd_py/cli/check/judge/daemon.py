@@ -11,6 +11,9 @@ AREA = "daemon"
 CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}
 """linux/capability.h."""
 OTHERS_MAY_WRITE = 0o002
+IN_TURN = frozenset({"identity-in-turn", "address-in-turn"})
+OF_PEERS = frozenset({"undelivered", "one-way", "path-failed"})
+"""Kinds of problems that no other view has a finding for."""
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -90,7 +93,7 @@ def _views(daemon: DaemonFacts, journal: str) -> Iterator[Finding]:
             yield area.problem(str(row["problem"]), f"nhrpctl show interfaces; {journal}")
         elif row["up"]:
             yield area.ok("it serves NHRP")
-        if row.get("losing"):  # a daemon of an earlier version does not tell
+        if row["losing"]:
             yield area.warning(str(row["losing"]), "nhrpctl show traffic; nhrpctl show interfaces")
     for row in daemon.views.get("nhs", ()):
         area = Area(AREA, f"NHS {row['nbma'] or row['name']}")
@@ -111,6 +114,13 @@ def _views(daemon: DaemonFacts, journal: str) -> Iterator[Finding]:
                 f"IPsec with it failed: {row['last_error'] or 'no reason given'}",
                 "nhrpctl show peers; journalctl -u strongswan -n 50",
             )
+    told = {(row["kind"], row["reason"]): row for row in daemon.views.get("problems", ())}
+    for (kind, reason), row in told.items():
+        area = Area(AREA, f"peer {row['nbma']}")
+        if kind in IN_TURN:
+            yield area.problem(reason, "nhrpctl show problems; nhrpctl show peers")
+        elif kind in OF_PEERS:
+            yield area.warning(reason, "nhrpctl show problems; nhrpctl show traffic")
 
 
 def _clock(facts: Facts) -> Iterator[Finding]:

@@ -19,7 +19,15 @@ from nhrpd_py.cli.check.read import frr, machine, strongswan
 from nhrpd_py.cli.client import Client, NoDaemonError, RefusedError, WrongUsageError
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config
-from nhrpd_py.core.rows import CacheRow, ConfigRow, InterfaceRow, NhsRow, PeerRow, RouteRow
+from nhrpd_py.core.rows import (
+    CacheRow,
+    ConfigRow,
+    InterfaceRow,
+    NhsRow,
+    PeerRow,
+    ProblemRow,
+    RouteRow,
+)
 from nhrpd_py.paths import CONFIG_FILE, CONTROL_SOCKET
 
 ROWS = {
@@ -27,6 +35,7 @@ ROWS = {
     "nhs": NhsRow,
     "interfaces": InterfaceRow,
     "peers": PeerRow,
+    "problems": ProblemRow,
     "routes": RouteRow,
     "config": ConfigRow,
 }

@@ -3,7 +3,7 @@
 import pytest
 
 from nhrpd_py.core.effects import Effect
-from nhrpd_py.core.events import LinkGone, TunnelCounted
+from nhrpd_py.core.events import InterfaceRefused, LinkGone, TunnelCounted
 from nhrpd_py.core.notices import TunnelLosing, TunnelMended
 from nhrpd_py.core.queries import View
 from tests.support.engine import Node, a_hub, of, the
@@ -85,6 +85,16 @@ def test_a_netdev_that_was_made_anew_counts_from_the_start() -> None:
     assert losing(hub) is None
     assert count(hub, 14.0, ifindex=9, collisions=2) == []  # it was reset
     assert losing(hub) is None
+
+
+def test_of_a_tunnel_that_is_closed_nothing_is_known() -> None:
+    hub = a_hub()
+    count(hub, 0.0, collisions=0)
+    count(hub, 10.0, collisions=5)
+    assert losing(hub)
+    hub.give(InterfaceRefused(GRE, "no"), now=11.0)
+    assert losing(hub) is None
+    assert count(hub, 20.0, collisions=9) == []
 
 
 def test_counters_that_are_no_trouble_are_only_counted() -> None:

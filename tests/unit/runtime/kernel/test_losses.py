@@ -47,7 +47,7 @@ async def test_counters_of_an_open_tunnel_are_reported_every_ten_seconds(world, 
         struct.pack("=B3xII", 0, GRE, 1),
     )
     await world.open()
-    await trio.sleep(INTERVAL_S * 4)
+    await trio.sleep(INTERVAL_S * 3.5)
     (event,) = counted(world)
     assert event.ifindex == GRE
     assert {name: value for name, value in event.lost if value} == {

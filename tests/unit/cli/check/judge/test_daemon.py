@@ -20,6 +20,7 @@ from tests.unit.cli.check.machines import (
 
 INTERFACE = {"interface": "gre1", "problem": None, "losing": None, "up": True}
 NHS = {"interface": "gre1", "afi": "ipv4", "nbma": "192.0.2.9", "name": "hub", "protocol": None}
+TWINS = {"interface": "gre1", "kind": "identity-in-turn", "nbma": "192.0.2.9", "reason": "in turn"}
 ROUTE = {"dst": "172.16.0.0/16", "dev": "gre1", "protocol": "bgp"}
 
 
@@ -48,6 +49,8 @@ def daemon(status=None, **views):
             State.WARNING,
             "no proposal",
         ),
+        (daemon(problems=[TWINS, TWINS | {"nbma": "192.0.2.8"}]), State.PROBLEM, "in turn"),
+        (daemon(problems=[TWINS | {"kind": "one-way"}]), State.WARNING, "in turn"),
         (
             replace(daemon(), process=Process(pid=7, user="nhrpd", capabilities=1 << 12)),
             State.PROBLEM,

@@ -108,7 +108,9 @@ def test_the_daemon_tells_which_addresses_it_uses() -> None:
 
     def is_hole(own: str, server: str) -> bool:
         rows: dict[str, Any] = {
-            "interfaces": [{"interface": "gre1", "nbma": own, "up": True, "problem": None}],
+            "interfaces": [
+                {"interface": "gre1", "nbma": own, "up": True, "problem": None, "losing": None}
+            ],
             "nhs": [
                 {"interface": "gre1", "afi": "ipv4", "name": "h", "nbma": server, "state": "up"}
             ],
