@@ -22,10 +22,19 @@ def is_lost_for_it(one: ClassicNode, hub: ClassicNode) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_a_hub_that_drops_esp_is_told_with_packets_and_protocol() -> None:
+def test_a_hub_that_rejects_or_drops_esp_is_told_so() -> None:
     with cloud({}, {}, static=True, bgp=False) as (_, (hub, one)):
         wait_ready([hub, one])
         wait_until(lambda: has_octets(one, hub), 30.0, "octets are shown")
+        ping = one.namespace.start_ping(hub.tunnel, interval_s=0.5, source=one.tunnel)
+        iptables(hub.namespace, "-I INPUT -p esp -j REJECT --reject-with icmp-admin-prohibited")
+        found = wait_until(
+            lambda: row(one, "problems", kind="undelivered", nbma=hub.nbma), 30.0, "it says so"
+        )
+        assert "packet filter prohibits ESP" in str(found["reason"])
+        iptables(hub.namespace, "-D INPUT -p esp -j REJECT --reject-with icmp-admin-prohibited")
+        one.flush("all")
+        wait_until(lambda: server_state(one) == "up", 90.0, "it serves again")
         iptables(hub.namespace, "-I INPUT -p esp -j DROP")
         try:
             found = wait_until(
@@ -37,5 +46,6 @@ def test_a_hub_that_drops_esp_is_told_with_packets_and_protocol() -> None:
             assert one.logged("sa.silent") or one.logged("nhs.down")
         finally:
             iptables(hub.namespace, "-D INPUT -p esp -j DROP")
+            ping.stop()
         wait_until(lambda: server_state(one) == "up", 90.0, "it serves again")
         wait_until(lambda: row(one, "problems", kind="one-way") is None, 30.0, "it is over")
