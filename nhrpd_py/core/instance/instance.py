@@ -88,7 +88,7 @@ class Instance:
         is_silent = (
             traffic.never_heard
             or self.station.paths.has_failed(nbma)
-            or self.client.servers.is_silent(nbma)
+            or self.client.servers.owes_an_answer(nbma)
         )
         return reason if is_silent else None
 

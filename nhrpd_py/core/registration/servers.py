@@ -133,7 +133,7 @@ class Servers:
         """Returns whether an NBMA address is one of our NHSs."""
         return any(nbma in server.registrations for server in self._servers)
 
-    def is_silent(self, nbma: Address) -> bool:
+    def owes_an_answer(self, nbma: Address) -> bool:
         """Returns whether an NHS at an NBMA address owes us an answer."""
         return any(
             not each.is_idle and (each.lost > 0 or each.state is NhsState.PROBE)
