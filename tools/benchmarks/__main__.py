@@ -127,13 +127,14 @@ def _measure(arguments: argparse.Namespace) -> None:
                 profiles = load.profile(ours, refreshes=50_000)
                 (share / PROFILE).write_text(profile_text(profiles))
         if arguments.only in (None, "paths"):
-            runs = (3, 1) if arguments.quick else (7, 3)
+            runs = (5, 1) if arguments.quick else (20, 3)
             kinds: dict[str, type[Node]] = {"frr": FrrNode, "nhrpd_py": NhrpdNode}
             for contender, kind in kinds.items():
                 say(f"{contender}: hub and two spokes")
                 paths = measure(kind, direct_runs=runs[0], return_runs=runs[1], say=say)
                 results["contenders"][contender]["paths"] = {
                     "direct_s": paths.direct_s,
+                    "both_s": paths.both_s,
                     "return_s": paths.return_s,
                     "lost_s": paths.lost_s,
                 }

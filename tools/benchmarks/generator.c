@@ -12,6 +12,9 @@
  * It shares the processor with the hub. Under a window it therefore runs as SCHED_BATCH, which does
  * not interrupt the daemon at every reply: a load from outside would not do that either. One at a
  * time (window 1) it runs normally. Round trips end at the kernel's time stamp of the reply.
+ *
+ * With --interval-us it sends one request in so many microseconds instead: the load of spokes that
+ * renew their registrations one after the other.
  */
 #define _GNU_SOURCE
 #include "frames.h"
@@ -40,6 +43,7 @@ static uint32_t hub_nbma, key = 42, first_spoke = 1, spokes = 1, requests, windo
 static unsigned holding_time = 7200, retry_ms = 1000;
 static double limit_s = 60;
 static bool settle;
+static int64_t interval, next_send_at; /* ns; 0: as fast as the window lets */
 
 static uint8_t frames[MAX_WINDOW][FRAME_SIZE], received[MAX_WINDOW][SLOT];
 static struct request *table;
@@ -201,9 +205,11 @@ static void fill_window(int sock)
 {
     uint32_t indexes[MAX_WINDOW];
     unsigned count = 0;
-    while (in_flight < window && next_request < requests) {
+    int64_t now = clock_ns(CLOCK_MONOTONIC);
+    while (in_flight < window && next_request < requests && (!interval || next_send_at <= now)) {
         indexes[count++] = next_request;
         unanswered[in_flight++] = next_request++;
+        next_send_at += interval;
     }
     if (count) transmit(sock, indexes, count);
 }
@@ -251,7 +257,7 @@ static void parse(int argc, char **argv)
         {"key", 1, 0, 'k'}, {"first", 1, 0, 'f'}, {"spokes", 1, 0, 's'},
         {"requests", 1, 0, 'r'}, {"window", 1, 0, 'w'}, {"first-id", 1, 0, 'i'},
         {"holding-time", 1, 0, 'h'}, {"retry-ms", 1, 0, 'y'}, {"limit-s", 1, 0, 'l'},
-        {"settle", 1, 0, 'S'}, {"settle-namespace", 1, 0, 'N'}, {0}};
+        {"interval-us", 1, 0, 'v'}, {"settle", 1, 0, 'S'}, {"settle-namespace", 1, 0, 'N'}, {0}};
     unsigned mac[6] = {0};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;) switch (option) {
         case 'd': device = optarg; break;
@@ -270,6 +276,7 @@ static void parse(int argc, char **argv)
         case 'i': first_id = strtoul(optarg, NULL, 0); break;
         case 'h': holding_time = strtoul(optarg, NULL, 0); break;
         case 'y': retry_ms = strtoul(optarg, NULL, 0); break;
+        case 'v': interval = strtoll(optarg, NULL, 0) * 1000; break;
         case 'l': limit_s = strtod(optarg, NULL); break;
         case 'S': settle = true; hub_tries = optarg; break;
         case 'N': hub_namespace = optarg; break;
@@ -295,12 +302,15 @@ int main(int argc, char **argv)
 
     int64_t started_at = clock_ns(CLOCK_REALTIME), settled_at = 0;
     int64_t end = clock_ns(CLOCK_MONOTONIC) + (int64_t)(limit_s * NANO), next_look = 0;
+    next_send_at = clock_ns(CLOCK_MONOTONIC);
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
     while (answered < requests && clock_ns(CLOCK_MONOTONIC) < end) {
         fill_window(sock);
         struct pollfd wait = {sock, POLLIN, 0};
-        if (poll(&wait, 1, 50) > 0) receive(sock);
+        int64_t pause = next_send_at - clock_ns(CLOCK_MONOTONIC);
+        int timeout = interval && pause < 50000000LL ? (pause > 0 ? pause / 1000000 + 1 : 0) : 50;
+        if (poll(&wait, 1, timeout) > 0) receive(sock);
         int64_t now = clock_ns(CLOCK_MONOTONIC);
         if (now < next_look) continue;
         next_look = now + 50000000LL;

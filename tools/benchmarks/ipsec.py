@@ -6,6 +6,7 @@ with a stock charon, so these figures are compared with charon alone, where that
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tools.lab.capture import Packet
+from tools.lab.capture import Capture, Packet
 from tools.lab.charon import Ipsec
 from tools.lab.classic import ClassicNode
 from tools.lab.machine import Role
@@ -65,6 +66,8 @@ class Figures:
 
     direct_s: list[float | None] = field(default_factory=list)
     """From the first data packet to the first direct encrypted one, of each round."""
+    both_s: list[float | None] = field(default_factory=list)
+    """From the first data packet until those of both directions go straight."""
     spokes: int = 0
     forwarding_s: list[float | None] = field(default_factory=list)
     """From the hub's start until each spoke's traffic came back."""
@@ -88,8 +91,11 @@ def measure(effort: Effort, say: Say) -> dict[str, Any]:
     """Returns the figures, and strongSwan's version."""
     figures = Figures()
     say("IPsec: hub and two spokes")
-    figures.direct_s = _direct_paths(effort.rounds)
+    for direct_s, both_s in _direct_paths(effort.rounds):
+        figures.direct_s.append(direct_s)
+        figures.both_s.append(both_s)
     say(f"  direct encrypted path {_listed(figures.direct_s)}")
+    say(f"  both directions {_listed(figures.both_s)}")
     say(f"IPsec: SAs with {effort.peers} peers")
     _setups(effort, figures)
     say(
@@ -106,32 +112,41 @@ def measure(effort: Effort, say: Say) -> dict[str, Any]:
 # The direct path.
 
 
-def _direct_paths(rounds: int) -> list[float | None]:
+def _direct_paths(rounds: int) -> Iterator[tuple[float | None, float | None]]:
     with Lab(private_run=True, sample_rate="2/second") as lab:
         hub, one, two = _cloud(lab, 2)
         _wait_registered(hub, [one, two])
-        return [_direct_path(one, two) for _ in range(rounds)]
+        for _ in range(rounds):
+            yield _direct_path(one, two)
 
 
-def _direct_path(one: ClassicNode, two: ClassicNode) -> float | None:
+def _direct_path(one: ClassicNode, two: ClassicNode) -> tuple[float | None, float | None]:
+    """Returns the seconds until the first direct packet, and until both directions are direct."""
     _forget(one, two)
     time.sleep(PAUSE_S)
-    with one.capture(expression=f"ip proto 50 and src host {one.nbma}") as wire:
-        ping = ["-n", "-q", "-i", "0.01", "-s", str(PING_OCTETS), "-w", f"{WATCHED_S:g}"]
+    with _sent(one) as wire, _sent(two) as far_wire:
+        ping = ["-n", "-q", "-i", "0.005", "-s", str(PING_OCTETS), "-w", f"{WATCHED_S:g}"]
         process = one.lan.popen("ping", *ping, two.lan_host, log=one.directory / "ping.txt")
-        try:
-            wait_until(lambda: _first(wire.packets(), two), WATCHED_S + 1, "a direct packet")
-        except AssertionError:
-            return None
-        finally:
-            stop(process)
-        packets = wire.packets()
+
+        def both() -> bool:
+            return bool(_first(wire.packets(), two) and _first(far_wire.packets(), one))
+
+        with contextlib.suppress(AssertionError):
+            wait_until(both, WATCHED_S + 1, "direct packets")
+        stop(process)
+        packets, answers = wire.packets(), far_wire.packets()
     (over_hub,) = {each.nbma for each in one.lab.hubs}
-    first = next((p.time for p in packets if _is_data(p) and p.outer_destination == over_hub), None)
-    direct = _first(packets, two)
-    if first is None or direct is None or direct < first:
+    began = next((p.time for p in packets if _is_data(p) and p.outer_destination == over_hub), None)
+    there, back = _first(packets, two), _first(answers, one)
+    if began is None or (there is not None and there < began):
         raise CommandFailedError(f"{one.name}: the first packets should go over the hub")
-    return direct - first
+    if there is None:
+        return None, None
+    return there - began, None if back is None else max(there, back) - began
+
+
+def _sent(node: ClassicNode) -> Capture:
+    return node.capture(expression=f"ip proto 50 and src host {node.nbma}")
 
 
 def _first(packets: list[Packet], peer: Node) -> float | None:
@@ -330,6 +345,10 @@ def table(results: dict[str, Any]) -> list[str]:
         (
             "first data packet to first direct encrypted one",
             _spread(results["direct_s"], 1000, "ms"),
+        ),
+        (
+            "first data packet until both directions are direct",
+            _spread(results["both_s"], 1000, "ms"),
         ),
         (
             f"hub switched on, {spokes} spokes: traffic flows again",

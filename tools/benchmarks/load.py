@@ -32,6 +32,9 @@ PHASE_LIMIT_S = 120.0
 START_LIMIT_S = 30.0
 STEADY_S = 1.0
 """Pause before memory is read."""
+CHECKED_S, UNCHECKED_S = 10.0, 200.0
+"""How often a spoke registers: with `path-check`, and by its holding time of 600 s alone."""
+WATCHED_S = 20.0
 NBMA_BASE, PROTOCOL_BASE = 0x0A400000, 0x0AC00000
 FEW = 1_000
 MANY = 10_000
@@ -115,6 +118,8 @@ class Load:
             )
             run.resident[str(FEW)] = self._resident(contender)
             if many:
+                for name, each_s in (("checked", CHECKED_S), ("unchecked", UNCHECKED_S)):
+                    run.phases[name] = self._renew(contender, load, each_s)
                 more = ("--first", FEW + 1, "--spokes", MANY - FEW)
                 run.phases["first_many"] = self._drive(contender, load, *more, settle=True)
                 self._verify(contender, MANY)
@@ -139,6 +144,12 @@ class Load:
             "first registrations": Path(f"{prefix}.1"),
             "refreshes": Path(f"{prefix}.2"),
         }
+
+    def _renew(self, contender: Contender, load: Namespace, each_s: float) -> Phase:
+        """Drives a daemon for a while as 1 000 spokes do that renew every so many seconds."""
+        interval_s = each_s / FEW
+        arguments = ("--interval-us", round(interval_s * 1e6), "--spokes", FEW)
+        return self._drive(contender, load, *arguments, "--requests", round(WATCHED_S / interval_s))
 
     @staticmethod
     def _cut(contender: Ours, prefix: Path, number: int) -> None:

@@ -37,6 +37,9 @@ class Paths:
     """Seconds, one per run; None where it did not happen."""
 
     direct_s: list[float | None] = field(default_factory=list)
+    """From the first data packet to the first one that goes straight."""
+    both_s: list[float | None] = field(default_factory=list)
+    """From the first data packet until packets of both directions go straight."""
     return_s: list[float | None] = field(default_factory=list)
     """From the end of the hub's daemon until the spoke's next registration was answered."""
     lost_s: list[float] = field(default_factory=list)
@@ -58,8 +61,11 @@ def measure(
             wait_until(lambda spoke=spoke: registered(hub, spoke), 30.0, "registration")  # type: ignore[misc]
         wait_until(lambda: one.ping_lan(hub).received, 20.0, "a ping to the hub's LAN")
         for _ in range(direct_runs):
-            paths.direct_s.append(_direct_path(one, two))
+            direct_s, both_s = _direct_path(one, two)
+            paths.direct_s.append(direct_s)
+            paths.both_s.append(both_s)
         say(f"  direct path {_listed(paths.direct_s)}")
+        say(f"  both directions {_listed(paths.both_s)}")
         for _ in range(return_runs):
             back_s, lost_s = _return_after_restart(hub, one)
             paths.return_s.append(back_s)
@@ -74,18 +80,21 @@ def median(values: list[float | None]) -> float | None:
     return None if middle == float("inf") else middle
 
 
-def _direct_path(one: Node, two: Node) -> float | None:
+def _direct_path(one: Node, two: Node) -> tuple[float | None, float | None]:
+    """Returns the seconds until the first direct packet, and until both directions are direct."""
     _forget(one, two)
     time.sleep(PAUSE_S)
-    with one.capture() as wire:
+    with one.capture() as wire, two.capture() as far_wire:
         ping = ["-n", "-q", "-i", str(PING_INTERVAL_S), "-w", f"{WATCHED_S:g}"]
         one.lan.run("ping", *ping, two.lan_host, check=False)
         requests = wire.carried(one.lan_host, two.lan_host)
+        answers = far_wire.carried(two.lan_host, one.lan_host)
     if not requests or requests[0].outer_destination == two.nbma:
         raise CommandFailedError(f"{one.name}: the first packets should go over the hub")
-    direct = (packet.time for packet in requests if packet.outer_destination == two.nbma)
-    at = next(direct, None)
-    return None if at is None else at - requests[0].time
+    began = requests[0].time
+    there = next((p.time - began for p in requests if p.outer_destination == two.nbma), None)
+    back = next((p.time - began for p in answers if p.outer_destination == one.nbma), None)
+    return there, None if there is None or back is None else max(there, back)
 
 
 def _forget(one: Node, two: Node) -> None:

@@ -119,6 +119,16 @@ def _rows() -> list[Row]:
         Row(title="one at a time, 99 %", value=_phase(_key("p99_us"), "single"), form="{:,.0f} µs"),
         Row(title="CPU per 1 000 first registrations", value=_phase(_cpu, "first"), form=cpu),
         Row(title="CPU per 1 000 refreshes", value=_phase(_cpu, "refresh"), form=cpu),
+        Row(
+            title="hub's CPU, 1 000 spokes that check it every 10 s",
+            value=_phase(_load, "checked"),
+            form="{:.1f} %",
+        ),
+        Row(
+            title="  that only renew, every 200 s",
+            value=_phase(_load, "unchecked"),
+            form="{:.1f} %",
+        ),
     ]
     for spokes in ("1000", "10000"):
         title = f"memory per spoke, {spokes[:-3]} {spokes[-3:]}"
@@ -144,6 +154,11 @@ def _rows() -> list[Row]:
             value=_path("direct_s", 1000),
             form="{:,.0f} ms",
             target=0.1,
+        ),
+        Row(
+            title="first packet until both directions are direct",
+            value=_path("both_s", 1000),
+            form="{:,.0f} ms",
         ),
         Row(
             title="hub restarted: registered again after",
@@ -186,7 +201,8 @@ def _legend(results: dict[str, Any]) -> list[str]:
         "user and system time of the daemons (FRR: nhrpd + zebra). A start has a tunnel and no spoke;",
         "its memory is VmRSS of all daemons. Memory per spoke is resident memory above that with no",
         "spoke. The hub was killed right after a renewal and started at once, holding time",
-        f"{paths.HOLDING_TIME_S} s: a spoke that only waits comes back after a third of that.",
+        f"{paths.HOLDING_TIME_S} s: a spoke that only waits comes back after a third of that. Both",
+        "directions: the later one's first packet that goes from spoke to spoke, seen at its sender.",
         f"Requests sent again: {repeated['frr']} to FRR, {repeated['nhrpd_py']} to nhrpd_py.",
     ]
 
@@ -207,6 +223,10 @@ def _per_s(phase: dict[str, Any]) -> float:
 
 def _cpu(phase: dict[str, Any]) -> float:
     return float(phase["cpu_s"] * 1000 / phase["requests"])
+
+
+def _load(phase: dict[str, Any]) -> float:
+    return float(phase["cpu_s"] / phase["replied_s"] * 100)
 
 
 def _share(phase: dict[str, Any]) -> float:

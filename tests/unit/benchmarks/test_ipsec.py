@@ -9,6 +9,7 @@ def results(**changes: Any) -> dict[str, Any]:
     return {
         "strongswan": "5.9.8",
         "direct_s": [0.1, 0.3, 0.2],
+        "both_s": [0.2, 0.4, 0.3],
         "spokes": 3,
         "forwarding_s": [9.0, 8.0, 10.0],
         "boot_s": 7.0,
@@ -32,7 +33,8 @@ def cell(lines: list[str], title: str) -> str:
 
 def test_the_table_has_medians_extremes_and_rates() -> None:
     lines = table(results())
-    assert cell(lines, "first data packet") == "200 ms (100 ms to 300 ms)"
+    assert cell(lines, "first data packet to first direct") == "200 ms (100 ms to 300 ms)"
+    assert cell(lines, "first data packet until both") == "300 ms (200 ms to 400 ms)"
     assert cell(lines, "hub switched on, 3 spokes") == "9.0 s (8.0 s to 10.0 s)"
     assert cell(lines, "the last of them") == "10.0 s"
     assert cell(lines, "SA set-ups, 100 peers") == "10.0 /s"
@@ -43,7 +45,7 @@ def test_the_table_has_medians_extremes_and_rates() -> None:
 
 def test_what_did_not_happen_is_not_hidden() -> None:
     lines = table(results(direct_s=[0.1, None, None], forwarding_s=[9.0, None, 8.0]))
-    assert cell(lines, "first data packet") == "never (100 ms to never)"
+    assert cell(lines, "first data packet to first direct") == "never (100 ms to never)"
     assert cell(lines, "the last of them") == "never"
 
 
