@@ -6,6 +6,7 @@ What could not be read is an `Unread` that says why. Tests write the values down
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -83,6 +84,69 @@ class SamplingRule:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a firewall rule asks of a packet, as far as the checks understand it; None is any.
+
+    In names of interfaces `*` stands for any text, and a `!` in front for all others.
+    """
+
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    protocols: frozenset[str] | None = None
+    """Names as in /etc/protocols, in small letters; numbers where they have no name here."""
+    ports: tuple[tuple[int, int], ...] | None = None
+    """Ranges of destination ports."""
+    states: frozenset[str] | None = None
+    """States of connections: new, established, related, invalid…"""
+    more: bool = False
+    """It asks something else as well."""
+
+
+class Verdict(StrEnum):
+    """What a firewall rule does with a packet."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    RETURN = "return"
+    JUMP = "jump"
+    GOTO = "goto"
+    NONE = ""
+    """The next rule follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterRule:
+    """A rule of the packet filter."""
+
+    text: str
+    """How the tool writes it, or where it stands."""
+    conditions: Conditions = Conditions()
+    verdict: Verdict = Verdict.NONE
+    target: str = ""
+    """The chain that follows."""
+    sample: SamplingRule | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseChain:
+    """A chain that the kernel begins with, and the chains that its rules may lead to."""
+
+    tool: str
+    family: str
+    table: str
+    name: str
+    hook: str
+    """prerouting | input | forward | output | postrouting"""
+    drops: bool = False
+    """Its policy drops what no rule decides."""
+    chains: Mapping[str, Sequence[FilterRule]]
+
+    @property
+    def rules(self) -> Sequence[FilterRule]:
+        return self.chains.get(self.name, ())
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """The process that has bound an NFLOG group."""
@@ -94,9 +158,10 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirewallFacts:
-    """The rules that send packets to NFLOG groups, and who listens to the groups."""
+    """The rules that send packets to NFLOG groups, who listens to the groups, and all base chains."""
 
     rules: Sequence[SamplingRule] | Unread = ()
+    chains: Sequence[BaseChain] = ()
     tools: frozenset[str] = frozenset()
     """The commands that work here: `iptables`, `iptables-legacy`, `nft`…"""
     listeners: Mapping[int, Listener] | Unread = field(default_factory=dict)

@@ -7,9 +7,20 @@ from collections.abc import Iterator, Sequence
 
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Finding, State
-from nhrpd_py.cli.check.judge import daemon, guard, ipsec, kernel, redirect, routing
+from nhrpd_py.cli.check.judge import (
+    daemon,
+    firewall,
+    guard,
+    ipsec,
+    kernel,
+    redirect,
+    routing,
+)
 
-CHECKS = (daemon.check, kernel.check, redirect.check, guard.check, ipsec.check, routing.check)
+CHECKS = (
+    *(daemon.check, kernel.check, firewall.check, redirect.check),
+    *(guard.check, ipsec.check, routing.check),
+)
 MARKS = {State.PROBLEM: "PROBLEM", State.WARNING: "warning", State.UNKNOWN: "unknown"}
 STYLES = {State.PROBLEM: "\033[1;31m", State.WARNING: "\033[33m", State.UNKNOWN: "\033[36m"}
 PLAIN = "\033[0m"

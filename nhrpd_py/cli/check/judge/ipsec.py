@@ -16,6 +16,7 @@ SOON_S = 30 * 86400
 IKE_PORTS = (500, 4500)
 GRE_SELECTORS = frozenset({"dynamic[gre]", "dynamic[47]"})
 ANYBODY = ("", "%any")
+YES = ("yes", "true", "1", "enabled")
 
 Section = Mapping[str, Any]
 
@@ -87,6 +88,16 @@ def _rules(facts: Facts, config: InterfaceConfig) -> Finding:
 
 
 # --- profiles -------------------------------------------------------------------------------------
+
+
+def goes_in_udp(facts: Facts, name: str) -> bool:
+    """Tells whether a profile has all its ESP in UDP (`encap = yes`)."""
+    charon = facts.charon
+    if charon is None:
+        return False
+    template = {} if isinstance(charon.template, Unread) else charon.template
+    connection = charon.own.get(name) or template.get(name, {})
+    return not isinstance(connection, Unread) and _text(connection, "encap") in YES
 
 
 def _template(facts: Facts, charon: CharonFacts) -> Iterator[Finding]:

@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Listener, Process, SamplingRule
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.judge.walk import UNSURE, Packet, way_of
 
 AREA = "redirect"
 SAMPLES = (
@@ -17,6 +19,11 @@ FAMILIES = {
     "ipv6": ("ip6tables", ("ip6", "inet"), 48),
 }
 """By family: the command, the families of the rules that see it, the prefix length of a site."""
+SWALLOWED = {
+    "new": "all of them: no redirects, so no shortcuts",
+    "established": "packets of established connections: a connection that is on the hub stays there",
+}
+"""What a state of packets that are never sampled means."""
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -46,7 +53,7 @@ def _rules(facts: Facts, name: str) -> Iterator[Finding]:
             if rule.group == group and rule.family in seen_by and rule.samples(name)
         ]
         if fitting:
-            yield _counting(area, family, fitting)
+            yield _ahead(facts, area, family) or _counting(area, family, fitting)
         else:
             yield _missing(facts, area, family, rules)
 
@@ -61,6 +68,42 @@ def _families(link: Link | None) -> list[str]:
         if scope == "global"
     }
     return sorted(found) or ["ipv4"]
+
+
+def _ahead(facts: Facts, area: Area, family: str) -> Finding | None:
+    """Tells of a rule that decides before the sample is taken; None where packets are sampled.
+
+    A connection that began over the hub, or comes back to it, has established packets alone.
+    """
+    group = facts.config.nflog.redirect_group
+    packet = Packet(
+        family=FAMILIES[family][1][0], input=area.subject, output=area.subject, state="new"
+    )
+    chains = [each for each in facts.firewall.chains if each.hook == "forward"]
+    for state, what in SWALLOWED.items():
+        ways = [(each, way_of(each, replace(packet, state=state), group)) for each in chains]
+        if not ways or any(way.sampled for _, way in ways):
+            continue
+        sampling = [
+            (base, way, rule)
+            for base, way in ways
+            for rule in base.rules
+            if rule.sample is not None and rule.sample.group == group
+        ]
+        decided = [(base, way) for base, way, _ in sampling] or ways
+        base, way = next(
+            ((base, way) for base, way in decided if way.by not in ("", UNSURE)), (None, None)
+        )
+        if base is None or way is None:
+            return None  # nothing is certain
+        text = f"a rule before the one that samples decides on {what} ({way.by})"
+        remedy = _rule(facts, area.subject, family)
+        if base.tool != "nft" and sampling:
+            rest = sampling[0][2].text.removeprefix(f"-A {base.name} ")
+            command = base.tool if base.table == "filter" else f"{base.tool} -t {base.table}"
+            remedy = f"{command} -D {base.name} {rest} && {command} -I {base.name} 1 {rest}"
+        return area.problem(text, remedy)
+    return None
 
 
 def _counting(area: Area, family: str, fitting: list[SamplingRule]) -> Finding:
@@ -93,9 +136,9 @@ def _rule(facts: Facts, name: str, family: str) -> str:
     if usable or "nft" not in tools:
         command = next(iter(usable), command)
         options = SAMPLES.format(mask=mask, group=group)
-        return f"{command} -A FORWARD -i {name} -o {name} {options}"
+        return f"{command} -I FORWARD 1 -i {name} -o {name} {options}"
     site = "255.255.0.0" if family == "ipv4" else "ffff:ffff:ffff::"
-    chain = "{ type filter hook forward priority filter; }"
+    chain = "{ type filter hook forward priority mangle; }"
     kept = (
         f"{{ type {family}_addr . {family}_addr; size 65535; flags dynamic, timeout; timeout 2m; }}"
     )

@@ -14,16 +14,18 @@ from typing import Any
 import trio
 
 from nhrpd_py.cli.check.facts import (
+    BaseChain,
     FirewallFacts,
     IpsecFacts,
     KernelFacts,
     Link,
     Listener,
     Row,
-    SamplingRule,
 )
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.parse.firewall import iptables_rules, nft_rules
+from nhrpd_py.cli.check.parse.firewall import sampling_rules
+from nhrpd_py.cli.check.parse.iptables import iptables_chains
+from nhrpd_py.cli.check.parse.nft import nft_chains
 from nhrpd_py.cli.check.read.programs import is_there, json_of, output_of
 from nhrpd_py.runtime.netlink.socket import NetlinkError
 from nhrpd_py.runtime.netlink.xfrm_socket import open_xfrm, read_statistics
@@ -216,7 +218,12 @@ def read_firewall() -> FirewallFacts:
     if not is_root():
         hidden = needs_root("firewall rules")
         return FirewallFacts(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
-    return FirewallFacts(rules=_rules(), tools=tools, listeners=_listeners())
+    chains = _chains()
+    if isinstance(chains, Unread):
+        return FirewallFacts(rules=chains, tools=tools, listeners=_listeners())
+    return FirewallFacts(
+        rules=sampling_rules(chains), chains=chains, tools=tools, listeners=_listeners()
+    )
 
 
 def _in_use(command: str) -> str:
@@ -231,8 +238,8 @@ def _in_use(command: str) -> str:
     return legacy
 
 
-def _rules() -> list[SamplingRule] | Unread:
-    found: list[SamplingRule] = []
+def _chains() -> list[BaseChain] | Unread:
+    found: list[BaseChain] = []
     answered = False
     for command, family in (("iptables", "ip"), ("ip6tables", "ip6")):
         for variant in ("legacy", "nft"):
@@ -240,11 +247,11 @@ def _rules() -> list[SamplingRule] | Unread:
             if isinstance(text, Unread):
                 continue
             answered = True
-            found += iptables_rules(text, tool=f"{command}-{variant}", family=family)
+            found += iptables_chains(text, tool=f"{command}-{variant}", family=family)
     document: Any = json_of("nft", "-j", "list", "ruleset")
     if isinstance(document, dict):
         answered = True
-        found += nft_rules(document)
+        found += nft_chains(document)
     if not answered:
         return Unread("neither iptables nor nft tell rules", "apt install nftables")
     return found

@@ -6,6 +6,8 @@ import pytest
 
 from nhrpd_py.cli.check.facts import FirewallFacts, Listener
 from nhrpd_py.cli.check.findings import State, Unread
+from nhrpd_py.cli.check.parse.firewall import sampling_rules
+from nhrpd_py.cli.check.parse.iptables import iptables_chains
 from nhrpd_py.cli.check.report import findings
 from tests.unit.cli.check.machines import (
     RULE,
@@ -28,9 +30,9 @@ def with_rules(*rules, tools=("iptables",), listeners=OURS):
 @pytest.mark.parametrize(
     ("tools", "remedy"),
     [
-        ((), "iptables -A FORWARD -i gre1 -o gre1 -m hashlimit"),
-        (("iptables", "nft"), "iptables -A FORWARD -i gre1 -o gre1 -m hashlimit"),
-        (("iptables-legacy", "nft"), "iptables-legacy -A FORWARD -i gre1 -o gre1 -m hashlimit"),
+        ((), "iptables -I FORWARD 1 -i gre1 -o gre1 -m hashlimit"),
+        (("iptables", "nft"), "iptables -I FORWARD 1 -i gre1 -o gre1 -m hashlimit"),
+        (("iptables-legacy", "nft"), "iptables-legacy -I FORWARD 1 -i gre1 -o gre1 -m hashlimit"),
         (("nft",), "nft 'add table ip nhrpd' && nft 'add set ip nhrpd sampled"),
     ],
 )
@@ -38,6 +40,48 @@ def test_without_a_rule_there_are_no_redirects(tools, remedy) -> None:
     found = the_complaint(with_rules(tools=tools))
     assert (found.state, "no rule samples ipv4" in found.finding) == (State.PROBLEM, True)
     assert (found.remedy or "").startswith(remedy)
+
+
+SAMPLE = "FORWARD -i gre1 -o gre1 -m hashlimit --hashlimit-upto 4/minute -j NFLOG --nflog-group 1"
+ANSWERS = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+INVALID = "-A FORWARD -m state --state INVALID -j DROP"
+
+
+def in_order(*lines: str):
+    """A machine with these rules of iptables."""
+    head = "*filter\n:FORWARD ACCEPT [0:0]\n:dmvpn - [0:0]\n"
+    text = head + "".join(f"[3:9] {line}\n" for line in lines) + "COMMIT\n"
+    chains = iptables_chains(text, tool="iptables", family="ip")
+    facts = with_rules(*sampling_rules(chains))
+    return replace(facts, firewall=replace(facts.firewall, chains=chains))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([f"-A {SAMPLE}", ANSWERS, INVALID], None),
+        ([INVALID, ANSWERS, f"-A {SAMPLE}"], "established connections"),
+        (["-A FORWARD -i gre1 -o gre1 -j ACCEPT", f"-A {SAMPLE}"], "all of them"),
+        (["-A FORWARD -i eth0 -j ACCEPT", f"-A {SAMPLE}"], None),
+        (["-A FORWARD -s 172.16.0.0/12 -j ACCEPT", f"-A {SAMPLE}"], None),
+        ([ANSWERS, "-A FORWARD -i gre1 -j dmvpn", f"-A dmvpn {SAMPLE[8:]}"], "established"),
+        (["-A FORWARD -i gre1 -j dmvpn", f"-A dmvpn {SAMPLE[8:]}", ANSWERS], None),
+    ],
+)
+def test_a_rule_that_decides_before_the_sample_is_taken(lines, words) -> None:
+    found = complaints(in_order(*lines))
+    assert [each.state for each in found] == [State.PROBLEM] * (words is not None)
+    assert all(str(words) in each.finding for each in found)
+
+
+def test_the_remedy_puts_the_rule_in_front() -> None:
+    found = the_complaint(in_order(ANSWERS, f"-A {SAMPLE}"))
+    place = SAMPLE.removeprefix("FORWARD ")
+    assert found.remedy == f"iptables -D FORWARD {place} && iptables -I FORWARD 1 {place}"
+    elsewhere = the_complaint(
+        in_order(ANSWERS, "-A FORWARD -i gre1 -j dmvpn", f"-A dmvpn {SAMPLE[8:]}")
+    )
+    assert (elsewhere.remedy or "").startswith("iptables -I FORWARD 1 -i gre1 -o gre1")
 
 
 def test_a_rule_for_another_group_is_named() -> None:

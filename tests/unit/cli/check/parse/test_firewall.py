@@ -2,7 +2,9 @@
 
 import pytest
 
-from nhrpd_py.cli.check.parse.firewall import iptables_rules, nft_rules
+from nhrpd_py.cli.check.parse.firewall import sampling_rules
+from nhrpd_py.cli.check.parse.iptables import iptables_chains
+from nhrpd_py.cli.check.parse.nft import nft_chains
 
 HEAD = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:dmvpn - [0:0]\n"
 SAMPLE = "-j NFLOG --nflog-group 1 --nflog-size 128"
@@ -13,7 +15,7 @@ def saved(*lines: str) -> str:
 
 
 def found(*lines: str):
-    return iptables_rules(saved(*lines), tool="iptables-legacy", family="ip")
+    return sampling_rules(iptables_chains(saved(*lines), tool="iptables-legacy", family="ip"))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_counter_and_the_option_that_never_worked() -> None:
 
 def test_without_counters_and_in_another_table() -> None:
     text = f"*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD {SAMPLE}\nCOMMIT\n" + saved()
-    (rule,) = iptables_rules(text, tool="iptables", family="ip")
+    (rule,) = sampling_rules(iptables_chains(text, tool="iptables", family="ip"))
     assert rule.packets is None
 
 
@@ -109,10 +111,11 @@ WAYS = {"map": NAMED | {"name": "ways", "elem": [["gre1", {"goto": {"target": "g
     ],
 )
 def test_nft(items, samples) -> None:
-    assert any(each.samples("gre1") for each in nft_rules({"nftables": items})) == samples
+    rules = sampling_rules(nft_chains({"nftables": items}))
+    assert any(each.samples("gre1") for each in rules) == samples
 
 
 def test_nft_counter() -> None:
     counted = rule("f", *BOTH, {"counter": {"packets": 2, "bytes": 9}}, LOG)
-    (found_rule,) = nft_rules({"nftables": [{"metainfo": {}}, FORWARD, counted]})
+    (found_rule,) = sampling_rules(nft_chains({"nftables": [{"metainfo": {}}, FORWARD, counted]}))
     assert (found_rule.packets, found_rule.family, found_rule.group) == (2, "inet", 1)
