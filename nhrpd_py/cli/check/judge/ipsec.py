@@ -9,13 +9,17 @@ from nhrpd_py.cli.check.facts import Certificate, CharonFacts, Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.parse.x509 import NotX509Error, read_certificate
 from nhrpd_py.core.config import AuthorizeConfig, InterfaceConfig
+from nhrpd_py.runtime.vici.profiles.profile import RESPONDER_CONNECTION
 
 AREA = "ipsec"
 SOON_S = 30 * 86400
 """How long before it expires a certificate is worth a warning."""
 IKE_PORTS = (500, 4500)
-GRE_SELECTORS = frozenset({"dynamic[gre]", "dynamic[47]"})
+DYNAMIC = ("dynamic[gre]", "dynamic[47]")
+GRE_ALONE = ("[gre]", "[47]")
+"""The ends of selectors of GRE and nothing else."""
 ANYBODY = ("", "%any")
+ANY_ADDRESS = frozenset(("%any", "%any4", "0.0.0.0", "0.0.0.0/0"))  # noqa: S104 (no bind)
 YES = ("yes", "true", "1", "enabled")
 
 Section = Mapping[str, Any]
@@ -153,7 +157,7 @@ def _profile(
         return
     yield from _child(area, child, file)
     if ours is None:
-        yield from _loaded(area, charon, name)
+        yield from _loaded(facts, area, charon, connection)
     yield from _local(facts, charon, area, connection)
     yield _remote(area, config, connection, file)
 
@@ -167,21 +171,38 @@ def _child(area: Area, child: Section, file: str) -> Iterator[Finding]:
         yield area.ok("its child has the mode transport")
     for key in ("local_ts", "remote_ts"):
         found = _texts(child, key)
-        if not found or any(each not in GRE_SELECTORS for each in found):
+        if not found or not all(each.endswith(GRE_ALONE) for each in found):
             yield area.problem(
                 f"its child's {key} is {', '.join(found) or 'not there'}: not GRE alone",
                 f"{key} = dynamic[gre]   # {load}",
             )
+        elif any(each not in DYNAMIC for each in found):
+            yield area.warning(
+                f"its child's {key} is {', '.join(found)}: only transport mode makes one host of it",
+                f"{key} = dynamic[gre]   # {load}",
+            )
 
 
-def _loaded(area: Area, charon: CharonFacts, name: str) -> Iterator[Finding]:
+def _loaded(
+    facts: Facts, area: Area, charon: CharonFacts, connection: Section
+) -> Iterator[Finding]:
     if isinstance(charon.version, Unread):
         return
-    if name in charon.loaded:
-        yield area.ok("charon has it loaded, and answers peers")
-    else:
+    name = area.subject.removeprefix("profile ")
+    wanted = _texts(connection, "remote_addrs")
+    if name not in charon.loaded:
         yield area.problem(
             "charon does not have it loaded: peers that call get no answer", "swanctl --load-all"
+        )
+    elif not wanted or ANY_ADDRESS & set(wanted):
+        yield area.ok("charon has it loaded, and answers peers")
+    elif f"{RESPONDER_CONNECTION}{name}" in charon.loaded:
+        yield area.ok("charon has it loaded; a connection of nhrpd's answers all peers")
+    else:
+        yield area.problem(
+            f"its remote_addrs is {', '.join(wanted)}, and nothing answers other peers",
+            f"systemctl restart {facts.unit}   # it loads {RESPONDER_CONNECTION}{name}; "
+            "or remote_addrs = %any",
         )
 
 

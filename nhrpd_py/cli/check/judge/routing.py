@@ -24,7 +24,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _strangers(facts, ours)
     for config in facts.config.interfaces.values():
         if config.nhs:
-            yield _leads_to_hub(facts, config.name, [r for r in routes if r not in ours])
+            yield from _leads_to_hub(facts, config.name, [r for r in routes if r not in ours])
     yield from _seen(facts)
 
 
@@ -77,7 +77,7 @@ def _prefix(route: Row) -> str:
         return text
 
 
-def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Finding:
+def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Iterator[Finding]:
     area = Area(AREA, name)
     into = [
         route
@@ -87,14 +87,41 @@ def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Finding:
         and route.get("table", "main") != "local"
         and (route.get("protocol") not in OF_THE_KERNEL)
     ]
-    if into:
-        return area.ok(f"{len(into)} routes of others lead into it ({_prefix(into[0])}…)")
+    read = [route for route in into if _table(route) == "main"]
+    if read:
+        yield area.ok(f"{len(read)} routes of others lead into it ({_prefix(read[0])}…)")
+    unread = [route for route in into if _table(route) != "main" and not _is_covered(route, read)]
     hubs = [row["protocol"] for row in facts.view("nhs") if row.get("protocol")]
     hub = hubs[0] if hubs else "HUB"
-    return area.warning(
-        "no route for other sites leads into it: traffic for them takes another way",
-        f"ip route add SITES via {hub} dev {name} onlink   # or a routing protocol, see "
-        "etc/frr-spoke.conf",
+    if unread:
+        first = _prefix(unread[0])
+        yield area.warning(
+            f"{len(unread)} routes in table {_table(unread[0])} lead into it ({first}…), which nhrpd "
+            "does not read: no shortcuts there",
+            f"ip route add {first} via {hub} dev {name} onlink   # in the table main too",
+        )
+    elif not read:
+        yield area.warning(
+            "no route for other sites leads into it: traffic for them takes another way",
+            f"ip route add SITES via {hub} dev {name} onlink   # or a routing protocol, see "
+            "etc/frr-spoke.conf",
+        )
+
+
+def _table(route: Row) -> str:
+    return str(route.get("table", "main"))
+
+
+def _is_covered(route: Row, others: list[Row]) -> bool:
+    """Tells whether one of the other routes is for the same addresses, or for more."""
+    try:
+        prefix = ipaddress.ip_network(_prefix(route))
+        wider = [ipaddress.ip_network(_prefix(each)) for each in others]
+    except ValueError:
+        return False
+    return any(
+        prefix.version == each.version and prefix.subnet_of(each)  # type: ignore[arg-type]
+        for each in wider
     )
 
 

@@ -32,6 +32,7 @@ LISTS = frozenset(
     )
 )
 FILES = {"certs": "x509", "cacerts": "x509ca", "pubkeys": "pubkey"}
+ANY_ADDRESS = frozenset((ANY, "%any4", "0.0.0.0", "0.0.0.0/0"))  # noqa: S104 (no bind)
 PINNED = ("certs", "pubkeys")
 GRE_SELECTORS = ("[gre", "[47")
 
@@ -67,6 +68,12 @@ class Profile:
             if is_exact(identity):
                 return identity
         return None
+
+    @property
+    def is_for_any_address(self) -> bool:
+        """Whether charon takes this connection wherever a peer calls from."""
+        found = self.message.get("remote_addrs")
+        return not found or not ANY_ADDRESS.isdisjoint(map(_plain, found))
 
     @property
     def demanded(self) -> str | None:
@@ -193,13 +200,14 @@ def _address_text(address: Address) -> str:
 def responder_connection(profile: Profile, peer_identity: str | None) -> tuple[str, Section] | None:
     """Returns the connection that answers peers whom the profile would refuse; None where it answers all.
 
-    A profile that demands one identity (the hub's) refuses every other peer that initiates an SA. A
-    profile of our own file always needs one, for only we load it into charon.
+    A profile that demands one identity (the hub's) or has its address in `remote_addrs` refuses every
+    other peer that initiates an SA. A profile of our own file always needs one, for only we load it
+    into charon.
     """
-    if not profile.own and identity_fits(profile, server=False, peer_identity=peer_identity):
+    fits = identity_fits(profile, server=False, peer_identity=peer_identity)
+    # Without an identity the profile accepts all these peers, and others.
+    if not profile.own and profile.is_for_any_address and (fits or profile.identity is None):
         return None
-    if not profile.own and profile.identity is None:
-        return None  # the profile accepts all these peers, and others
     message = _clone(profile, server=False, peer_identity=peer_identity)
     message["remote_addrs"] = [ANY]
     if profile.own and "local_addrs" not in message:

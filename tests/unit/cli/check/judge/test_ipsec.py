@@ -65,6 +65,23 @@ def test_problems(changes, words, remedy) -> None:
     assert (found.remedy or "").startswith(remedy)
 
 
+@pytest.mark.parametrize("selector", [b"0.0.0.0/0[gre]", b"192.0.2.0/24[47]"])
+def test_wide_selectors_of_gre_are_worth_a_word_and_no_alarm(selector) -> None:
+    found = complaint_about(template=with_child(remote_ts=[selector]))
+    assert (found.state, "only transport mode" in found.finding) == (State.WARNING, True)
+
+
+def test_a_profile_for_the_hubs_address_alone() -> None:
+    narrow = {"dmvpn": CONNECTION | {"remote_addrs": [b"192.0.2.1"]}}
+    found = complaint_about(template=narrow)
+    assert found.state is State.PROBLEM
+    assert found.finding == "its remote_addrs is 192.0.2.1, and nothing answers other peers"
+    both = frozenset({"dmvpn", "nhrp-peers-dmvpn"})
+    assert complaints(a_machine(charon=a_charon(template=narrow, loaded=both))) == []
+    wide = {"dmvpn": CONNECTION | {"remote_addrs": [b"%any"]}}
+    assert complaints(a_machine(charon=a_charon(template=wide))) == []
+
+
 def test_two_children_of_other_names() -> None:
     children = {"children": {"one": CHILD, "two": CHILD}}
     assert "it has: one, two" in complaint_about(template={"dmvpn": CONNECTION | children}).finding

@@ -59,6 +59,30 @@ def test_a_spoke_needs_a_way_to_the_other_sites(route, leads) -> None:
     assert [each.state for each in found] == ([] if leads else [State.WARNING])
 
 
+SITES = {"dst": "172.16.0.0/16", "dev": "gre1", "protocol": "bgp"}
+
+
+@pytest.mark.parametrize(
+    ("routes", "said"),
+    [
+        ([SITES | {"table": "100"}], True),
+        ([SITES | {"table": "100"}, SITES | {"dst": "172.16.9.0/24"}], True),
+        ([SITES | {"table": "100"}, SITES], False),
+        ([SITES | {"table": "100", "dst": "172.16.3.0/24"}, SITES], False),
+        ([SITES | {"table": "100"}, SITES | {"dst": "default"}], False),
+        ([SITES | {"table": "main"}], False),
+        ([SITES | {"table": "local"}, SITES], False),
+    ],
+)
+def test_routes_in_a_table_that_nhrpd_does_not_read(routes, said) -> None:
+    daemon = a_daemon(a_config(SPOKE), routes=[HOST])
+    found = complaints(a_machine(SPOKE, kernel=a_kernel(routes=routes), daemon=daemon))
+    assert [each.state for each in found] == [State.WARNING] * said
+    for each in found:
+        assert each.finding.startswith("1 routes in table 100 lead into it (172.16.0.0/16…)")
+        assert (each.remedy or "").startswith("ip route add 172.16.0.0/16 via HUB dev gre1")
+
+
 def test_the_remedy_names_the_hub_where_it_is_known() -> None:
     nhs = {"interface": "gre1", "nbma": "192.0.2.1", "name": "hub", "protocol": "10.255.255.1"}
     row = nhs | {"afi": "ipv4", "state": "up", "last_error": None}

@@ -115,6 +115,24 @@ def test_peers_that_the_profile_would_refuse_have_a_connection_of_their_own() ->
 
 
 @pytest.mark.parametrize(
+    ("addresses", "is_needed"),
+    [
+        ([b"192.0.2.1"], True),
+        ([b"192.0.2.1", b"hub2.example.net"], True),
+        ([b"%any"], False),
+        ([b"192.0.2.1", b"0.0.0.0/0"], False),
+    ],
+)
+def test_a_profile_with_the_hubs_address_refuses_other_spokes(addresses, is_needed: bool) -> None:
+    """Seen: the first IKE between two spokes ended with NO_PROPOSAL_CHOSEN, the shortcut came 30 s late."""
+    made = responder_connection(found(template(remote_addrs=addresses)), None)
+    assert (made is not None) == is_needed
+    if made is not None:
+        assert made[1]["remote_addrs"] == ["%any"]
+        assert made[1]["remote"] == {"auth": b"pubkey"}
+
+
+@pytest.mark.parametrize(
     ("of", "words"),
     [
         (SwanctlConf({"a": {}, "b": {}}), r"no such connection in /etc/swanctl/.*it has: a, b"),
