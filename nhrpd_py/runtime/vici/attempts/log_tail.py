@@ -29,17 +29,20 @@ class LogTail:
 
     @asynccontextmanager
     async def following(self, remote: Address) -> AsyncIterator[None]:
-        """Keeps the lines about a peer during an attempt."""
+        """Keeps the lines about a peer during an attempt; `opened` tells when there are lines."""
         self.failures.forget(remote)
         self._attempts += 1
         self._notify()
         try:
-            with trio.move_on_after(OPENED_S):
-                await self._open.wait()
             yield
         finally:
             self._attempts -= 1
             self._notify()
+
+    async def opened(self) -> None:
+        """Waits until lines come, or have not come in time."""
+        with trio.move_on_after(OPENED_S):
+            await self._open.wait()
 
     async def run(self) -> None:
         """Reads lines until it is cancelled; nothing is read unless this runs."""

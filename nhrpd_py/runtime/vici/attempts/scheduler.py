@@ -177,8 +177,9 @@ class Attempts:
         """Makes the attempt; returns why there is no SA, or None. Raises ViciLostError, EventMissedError."""
         effect = wanted.effect
         try:
-            profile = await self._profiles.get(wanted.profile)
             async with access.log.following(effect.remote):
+                profile = await self._profiles.get(wanted.profile)
+                await access.log.opened()
                 await initiate(access.commands, self._turn, effect, profile, patched=access.patched)
                 in_time = await attempt.wait()
                 if attempt.state is AttemptState.UP:

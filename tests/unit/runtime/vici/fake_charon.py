@@ -58,6 +58,10 @@ class FakeCharon:
             finally:
                 sock.close()
 
+    def has_listener(self, event: str) -> bool:
+        """Whether anybody asked for an event."""
+        return any(event in events for events in self._registered.values())
+
     async def stop(self) -> None:
         """As SIGKILL ends it: all connections are closed, the socket file stays."""
         assert self._nursery is not None

@@ -52,6 +52,8 @@ class Supervised:
         self.reports: list[tuple[float, Event]] = []
         self.connections: dict[str, Any] = {"dmvpn": PROFILE}
         """Of swanctl.conf."""
+        self.reading_s = 0.0
+        """How long swanctl takes to read them."""
         self.kernel: set[tuple[Address, Address]] = set()
         self.looks = 0
         """How often the kernel's states were read."""
@@ -140,6 +142,7 @@ class FakeSwanctl:
         self._it = it
 
     async def get(self) -> SwanctlConf:
+        await trio.sleep(self._it.reading_s)
         return SwanctlConf(self._it.connections)
 
 

@@ -31,6 +31,19 @@ async def test_a_wanted_sa_comes_up(autojump_clock, it: Supervised, charon: Fake
     ]
 
 
+async def test_charons_log_is_opened_while_the_profile_is_read(
+    autojump_clock, it: Supervised, charon: FakeCharon
+) -> None:
+    """Each wait between the answer of a spoke and the first packet of IKE keeps traffic on the hub."""
+    await it.reported(IpsecReady)
+    it.reading_s = 0.5
+    it.want()
+    await trio.sleep(0.25)
+    assert charon.has_listener("log")
+    assert charon.asked("initiate") == []
+    await it.reported(SaInstalled)
+
+
 async def test_a_patched_charon_gets_both_hosts_and_the_profile(
     autojump_clock, it: Supervised
 ) -> None:
