@@ -54,6 +54,8 @@ class KernelFacts:
     """The names that iproute2 has for route protocols."""
     udp_ports: frozenset[int] | Unread = frozenset()
     """The UDP ports that somebody has bound."""
+    ways: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    """The kernel's route to a peer's outer address from one of ours, by both (`ip route get`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nhrpd_py.cli.check.facts import Facts
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
-from nhrpd_py.cli.check.judge import settings, tunnel
+from nhrpd_py.cli.check.judge import settings, tunnel, ways
 from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, configured_links
 
 AREA = "kernel"
@@ -25,6 +25,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         else:
             yield from tunnel.check(facts, area, config, link)
             yield from settings.check_link(facts, area, config, link)
+            yield from ways.check(facts, area, config, link)
     yield from settings.check_machine(facts, Area(AREA, "sysctl"))
 
 

@@ -61,6 +61,30 @@ def underlay_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None
     return None
 
 
+def outer_address_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None:
+    """Returns our own outer address of a tunnel; None where nothing tells it."""
+    local = local_of(link)
+    links = facts.kernel.links
+    if local is not None or isinstance(links, Unread):
+        return local
+    outer = links.get(underlay_of(facts, config, link) or "")
+    held = () if outer is None else outer.addresses
+    family = [
+        each for each in held if each[2] == "global" and (":" in each[0]) == (link.kind == "ip6gre")
+    ]
+    return family[0][0] if family else None
+
+
+def peers_of(facts: Facts, config: InterfaceConfig) -> list[str]:
+    """Returns the outer addresses of a tunnel's servers and peers."""
+    found: dict[str, None] = {}
+    for server in config.nhs:
+        known = facts.names.get(server.nbma, [server.nbma])
+        found |= dict.fromkeys(() if isinstance(known, Unread) else known)
+    rows = [row for row in facts.view("peers") if row.get("interface") == config.name]
+    return list(found | dict.fromkeys(str(row["nbma"]) for row in rows))
+
+
 def tunnel_of(facts: Facts, config: InterfaceConfig, link: Link) -> ProtectedGre:
     """Returns what the guard against clear text has to know of a tunnel."""
     return ProtectedGre(

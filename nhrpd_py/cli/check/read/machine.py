@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ STA_UNSYNC = 0x40
 ADJTIMEX_SIZE = 256
 STATUS_OFFSET = 40
 """Of `status` in struct timex where a long has 64 bits (linux/timex.h)."""
+SOME_ADDRESSES = 4
 NEEDS_ROOT = "for root alone"
 AS_ROOT = "sudo nhrpctl check"
 
@@ -68,7 +69,7 @@ def read_kernel(interfaces: Iterable[str]) -> KernelFacts:
         links=links,
         routes=_routes(),
         counted_neighbors=_counted_neighbors(),
-        sysctls=_sysctls(devices),
+        sysctls=_sysctls(devices, () if isinstance(links, Unread) else links),
         modules=_modules(platform.release()),
         release=platform.release(),
         protocols=_protocols(),
@@ -119,6 +120,29 @@ def _routes() -> list[Row] | Unread:
     return found
 
 
+def read_ways(
+    links: Mapping[str, Link] | Unread, remotes: Iterable[str]
+) -> dict[tuple[str, str], Row]:
+    """Asks the kernel for the routes to outer addresses of peers, from each link's first address.
+
+    Leaves out what it refuses.
+    """
+    held = [
+        next((address for address, _length, scope in link.addresses if scope == "global"), None)
+        for link in (() if isinstance(links, Unread) else links.values())
+        if link.kind not in ("gre", "ip6gre")
+    ]
+    own = [address for address in held if address is not None][:SOME_ADDRESSES]
+    found = {}
+    for remote in dict.fromkeys(remotes):
+        for local in own:
+            if (":" in remote) == (":" in local):
+                rows = json_of("ip", "-json", "route", "get", remote, "from", local)
+                if isinstance(rows, list) and rows:
+                    found[remote, local] = rows[0]
+    return found
+
+
 def _counted_neighbors() -> int:
     rows = json_of("ip", "-json", "-4", "neighbor", "show", "nud", "all")
     if isinstance(rows, Unread):
@@ -126,17 +150,18 @@ def _counted_neighbors() -> int:
     return sum(not UNCOUNTED & set(row.get("state", ())) for row in rows)
 
 
-def _sysctls(devices: Iterable[str]) -> dict[str, str]:
+def _sysctls(devices: Sequence[str], links: Iterable[str]) -> dict[str, str]:
     paths = [
         *("net/ipv4/ip_forward", "net/ipv4/ip_forward_use_pmtu"),
         *("net/ipv6/conf/all/forwarding", "net/ipv4/neigh/default/gc_thresh3"),
     ]
     for device in devices:
-        paths += [f"net/ipv4/conf/{device}/{name}" for name in ("send_redirects", "rp_filter")]
+        paths.append(f"net/ipv4/conf/{device}/send_redirects")
         for family in ("ipv4", "ipv6"):
             conf, neigh = f"net/{family}/conf/{device}", f"net/{family}/neigh/{device}"
             paths += [f"{conf}/disable_xfrm", f"{conf}/disable_policy"]
             paths += [f"{neigh}/{name}_solicit" for name in ("app", "mcast", "ucast")]
+    paths += [f"net/ipv4/conf/{device}/rp_filter" for device in {*devices, *links}]
     found = {}
     for path in paths:
         text = text_of(PROC / "sys" / path)

@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from nhrpd_py import __version__
@@ -44,6 +44,8 @@ VIEWS = {name: {each.name for each in fields(row)} for name, row in ROWS.items()
 OF_INSTANCE = re.compile(r"/(?:var/)?run/nhrpd/([^/]+)/nhrpd\.sock")
 CONNECT_S = 3.0
 RESOLVE_S = 5.0
+SOME_PEERS = 8
+"""Of a hub's many peers, so many are looked at."""
 UCRED = struct.Struct("iII")
 
 
@@ -64,7 +66,7 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
         if socket_path is None and own != asked and isinstance(daemon, Unread):
             asked, daemon = own, _daemon(own)
             process = daemon.process if isinstance(daemon, DaemonFacts) else None
-    return Facts(
+    facts = Facts(
         config=config,
         file=path,
         now=time.time(),
@@ -80,6 +82,20 @@ def read_facts(socket_path: str | None, file: str | None) -> Facts:
         names=_resolve(config),
         clock_synchronised=machine.clock_synchronised(),
     )
+    ways = machine.read_ways(facts.kernel.links, _remotes(facts))
+    return replace(facts, kernel=replace(facts.kernel, ways=ways))
+
+
+def _remotes(facts: Facts) -> list[str]:
+    """Returns the outer addresses of all servers, and of some peers."""
+    servers = [
+        address
+        for interface in facts.config.interfaces.values()
+        for server in interface.nhs
+        if not isinstance(found := facts.names.get(server.nbma, [server.nbma]), Unread)
+        for address in found
+    ]
+    return servers + [str(row["nbma"]) for row in facts.view("peers")[:SOME_PEERS]]
 
 
 # --- the daemon -----------------------------------------------------------------------------------
