@@ -81,6 +81,23 @@ COMMANDS = {
         "problem",
     ),
     "rule": ("iptables-legacy -F FORWARD", "no rule samples ipv4", "problem"),
+    "order": (
+        "iptables-legacy -I FORWARD 1 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        "decides on packets of established connections",
+        "problem",
+    ),
+    "policy": ("iptables-legacy -P FORWARD DROP", "nothing is relayed", "problem"),
+    "lan": ("true", "the networks here are cut off", "problem"),
+    "esp": (
+        "iptables-legacy -A INPUT -p esp -j DROP",
+        "ESP (protocol 50): nothing arrives",
+        "problem",
+    ),
+    "ike": (
+        "iptables-legacy -A INPUT -p udp -m udp --dport 500 -j REJECT",
+        "IKE (UDP 500): nothing arrives",
+        "problem",
+    ),
     "name": (
         "rm -f /etc/iproute2/rt_protos.d/nhrpd.conf",
         "iproute2 has no name for it",
@@ -103,6 +120,8 @@ ROUNDS = {
     "link": ["ttl", "mtu"],
     "settings": ["neighbours", "redirects", "rp_filter", "forward", "pmtu"],
     "xfrm": ["xfrm"],
+    "filter": ["policy", "lan", "esp", "ike"],
+    "order": ["order"],
     "others": ["solicit", "hole", "rule", "name", "unloaded"],
 }
 """Which of them are broken at the same time: none hides another, no remedy touches what another is about."""

@@ -17,6 +17,7 @@ from nhrpd_py.core.resolution.failure import Failure
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.requester import Requester
 from nhrpd_py.core.resolution.responder import Responder
+from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator
 from nhrpd_py.core.station.shortcuts import ShortcutTable
@@ -47,8 +48,9 @@ class Instance:
         self.purges = PurgeSender(station, servers)
         claims = self.claims = Claims(station, locator, servers)
         self.prober = Prober(station, self)
-        self.responder = Responder(station, locator, self.purges, claims, self.prober)
-        self.requester = Requester(station, locator, servers, claims, self.prober)
+        wishes = Wishes(station)
+        self.responder = Responder(station, locator, self.purges, claims, self.prober, wishes)
+        self.requester = Requester(station, locator, servers, claims, self.prober, wishes)
         self.adoption = Adoption(station, self.purges, claims, servers)
         self.dependents = Dependents(
             station, self.client, self.requester, self.adoption, claims, self.prober

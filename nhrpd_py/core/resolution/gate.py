@@ -38,10 +38,10 @@ class Gate:
 
     __slots__ = ("_prober", "_shares", "_station", "_waiting", "_wishes")
 
-    def __init__(self, station: Station, prober: Prober) -> None:
+    def __init__(self, station: Station, prober: Prober, wishes: Wishes) -> None:
         self._station = station
         self._prober = prober
-        self._wishes = Wishes(station)
+        self._wishes = wishes
         self._waiting: dict[Key, WaitingRequest] = {}
         """By requester and target."""
         self._shares: Shares[Key] = Shares()

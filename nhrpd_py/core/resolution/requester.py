@@ -59,18 +59,18 @@ class Requester:
     """Asks for addresses and makes bindings and shortcuts of the answers. Owned by the instance."""
 
     __slots__ = (
-        "_claims",
-        "_locator",
-        "_prober",
-        "_refusals",
-        "_servers",
-        "_station",
-        "_wishes",
-        "resolutions",
+        *("_claims", "_locator", "_prober", "_refusals", "_servers"),
+        *("_station", "_wishes", "resolutions"),
     )
 
     def __init__(
-        self, station: Station, locator: Locator, servers: Servers, claims: Claims, prober: Prober
+        self,
+        station: Station,
+        locator: Locator,
+        servers: Servers,
+        claims: Claims,
+        prober: Prober,
+        wishes: Wishes,
     ) -> None:
         self._station = station
         self._claims = claims
@@ -78,7 +78,7 @@ class Requester:
         self._prober = prober
         self._servers = servers
         self._refusals = Refusals()
-        self._wishes = Wishes(station)
+        self._wishes = wishes
         self.resolutions = ResolutionTable()
 
     def redirected(

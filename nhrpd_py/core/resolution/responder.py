@@ -19,6 +19,7 @@ from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.claims import Claims, was_handed_on
 from nhrpd_py.core.resolution.gate import Gate
 from nhrpd_py.core.resolution.prober import Prober
+from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.location import Locator, Where
 from nhrpd_py.core.station.station import Station
@@ -82,12 +83,13 @@ class Responder:
         purges: PurgeSender,
         claims: Claims,
         prober: Prober,
+        wishes: Wishes,
     ) -> None:
         self._station = station
         self._claims = claims
         self._locator = locator
         self._purges = purges
-        self._gate = Gate(station, prober)
+        self._gate = Gate(station, prober, wishes)
         self._answers: dict[Key, GivenAnswer] = {}
         """By requester and target."""
         self._shares: Shares[GivenAnswer] = Shares()

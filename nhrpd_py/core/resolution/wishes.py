@@ -1,8 +1,8 @@
-"""SAs that we want because a reply names a peer with whom there is none yet: few at a time.
+"""SAs that we want because a reply or a request names a peer with whom there is none yet: few at a time.
 
-A reply may name any address, and whether somebody answers there shows only when charon has tried, for ten seconds. A
-responder that lies must not have charon try hundreds. Who the responder is, it tells itself; certain is only what we
-asked about, for that is where the routed path leads. Hence the network around the target counts.
+A reply may name any address, and a request come from any; whether somebody answers there shows only when charon has
+tried, for ten seconds. A responder that lies must not have charon try hundreds. Who the responder is, it tells itself;
+certain is only what we asked about, for that is where the routed path leads. Hence the network around the target counts.
 """
 
 from nhrpd_py.core.address import IPV4_SIZE, Address, Prefix, host_prefix, prefix_of
@@ -17,7 +17,7 @@ SITE_LENGTH_IPV6 = 64
 
 
 class Wishes:
-    """The wanted SAs of one station with peers that replies named, until they are up or given up."""
+    """The wanted SAs of one station with peers that others named, until they are up or given up."""
 
     __slots__ = ("_networks", "_station")
 

@@ -77,6 +77,13 @@ def test_all_responders_together_are_limited_too() -> None:
     assert redirected(spoke, 31.5).type is PacketType.RESOLUTION_REQUEST
 
 
+def test_replies_and_requests_have_one_limit_together() -> None:
+    spoke = a_protected_spoke(routes=ROUTES, path_check_s=3)
+    assert sum(len(lying(spoke, 8, lan=lan)) for lan in range(10, 14)) == 32
+    told = a_resolution_request(20, host(2), extensions=FORWARDED)
+    assert wishes(spoke.receive(told, HUB.nbma, now=1.0)) == []
+
+
 def test_wish_that_came_true_or_failed_makes_room() -> None:
     spoke = a_protected_spoke()
     for number in range(1, 9):
