@@ -245,6 +245,8 @@ class SaFailed:
     remote: Address
     reason: str
     retry_in_s: float
+    was_up: bool = False
+    """charon had accepted the peer, whose SA is being ended: packets of it may have come, and may come for a moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,14 @@ def failed(remote: int, *, local: int = 2, reason: str = "no answer") -> SaFaile
     return SaFailed(local=nbma(local), remote=nbma(remote), reason=reason, retry_in_s=2.0)
 
 
+def one_too_many(remote: int, *, local: int = 2) -> SaFailed:
+    """Returns the event of a second peer behind an outer address, whose SA is being ended."""
+    reason = "two peers behind one address cannot be told apart"
+    return SaFailed(
+        local=nbma(local), remote=nbma(remote), reason=reason, retry_in_s=0.0, was_up=True
+    )
+
+
 def a_rule(
     identity: str,
     protocol: tuple[str, ...] | None = None,

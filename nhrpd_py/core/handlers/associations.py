@@ -107,7 +107,10 @@ class AssociationHandler:
                 instance.dependents.circuit_down(event.remote, reason, now)
 
     def failed(self, event: SaFailed, now: float) -> None:
-        """Handles a failed attempt, ours or the peer's; while an SA of the pair is up it only becomes a notice."""
+        """Handles a failed attempt, ours or the peer's; while an SA of the pair is up it only becomes a notice.
+
+        But one of another peer behind the same address takes along what that peer claimed through its SA.
+        """
         is_up = (event.local, event.remote) in self._associations
         for tunnel in self._protected(event.local):
             interface = tunnel.interface
@@ -123,9 +126,11 @@ class AssociationHandler:
                 ),
                 now,
             )
-            if not is_up:
-                for instance in tunnel:
+            for instance in tunnel:
+                if not is_up:
                     instance.dependents.circuit_failed(event.remote, event.reason, now)
+                elif event.was_up:
+                    instance.dependents.intruded(event.remote, now)
 
     def ready(self, now: float) -> None:
         """Handles the end of charon's report: the first time, all bindings are checked against the SAs that exist."""

@@ -17,6 +17,8 @@ from nhrpd_py.core.station.binding import Binding, BindingType, Origin
 from nhrpd_py.core.station.shortcuts import Shortcut
 from nhrpd_py.core.station.station import Station
 
+INTRUDED_SINCE_S = 0.5
+"""For how long a peer may have had an SA before charon's report of it came, and the SA was found to be one too many."""
 _LEARNT = (BindingType.CACHED, BindingType.DYNAMIC)
 """The types of bindings that peers make."""
 
@@ -142,6 +144,14 @@ class Dependents:
         failure = Failure(FailureKind.HELD_DOWN, reason, station.circuits.hold_down(remote, now))
         for binding in waiting:
             self._remove(binding, failure, now)
+
+    def intruded(self, remote: Address, now: float) -> None:
+        """Drops what another peer behind a peer's outer address claimed through an SA that is being ended."""
+        self._claims.intruded(remote, now)
+        reason = self._claims.intrusion(remote, now) or ""
+        for binding in self._station.cache.of_nbma(remote):
+            if binding.type in _LEARNT and binding.created_at > now - INTRUDED_SINCE_S:
+                self._refuse(binding, reason, now)
 
     def deserted(self, reason: str, now: float) -> None:
         """Gives up all direct ways to other spokes: charon has been away for so long that they may lead into nothing.

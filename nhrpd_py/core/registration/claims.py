@@ -30,6 +30,10 @@ from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import ExtensionType, PacketType
 from nhrpd_py.packet.message import Message
 
+INTRUDED_S = 2.0
+"""How long packets may still come through an SA that is being ended."""
+MAX_INTRUDED = 256
+
 
 def was_handed_on(message: Message) -> bool:
     """Returns whether a request names a transit NHS: then its outer source is not the station that made it."""
@@ -40,12 +44,14 @@ def was_handed_on(message: Message) -> bool:
 class Claims:
     """Judges what peers claim of one station's cloud. Owned by the instance. Every reason is for people."""
 
-    __slots__ = ("_locator", "_servers", "_station")
+    __slots__ = ("_intruded", "_locator", "_servers", "_station")
 
     def __init__(self, station: Station, locator: Locator, servers: Servers) -> None:
         self._station = station
         self._locator = locator
         self._servers = servers
+        self._intruded: dict[Address, float] = {}
+        """NBMA addresses at which another peer's SA is being ended, and until when its packets may come."""
 
     # Overlay addresses.
 
@@ -80,6 +86,21 @@ class Claims:
         if nbma in (own, self._station.nat_nbma) or self._station.tables.is_local(nbma):
             return "the outer address is our own"
         return None
+
+    def intruded(self, nbma: Address, now: float) -> None:
+        """Notes that an SA with another peer behind an NBMA address is being ended."""
+        self._intruded = {each: until for each, until in self._intruded.items() if until > now}
+        self._intruded[nbma] = now + INTRUDED_S
+        if len(self._intruded) > MAX_INTRUDED:
+            del self._intruded[next(iter(self._intruded))]
+
+    def intrusion(self, nbma: Address, now: float) -> str | None:
+        """Returns why nothing new is believed that comes from an NBMA address now: it may be another peer's."""
+        if self._intruded.get(nbma, now) <= now:
+            return None
+        return (
+            "another peer behind its outer address had a security association, which is being ended"
+        )
 
     def covered(self, nbma: Address) -> str | None:
         """Returns why a peer at an NBMA address cannot be reached: a shortcut leads there."""

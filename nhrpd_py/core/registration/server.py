@@ -88,7 +88,7 @@ class RegistrationServer:
                 "a unique address is registered alone",
             )
         else:
-            code, reason = self._verdict(entry, protocol, before, nbma, nbma_source)
+            code, reason = self._verdict(entry, protocol, before, nbma, nbma_source, now)
         # A stronger binding (a server of ours, a static map) is confirmed, not overwritten.
         if code is CieCode.SUCCESS and not (before and before.type > BindingType.DYNAMIC):
             binding = self._station.cache.update(
@@ -162,6 +162,7 @@ class RegistrationServer:
         before: Binding | None,
         nbma: Address,
         nbma_source: Address,
+        now: float,
     ) -> tuple[CieCode, str]:
         """Returns the code for an entry, with the reason where the code does not say it."""
         station = self._station
@@ -175,6 +176,7 @@ class RegistrationServer:
         is_new = before is None or before.nbma != nbma
         objection = (
             (is_new and (self._claims.refusal(protocol, nbma) or self._claims.nbma_refusal(nbma)))
+            or (is_new and self._claims.intrusion(nbma_source, now))
             or station.circuits.address_denial(nbma_source, protocol)
             or self._claims.stray(protocol)
             or self._claims.taken(protocol, nbma)

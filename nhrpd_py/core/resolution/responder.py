@@ -284,6 +284,7 @@ class Responder:
             return False
         objection = (
             self._claims.nbma_refusal(nbma)
+            or (known is None and self._claims.intrusion(nbma_source, now))
             or self._claims.objection(requester, nbma, unknown=True)
             or station.circuits.address_denial(nbma, requester)
         )

@@ -2,7 +2,7 @@
 
 A reply may name any address, and a request come from any; whether somebody answers there shows only when charon has
 tried, for ten seconds. A responder that lies must not have charon try hundreds. Who the responder is, it tells itself;
-certain is only what we asked about, for that is where the routed path leads. Hence the network around the target counts.
+certain is only what we asked about, for that is where the routed path leads. So the network around the target counts.
 """
 
 from nhrpd_py.core.address import IPV4_SIZE, Address, Prefix, host_prefix, prefix_of

@@ -204,7 +204,9 @@ class Session:
             if self._nursery is not None:
                 self._nursery.start_soon(self._terminate, child.ike_id)
             if not self._attempts.denied(child, reason):  # else its attempt reports the reason
-                failures.append(SaFailed(local=local, remote=remote, reason=reason, retry_in_s=0.0))
+                failures.append(
+                    SaFailed(local=local, remote=remote, reason=reason, retry_in_s=0.0, was_up=True)
+                )
         await self._reports.sas([*events, *failures])
 
     async def _terminate(self, ike_id: int) -> None:

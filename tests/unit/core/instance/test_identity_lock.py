@@ -22,15 +22,21 @@ from tests.support.ipsec import (
     a_rule,
     gone,
     installed,
+    one_too_many,
     redirected,
 )
-from tests.support.messages import a_record, a_registration_request, a_resolution_reply
+from tests.support.messages import (
+    a_record,
+    a_registration_request,
+    a_resolution_reply,
+    a_resolution_request,
+)
 from tests.support.resolution import ask
-from tests.support.sites import GRE, HUB, an_address, ip, nbma, tunnel
+from tests.support.sites import GRE, HUB, an_address, host, ip, nbma, tunnel
 
 
-def registers(node: Node, source: Address, number: int = 2) -> int:
-    effects = node.receive(a_registration_request(number), source)
+def registers(node: Node, source: Address, number: int = 2, now: float = 0.0) -> int:
+    effects = node.receive(a_registration_request(number), source, now=now)
     return the(the_packet(effects)[1].entries).code
 
 
@@ -50,6 +56,25 @@ def test_the_same_identity_may_move() -> None:
     hub.give(installed(22, local=1, identity="spoke2.example"))
     assert registers(hub, nbma(22)) == CieCode.SUCCESS
     assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.22")}
+
+
+def test_what_a_second_peer_registered_goes_with_its_sa() -> None:
+    """Seen: it stayed for its holding time at the address of the first, who got its traffic."""
+    hub = a_protected_hub(2, shortcut=True)
+    hub.run(10.0)
+    assert registers(hub, nbma(2), 3, now=10.0) == CieCode.SUCCESS  # charon has not told yet
+    effects = hub.give(one_too_many(2, local=1), now=10.1)
+    refused = the(of(effects, ClaimRefused))
+    assert (refused.protocol, "is being ended" in refused.reason) == (tunnel(3), True)
+    assert hub.cache(10.1) == {"10.255.255.2": ("dynamic", "192.168.100.2")}
+    # Its next one came through the SA as well; the first may renew meanwhile.
+    assert registers(hub, nbma(2), 3, now=10.2) == CieCode.ADMINISTRATIVELY_PROHIBITED
+    assert registers(hub, nbma(2), now=10.2) == CieCode.SUCCESS
+    asked = a_resolution_request(4, host(1), source_nbma=nbma(2))
+    hub.receive(asked, nbma(2), now=10.3)
+    assert list(hub.cache(10.3)) == ["10.255.255.2"]
+    # What the first registers later is believed again: it has the SA.
+    assert registers(hub, nbma(2), 3, now=13.0) == CieCode.SUCCESS
 
 
 def test_the_second_peer_behind_one_outer_address_is_refused() -> None:

@@ -77,6 +77,7 @@ async def test_a_second_peer_at_one_address_waits_for_the_first_to_go(
         "spoke5 comes from 192.0.2.2, where spoke4 is: two peers behind one address cannot be"
         " told apart"
     )
+    assert failed.was_up
     await it.until(lambda: second not in charon.ikes)
     again = await charon.incoming(PEER, "spoke4")  # as when it authenticates anew
     await it.reported(SaInstalled, 2)
