@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from nhrpd_py.cli.check.facts import Facts, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.settings import setting
-from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, local_of, tunnel_of, underlay_of
+from nhrpd_py.cli.check.judge.tunnels import (
+    GRE_KINDS,
+    MADE_BY_MODULES,
+    change,
+    key_of,
+    local_of,
+    tunnel_of,
+    underlay_of,
+)
 from nhrpd_py.core.address import NO_ADDRESS, Address, parse_address
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import ProtectedGre
@@ -14,6 +22,7 @@ from nhrpd_py.runtime.guard.passes import holds, is_pass, mending, pair_of
 from nhrpd_py.runtime.netlink.xfrm import Direction, Policy
 
 AREA = "guard"
+OF_GRE = ("gre", "gretap", "ip6gre")
 BLOCKED = {"XfrmOutPolBlock": "sent", "XfrmInPolBlock": "received"}
 
 
@@ -32,6 +41,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         tunnel = tunnel_of(facts, config, link)
         area = Area(AREA, config.name)
         yield from _bypasses(facts, area, tunnel)
+        yield from _bystanders(facts, area, link)
         if isinstance(policies, Unread):
             yield area.unread(policies)
         else:
@@ -69,6 +79,28 @@ def _bypasses(facts: Facts, area: Area, tunnel: ProtectedGre) -> Iterator[Findin
         )
     else:
         yield area.ok("the kernel obeys IPsec policies")
+
+
+def _bystanders(facts: Facts, area: Area, link: Link) -> Iterator[Finding]:
+    """Finds tunnels without a key that are blocked along with a protected one without a key."""
+    if key_of(link, "ikey") is not None or key_of(link, "okey") is not None:
+        return
+    protected = {each.name for each in facts.config.interfaces.values() if each.ipsec is not None}
+    names = [
+        each.name
+        for each in _links(facts).values()
+        if each.kind in OF_GRE
+        and each.up
+        and each.name not in (*protected, *MADE_BY_MODULES, "gretap0", "erspan0")
+        and key_of(each, "ikey") is None
+        and key_of(each, "okey") is None
+        and (each.kind == "ip6gre") == (link.kind == "ip6gre")
+    ]
+    if names:
+        yield area.problem(
+            f"it has no key, so that what keeps it from clear text blocks {', '.join(names)} as well",
+            f"{change(link, 'key 42')}   # the same on all nodes",
+        )
 
 
 def _holes(

@@ -125,6 +125,28 @@ def test_the_daemon_tells_which_addresses_it_uses() -> None:
     assert not is_hole("203.0.113.1", "192.0.2.9")
 
 
+@pytest.mark.parametrize(
+    ("other", "is_blocked"),
+    [
+        ({}, True),
+        ({"kind": "gretap"}, True),
+        ({"ikey": "0.0.0.7", "okey": "0.0.0.7"}, False),
+        ({"up": False}, False),
+        ({"name": "gre0"}, False),
+        ({"kind": "ip6gre"}, False),
+    ],
+)
+def test_a_protected_tunnel_without_key_blocks_others_without_one(other, is_blocked) -> None:
+    bare = gre1(ikey=None, okey=None)
+    plain = gre1(**{"name": "plain", "ikey": None, "okey": None, **other})
+    kernel = a_kernel(ETH0, bare, plain)
+    ipsec = IpsecFacts(policies=block_policies(ProtectedGre(None, None)))
+    found = complaints(a_machine(kernel=kernel, ipsec=ipsec))
+    blocked = [each for each in found if "blocks plain as well" in each.finding]
+    assert [each.state for each in blocked] == [State.PROBLEM] * is_blocked
+    assert all((each.remedy or "").startswith("ip tunnel change gre1 key") for each in blocked)
+
+
 def test_what_was_blocked_is_told() -> None:
     ipsec = IpsecFacts(policies=OURS, statistics={"XfrmOutPolBlock": 4, "XfrmInNoPols": 1})
     said = [each.finding for each in findings(a_machine(ipsec=ipsec))]
