@@ -34,7 +34,8 @@ STEADY_S = 1.0
 """Pause before memory is read."""
 CHECKED_S, UNCHECKED_S = 10.0, 200.0
 """How often a spoke registers: with `path-check`, and by its holding time of 600 s alone."""
-WATCHED_S = 20.0
+WATCHED_S = 60.0
+"""One round of what the daemon does by itself: it writes its state file once in this time."""
 NBMA_BASE, PROTOCOL_BASE = 0x0A400000, 0x0AC00000
 FEW = 1_000
 MANY = 10_000
@@ -117,7 +118,7 @@ class Load:
                 contender, load, "--spokes", FEW, "--requests", singles, window=1
             )
             run.resident[str(FEW)] = self._resident(contender)
-            if many:
+            if many and isinstance(contender, Ours):
                 for name, each_s in (("checked", CHECKED_S), ("unchecked", UNCHECKED_S)):
                     run.phases[name] = self._renew(contender, load, each_s)
                 more = ("--first", FEW + 1, "--spokes", MANY - FEW)
