@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from tools.benchmarks.contenders import (
     network,
     started,
 )
+from tools.benchmarks.profiled import CUT
 from tools.lab.kernel import read_neighbors, read_routes
 from tools.lab.namespace import CommandFailedError, Namespace, wait_until
 from tools.lab.wiring import GRE_KEY, TUNNEL, UNDERLAY
@@ -154,7 +154,7 @@ class Load:
 
     @staticmethod
     def _cut(contender: Ours, prefix: Path, number: int) -> None:
-        contender.processes["nhrpd"].send_signal(signal.SIGUSR1)
+        contender.processes["nhrpd"].send_signal(CUT)
         wait_until(Path(f"{prefix}.{number}").exists, 10.0, "a profile")
 
     def _warm_up(self, contender: Contender, load: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 A timer interrupts the daemon and notes its stack. A tracing profiler is not suitable: without a
 cheap clock, as in User-Mode Linux, it mostly measures itself. Time in a C function counts for its
-caller; samples taken while the daemon waits for events are left out. Each SIGUSR1 writes the
+caller; samples taken while the daemon waits for events are left out. Each CUT writes the
 samples since the one before to PREFIX.N (N from 0) and begins anew.
 """
 
@@ -21,6 +21,8 @@ from nhrpd_py.cli.daemon import main
 
 INTERVAL_S = 0.001
 """The real interval may be longer: the kernel's tick is 4 or 10 ms where timers are coarse."""
+CUT = signal.SIGRTMIN
+"""A signal that the daemon leaves alone."""
 WAITING = "get_events"
 """trio's function that waits in epoll."""
 
@@ -72,7 +74,7 @@ def run(prefix: str, arguments: list[str]) -> int:
 
     # trio would wake up for every sample; its own signals reach it without this, too.
     signal.set_wakeup_fd = lambda *_, **__: -1
-    signal.signal(signal.SIGUSR1, write)
+    signal.signal(CUT, write)
     signal.signal(signal.SIGALRM, sampler.sample)
     signal.setitimer(signal.ITIMER_REAL, INTERVAL_S, INTERVAL_S)
     return main(arguments)

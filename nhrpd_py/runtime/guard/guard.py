@@ -131,6 +131,7 @@ class Guard:
             self._drop(name, block_policies(before.gre))
         self._sweep()
         self._passes.sync(self._policies.read())
+        self._look_at_settings([tunnel])
         problem = self._bypass_of(tunnel)
         if problem is not None:
             tunnel.closed_by_caller(problem)
@@ -169,9 +170,8 @@ class Guard:
 
     def _bypass_of(self, tunnel: GuardedTunnel) -> str | None:
         """Returns what keeps a tunnel's policies from having an effect, with the remedy."""
-        names = bypasses(tunnel.gre, self._settings)
-        if names:
-            command = " ".join(f"{name}=0" for name in names)
+        if tunnel.switches_on:
+            command = " ".join(f"{name}=0" for name in tunnel.switches_on)
             return f"the kernel skips all IPsec policies; mend it: sysctl -w {command}"
         others = {
             local
@@ -189,6 +189,11 @@ class Guard:
             return None
         tunnel.pairs.add(hole[0])  # else it is forgotten with its SA, and the tunnel opened again
         return describe(*hole)
+
+    def _look_at_settings(self, tunnels: Iterable[GuardedTunnel]) -> None:
+        """Reads the settings that could make the kernel skip all policies. Nothing tells when they change."""
+        for tunnel in tunnels:
+            tunnel.switches_on = bypasses(tunnel.gre, self._settings)
 
     def _wanted(self) -> dict[Policy, list[GuardedTunnel]]:
         """Returns all wanted policies with their tunnels; several tunnels may share a key."""
@@ -248,11 +253,16 @@ class Guard:
         return notifications
 
     async def _follow(self, notifications: NetlinkSocket) -> None:
-        audit_at = trio.current_time()
+        audit_at = settings_at = trio.current_time()
         while True:
-            with trio.move_on_at(min(audit_at, trio.current_time() + SETTINGS_S)):
+            with trio.move_on_at(min(audit_at, settings_at)):
                 await notifications.wait()
             lost, changed = self._read(notifications)
+            if (
+                trio.current_time() >= settings_at
+            ):  # not with each policy of each SA that comes or goes
+                self._look_at_settings(self._tunnels.values())
+                settings_at = trio.current_time() + SETTINGS_S
             if changed is not None and self._put_back(changed):
                 audit_at = trio.current_time() + RETRY_S
             if lost or trio.current_time() >= audit_at:
@@ -303,6 +313,7 @@ class Guard:
             standing = by_slot(policies)
             found = ((policy, standing.get(slot_of(policy))) for policy in self._wanted())
             failed = self._put_back({p: other for p, other in found if other not in (None, p)})
+        self._look_at_settings(self._tunnels.values())
         failed |= self._inspect(self._tunnels.values())
         for tunnel in self._tunnels.values():
             if tunnel not in failed:

@@ -50,7 +50,9 @@ class Listeners:
 class GuardedTunnel:
     """Tracks whether the policies of one tunnel block its GRE in clear text."""
 
-    __slots__ = ("_listeners", "gre", "ifindex", "name", "pairs", "problem", "state")
+    __slots__ = (
+        *("_listeners", "gre", "ifindex", "name", "pairs", "problem", "state", "switches_on"),
+    )
 
     def __init__(self, name: str, ifindex: int, gre: ProtectedGre, listeners: Listeners) -> None:
         self.name = name
@@ -58,6 +60,8 @@ class GuardedTunnel:
         self.gre = gre
         self.state = TunnelState.STANDING
         self.problem: str | None = None
+        self.switches_on: list[str] = []
+        """The settings that make the kernel skip all policies, when it was last looked."""
         """Why the tunnel is not STANDING, for people."""
         self.pairs: set[Pair] = set()
         """Between these addresses its packets go. While it is REFUSED none is forgotten: they may

@@ -106,21 +106,26 @@ class Frames:
         """
         if not self._buffer:
             await self._read()
-        (length,) = LENGTH.unpack(await self._take(LENGTH.size))
+        await self._wait_for(LENGTH.size)
+        (length,) = LENGTH.unpack_from(self._buffer)
         if not 0 < length <= FRAME_LIMIT:
             raise ViciLostError(f"charon sent a frame of {length} octets")
-        return await self._take(length)
+        end = LENGTH.size + length
+        await self._wait_for(end)
+        taken = bytes(self._buffer[LENGTH.size : end])
+        del self._buffer[:end]
+        return taken
 
-    async def _take(self, size: int) -> bytes:
+    async def _wait_for(self, size: int) -> None:
+        """Waits until so many octets are there. Of those that are, no deadline is made: charon's log is many frames."""
+        if len(self._buffer) >= size:
+            return
         try:
             with trio.fail_after(FRAME_DEADLINE_S):
                 while len(self._buffer) < size:
                     await self._read()
         except trio.TooSlowError as error:
             raise ViciLostError("charon stopped amid a packet") from error
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
 
     async def _read(self) -> None:
         try:

@@ -1,13 +1,15 @@
 """Settings of the kernel that have it skip all IPsec policies."""
 
 import pytest
+import trio
 
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.notices import GuardFailed
 from nhrpd_py.runtime.guard import guard as guard_module
 from nhrpd_py.runtime.guard.gre_block import bypasses
 from nhrpd_py.runtime.guard.policies import GuardError
-from tests.unit.runtime.guard.guard_world import GRE_42, a_setting, pair
+from nhrpd_py.runtime.netlink import xfrm
+from tests.unit.runtime.guard.guard_world import GRE_42, a_setting, an_allowing, pair
 
 
 def test_settings_that_skip_policies_keep_the_tunnel_closed(world):
@@ -55,6 +57,26 @@ async def test_a_tunnel_that_was_closed_from_the_start_is_told_when_that_is_mend
         assert world.mended == [9]
     assert not world.refusals  # the caller knew
     assert not world.of(GuardFailed)
+
+
+async def test_settings_are_not_read_with_each_policy_of_each_sa(world, monkeypatch):
+    """A negotiation makes and changes many; it cost an eighth of the daemon's time on the way to a direct path."""
+    reads = []
+
+    def looks(*_: object) -> list[str]:
+        reads.append(1)
+        return []
+
+    monkeypatch.setattr(guard_module, "bypasses", looks)
+    world.guard.protect("gre1", 7, GRE_42)
+    async with world.running():
+        await world.until(lambda: len(reads) > 2, "the first looks")
+        before = len(reads)
+        for number in range(20):
+            policy = an_allowing(key=100 + number)
+            world.kernel.put(xfrm.XFRM_MSG_UPDPOLICY, xfrm.set_policy(policy))
+            await trio.sleep(0.002)
+        assert len(reads) - before <= 2
 
 
 def test_each_family_has_its_settings(tmp_path):

@@ -54,6 +54,17 @@ async def test_frames_that_come_octet_by_octet(autojump_clock) -> None:
         assert await connection.request("version") == {"version": b"5.9.8"}
 
 
+async def test_frames_that_are_there_cost_no_deadline(
+    autojump_clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """charon's log of a negotiation is twenty of them, and each look at the clock costs."""
+    connection, charon = ends()
+    await charon.send_all(b"".join(frame(Packet.EVENT, {"n": str(n)}, "log") for n in range(20)))
+    monkeypatch.setattr(trio, "fail_after", lambda _: pytest.fail("a deadline"))
+    for number in range(20):
+        assert await connection.next_event() == ("log", {"n": str(number).encode()})
+
+
 async def test_a_stream_is_collected_to_its_end(autojump_clock) -> None:
     connection, charon = ends()
     await charon.send_all(
