@@ -54,6 +54,38 @@ def test_a_spoke_without_a_way_to_the_other_sites(pair: tuple[ClassicNode, Class
     mended(spoke, words)
 
 
+def test_a_second_uplink_that_has_the_better_route(pair: tuple[ClassicNode, ClassicNode]) -> None:
+    """The tunnel is bound to the first, which takes nothing from the hub then."""
+    hub, spoke = pair
+    spoke.namespace.ip(
+        "link add wan2 type dummy",
+        "address add 198.51.100.2/24 dev wan2",
+        "link set wan2 up",
+        f"route add {hub.nbma}/32 dev wan2",
+    )
+    try:
+        spoke.namespace.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0")
+        spoke.namespace.run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1")
+        words = f"eth0 drops what {hub.nbma} sends"
+        obey(spoke, breaks(spoke, words, "problem"))
+        mended(spoke, words)
+    finally:
+        spoke.namespace.ip("link delete wan2")
+        spoke.namespace.run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=0")
+
+
+def test_a_site_whose_route_is_in_another_table(pair: tuple[ClassicNode, ClassicNode]) -> None:
+    hub, spoke = pair
+    spoke.namespace.ip(f"route add 10.77.0.0/16 via {hub.tunnel} dev gre1 onlink table 100")
+    try:
+        words = "routes in table 100 lead into it (10.77.0.0/16"
+        obey(spoke, breaks(spoke, words, "warning"))
+        mended(spoke, words)
+    finally:
+        spoke.namespace.ip("route flush table 100")
+        spoke.namespace.run("ip", "route", "delete", "10.77.0.0/16")
+
+
 def test_a_server_that_is_gone(pair: tuple[ClassicNode, ClassicNode]) -> None:
     hub, spoke = pair
     hub.kill()
