@@ -144,11 +144,12 @@ class ShortcutTable:
 
     def remove(self, shortcut: Shortcut, reason: str) -> None:
         """Withdraws a shortcut; traffic falls back to the routed path."""
+        if self._interface.opened and shortcut.binding.installed:
+            # First: without its last shortcut, a peer whose circuit is down leaves the kernel.
+            self._outbox.emit(DropRoute(shortcut.prefix, self._interface.ifindex))
         self._detach(shortcut)
         self._timers.stop(self._key(shortcut.prefix))
         self._rib.unshadow(shortcut.prefix)
-        if self._interface.opened and shortcut.binding.installed:
-            self._outbox.emit(DropRoute(shortcut.prefix, self._interface.ifindex))
         self._outbox.emit(
             ShortcutRemoved(interface=self._interface.name, prefix=shortcut.prefix, reason=reason)
         )

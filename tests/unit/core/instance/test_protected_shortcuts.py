@@ -17,6 +17,7 @@ from nhrpd_py.core.events import (
     Association,
     CommandGiven,
     IpsecReady,
+    SaGone,
     SaInstalled,
 )
 from nhrpd_py.core.notices import ShortcutInstalled, ShortcutRemoved, ShortcutWaiting
@@ -148,6 +149,17 @@ def test_routes_of_shortcuts_go_before_the_neighbour_when_our_address_goes() -> 
     ]
     back = in_order(spoke.give(an_address(UNDERLAY, nbma(2), 24), an_sa(3, 33), now=5.0))
     assert back[-1] == "SetRoute 172.16.3.0/24"
+
+
+def test_route_over_a_server_that_is_probed_goes_with_its_sa() -> None:
+    """It stayed: the neighbour was gone, and what it led to was lost."""
+    spoke, asked = a_protected_spoke()
+    spoke.receive(a_resolution_reply(asked, HUB), HUB.nbma, now=3.1)
+    binding = inspect.cache(spoke.engine).get(HUB.tunnel)
+    assert binding is not None
+    inspect.set_probing(binding)
+    lost = in_order(spoke.give(SaGone(nbma(2), nbma(1), 1, "deleted"), now=4.0))
+    assert lost.index("DropRoute 172.16.3.0/24") < lost.index("DropNeighbor 10.255.255.1")
 
 
 def test_routes_of_shortcuts_go_when_their_peer_moves_to_where_no_sa_is() -> None:
