@@ -182,6 +182,8 @@ class LinkHandler:
                 instance.follow(
                     now, moved_from=before.nbma if nbma_moved else None, is_back=is_back
                 )
+                if is_new and instance.station.ready:
+                    instance.dependents.review_claims(now)  # what is so since it was closed
                 entries = instance.station.cache.entries
                 if seen.addresses != before.addresses:
                     entries.refit_routes()

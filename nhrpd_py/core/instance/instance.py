@@ -13,6 +13,7 @@ from nhrpd_py.core.purge.sender import PurgeSender
 from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.client import NhsClient
 from nhrpd_py.core.registration.server import RegistrationServer
+from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.resolution.failure import Failure
 from nhrpd_py.core.resolution.prober import Prober
 from nhrpd_py.core.resolution.requester import Requester
@@ -43,10 +44,10 @@ class Instance:
 
     def __init__(self, station: Station, locator: Locator) -> None:
         self.station = station
-        self.client = NhsClient(station)
-        servers = self.client.servers
-        self.purges = PurgeSender(station, servers)
+        servers = Servers()
         claims = self.claims = Claims(station, locator, servers)
+        self.client = NhsClient(station, servers, claims)
+        self.purges = PurgeSender(station, servers)
         self.prober = Prober(station, self)
         wishes = Wishes(station)
         self.responder = Responder(station, locator, self.purges, claims, self.prober, wishes)

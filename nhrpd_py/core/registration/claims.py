@@ -102,6 +102,19 @@ class Claims:
             "another peer behind its outer address had a security association, which is being ended"
         )
 
+    def server_refusal(self, protocol: Address) -> str | None:
+        """Returns why a server of ours cannot have the overlay address that its reply tells.
+
+        Servers are believed more than others: it may be public, on a network of this machine, and without a route.
+        """
+        if not is_unicast(protocol):
+            return "it is no usable overlay address"
+        if self._station.tables.is_local(protocol):
+            return "it is an address of this machine"
+        if self._is_outer(protocol):
+            return "it is an outer address, and would lead the tunnel into itself"
+        return None
+
     def covered(self, nbma: Address) -> str | None:
         """Returns why a peer at an NBMA address cannot be reached: a shortcut leads there."""
         return (

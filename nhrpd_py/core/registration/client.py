@@ -10,6 +10,7 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import ResolveName
 from nhrpd_py.core.notices import NameUnresolved
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.exchange import RegistrationExchange
 from nhrpd_py.core.registration.servers import NAME_RETRY_S, NhsState, Registration, Server, Servers
 from nhrpd_py.core.station.station import Station
@@ -25,10 +26,10 @@ class NhsClient:
 
     __slots__ = ("_exchange", "_last_index", "_station", "active", "servers")
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, servers: Servers, claims: Claims) -> None:
         self._station = station
-        self.servers = Servers()
-        self._exchange = RegistrationExchange(station, self.servers, listener=self)
+        self.servers = servers
+        self._exchange = RegistrationExchange(station, servers, claims, listener=self)
         self.active = False
         self._last_index = -1
         self.servers.replace([self._server(config) for config in self._configured()])

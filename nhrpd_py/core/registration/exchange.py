@@ -26,6 +26,7 @@ from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.base.timers import TimerKey, TimerKind
 from nhrpd_py.core.config import MIN_HOLDING_TIME_S
 from nhrpd_py.core.notices import ErrorReceived, NhsDown, NhsUp
+from nhrpd_py.core.registration.claims import Claims
 from nhrpd_py.core.registration.messages import (
     deregistration,
     registration_request,
@@ -78,10 +79,13 @@ class ServerListener(Protocol):
 class RegistrationExchange:
     """Moves registrations from state to state; `_enter` is the one place where a state changes."""
 
-    __slots__ = ("_listener", "_servers", "_station", "_ways")
+    __slots__ = ("_claims", "_listener", "_servers", "_station", "_ways")
 
-    def __init__(self, station: Station, servers: Servers, listener: ServerListener) -> None:
+    def __init__(
+        self, station: Station, servers: Servers, claims: Claims, listener: ServerListener
+    ) -> None:
         self._station = station
+        self._claims = claims
         self._servers = servers
         self._listener = listener
         self._ways = ServerWays(station, servers)
@@ -246,7 +250,11 @@ class RegistrationExchange:
         registration.last_error = None
         station.interface.undelivered.refute(registration.nbma)
         is_current = station.learn_nat_nbma(message, now)
-        if protocol:
+        refusal = protocol and self._claims.server_refusal(protocol)
+        if refusal:
+            told = format_address(protocol)
+            registration.last_error = f"the reply tells the overlay address {told}: {refusal}"
+        elif protocol:
             self._ways.bind(registration, protocol, server_mtu(message), now)
         else:
             registration.last_error = "the reply does not tell the server's overlay address"

@@ -114,7 +114,7 @@ def _problem_with(station: Station, claims: Claims, answer: Answer) -> str | Non
         return "the reply names no usable overlay address"
     if station.tables.is_local(gateway):
         return "the reply leads back to us"
-    if nbma in (station.interface.nbma, station.nat_nbma):
+    if nbma in (station.interface.nbma, station.nat_nbma) or station.tables.is_local(nbma):
         return "the peer has our own NBMA address"
     if len(nbma) != len(station.interface.nbma) or not is_unicast(nbma):
         return "the reply names no usable NBMA address"

@@ -5,8 +5,14 @@ from typing import Any
 import pytest
 
 from nhrpd_py.core.address import parse_prefix
-from nhrpd_py.core.effects import Effect, SetNeighbor, SetRoute
-from nhrpd_py.core.events import AddressRemoved, BindingFound, RouteAdded
+from nhrpd_py.core.effects import DropNeighbor, Effect, SetNeighbor, SetRoute
+from nhrpd_py.core.events import (
+    AddressRemoved,
+    BindingFound,
+    InterfaceMended,
+    InterfaceRefused,
+    RouteAdded,
+)
 from nhrpd_py.core.notices import (
     ClaimDoubted,
     ClaimRefused,
@@ -136,6 +142,37 @@ def test_a_network_that_the_machine_gets_later_ends_what_was_believed() -> None:
     hub.give(an_address(7, tunnel(3), 32), now=2.5)
     assert hub.cache() == {}
     assert code(claim(hub, tunnel(2), 2, now=3.0)) == CieCode.SUCCESS
+
+
+def test_an_outer_address_that_this_machine_gets_ends_the_bindings_that_lead_to_it() -> None:
+    hub = a_hub(2, 3)
+    effects = hub.give(an_address(UNDERLAY, nbma(2), 32), now=1.0)
+    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, tunnel(2))]
+    assert "our own" in the(of(effects, ClaimRefused)).reason
+    assert list(hub.cache()) == ["10.255.255.3"]
+
+
+def test_such_an_address_ends_them_too_while_the_tunnel_is_closed() -> None:
+    hub = a_hub(2, 3)
+    hub.give(InterfaceRefused(GRE, "no guard"), an_address(UNDERLAY, nbma(2), 32), now=1.0)
+    hub.give(InterfaceMended(GRE), now=2.0)
+    assert list(hub.cache()) == ["10.255.255.3"]
+
+
+def test_an_address_of_a_server_that_this_machine_gets_leads_into_the_tunnel_no_more() -> None:
+    spoke = a_spoke(2)
+    effects = spoke.give(an_address(LAN, HUB.tunnel, 32), now=1.0)
+    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, HUB.tunnel)]
+
+
+def test_a_reply_cannot_name_an_outer_address_of_this_machine() -> None:
+    spoke, request = an_asking_spoke()
+    spoke.give(an_address(UNDERLAY, nbma(77), 32))
+    entry = ClientInformation(
+        prefix_length=24, holding_time_s=60, nbma=nbma(77), protocol=tunnel(3)
+    )
+    effects = spoke.receive(a_resolution_reply(request, entries=(entry,)), HUB.nbma)
+    assert of(effects, SetNeighbor) == []
 
 
 def test_what_was_resolved_is_asked_for_again_when_such_a_network_is_gone() -> None:

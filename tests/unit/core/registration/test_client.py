@@ -39,6 +39,8 @@ from tests.support.sites import (
     SECRET,
     an_address,
     an_nhs,
+    host,
+    ip,
     nbma,
     tunnel,
 )
@@ -284,6 +286,17 @@ def test_server_whose_address_nobody_tells_is_up_with_a_complaint() -> None:
     assert spoke.table(View.NHS, "state", "last_error") == [
         ("up", "the reply does not tell the server's overlay address")
     ]
+
+
+@pytest.mark.parametrize("address", [HUB.nbma, nbma(3), host(2, 1), ip("224.0.0.5")])
+def test_server_cannot_have_an_address_that_leads_the_tunnel_into_itself(address) -> None:
+    spoke = a_fresh_spoke(nhs=(an_nhs(), an_nhs("192.168.100.3", tunnel(3))))
+    request = sent(spoke.started, PacketType.REGISTRATION_REQUEST)[0]
+    effects = spoke.receive(a_registration_reply(request, server=address), HUB.nbma)
+    assert of(effects, SetNeighbor) == []
+    state, error = spoke.table(View.NHS, "state", "last_error")[0]
+    assert state == "up"
+    assert "the reply tells the overlay address" in str(error)
 
 
 def test_server_with_a_new_overlay_address_leaves_the_old_one() -> None:
