@@ -142,9 +142,13 @@ class Cache:
         if len(self._bindings) >= limit:
             self._notify_full("cache", MAX_BINDINGS, now)
             return False
-        if own >= MAX_BINDINGS_PER_SENDER:
-            self._notify_full("bindings of one sender", MAX_BINDINGS_PER_SENDER, now)
+        return not self._has_too_many(sender, now)
+
+    def _has_too_many(self, sender: Address, now: float) -> bool:
+        """Returns whether a sender has all the bindings that it can have, and emits a notice if so."""
+        if not sender or self._by_sender.count(sender) < MAX_BINDINGS_PER_SENDER:
             return False
+        self._notify_full("bindings of one sender", MAX_BINDINGS_PER_SENDER, now)
         return True
 
     def update(
@@ -171,28 +175,18 @@ class Cache:
         expires_at = NEVER if holding_time_s == 0 else now + (lifetime_s or holding_time_s)
         binding = self._bindings.get(protocol)
         if binding is None:
-            return self._add(
-                Binding(
-                    protocol,
-                    kind,
-                    nbma,
-                    claimed_nbma or nbma,
-                    holding_time_s,
-                    expires_at,
-                    now,
-                    mtu,
-                    unique,
-                    origin,
-                    sender=sender,
-                ),
-                now,
-            )
+            claimed = claimed_nbma or nbma
+            times = (holding_time_s, expires_at, now)
+            new = Binding(protocol, kind, nbma, claimed, *times, mtu, unique, origin, sender=sender)
+            return self._add(new, now)
         if kind < binding.type and binding.origin is not Origin.KERNEL:
+            return None
+        user, before = self._user(sender, nbma), self._user(binding.sender, binding.nbma)
+        if user != before and self._has_too_many(user, now):
             return None
         promoted = kind is not binding.type
         binding.type = kind
         binding.sender = sender
-        self._sort_in(binding)
         binding.claimed_nbma = claimed_nbma or nbma
         self.entries.set_mtu(binding, mtu)
         binding.unique = unique
@@ -204,6 +198,7 @@ class Cache:
         former = binding.nbma
         if nbma != former:
             self._move(binding, nbma, now)
+        self._sort_in(binding)
         self.hold(binding)
         if promoted and not binding.installed:
             # Who registers, or has us registered, needs no proven path, which it may have waited for.
@@ -301,7 +296,7 @@ class Cache:
             self.entries.install(binding)
 
     def _add(self, binding: Binding, now: float) -> Binding | None:
-        if not self.has_room(self._user(binding), now):
+        if not self.has_room(self._user(binding.sender, binding.nbma), now):
             return None
         if binding.type is BindingType.CACHED and not self._has_room_for_cached(now):
             return None
@@ -346,18 +341,19 @@ class Cache:
 
     def _sort_in(self, binding: Binding) -> None:
         """Counts a binding for its sender, as the newest."""
+        user = self._user(binding.sender, binding.nbma)
         self._cached.discard(binding)
         if binding.type is BindingType.CACHED:
-            self._cached.add(binding, self._user(binding))
+            self._cached.add(binding, user)
         self._by_sender.discard(binding)
         if binding.sender:
-            self._by_sender.add(binding, self._user(binding))
+            self._by_sender.add(binding, user)
 
-    def _user(self, binding: Binding) -> Address:
+    def _user(self, sender: Address, nbma: Address) -> Address:
         """Returns for whom a binding counts: its sender, or itself where that is a server of ours, which hands on."""
-        of_sender = self._by_nbma.get(binding.sender, ())
+        of_sender = self._by_nbma.get(sender, ())
         is_handed_on = any(each.type > BindingType.DYNAMIC for each in of_sender)
-        return binding.nbma if is_handed_on else binding.sender
+        return nbma if is_handed_on else sender
 
     def _has_room_for_cached(self, now: float) -> bool:
         """If the table is full, removes the oldest unused binding of the sender that has most of them.

@@ -22,6 +22,7 @@ from tests.support.messages import (
     a_record,
     a_registration_reply,
     a_registration_request,
+    a_resolution_request,
     std_extensions,
 )
 from tests.support.sites import (
@@ -55,6 +56,16 @@ def test_registration_makes_a_neighbour_a_host_route_and_a_notice() -> None:
     assert of(effects, RegistrationAccepted) == [
         RegistrationAccepted(interface="gre1", protocol=tunnel(2), nbma=nbma(2), holding_time_s=60)
     ]
+
+
+def test_requester_whose_path_is_not_proven_yet_is_reached_as_soon_as_it_registers() -> None:
+    hub = a_hub(path_check_s=3, shortcut=True)
+    effects = hub.receive(a_resolution_request(2, host(1)), nbma(2))
+    assert of(effects, SetNeighbor) == []
+    assert "10.255.255.2" in hub.cache()
+    effects = hub.receive(a_registration_request(2), nbma(2), now=0.5)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(2), nbma(2))]
+    assert [str(each.prefix) for each in of(effects, SetRoute)] == ["10.255.255.2/32"]
 
 
 def test_reply_is_the_request_with_codes_and_our_address() -> None:

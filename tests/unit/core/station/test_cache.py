@@ -308,6 +308,15 @@ def test_what_a_server_hands_on_counts_for_each_nbma_address_itself(monkeypatch)
     assert bench.update(31, BindingType.CACHED, to=nbma(20), sender=nbma(9)) is None
 
 
+def test_addresses_that_move_to_a_sender_count_for_it_too(monkeypatch) -> None:
+    monkeypatch.setattr(cache_module, "MAX_BINDINGS_PER_SENDER", 1)
+    bench = CacheBench()
+    bench.binding(2, to=nbma(2))
+    bench.binding(9, to=nbma(9))
+    assert bench.update(2, to=nbma(9)) is None
+    assert bench.update(2, to=nbma(8)) is not None
+
+
 def test_nbma_addresses_within_a_prefix_are_found_whatever_family_is_between() -> None:
     bench = CacheBench()
     ipv6 = nbma(4) + bytes(12)
