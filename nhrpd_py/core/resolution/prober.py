@@ -211,7 +211,12 @@ class Prober:
         enabled = self._station.config.path_check_s is not None
         was_enabled, paths.enabled = paths.enabled, enabled
         if was_enabled and not enabled:
-            waiting = [path.nbma for path in paths if not path.carries]
+            waiting = {path.nbma: None for path in paths if not path.carries}
+            for binding in self._station.cache:
+                if binding.type is BindingType.CACHED and not binding.installed:
+                    waiting[binding.nbma] = (
+                        None  # a requester's, whose path nobody wanted to be tried
+                    )
             self.forget_all()
             for nbma in waiting:
                 self._listener.path_proven(nbma, now)

@@ -13,6 +13,7 @@ from tests.support.ipsec import a_protected_spoke, installed, wishes
 from tests.support.messages import (
     TARGET,
     a_registration_reply,
+    a_registration_request,
     a_resolution_reply,
     a_resolution_request,
 )
@@ -214,6 +215,15 @@ def test_switched_off_everything_goes_into_the_kernel_at_once() -> None:
     effects = spoke.give(ConfigChanged(changed(spoke, path_check_s=None)), now=0.1)
     assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(3), nbma(3))]
     assert path(spoke) is None
+
+
+def test_switched_off_a_requester_at_a_clients_address_is_reached_too() -> None:
+    spoke = a_spoke(2, path_check_s=3)
+    spoke.receive(a_registration_request(6), nbma(9))
+    ask = a_resolution_request(9, host(2))
+    assert of(spoke.receive(ask, nbma(9)), SetNeighbor) == []
+    effects = spoke.give(ConfigChanged(changed(spoke, path_check_s=None)), now=0.1)
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, tunnel(9), nbma(9))]
 
 
 def test_probe_goes_as_soon_as_there_is_an_sa() -> None:
