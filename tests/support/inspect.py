@@ -7,7 +7,7 @@ single parts of an engine, and the effects of calling a part directly. All are a
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nhrpd_py.core.address import Address, Afi, Prefix
+from nhrpd_py.core.address import Address, Afi, Prefix, afi_of
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import Effect, ProtectedGre
 from nhrpd_py.core.engine import Engine
@@ -256,7 +256,7 @@ class Way(NamedTuple):
 def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> list[Bound]:
     """The bindings."""
     home = station(engine, afi)
-    entries, is_up = home.cache.entries, home.circuits.is_up
+    entries, carries = home.cache.entries, home.circuits.carries
     return [
         Bound(
             each.protocol,
@@ -264,7 +264,7 @@ def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> list[Bound]:
             each.expires_at,
             each.nbma if each.installed else entries.server_of(each.protocol),
             each.installed,
-            is_up(each.nbma) and entries._may_take_path(each),
+            carries(each.nbma) and entries._may_take_path(each),
             each.routed,
             each.entry is Entry.INHERITED,
         )
@@ -329,7 +329,9 @@ def wanted_sas(engine: Engine) -> set[Address]:
 
 def idle_wishes(engine: Engine) -> list[str]:
     """Returns the wanted SAs that nothing needs; there must be none."""
-    circuits, registered = station(engine).circuits, list(client(engine).servers.registrations())
+    circuits = station(engine).circuits
+    clients = [client(engine, afi) for afi in Afi]
+    registered = [each for one in clients for each in one.servers.registrations()]
     found = []
     for remote, circuit in circuits.needed():
         for who in circuit.needed_by:
@@ -337,7 +339,7 @@ def idle_wishes(engine: Engine) -> list[str]:
                 needed = who.nbma == remote and not who.is_idle and who in registered
             else:
                 assert isinstance(who, bytes)
-                needed = nbma_of(engine, who) == remote
+                needed = nbma_of(engine, who, afi_of(who)) == remote
             if not needed:
                 found.append(f"{remote.hex()} for {who!r}")
     return found
