@@ -154,7 +154,7 @@ class Judge:
             kind = learnt.get(address)  # else the kernel asks, or it is the operator's word
             if kind is not None:
                 assert kind == "nhs" or nbma not in own, f"{name} leads to ourselves"
-                self._check_address(name, address, own, used, by_server=kind == "nhs")
+                self._check_address(ifindex, name, address, own, used, by_server=kind == "nhs")
         for prefix, gateway in kernel.routes.items():
             if gateway:
                 assert gateway in kernel.neighbors, f"{prefix} goes to nobody"
@@ -167,6 +167,7 @@ class Judge:
 
     def _check_address(
         self,
+        tunnel: int,
         name: str,
         address: Address,
         own: set[Address],
@@ -178,7 +179,7 @@ class Judge:
         assert address not in own, f"{name} is our own"
         assert address not in used, f"{name} is an NBMA address"
         for network, ifindex in self._networks(address):
-            if ifindex in (UNDERLAY, LAN) and not by_server:
+            if ifindex in (UNDERLAY, LAN) and not by_server and self._addresses.get(tunnel):
                 assert self._in_cloud(address, network), f"{name} is in {network}, connected"
 
     def _in_cloud(self, address: Address, network: Prefix) -> bool:

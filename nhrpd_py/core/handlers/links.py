@@ -182,10 +182,11 @@ class LinkHandler:
                 instance.follow(
                     now, moved_from=before.nbma if nbma_moved else None, is_back=is_back
                 )
-                if is_new and instance.station.ready:
-                    instance.dependents.review_claims(now)  # what is so since it was closed
                 entries = instance.station.cache.entries
-                if seen.addresses != before.addresses:
+                readdressed = seen.addresses != before.addresses
+                if (is_new or readdressed) and instance.station.ready:
+                    instance.dependents.review_claims(now)
+                if readdressed:
                     entries.refit_routes()
                 if interface.opened and not is_new and seen.mtu != before.mtu:
                     entries.tunnel_mtu_changed()

@@ -72,6 +72,8 @@ class Claims:
         station = self._station
         if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
             return "it is no usable overlay address"
+        if station.interface.is_broadcast(protocol):
+            return "it is the tunnel's broadcast address"
         if self._is_outer(protocol):
             return "it is an outer address, and would lead the tunnel into itself"
         if recurses(self._locator, station, protocol, nbma) or self._in_overlay(nbma):

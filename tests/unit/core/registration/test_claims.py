@@ -159,6 +159,19 @@ def test_such_an_address_ends_them_too_while_the_tunnel_is_closed() -> None:
     assert list(hub.cache()) == ["10.255.255.3"]
 
 
+def test_a_network_that_the_tunnel_lost_is_the_clouds_no_more() -> None:
+    hub = a_hub(routes=[])
+    hub.give(an_address(GRE, ip("172.16.1.99"), 25))
+    assert code(claim(hub, host(1, 77))) == CieCode.SUCCESS
+    hub.give(AddressRemoved(GRE, ip("172.16.1.99"), 25), now=1.0)
+    assert hub.cache() == {}
+
+
+def test_the_tunnels_broadcast_address_is_nobodys() -> None:
+    hub = a_hub(prefix_length=24)
+    assert code(claim(hub, ip("10.255.255.255"))) == PROHIBITED
+
+
 def test_an_address_of_a_server_that_this_machine_gets_leads_into_the_tunnel_no_more() -> None:
     spoke = a_spoke(2)
     effects = spoke.give(an_address(LAN, HUB.tunnel, 32), now=1.0)
