@@ -151,10 +151,12 @@ class Judge:
         for address, (nbma, _) in kernel.neighbors.items():
             name = f"the neighbour {address.hex()}"
             assert is_unicast(nbma), f"{name} is at a group's address"
-            kind = learnt.get(address)  # else the kernel asks, or it is the operator's word
-            if kind is not None:
-                assert kind == "nhs" or nbma not in own, f"{name} leads to ourselves"
-                self._check_address(ifindex, name, address, own, used, by_server=kind == "nhs")
+            if address not in learnt:
+                continue  # the kernel asks, or it is the operator's word
+            kind, bound_to = learnt[address]
+            by_server = kind == "nhs"
+            assert by_server or nbma != bound_to or nbma not in own, f"{name} leads to ourselves"
+            self._check_address(ifindex, name, address, own, used, by_server=by_server)
         for prefix, gateway in kernel.routes.items():
             if gateway:
                 assert gateway in kernel.neighbors, f"{prefix} goes to nobody"

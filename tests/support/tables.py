@@ -75,10 +75,10 @@ def is_routed_into_cloud(engine: Engine, address: Address, length: int) -> bool:
     return False
 
 
-def learnt(engine: Engine, ifindex: int) -> dict[Address, str]:
-    """Returns the overlay addresses that a tunnel has a binding for, with its type; those of maps are left out."""
+def learnt(engine: Engine, ifindex: int) -> dict[Address, tuple[str, Address]]:
+    """Returns the overlay addresses that a tunnel has a binding for, with its type and NBMA address; without maps."""
     return {
-        each.protocol: each.type.name.lower()
+        each.protocol: (each.type.name.lower(), each.nbma)
         for one in engine._tunnels.instances()
         for each in one.station.cache
         if one.station.interface.ifindex == ifindex and each.type is not BindingType.STATIC

@@ -157,6 +157,7 @@ class LinkHandler:
 
     def follow(self, now: float) -> None:
         """Opens, closes and updates every tunnel as its link requires."""
+        review = False
         for tunnel in self._tunnels:
             interface = tunnel.interface
             before = _Seen.of(interface)
@@ -184,18 +185,20 @@ class LinkHandler:
                 )
                 entries = instance.station.cache.entries
                 readdressed = seen.addresses != before.addresses
-                if (is_new or readdressed) and instance.station.ready:
-                    instance.dependents.review_claims(now)
+                review = review or is_new or readdressed
                 if readdressed:
                     entries.refit_routes()
                 if interface.opened and not is_new and seen.mtu != before.mtu:
                     entries.tunnel_mtu_changed()
             self._notify(interface)
+        if review:  # networks of the cloud came or went, or it is open again
+            self._review_claims(now)
 
     def _review_claims(self, now: float) -> None:
         for tunnel in self._tunnels.opened():
             for instance in tunnel:
-                instance.dependents.review_claims(now)
+                if instance.station.ready:
+                    instance.dependents.review_claims(now)
 
     def _open(self, tunnel: Tunnel, now: float) -> None:
         interface = tunnel.interface

@@ -113,6 +113,10 @@ class ShortcutTable:
         """Creates, moves or refreshes a shortcut; in a full table the oldest of the peer that has most makes room."""
         old = self._shortcuts.get(prefix)
         if old is not None and old.binding is not binding:
+            if self._interface.opened and old.binding.installed and not binding.installed:
+                self._outbox.emit(
+                    DropRoute(prefix, self._interface.ifindex)
+                )  # the new peer is awaited
             self._detach(old)
             old = None
         if old is None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core.effects import SendPacket
-from nhrpd_py.core.events import RouteAdded
+from nhrpd_py.core.events import AddressRemoved, RouteAdded
 from nhrpd_py.core.station.location import Where
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import CieCode, ErrorCode, PacketType
@@ -215,3 +215,13 @@ def test_station_of_both_clouds_is_a_next_hop_of_its_own_cloud() -> None:
 def test_purge_of_nobody_known_is_still_error_6() -> None:
     effects = a_hub_of_two().receive(a_purge_request(2, "172.16.2.0/24", tunnel(9)), nbma(2))
     assert the(sent(effects)).error_code == ErrorCode.PROTOCOL_ADDRESS_UNREACHABLE
+
+
+def test_a_network_that_one_tunnel_lost_is_no_more_the_others() -> None:
+    hub = a_hub_of_two()
+    hub.give(an_address(GRE2, ip("172.16.1.99"), 25))
+    inside = replace(a_site(4), tunnel=host(1, 77))
+    hub.receive(a_registration_request(inside), nbma(4))
+    assert "172.16.1.77" in hub.cache()
+    hub.give(AddressRemoved(GRE2, ip("172.16.1.99"), 25), now=1.0)
+    assert "172.16.1.77" not in hub.cache()

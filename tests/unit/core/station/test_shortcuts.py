@@ -67,6 +67,15 @@ def test_shortcut_that_moves_to_another_peer_replaces_its_route() -> None:
     assert len(bench.table.of_peer(tunnel(4))) == 1
 
 
+def test_shortcut_that_moves_to_a_peer_that_is_awaited_has_no_route_meanwhile() -> None:
+    bench = TableBench()
+    bench.install(peer=3)
+    inspect.cache(bench.spoke.engine).entries.withdraw(bench.bindings[4])
+    bench.effects()
+    bench.install(peer=4)
+    assert of(bench.effects(), DropRoute) == [DropRoute(parse_prefix("172.16.3.0/24"), GRE)]
+
+
 def test_full_table_is_told_once_a_minute(monkeypatch) -> None:
     monkeypatch.setattr(shortcut_module, "MAX_SHORTCUTS", 1)
     bench = TableBench()
