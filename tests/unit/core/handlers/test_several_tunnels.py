@@ -219,9 +219,9 @@ def test_purge_of_nobody_known_is_still_error_6() -> None:
 
 def test_a_network_that_one_tunnel_lost_is_no_more_the_others() -> None:
     hub = a_hub_of_two()
-    hub.give(an_address(GRE2, ip("172.16.1.99"), 25))
+    hub.give(an_address(GRE2, ip("172.16.1.99"), 24))
     inside = replace(a_site(4), tunnel=host(1, 77))
     hub.receive(a_registration_request(inside), nbma(4))
     assert "172.16.1.77" in hub.cache()
-    hub.give(AddressRemoved(GRE2, ip("172.16.1.99"), 25), now=1.0)
+    hub.give(AddressRemoved(GRE2, ip("172.16.1.99"), 24), now=1.0)
     assert "172.16.1.77" not in hub.cache()
