@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.benchmarks import ipsec, start
+from tools.benchmarks import fairness, ipsec, start
 from tools.benchmarks.contenders import Contender, Frr, Ours
 from tools.benchmarks.load import Load, Run
 from tools.benchmarks.paths import measure
@@ -46,7 +46,9 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="also say where our time goes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
-        "--only", choices=["start", "load", "paths", "ipsec"], help="only one part, for work on it"
+        "--only",
+        choices=["start", "load", "paths", "fairness", "ipsec"],
+        help="only one part, for work on it",
     )
     parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -70,8 +72,10 @@ def main() -> int:
         if arguments.json is not None:
             arguments.json.write_text(text)
         results = json.loads(text)
-        if arguments.only != "ipsec":
+        if arguments.only not in ("fairness", "ipsec"):
             print("\n".join(table(results)))
+        if "fairness" in results:
+            print("\n".join(fairness.table(results["fairness"])))
         if "ipsec" in results:
             print("\n".join(ipsec.table(results["ipsec"])))
         profile = Path(share, PROFILE)
@@ -138,6 +142,9 @@ def _measure(arguments: argparse.Namespace) -> None:
                     "return_s": paths.return_s,
                     "lost_s": paths.lost_s,
                 }
+        if arguments.only in (None, "fairness"):
+            say("an honest spoke beside a hostile one")
+            results["fairness"] = fairness.measure(directory, say)
         if arguments.only in (None, "ipsec"):
             results["ipsec"] = ipsec.measure(ipsec.Effort.of(quick=arguments.quick), say)
     (share / RESULTS).write_text(json.dumps(results, indent=1))
