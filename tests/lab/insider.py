@@ -35,6 +35,10 @@ class Insider:
         with netns.of_process(node.namespace.pid):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
 
+    def close(self) -> None:
+        """Closes its socket."""
+        self._socket.close()
+
     def send(self, to: Node, *messages: Message | bytes) -> None:
         """Sends packets to a node's outer address."""
         where = (TUNNEL, ETHERTYPE_NHRP, 0, 0, packed(to.nbma))

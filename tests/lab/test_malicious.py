@@ -72,7 +72,9 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         *({} for _ in range(4)), static=True, bgp=False, holding_time_s=HOLDING_TIME_S, **options
     ) as (_, nodes):
         wait_ready(nodes)
-        yield Scene(nodes, protected=protected)
+        scene = Scene(nodes, protected=protected)
+        with contextlib.closing(scene.bad):
+            yield scene
 
 
 @pytest.fixture(autouse=True)
