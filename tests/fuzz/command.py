@@ -102,7 +102,8 @@ class Campaign:
 
 
 def perform(task: tuple[int, int, int]) -> Result:
-    """Performs one run: (seed, number, packets)."""
+    """Performs one run: (seed, number, packets). Garbage is collected between runs: it is mostly the campaign's own."""
+    gc.disable()
     seed, number, packets = task
     run = Run(seed, number, packets)
     traced = number >= WARM_UP and number % TRACED_EVERY == 0
@@ -122,6 +123,8 @@ def perform(task: tuple[int, int, int]) -> Result:
         gc.collect()
         result.kept, result.peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
+    gc.enable()
+    gc.collect()
     result.resident = resident()
     return result
 
