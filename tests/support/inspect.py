@@ -234,7 +234,7 @@ class Bound(NamedTuple):
     is_direct: bool
     """Its neighbour entry leads to the peer itself."""
     may_be_direct: bool
-    """The peer has an SA, or needs none; and the path to it is proven, where it has to be."""
+    """The peer has an SA, or needs none, and may have the address; and the path to it is proven, where it has to be."""
     routed: bool
     inherited: bool
     """Its neighbour entry is of an earlier run, and charon has not yet reported whether there is an SA."""
@@ -264,7 +264,9 @@ def bindings(engine: Engine, afi: Afi = Afi.IPV4) -> list[Bound]:
             each.expires_at,
             each.nbma if each.installed else entries.server_of(each.protocol),
             each.installed,
-            carries(each.nbma) and entries._may_take_path(each),
+            carries(each.nbma)
+            and entries._may_take_path(each)
+            and home.circuits.address_denial(each.nbma, each.protocol) is None,
             each.routed,
             each.entry is Entry.INHERITED,
         )
