@@ -153,6 +153,12 @@ def _peers_legend(rows: Sequence[Row]) -> Iterable[str]:
         for row in rows
         if row["last_error"]
     ]
+    errors += [
+        f"{row['interface']}: {row['nbma']}: {row['wrong_sources']} packets from sources that are "
+        "not its own"
+        for row in rows
+        if row["wrong_sources"]
+    ]
     yield from dict.fromkeys(errors)
 
 
@@ -211,6 +217,12 @@ def _interfaces_legend(rows: Sequence[Row]) -> Iterable[str]:
             yield f"{row['interface']}: PROBLEM: {row['problem']}"
         if row["losing"]:
             yield f"{row['interface']}: {row['losing']}"
+        if row["wrong_sources"]:
+            fate = "dropped" if row["source_filter"] == "drop" else "let through"
+            yield (
+                f"{row['interface']}: {row['wrong_sources']} packets from sources that are not "
+                f"their peer's, {fate}"
+            )
 
 
 def _nothing(_rows: Sequence[Row]) -> Iterable[str]:

@@ -249,6 +249,11 @@ def _within_ipsec(where: Location, table: Mapping[str, Any]) -> Iterator[Problem
     ipsec, rules = table.get("ipsec"), table.get("authorize")
     if rules and ipsec is None:
         yield (*where, "authorize"), f"needs [{_path((*where, 'ipsec'))}]: identities are IKE's"
+    if table.get("source-filter") is True and ipsec is None:
+        yield (
+            (*where, "source-filter"),
+            f"needs [{_path((*where, 'ipsec'))}]: without IPsec nobody knows whose a packet is",
+        )
     if not isinstance(ipsec, dict):
         return
     by_certificate = ipsec.get("authorize") == "certificate"

@@ -152,6 +152,7 @@ class InterfaceTable(Table):
     nhs: list[NhsTable] = []
     map: list[MapTable] = []
     ipsec: IpsecTable | None = None
+    source_filter: bool | None = None
     authorize: list[AuthorizeTable] = []
 
     def value(self, name: str) -> InterfaceConfig:
@@ -172,6 +173,7 @@ class InterfaceTable(Table):
             nhs=tuple(nhs.value() for nhs in self.nhs),
             maps=tuple(entry.value() for entry in self.map),
             ipsec=None if self.ipsec is None else self.ipsec.value(),
+            source_filter=self.source_filter,
             authorize=self._policy(),
         )
 

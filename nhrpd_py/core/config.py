@@ -128,6 +128,9 @@ class InterfaceConfig:
     maps: tuple[MapConfig, ...] = ()
     ipsec: IpsecConfig | None = None
     """None: what protects the tunnel, if anything, is not our business."""
+    source_filter: bool | None = None
+    """What comes out of a peer's SA from an inner source that is not the peer's is dropped. None: it is only counted.
+    False: nobody looks."""
     authorize: AuthorizeConfig = field(default_factory=AuthorizeConfig)
 
 

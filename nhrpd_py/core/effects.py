@@ -134,6 +134,45 @@ class EndSa:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterSources:
+    """Look at the inner sources of what comes out of the SAs of a tunnel: count the wrong ones, and drop them or not.
+
+    A packet whose mark was not told yet passes, so that a new SA loses nothing.
+    """
+
+    interface: str
+    drop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnfilterSources:
+    """Remove the source filter of a tunnel from the kernel."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllowSources:
+    """A change of the inner sources that packets with a mark may have; the first one of a mark makes it known.
+
+    The prefixes of a mark never overlap. Mark 0: allowed whatever the mark.
+    """
+
+    interface: str
+    mark: int
+    added: tuple[Prefix, ...] = ()
+    removed: tuple[Prefix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetMark:
+    """A mark and all its sources are no more: its last SA is gone."""
+
+    interface: str
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveName:
     """Look a host name up once; a `NameResolved` follows."""
 
@@ -166,6 +205,10 @@ Effect: TypeAlias = (
     | WantSa
     | DropSa
     | EndSa
+    | FilterSources
+    | UnfilterSources
+    | AllowSources
+    | ForgetMark
     | ResolveName
     | AnswerCommand
     | Halt

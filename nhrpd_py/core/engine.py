@@ -47,8 +47,10 @@ from nhrpd_py.core.events import (
     SaInstalled,
     SasCounted,
     ShutdownRequested,
+    SourceFilterState,
     TrafficSeen,
     TunnelCounted,
+    WrongSources,
 )
 from nhrpd_py.core.handlers.associations import AssociationHandler
 from nhrpd_py.core.handlers.commands import CommandHandler
@@ -59,6 +61,7 @@ from nhrpd_py.core.handlers.packets import PacketHandler
 from nhrpd_py.core.handlers.redirects import RedirectHandler
 from nhrpd_py.core.handlers.reload import ReloadHandler
 from nhrpd_py.core.handlers.routes import RouteHandler
+from nhrpd_py.core.handlers.sources import SourceHandler
 from nhrpd_py.core.instance.saved import peer_count, saved_state
 from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.ipsec.associations import Associations
@@ -149,24 +152,29 @@ class Engine:
         for each in config.interfaces.values():
             self._tunnels.add(each)
         self._routes = RouteHandler(self._tunnels, tables, self._locator)
-        self._links = LinkHandler(self._tunnels, tables, self._routes, self._outbox, self._timers)
+        self._sources = SourceHandler(self._tunnels, associations, tables, self._outbox)
+        self._links = LinkHandler(
+            self._tunnels, tables, self._routes, self._sources, self._outbox, self._timers
+        )
         self._neighbors = NeighborHandler(self._tunnels, self._outbox)
         self._packets = PacketHandler(
             self._tunnels, self._locator, self._requests, limits, self._outbox
         )
         self._redirects = RedirectHandler(self._locator, limits, self._outbox)
         self._associations = AssociationHandler(
-            self._tunnels, associations, self._outbox, self._timers
+            self._tunnels, associations, self._sources, self._outbox, self._timers
         )
         self._losses = LossHandler(self._tunnels, associations, self._outbox)
         self._commands = CommandHandler(self._tunnels, self._locator, limits)
-        self._reload = ReloadHandler(self._tunnels, self._links, self._timers, limits)
+        self._reload = ReloadHandler(
+            self._tunnels, self._links, self._sources, self._timers, limits
+        )
         self._views = Views(config, self._tunnels, self._outbox)
         self._halted = False
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Handles an event; returns the effects of the timers that are due, then those of the event."""
-        effects = self._outbox.begin()
+        effects = self._outbox.begin(now)
         if self._halted:
             return effects
         self._run_timers(now)
@@ -182,7 +190,7 @@ class Engine:
 
     def advance(self, now: float) -> list[Effect]:
         """Runs the timers that are due; early or twice is harmless."""
-        effects = self._outbox.begin()
+        effects = self._outbox.begin(now)
         if not self._halted:
             self._run_timers(now)
         return effects
@@ -245,6 +253,11 @@ class Engine:
                 self._links.follow(now)
             case KernelRefused():
                 self._kernel_refused(event, now)
+            case WrongSources():
+                self._sources.wrong(event, now)
+            case SourceFilterState():
+                self._sources.state_changed(event)
+                self._links.follow(now)
             case NameResolved(name, addresses, error):
                 for instance in self._tunnels.instances():
                     instance.client.name_resolved(name, addresses, error, now)
@@ -262,6 +275,7 @@ class Engine:
             case ShutdownRequested():
                 for instance in self._tunnels.instances():
                     instance.shut_down(now)
+                self._sources.shut_down()
                 self._outbox.emit(Halt())
                 self._halted = True
             case _:
@@ -332,6 +346,8 @@ class Engine:
                 self._associations.deserted_due(tunnel, now)
             case TimerKind.HELD_PACKETS, bytes():
                 self._associations.held_due(tunnel, subject)
+            case TimerKind.SOURCES, None:
+                tunnel.interface.circuits.sources.timer_due(now)
             case TimerKind.INTERFACE, None:
                 self._links.timer_due(tunnel.interface, now)
             case _:

@@ -92,7 +92,7 @@ class AddressRemoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route of the kernel's main table. Multipath is cut down to its first next hop."""
+    """A route of the kernel's main table. Resolution follows the first next hop of several."""
 
     prefix: Prefix
     ifindex: int
@@ -100,6 +100,8 @@ class Route:
     gateway: Address = b""
     metric: int = 0
     protocol: int = 0
+    others: tuple[tuple[int, Address], ...] = ()
+    """ifindex and gateway of the further next hops of a multipath route, which only the source filter looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ class Association:
     """The peer initiated the SA; it cannot receive through it until it has our answer."""
     address_blocks: tuple[Prefix, ...] | None = None
     """The RFC 3779 blocks of its certificate; None where the certificate is not known or has none."""
+    mark: int = 0
+    """The mark that the kernel gives to what comes out of it; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +279,25 @@ class KernelRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongSources:
+    """Packets came out of an SA whose inner source its peer may not have; `packets` since the last report."""
+
+    interface: str
+    mark: int
+    source: Address
+    """Empty where the packet filter does not tell."""
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFilterState:
+    """The packet filter looks at the sources of a tunnel, or does not, for a reason."""
+
+    interface: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NameResolved:
     """The answer to `ResolveName`: addresses, or an error text and none."""
 
@@ -342,6 +365,8 @@ Event: TypeAlias = (
     | IpsecReady
     | IpsecLost
     | KernelRefused
+    | WrongSources
+    | SourceFilterState
     | NameResolved
     | InterfaceRefused
     | InterfaceMended

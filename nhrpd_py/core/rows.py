@@ -81,6 +81,10 @@ class InterfaceRow:
     redirect: bool
     shortcut: bool
     holding_time_s: int
+    source_filter: str | None
+    """count | drop | off; None where IPsec does not protect the tunnel"""
+    wrong_sources: int
+    """Packets that came out of a peer's SA from a source that is not the peer's."""
     problem: str | None
     losing: str | None
     sa_bytes_in: int
@@ -102,6 +106,7 @@ class PeerRow:
     rtt_s: float | None
     bytes_in: int | None
     bytes_out: int | None
+    wrong_sources: int
     last_error: str | None
 
 
@@ -183,6 +188,8 @@ class SaRow:
     """charon's (INSTALLED, REKEYING …); orphaned where only the kernel has it; else wanted | trying | failed"""
     spi_in: str | None = None
     spi_out: str | None = None
+    mark: int | None = None
+    """What comes out of it has this mark, by which the source filter knows the peer."""
     bytes_in: int = 0
     bytes_out: int = 0
     packets_in: int = 0

@@ -43,13 +43,15 @@ from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.logs import Format, NoticeLog
-from nhrpd_py.runtime.needs import interfaces, protected, redirect_group
+from nhrpd_py.runtime.needs import filtered, interfaces, protected, redirect_group
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_counts, esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
 from nhrpd_py.runtime.reload import Reloader, ReloadOutcome
 from nhrpd_py.runtime.resolver import NameResolver
+from nhrpd_py.runtime.source_filter.keeper import SourceFilters
+from nhrpd_py.runtime.source_filter.record import Record
 from nhrpd_py.runtime.state_file import StateFile
 from nhrpd_py.runtime.status import DaemonStatus
 from nhrpd_py.runtime.steered import Steered
@@ -117,6 +119,9 @@ class App:
         self._icmp = IcmpListener(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs, esp_counts)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
+        self._filters = SourceFilters(
+            self._report, self._notices.publish, Record(config.daemon.state_directory)
+        )
 
         # Parts that take events out, and carry out the engine's effects.
         self._engine = make_engine(config)
@@ -129,6 +134,12 @@ class App:
             lambda _names, status: self._guard.run(status),
             follow=self._guard_follows,
             isolates=(GuardError,),  # interfaces that need the guard are then refused
+        )
+        self._filtering = Steered(
+            "source-filter",
+            filtered,
+            lambda _names, status: self._filters.run(status),
+            follow=lambda config: self._filters.configure(filtered(config) or ()),
         )
         self._charon = Steered(
             "charon",
@@ -149,6 +160,7 @@ class App:
             packets=self._packets,
             kernel=self._kernel,
             guard=self._guard,
+            filters=self._filters,
             supervisor=self._supervisor,
             resolve=self._resolver.resolve,
             answer=self._commands.answer,
@@ -179,6 +191,7 @@ class App:
             packets=self._packets,
             kernel=self._kernel,
             guard=self._guard,
+            filters=self._filters,
             nflog=self._nflog,
             icmp=self._icmp,
             supervisor=self._supervisor,
@@ -209,6 +222,7 @@ class App:
             await nursery.start(self._packets.run)
             await nursery.start(self._resolver.run)
             await self._guarding.steer(nursery, config)
+            await self._filtering.steer(nursery, config)
             nursery.start_soon(self._run_pump)
             await self._charon.steer(nursery, config)
             await nursery.start(self._kernel.run)
@@ -302,6 +316,7 @@ class App:
             await self._halted.wait()
             settled = await self._kernel.settle(SETTLE_S)
             await self._kernel.give_back()
+            await self._filters.give_back()
         if not settled:
             self._log.error("daemon.impatient", reason="not everything was withdrawn in time")
         nursery.cancel_scope.cancel()
@@ -331,6 +346,7 @@ class App:
             logs.configure(level, self._log_format)
             self._notice_log.set_level(level)
         await self._charon.steer(nursery, config)
+        await self._filtering.steer(nursery, config)
         if protected(config):  # the peers' address blocks are known before the engine needs them
             with trio.move_on_after(CHARON_S):
                 await self._supervisor.heard()

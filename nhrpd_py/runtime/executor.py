@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import (
+    AllowSources,
     AnswerCommand,
     CloseInterface,
     DropNeighbor,
@@ -16,6 +17,8 @@ from nhrpd_py.core.effects import (
     DropSa,
     Effect,
     EndSa,
+    FilterSources,
+    ForgetMark,
     Halt,
     OpenInterface,
     ProtectedGre,
@@ -23,6 +26,7 @@ from nhrpd_py.core.effects import (
     SendPacket,
     SetNeighbor,
     SetRoute,
+    UnfilterSources,
     WantSa,
 )
 from nhrpd_py.core.events import Event, InterfaceRefused
@@ -57,6 +61,15 @@ class GuardVerbs(Protocol):
     def leaves(self, name: str, local: Address, remote: Address) -> None: ...
 
 
+class FilterVerbs(Protocol):
+    """The methods of the source filters that the executor calls."""
+
+    def filter(self, effect: FilterSources) -> None: ...
+    def unfilter(self, effect: UnfilterSources) -> None: ...
+    def allow(self, effect: AllowSources) -> None: ...
+    def forget(self, effect: ForgetMark) -> None: ...
+
+
 class SaVerbs(Protocol):
     """The methods of the VICI supervisor that the executor calls."""
 
@@ -74,6 +87,7 @@ class Executor:
         packets: PacketVerbs,
         kernel: KernelVerbs,
         guard: GuardVerbs,
+        filters: FilterVerbs,
         supervisor: SaVerbs,
         resolve: Callable[[str], None],
         answer: Callable[[AnswerCommand], None],
@@ -101,6 +115,10 @@ class Executor:
             WantSa: self._want_sa,
             DropSa: self._drop_sa,
             EndSa: supervisor.end,
+            FilterSources: filters.filter,
+            UnfilterSources: filters.unfilter,
+            AllowSources: filters.allow,
+            ForgetMark: filters.forget,
             ResolveName: lambda effect: resolve(effect.name),
             AnswerCommand: answer,
             Halt: self._halt,

@@ -19,3 +19,13 @@ def redirect_group(config: Config) -> int | None:
 def interfaces(config: Config) -> bool | None:
     """Returns whether there is any tunnel; None without."""
     return bool(config.interfaces) or None
+
+
+def filtered(config: Config) -> frozenset[str] | None:
+    """Returns the names of the interfaces that have a source filter; None without any."""
+    names = {
+        name
+        for name, each in config.interfaces.items()
+        if each.ipsec is not None and each.source_filter is not False
+    }
+    return frozenset(names) or None

@@ -23,6 +23,7 @@ from nhrpd_py.runtime.netlink.nflog import Nflog
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump
 from nhrpd_py.runtime.resolver import NameResolver
+from nhrpd_py.runtime.source_filter.keeper import SourceFilters
 from nhrpd_py.runtime.steered import Steered
 from nhrpd_py.runtime.systemd import status_text
 from nhrpd_py.runtime.vici.supervisor import Supervisor
@@ -39,6 +40,7 @@ class DaemonStatus:
     packets: PacketSockets
     kernel: KernelStore
     guard: Guard
+    filters: SourceFilters
     nflog: Nflog
     icmp: IcmpListener
     supervisor: Supervisor
@@ -83,6 +85,7 @@ class DaemonStatus:
             "packets": self.packets.counters,
             "kernel": self.kernel.counters,
             "guard": self.guard.counters,
+            "source-filter": self.filters.counters,
             "vici": self.supervisor.counters,
             "nflog": self.nflog.counters,
             "icmp": self.icmp.counters,
@@ -97,6 +100,7 @@ class DaemonStatus:
             **self._problems_of_steered(),
             **self.kernel.problems,
             **{f"guard {name}": reason for name, reason in self.guard.problems.items()},
+            **{f"source-filter {name}": why for name, why in self.filters.problems.items()},
         }
 
     def sentence(self) -> str:

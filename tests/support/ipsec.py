@@ -38,6 +38,7 @@ def an_association(
     id: int | None = None,  # noqa: A002 - the name of the field
     identity: str | None = None,
     blocks: tuple[str, ...] | None = None,
+    mark: int = 0,
 ) -> Association:
     """Returns an SA between two sites, as charon reports it."""
     return Association(
@@ -46,6 +47,7 @@ def an_association(
         remote=nbma(remote),
         identity=identity or f"spoke{remote}.example",
         address_blocks=None if blocks is None else tuple(map(parse_prefix, blocks)),
+        mark=mark,
     )
 
 
@@ -55,9 +57,10 @@ def installed(
     local: int = 2,
     id: int | None = None,  # noqa: A002
     identity: str | None = None,
+    mark: int = 0,
 ) -> SaInstalled:
     """Returns the event of a new SA between two sites."""
-    return SaInstalled(an_association(remote, local=local, id=id, identity=identity))
+    return SaInstalled(an_association(remote, local=local, id=id, identity=identity, mark=mark))
 
 
 def gone(

@@ -115,6 +115,7 @@ class InterfaceSettings(TypedDict, total=False):
     maps: tuple[MapConfig, ...]
     ipsec: IpsecConfig | None
     authorize: AuthorizeConfig
+    source_filter: bool | None
 
 
 def an_interface(name: str = "gre1", **settings: Unpack[InterfaceSettings]) -> InterfaceConfig:

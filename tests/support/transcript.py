@@ -2,6 +2,7 @@
 
 from nhrpd_py.core.address import Address, format_address
 from nhrpd_py.core.effects import (
+    AllowSources,
     AnswerCommand,
     CloseInterface,
     DropNeighbor,
@@ -9,12 +10,15 @@ from nhrpd_py.core.effects import (
     DropSa,
     Effect,
     EndSa,
+    FilterSources,
+    ForgetMark,
     Halt,
     NeighborState,
     OpenInterface,
     ResolveName,
     SetNeighbor,
     SetRoute,
+    UnfilterSources,
     WantSa,
 )
 from nhrpd_py.core.notices import Notice
@@ -129,6 +133,20 @@ def describe_effect(effect: Effect) -> str:
             return f"wants an SA with {format_address(effect.remote)}{server}{wait}"
         case DropSa():
             return f"needs no SA with {format_address(effect.remote)}"
+        case FilterSources():
+            return f"filters the sources of {effect.interface}" + (
+                " (drops)" if effect.drop else ""
+            )
+        case UnfilterSources():
+            return f"filters the sources of {effect.interface} no more"
+        case AllowSources():
+            news = [
+                *(f"+{each}" for each in effect.added),
+                *(f"-{each}" for each in effect.removed),
+            ]
+            return " ".join([f"sources of mark {effect.mark}:", *news])
+        case ForgetMark():
+            return f"no sources of mark {effect.mark}"
         case EndSa():
             return f"ends the SAs with {format_address(effect.remote)}"
         case _:

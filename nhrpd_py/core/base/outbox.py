@@ -15,18 +15,21 @@ MAX_REMINDERS = 4096
 class Outbox:
     """Collects effects in the order of the calls. Owned by the engine, shared by all parts of the core."""
 
-    __slots__ = ("_reminders", "drops", "effects")
+    __slots__ = ("_reminders", "drops", "effects", "now")
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         """Those of the event that is being handled."""
+        self.now = 0.0
+        """When it is handled."""
         self.drops: dict[tuple[str | None, DropReason], int] = {}
         """Packets dropped so far, by interface name (None: of no interface of ours) and reason."""
         self._reminders = IntervalLimiter(interval_s=REMINDER_INTERVAL_S, limit=MAX_REMINDERS)
 
-    def begin(self) -> list[Effect]:
+    def begin(self, now: float = 0.0) -> list[Effect]:
         """Starts a new list of effects and returns it; it fills until the next call."""
         self.effects = []
+        self.now = now
         return self.effects
 
     def emit(self, effect: Effect) -> None:

@@ -40,6 +40,8 @@ class TimerKind(IntEnum):
     """Send the next probe of a path, or decide about it."""
     DESERTED = 13
     """Give up the direct ways to other spokes: charon is away."""
+    SOURCES = 14
+    """Forget what peers might send from a while ago."""
 
 
 class TimerKey(NamedTuple):

@@ -10,6 +10,7 @@ from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.events import PacketReceived, SaFailed, SaGone, SaInstalled
+from nhrpd_py.core.handlers.sources import SourceHandler
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.ipsec.associations import DESERTED_S, Associations
 from nhrpd_py.core.ipsec.handovers import Contest
@@ -27,13 +28,19 @@ from nhrpd_py.packet.wire import DropReason
 class AssociationHandler:
     """Applies charon's SA events to the protected tunnels. Called by the engine."""
 
-    __slots__ = ("_associations", "_outbox", "_released", "_timers", "_tunnels")
+    __slots__ = ("_associations", "_outbox", "_released", "_sources", "_timers", "_tunnels")
 
     def __init__(
-        self, tunnels: Tunnels, associations: Associations, outbox: Outbox, timers: TimerQueue
+        self,
+        tunnels: Tunnels,
+        associations: Associations,
+        sources: SourceHandler,
+        outbox: Outbox,
+        timers: TimerQueue,
     ) -> None:
         self._tunnels = tunnels
         self._associations = associations
+        self._sources = sources
         self._outbox = outbox
         self._timers = timers
         self._released: list[PacketReceived] = []
@@ -51,6 +58,7 @@ class AssociationHandler:
             self._notify_contested(contest, now)
         for tunnel in self._protected(association.local):
             circuits = tunnel.interface.circuits
+            self._sources.installed(tunnel, association)
             circuits.clear_failure(association.remote)
             if association.answered and not before:
                 circuits.wait_for_peer(association.remote, now)
@@ -89,6 +97,8 @@ class AssociationHandler:
         for name in names.keys() - {each.identity for each in self._associations.of(pair)}:
             contest = self._associations.handovers.left((event.local, name), event.remote, now)
             self._notify_contested(contest, now)
+        for tunnel in self._protected(event.local):
+            tunnel.interface.circuits.sources.gone(event.remote, event.id)
         if not is_last:
             return
         for tunnel in self._protected(event.local):

@@ -19,6 +19,7 @@ from nhrpd_py.core.base.timers import TimerKey, TimerKind, TimerQueue
 from nhrpd_py.core.effects import CloseInterface, OpenInterface, ProtectedGre
 from nhrpd_py.core.events import AddressAdded, AddressRemoved, InterfaceRefused, LinkChanged
 from nhrpd_py.core.handlers.routes import RouteHandler
+from nhrpd_py.core.handlers.sources import SourceHandler
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.kernel.links import Links
 from nhrpd_py.core.kernel.tables import KernelTables
@@ -58,19 +59,21 @@ class _Seen(NamedTuple):
 class LinkHandler:
     """Keeps the tunnels in line with their links. Called by the engine, and by `ReloadHandler` to close one."""
 
-    __slots__ = ("_links", "_outbox", "_routes", "_tables", "_timers", "_tunnels")
+    __slots__ = ("_links", "_outbox", "_routes", "_sources", "_tables", "_timers", "_tunnels")
 
     def __init__(
         self,
         tunnels: Tunnels,
         tables: KernelTables,
         routes: RouteHandler,
+        sources: SourceHandler,
         outbox: Outbox,
         timers: TimerQueue,
     ) -> None:
         self._tunnels = tunnels
         self._tables = tables
         self._routes = routes
+        self._sources = sources
         self._outbox = outbox
         self._timers = timers
         self._links = Links()
@@ -172,6 +175,7 @@ class LinkHandler:
             nbma_moved = seen.nbma != before.nbma
             if nbma_moved:
                 interface.circuits.moved(interface.nbma)
+                self._sources.moved(tunnel)
             is_new = interface.can_open and not interface.opened
             if is_new:
                 self._open(tunnel, now)
@@ -205,6 +209,7 @@ class LinkHandler:
         interface.opened = True
         self._outbox.emit(OpenInterface(interface.ifindex, interface.name, interface.guard))
         self._tunnels.index()
+        self._sources.opened(tunnel)
         for instance in tunnel:
             instance.opened(now)
 
@@ -220,6 +225,7 @@ class LinkHandler:
         for instance in tunnel:
             instance.closed(interface.link_problem or "the netdev was replaced")
         interface.circuits.release_all()
+        self._sources.closed(ifindex, tunnel, final=final)
 
     def _notify(self, interface: Interface) -> None:
         """Emits a notice when a tunnel begins or ceases to work."""

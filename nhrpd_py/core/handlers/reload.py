@@ -12,6 +12,7 @@ from nhrpd_py.core.base.limits import Limits
 from nhrpd_py.core.base.timers import TimerQueue
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.handlers.links import LinkHandler
+from nhrpd_py.core.handlers.sources import SourceHandler
 from nhrpd_py.core.instance.tunnels import Tunnels
 
 Configs = Mapping[str, InterfaceConfig]
@@ -20,13 +21,19 @@ Configs = Mapping[str, InterfaceConfig]
 class ReloadHandler:
     """Replaces one configuration of the tunnels by another. Called by the engine."""
 
-    __slots__ = ("_limits", "_links", "_timers", "_tunnels")
+    __slots__ = ("_limits", "_links", "_sources", "_timers", "_tunnels")
 
     def __init__(
-        self, tunnels: Tunnels, links: LinkHandler, timers: TimerQueue, limits: Limits
+        self,
+        tunnels: Tunnels,
+        links: LinkHandler,
+        sources: SourceHandler,
+        timers: TimerQueue,
+        limits: Limits,
     ) -> None:
         self._tunnels = tunnels
         self._links = links
+        self._sources = sources
         self._timers = timers
         self._limits = limits
 
@@ -51,6 +58,7 @@ class ReloadHandler:
         if interface.opened:
             self._links.close(tunnel, interface.ifindex, withdrawn=True, final=True)
         interface.circuits.release_all()
+        interface.circuits.sources.closed()
         self._timers.stop_all(name)
         self._tunnels.remove(name)
 
@@ -60,7 +68,10 @@ class ReloadHandler:
         before = interface.config
         if interface.opened and (before.ipsec is None) != (config.ipsec is None):
             self._links.close(tunnel, interface.ifindex)  # opens again, with the guard or without
+        was_active = interface.circuits.sources.active
         interface.configure(config)
+        new_rules = before.authorize != config.authorize
+        self._sources.configured(tunnel, was_active=was_active, new_rules=new_rules)
         for instance in tunnel:
             instance.configure(before, now)
 

@@ -68,6 +68,15 @@ class Associations:
             return None
         return f"charon has been away for {DESERTED_S:g} s, and the peer may have given its SA up"
 
+    def from_address(self, local: Address) -> list[Association]:
+        """Returns the SAs with which one of our addresses is an end."""
+        return [
+            each
+            for (ours, _), of_pair in self._pairs.items()
+            if ours == local
+            for each in of_pair.values()
+        ]
+
     def since(self, pair: Pair) -> float | None:
         """Returns when the pair began to carry traffic; None while it does not."""
         return self._since.get(pair)

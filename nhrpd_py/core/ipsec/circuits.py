@@ -36,6 +36,7 @@ from nhrpd_py.core.ipsec.circuit import AttemptFailure, Circuit, CircuitState
 from nhrpd_py.core.ipsec.handovers import Contest
 from nhrpd_py.core.ipsec.policy import Policy
 from nhrpd_py.core.ipsec.traffic import PairTraffic
+from nhrpd_py.core.ipsec.source_filter import SourceFilter
 
 HELD_S = 2.0
 """How long a packet waits for charon's report of the SA through which it came."""
@@ -64,6 +65,7 @@ class Circuits:
         "local",
         "name",
         "policy",
+        "sources",
     )
 
     def __init__(
@@ -81,6 +83,7 @@ class Circuits:
         self.name = config.name
         self._ipsec = config.ipsec
         self.policy = Policy(config.authorize)
+        self.sources = SourceFilter(config, outbox, timers)
         self.local: Address = b""
         self._circuits: dict[Address, Circuit] = {}
         self._failed: dict[Address, None] = {}
@@ -96,6 +99,7 @@ class Circuits:
     def configure(self, config: InterfaceConfig) -> None:
         """Applies a changed configuration; requests the SAs anew where the change concerns charon."""
         self.policy = Policy(config.authorize)
+        self.sources.configure(config)
         before, self._ipsec = self._ipsec, config.ipsec
         if before == config.ipsec:
             return
@@ -220,6 +224,7 @@ class Circuits:
         before = circuit.to_server if circuit.needed_by else None
         circuit.needed_by[who] = server
         if circuit.to_server != before:
+            self.sources.serves(remote, is_server=circuit.to_server)
             self._request(remote, circuit, delay_s)
 
     def is_needed(self, remote: Address) -> bool:
@@ -238,6 +243,7 @@ class Circuits:
             return
         before = circuit.to_server
         del circuit.needed_by[who]
+        self.sources.serves(remote, is_server=circuit.to_server)
         if not circuit.needed_by:
             self._withdraw(remote)
             self._tidy(remote, circuit)
@@ -249,6 +255,7 @@ class Circuits:
         for remote, circuit in self.needed():
             self._withdraw(remote)
             circuit.needed_by.clear()
+            self.sources.serves(remote, is_server=False)
             self._tidy(remote, circuit)
 
     def renew(self, remote: Address) -> None:

@@ -7,11 +7,12 @@ of them sent a packet: then all of them must be allowed what one of them claims.
 
 from collections.abc import Iterable
 
-from nhrpd_py.core.address import Address, Prefix, format_address, host_prefix
+from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address, Prefix, format_address, host_prefix
 from nhrpd_py.core.config import AuthorizeConfig, AuthorizeRule, Unlisted
 from nhrpd_py.core.events import Association
 from nhrpd_py.core.ipsec.pattern import Pattern
 
+EVERYTHING = (Prefix(bytes(IPV4_SIZE), 0), Prefix(bytes(IPV6_SIZE), 0))
 MAX_KNOWN = 4096
 """Identities whose rules are remembered."""
 
@@ -54,6 +55,13 @@ class Policy:
             return False
         allowed = self._allowed(peer, is_station=prefix.is_host)
         return allowed is None or any(one.covers(prefix) for one in allowed)
+
+    def sources(self, peer: Association) -> tuple[Prefix, ...]:
+        """Returns what the certificate or the rules that name a peer say that it may send from."""
+        if not self._config.certificate and not self._rules_of(peer.identity):
+            return ()
+        allowed = self._allowed(peer, is_station=False)
+        return EVERYTHING if allowed is None else allowed
 
     def hopeless(self, gateway: Address, prefix: Prefix) -> str | None:
         """Returns why no peer at all may have a tunnel address with a network behind it; None when some peer may.

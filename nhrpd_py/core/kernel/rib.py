@@ -8,22 +8,32 @@ ours is there. Such a route is `shadowed`: gone from the kernel, but still the r
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from nhrpd_py.core.address import SIZE_OF_AFI, Address, Afi, Prefix, cut
 from nhrpd_py.core.base.prefixmap import PrefixMap
 from nhrpd_py.core.events import Route
 
 
+class RouteWatcher(Protocol):
+    """Hears of the routes that lead into a tunnel over a gateway, all of a prefix and not only the best one."""
+
+    def leads(self, prefix: Prefix, protocol: Address) -> None: ...
+    def leads_no_more(self, prefix: Prefix, protocol: Address) -> None: ...
+
+
 class Rib:
     """The routes of one address family."""
 
-    __slots__ = ("_routes", "_shadowed", "address_size")
+    __slots__ = ("_routes", "_shadowed", "_watchers", "address_size")
 
     def __init__(self, afi: Afi) -> None:
         self.address_size = SIZE_OF_AFI[afi]
         """Octets of an address."""
         self._routes: PrefixMap[tuple[Route, ...]] = PrefixMap(SIZE_OF_AFI[afi])
         self._shadowed: dict[Prefix, tuple[Route, ...]] = {}
+        self._watchers: dict[int, RouteWatcher] = {}
+        """By the ifindex of their tunnel."""
 
     def __len__(self) -> int:
         return sum(len(routes) for routes in self._routes.values())
@@ -38,6 +48,7 @@ class Rib:
         )
         after = tuple(sorted((*kept, route), key=lambda each: each.metric))
         self._routes[route.prefix] = after
+        self._tell(route.prefix, before, after)
         return not before or not _same_path(before[0], after[0])
 
     def shadow(self, route: Route) -> None:
@@ -96,12 +107,50 @@ class Rib:
         for routes in self._routes.inside(prefix):
             yield routes[0]
 
+    def watch(self, ifindex: int, watcher: RouteWatcher) -> None:
+        """Tells a watcher the routes into a tunnel, and from now on their changes."""
+        self._watchers[ifindex] = watcher
+        for routes in self._routes.values():
+            for found, gateway in _hops(routes):
+                if found == ifindex:
+                    watcher.leads(routes[0].prefix, gateway)
+
+    def unwatch(self, ifindex: int) -> None:
+        """Tells the watcher of a tunnel, if it has one, that there are no routes, and no more after that."""
+        watcher = self._watchers.pop(ifindex, None)
+        if watcher is None:
+            return
+        for routes in self._routes.values():
+            for found, gateway in _hops(routes):
+                if found == ifindex:
+                    watcher.leads_no_more(routes[0].prefix, gateway)
+
+    def _tell(self, prefix: Prefix, before: tuple[Route, ...], after: tuple[Route, ...]) -> None:
+        """Tells the watchers which next hops of a prefix are new, then which are gone."""
+        if not self._watchers:
+            return
+        old, new = _hops(before), _hops(after)
+        for ifindex, gateway in new - old:
+            if ifindex in self._watchers:
+                self._watchers[ifindex].leads(prefix, gateway)
+        for ifindex, gateway in old - new:
+            if ifindex in self._watchers:
+                self._watchers[ifindex].leads_no_more(prefix, gateway)
+
     def _replace(self, prefix: Prefix, before: tuple[Route, ...], after: tuple[Route, ...]) -> bool:
+        self._tell(prefix, before, after)
         if not after:
             self._routes.pop(prefix)
             return True
         self._routes[prefix] = after
         return not _same_path(before[0], after[0])
+
+
+def _hops(routes: Iterable[Route]) -> set[tuple[int, Address]]:
+    """Returns ifindex and gateway of all next hops over a gateway."""
+    return {
+        hop for route in routes for hop in ((route.ifindex, route.gateway), *route.others) if hop[1]
+    }
 
 
 def stretch(prefix: Prefix, target: Address, exceptions: Iterable[Prefix]) -> Prefix:

@@ -92,6 +92,10 @@ class Requester:
         if why_not is not None:
             self._station.drop(why_not, nbma_source)
 
+    def suspected(self, source: Address, nbma: Address, now: float) -> None:
+        """Asks whether a peer is the way to an address that it sends from, and that is not known to be its own."""
+        self._follow(source, nbma, nbma, now)
+
     def _follow(
         self, target: Address, nbma_source: Address, told_by: Hashable, now: float
     ) -> DropReason | None:
@@ -288,6 +292,7 @@ class Requester:
         """Ends a resolution, whatever its state."""
         station = self._station
         self.resolutions.remove(resolution)
+        station.circuits.sources.awaits_no_more(resolution.target)
         station.timers.stop(self._key(resolution.target))
         station.requests.release(resolution.request_id)
         binding = station.cache.get(resolution.target)
@@ -312,6 +317,7 @@ class Requester:
             return None
         resolution = Resolution(target, trigger, now)
         self._add(resolution, trigger if told_by is None else told_by, now)
+        station.circuits.sources.awaits(target)
         resolution.request_id = station.requests.new(self, resolution)
         if trigger is not Trigger.RENEWAL:
             station.outbox.emit(
@@ -355,6 +361,7 @@ class Requester:
     def _fail(self, resolution: Resolution, failure: Failure, now: float) -> None:
         """Enters NEGATIVE; a failed renewal is forgotten instead: binding and shortcut stay until they end."""
         station = self._station
+        station.circuits.sources.awaits_no_more(resolution.target)
         station.requests.release(resolution.request_id)
         resolution.request_id = 0
         station.outbox.emit(

@@ -223,6 +223,7 @@ class Cache:
         del self._ordered[bisect_left(self._ordered, binding.protocol)]
         self._cached.discard(binding)
         self._leave_nbma(binding)
+        self._interface.circuits.sources.unbound(binding.protocol)
         self._by_sender.discard(binding)
         self._timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
@@ -376,6 +377,7 @@ class Cache:
         if binding.nbma not in self._by_nbma:
             insort(self._nbma_ordered, binding.nbma)
         self._by_nbma.setdefault(binding.nbma, []).append(binding)
+        self._interface.circuits.sources.bound(binding.protocol, binding.nbma)
 
     def _leave_nbma(self, binding: Binding) -> None:
         """Removes a binding from the index by NBMA address, and releases its circuit."""

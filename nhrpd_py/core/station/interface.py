@@ -116,7 +116,9 @@ class Interface:
         """What keeps the interface from working, for people."""
         if self.link_problem or self.nbma_problem:
             return self.link_problem or self.nbma_problem
-        return self.circuits.charon_problem if self.addresses else "the tunnel has no address"
+        if not self.addresses:
+            return "the tunnel has no address"
+        return self.circuits.charon_problem or self.circuits.sources.problem
 
     @property
     def losing(self) -> str | None:

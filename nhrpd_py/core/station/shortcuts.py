@@ -127,6 +127,7 @@ class ShortcutTable:
             self._shortcuts[prefix] = old
             self._shares.add(old, binding.nbma)
             self._by_peer.setdefault(binding.protocol, {})[prefix] = old
+            self._interface.circuits.sources.leads(prefix, binding.protocol)
             if not binding.installed:
                 self._notify(ShortcutWaiting, old)
         old.holding_time_s = holding_time_s
@@ -189,6 +190,7 @@ class ShortcutTable:
         self._shares.discard(shortcut)
         of_peer = self._by_peer[shortcut.binding.protocol]
         del of_peer[shortcut.prefix]
+        self._interface.circuits.sources.leads_no_more(shortcut.prefix, shortcut.binding.protocol)
         if not of_peer:
             del self._by_peer[shortcut.binding.protocol]
         self._peers.unwatch(shortcut.binding, self._first_end(shortcut.binding))

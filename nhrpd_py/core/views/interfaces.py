@@ -1,6 +1,7 @@
 """The view of the configured interfaces."""
 
 from nhrpd_py.core.address import format_address
+from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.rows import (
     InterfaceRow,
 )
@@ -23,8 +24,18 @@ def interface_row(interface: Interface) -> InterfaceRow:
         redirect=config.redirect,
         shortcut=config.shortcut,
         holding_time_s=config.holding_time_s,
+        source_filter=_filtering(interface.circuits),
+        wrong_sources=sum(interface.circuits.sources.wrong.values()),
         problem=interface.problem,
         losing=interface.losing,
         sa_bytes_in=octets_in,
         sa_bytes_out=octets_out,
     )
+
+
+def _filtering(circuits: Circuits) -> str | None:
+    if not circuits.protected:
+        return None
+    if not circuits.sources.active:
+        return "off"
+    return "drop" if circuits.sources.drops else "count"

@@ -37,6 +37,7 @@ def peer_rows(instance: Instance, now: float) -> Iterator[PeerRow]:
             up_for_s=None if since is None else round(now - since, 3),
             path=path_state(path),
             rtt_s=round_trip_s(path),
+            wrong_sources=circuits.sources.wrong.get(nbma, 0),
             bytes_in=None if traffic is None else traffic.count.octets_in,
             bytes_out=None if traffic is None else traffic.count.octets_out,
             last_error=contests.get(nbma)

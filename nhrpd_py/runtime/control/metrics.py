@@ -136,6 +136,11 @@ class DaemonCollector:
             "Octets through the security associations of the interface's outer address.",
             labels=["interface", "direction"],
         )
+        wrong = CounterMetricFamily(
+            "nhrpd_wrong_sources",
+            "Packets that came out of a peer's SA from a source that is not the peer's.",
+            labels=["interface"],
+        )
         for view in (View.CACHE, View.SHORTCUTS, View.NHS, View.INTERFACES):
             for row in self._ask(Query(view=view)):
                 match row:
@@ -149,6 +154,7 @@ class DaemonCollector:
                         interfaces.add_metric([row.interface], row.up and row.problem is None)
                         octets.add_metric([row.interface, "in"], row.sa_bytes_in)
                         octets.add_metric([row.interface, "out"], row.sa_bytes_out)
+                        wrong.add_metric([row.interface], row.wrong_sources)
                     case _:
                         pass
         yield _gauge("nhrpd_cache_entries", "Bindings by type.", "type", cache)
@@ -156,6 +162,7 @@ class DaemonCollector:
         yield _gauge("nhrpd_nhs", "Next hop servers by state.", "state", servers)
         yield interfaces
         yield octets
+        yield wrong
 
     def _adapters(self) -> Metric:
         events = CounterMetricFamily(

@@ -105,7 +105,7 @@ class Mirror:
             self.suspect |= (
                 len(bucket) > 1
             )  # the kernel replaced one of them; the notification does not show which
-            events = [RouteRemoved(old) for old in bucket if old != route]
+            events = [RouteRemoved(old) for old in bucket if not _same_first(old, route)]
             self._multipath.discard(key)
         if read.multipath:
             self._multipath.add(key)
@@ -174,7 +174,7 @@ class Mirror:
             RouteRemoved(route)
             for key, bucket in before.items()
             for route in bucket
-            if route not in self._routes.get(key, ())
+            if not any(_same_first(route, other) for other in self._routes.get(key, ()))
         ]
         known = {route for bucket in before.values() for route in bucket}
         return removed + [
@@ -184,6 +184,16 @@ class Mirror:
 
 def _address_key(address: AddressAdded) -> AddressKey:
     return (address.ifindex, address.address, address.prefix_length)
+
+
+def _same_first(one: Route, other: Route) -> bool:
+    """Whether two routes of one prefix and metric differ in their further next hops at most: then the
+    new one takes the place of the old one, and nothing that follows the first hop is disturbed."""
+    return (one.ifindex, one.gateway, one.protocol) == (
+        other.ifindex,
+        other.gateway,
+        other.protocol,
+    )
 
 
 def _route_key(route: Route) -> RouteKey:

@@ -9,7 +9,7 @@ is used for routes: a hub writes as many as neighbours and reads its routing dae
 import functools
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ from nhrpd_py.runtime.netlink.neighbor import (
     family_of,
     read_neighbor,
 )
+from nhrpd_py.runtime.netlink.next_hops import RTA_GATEWAY, gateway_of, next_hops
 from nhrpd_py.runtime.netlink.socket import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -79,9 +80,9 @@ IFA_F_SECONDARY = 0x01
 NHA_ID = 1
 NHMSG_SIZE = 8  # struct nhmsg: family, scope, protocol, reserved: u8 each; flags u32
 
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+RTA_DST, RTA_OIF, RTA_PRIORITY = 1, 4, 6
 RTA_METRICS, RTAX_MTU = 8, 2
-RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_NH_ID = 9, 15, 18, 30
+RTA_MULTIPATH, RTA_TABLE, RTA_NH_ID = 9, 15, 30
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNICAST = 1
@@ -94,8 +95,6 @@ NEIGHBOR_TABLES = {socket.AF_INET: "arp_cache", socket.AF_INET6: "ndisc_cache"}
 IFINFOMSG = struct.Struct("=BxHiII")
 # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type: u8 each; flags u32
 RTMSG = struct.Struct("=8BI")
-# struct rtnexthop: length u16, flags u8, hops u8, ifindex s32
-RTNEXTHOP = struct.Struct("=Hxxi")
 
 
 # --- links ----------------------------------------------------------------------------------------
@@ -224,13 +223,21 @@ def read_route(payload: memoryview) -> RouteRead | None:
         return RouteRead(
             Route(prefix=prefix, ifindex=0, metric=metric, protocol=protocol), multipath=False
         )
-    hops = list(_next_hops(found[RTA_MULTIPATH])) if RTA_MULTIPATH in found else []
-    ifindex, gateway = hops[0] if hops else (_number(found, RTA_OIF), _gateway(found))
-    route = Route(prefix=prefix, ifindex=ifindex, gateway=gateway, metric=metric, protocol=protocol)
+    hops = list(next_hops(found[RTA_MULTIPATH])) if RTA_MULTIPATH in found else []
+    ifindex, gateway = hops[0] if hops else (_number(found, RTA_OIF), gateway_of(found))
+    others = tuple(hops[1:])
+    route = Route(
+        prefix=prefix,
+        ifindex=ifindex,
+        gateway=gateway,
+        metric=metric,
+        protocol=protocol,
+        others=others,
+    )
     metrics = attributes(found[RTA_METRICS], 0) if RTA_METRICS in found else {}
     return RouteRead(
         route,
-        multipath=len(hops) > 1,
+        multipath=bool(others),
         nexthop=_number(found, RTA_NH_ID),
         mtu=_number(metrics, RTAX_MTU),
     )
@@ -243,27 +250,6 @@ def _number(found: Mapping[int, memoryview], kind: int) -> int:
     if len(value) != U32.size:
         raise MalformedError(f"a number of {len(value)} octets")
     return int(U32.unpack(value)[0])
-
-
-def _next_hops(paths: memoryview) -> Iterator[tuple[int, Address]]:
-    """Yields the ifindex and gateway of each next hop of a multipath route."""
-    while paths:
-        if len(paths) < RTNEXTHOP.size:
-            raise MalformedError("half a next hop")
-        length, ifindex = RTNEXTHOP.unpack_from(paths)
-        if not RTNEXTHOP.size <= length <= len(paths):
-            raise MalformedError(f"a next hop of {length} octets in {len(paths)}")
-        yield ifindex, _gateway(attributes(paths[:length], RTNEXTHOP.size))
-        paths = paths[(length + 3) & ~3 :]
-
-
-def _gateway(found: Mapping[int, memoryview]) -> Address:
-    """Returns RTA_GATEWAY, or the address of RTA_VIA (struct rtvia: family u16, address): an IPv4
-    route by way of an IPv6 neighbour."""
-    gateway = bytes(found[RTA_VIA][2:] if RTA_VIA in found else found.get(RTA_GATEWAY, b""))
-    if len(gateway) not in (0, IPV4_SIZE, IPV6_SIZE) or (not gateway and RTA_VIA in found):
-        raise MalformedError(f"a gateway of {len(gateway)} octets")
-    return gateway
 
 
 def nexthop_id(payload: memoryview) -> int:

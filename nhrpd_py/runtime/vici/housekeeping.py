@@ -10,6 +10,7 @@ import trio
 
 from nhrpd_py.core.address import Address, parse_address
 from nhrpd_py.runtime.vici.attempts.wanted import WantedSas
+from nhrpd_py.runtime.vici.profiles.loading import load_connection
 from nhrpd_py.runtime.vici.profiles.profile import (
     PEER_CONNECTION,
     RESPONDER_CONNECTION,
@@ -65,7 +66,7 @@ class Housekeeping:
             if name in names and self._loaded.get(name) == message:
                 continue
             with suppress(ViciRefusedError):  # the reason is in charon's log; it is tried again
-                await self._commands.request("load-conn", {name: message})
+                await load_connection(self._commands, name, message)
             self._loaded[name] = message
         for name in names:
             if (

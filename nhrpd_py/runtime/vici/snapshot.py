@@ -6,7 +6,7 @@ from nhrpd_py.core.address import format_address
 from nhrpd_py.core.rows import SaRow
 from nhrpd_py.runtime.vici.attempts.wanted import WantedSa, WantedState
 from nhrpd_py.runtime.vici.sas.children import Pair
-from nhrpd_py.runtime.vici.sas.messages import LIVE_STATES, children_of, pair_of
+from nhrpd_py.runtime.vici.sas.messages import LIVE_STATES, children_of, mark_of, pair_of
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
 from nhrpd_py.runtime.vici.wire.connection import Section, number, text
 
@@ -41,6 +41,7 @@ def rows(
                 state="orphaned",
                 spi_in=orphan.spi_in,
                 spi_out=orphan.spi_out,
+                mark=orphan.mark or None,
                 profile="",
             )
         )
@@ -64,6 +65,7 @@ def _row(
         state=text(child.get("state")),
         spi_in=text(child.get("spi-in")) or None,
         spi_out=text(child.get("spi-out")) or None,
+        mark=mark_of(child) or None,
         bytes_in=number(child.get("bytes-in")),
         bytes_out=number(child.get("bytes-out")),
         packets_in=number(child.get("packets-in")),

@@ -89,6 +89,8 @@ def an_interface_row(**changes: object) -> InterfaceRow:
         "redirect": True,
         "shortcut": False,
         "holding_time_s": 600,
+        "source_filter": None,
+        "wrong_sources": 0,
         "problem": None,
         "losing": None,
         "sa_bytes_in": 0,
@@ -161,6 +163,7 @@ class FakeEngine:
                     rtt_s=None,
                     bytes_in=None,
                     bytes_out=None,
+                    wrong_sources=0,
                 )
             ],
             View.TRAFFIC: [

@@ -61,6 +61,7 @@ def an_executor(world: World, known: list[BindingFound] | None = None) -> Execut
         packets=world,
         kernel=world,
         guard=world,
+        filters=world,
         supervisor=world,
         resolve=world.resolve,
         answer=world.answer,

@@ -69,6 +69,8 @@ def interface(name: str, problem: str | None) -> InterfaceRow:
         redirect=False,
         shortcut=False,
         holding_time_s=600,
+        source_filter=None,
+        wrong_sources=0,
         problem=problem,
         losing=None,
         sa_bytes_in=0,

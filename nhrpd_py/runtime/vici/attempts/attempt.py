@@ -9,6 +9,7 @@ import trio
 from nhrpd_py.core.address import format_address
 from nhrpd_py.core.effects import WantSa
 from nhrpd_py.runtime.vici.attempts.reasons import FATAL_ALERTS
+from nhrpd_py.runtime.vici.profiles.loading import load_connection
 from nhrpd_py.runtime.vici.profiles.profile import (
     Profile,
     connection_name,
@@ -129,6 +130,7 @@ async def initiate(
     if (
         patched
         and not profile.own
+        and not profile.lacks_marks
         and identity_fits(profile, server=server, peer_identity=peer_identity)
     ):
         try:
@@ -146,7 +148,7 @@ async def initiate(
     # A swanctl --load-conns takes our connection away, and one for another address of ours has the
     # same name: hence always both, with nothing of ours in between.
     async with turn:
-        await commands.request("load-conn", {name: message})
+        await load_connection(commands, name, message)
         await commands.request("initiate", {**request, "ike": name})
 
 

@@ -31,6 +31,8 @@ LISTS = frozenset(
         *("proposals", "esp_proposals", "ah_proposals", "groups", "cert_policy"),
     )
 )
+MARKS = {"mark_in": "%unique", "set_mark_in": "%same"}
+"""What gives the packets of each SA a mark of its own, which rekeying keeps."""
 FILES = {"certs": "x509", "cacerts": "x509ca", "pubkeys": "pubkey"}
 ANY_ADDRESS = frozenset((ANY, "%any4", "0.0.0.0", "0.0.0.0/0"))  # noqa: S104 (no bind)
 PINNED = ("certs", "pubkeys")
@@ -51,6 +53,13 @@ class Profile:
     own: bool
     """It is of our own file: only we load it into charon."""
     warnings: tuple[str, ...] = field(default=())
+    marks: bool = False
+    """Its clones give what comes out of each SA a mark, by which the source filter knows the peer."""
+
+    @property
+    def lacks_marks(self) -> bool:
+        """Whether SAs of the connection itself would have no mark although they should."""
+        return self.marks and not any(key in self.message["children"][self.child] for key in MARKS)
 
     @property
     def identity(self) -> str | None:
@@ -182,6 +191,16 @@ def peer_connection(
     return connection_name(remote), message
 
 
+def without_marks(message: Section) -> Section | None:
+    """Returns a connection as a charon takes it that knows no `set_mark_in`; None where it has no mark of ours."""
+    children = {
+        child: {key: value for key, value in section.items() if MARKS.get(key) != value}
+        for child, section in sections(message["children"])
+    }
+    plain = {**message, "children": children}
+    return None if plain == message else plain
+
+
 def connection_name(remote: Address) -> str:
     return f"{PEER_CONNECTION}{format_address(remote)}"
 
@@ -221,6 +240,8 @@ def _clone(profile: Profile, *, server: bool, peer_identity: str | None) -> dict
         for key, value in profile.message["children"][profile.child].items()
         if key != "reqid"  # one number for all peers would join their policies
     }
+    if profile.lacks_marks:
+        child |= MARKS
     child |= {"start_action": "none", "close_action": "none", "dpd_action": "none"}
     message = {key: value for key, value in profile.message.items() if key != "children"}
     message["children"] = {profile.child: child}

@@ -1,7 +1,7 @@
 """The profiles that the configuration names, with their present content."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -92,6 +92,12 @@ class Profiles:
     def configure(self, config: Config) -> None:
         """Takes another configuration; what the profiles demanded so far is kept."""
         self._config = config
+        self._marked = {
+            name
+            for each in config.interfaces.values()
+            if each.ipsec is not None and each.source_filter is not False
+            for name in (each.ipsec.profile, each.ipsec.fallback_profile)
+        }
         self._swanctl = self._open_swanctl(config)
         self._unusable: set[str] = set()
 
@@ -127,6 +133,7 @@ class Profiles:
         except ViciError:
             self._unusable.add(name)
             raise
+        profile = replace(profile, marks=name in self._marked)
         read = ProfileRead(
             profile,
             is_usable_again=name in self._unusable,

@@ -27,6 +27,8 @@ class Child:
     spi_in: str
     spi_out: str
     address_blocks: tuple[Prefix, ...] | None = None
+    mark: int = 0
+    """What the kernel gives to what comes out of it; 0 for none."""
 
     @property
     def pair(self) -> Pair:
@@ -40,6 +42,7 @@ class Child:
             remote=self.remote,
             identity=self.identity,
             address_blocks=self.address_blocks,
+            mark=self.mark,
         )
 
 

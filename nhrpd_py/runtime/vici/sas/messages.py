@@ -8,6 +8,7 @@ from nhrpd_py.runtime.vici.wire.connection import Section, sections, text
 
 LIVE_STATES = frozenset({"INSTALLED", "REKEYING", "REKEYED", "UPDATING"})
 """States of a CHILD_SA that is in the kernel."""
+WHOLE_MARK = 0xFFFFFFFF
 TRANSPORT_MODES = frozenset({"TRANSPORT", "TRANSPORT_PROXY"})
 
 
@@ -34,6 +35,16 @@ def pair_of(ike: Section) -> Pair | None:
         return parse_address(local), parse_address(remote)
     except ValueError:
         return None
+
+
+def mark_of(child: Section) -> int:
+    """Returns the mark that a CHILD_SA gives to what comes out of it, which charon writes in hexadecimal; 0 for none,
+    and for one that is only some bits of a mark."""
+    try:
+        mask = int(text(child.get("mark-mask-in"), "ffffffff"), 16)
+        return int(text(child.get("mark-in"), "0"), 16) if mask == WHOLE_MARK else 0
+    except ValueError:
+        return 0
 
 
 def child_end(ike: Section, child: Section) -> str:

@@ -18,6 +18,7 @@ from nhrpd_py.runtime.vici.sas.messages import (
     children_of,
     ike_end,
     is_ours,
+    mark_of,
 )
 from nhrpd_py.runtime.vici.wire.connection import Section, number, sections, text
 
@@ -220,7 +221,12 @@ class AssociationTable:
 
     def _refresh(self, known: Child, row: Child) -> Iterator[Event]:
         """Updates a known SA; its certificate may be known only now."""
-        after = replace(known, ike_id=row.ike_id, address_blocks=row.address_blocks)
+        after = replace(
+            known,
+            ike_id=row.ike_id,
+            address_blocks=row.address_blocks,
+            mark=row.mark or known.mark,
+        )
         self._children.put(row.unique_id, after)
         if after.association != known.association:
             yield SaInstalled(after.association)
@@ -246,6 +252,7 @@ class AssociationTable:
             address_blocks=self._blocks_of(
                 identity, certificate if isinstance(certificate, bytes) else b""
             ),
+            mark=mark_of(child),
         )
 
     def _free_id(self, unique_id: int) -> int:

@@ -184,6 +184,8 @@ def test_interfaces_show_what_is_there_and_what_is_wrong() -> None:
         "redirect": True,
         "shortcut": False,
         "holding_time_s": 60,
+        "source_filter": None,
+        "wrong_sources": 0,
         "problem": None,
         "losing": None,
         "sa_bytes_in": 0,

@@ -47,6 +47,8 @@ async def test_charons_log_is_opened_while_the_profile_is_read(
 async def test_a_patched_charon_gets_both_hosts_and_the_profile(
     autojump_clock, it: Supervised
 ) -> None:
+    child = {**PROFILE["children"]["dmvpn"], "mark_in": b"%unique", "set_mark_in": b"%same"}
+    it.connections["dmvpn"] = {**PROFILE, "children": {"dmvpn": child}}
     charon = await it.start_charon(patched=True)
     await it.bring_up()
     assert it.of(IpsecReady)[0].patched

@@ -1,0 +1,113 @@
+"""The wanted source filter of one tunnel, and what is kept of the one that an earlier run left. No IO."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nhrpd_py.core.address import Address, Prefix
+from nhrpd_py.core.effects import AllowSources, ForgetMark
+
+Sources = Mapping[int, Iterable[Prefix]]
+"""Mark → the prefixes that its packets may come from."""
+
+
+class FilterError(Exception):
+    """The packet filter cannot be read or written; the text is a reason for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the packet filter has of one tunnel."""
+
+    rules: str
+    """Its rules as the program prints them, to be compared with those of another reading."""
+    wrong: Mapping[tuple[int, Address], int]
+    """Packets so far by mark and source; the source is empty where it is not known."""
+    total: int
+    """All packets with wrong sources."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What must be changed in the packet filter since it was written last."""
+
+    added: dict[int, dict[Prefix, None]] = field(default_factory=dict)
+    removed: dict[int, dict[Prefix, None]] = field(default_factory=dict)
+    known: dict[int, None] = field(default_factory=dict)
+    forgotten: dict[int, None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.known or self.forgotten or self.added or self.removed)
+
+
+class WantedTable:
+    """What one tunnel's peers may send from, by mark."""
+
+    __slots__ = ("_sources", "changes", "drop", "inherited", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.drop = False
+        self._sources: dict[int, dict[Prefix, None]] = {}
+        self.changes = Changes()
+        self.inherited: Sources = {}
+        """What an earlier run allowed: kept at first, for the engine does not know everything yet."""
+
+    def allow(self, effect: AllowSources) -> None:
+        changes, mark = self.changes, effect.mark
+        if mark not in self._sources:
+            self._sources[mark] = {}
+            if mark in changes.forgotten:
+                del changes.forgotten[mark]
+            else:
+                changes.known[mark] = None
+        sources = self._sources[mark]
+        added, removed = changes.added.setdefault(mark, {}), changes.removed.setdefault(mark, {})
+        for prefix in effect.removed:
+            del sources[prefix]
+            if prefix in added:
+                del added[prefix]
+            else:
+                removed[prefix] = None
+        for prefix in effect.added:
+            sources[prefix] = None
+            if prefix in removed:
+                del removed[prefix]
+            else:
+                added[prefix] = None
+        if not added:
+            del changes.added[mark]
+        if not removed:
+            del changes.removed[mark]
+
+    def forget(self, effect: ForgetMark) -> None:
+        mark = effect.mark
+        removed = tuple(self._sources[mark])
+        if removed:
+            self.allow(AllowSources(self.name, mark, removed=removed))
+        del self._sources[mark]
+        if mark in self.changes.known:
+            del self.changes.known[mark]
+        else:
+            self.changes.forgotten[mark] = None
+
+    def written(self) -> Changes:
+        """Returns the changes since the last call."""
+        changes, self.changes = self.changes, Changes()
+        return changes
+
+    def whole(self) -> dict[int, list[Prefix]]:
+        """Returns all sources by mark, those of the earlier run among them; none overlaps another of its mark."""
+        found: dict[int, list[Prefix]] = {}
+        for mark in dict.fromkeys([*self._sources, *self.inherited]):
+            inherited = self.inherited.get(mark, ())
+            found[mark] = list(_widest([*self._sources.get(mark, ()), *inherited]))
+        return found
+
+
+def _widest(prefixes: Iterable[Prefix]) -> Iterator[Prefix]:
+    """Yields the prefixes that lie within no other one, ascending."""
+    last: Prefix | None = None
+    for each in sorted(set(prefixes), key=lambda each: (len(each.address), each)):
+        if last is None or not last.covers(each):
+            last = each
+            yield each
