@@ -30,6 +30,8 @@ class ClassicNode(NhrpdNode):
     """Whether nhrpd is configured for IPsec; charon runs in any case."""
     server: str = "hub1"
     """The node that a spoke registers with."""
+    settings: str = ""
+    """Lines for `[interface.gre1]`."""
     ipsec_settings: str = ""
     """Lines for `[interface.gre1.ipsec]`."""
     charon: Charon = field(init=False)
@@ -46,6 +48,7 @@ class ClassicNode(NhrpdNode):
         text = (SAMPLES / f"nhrpd-{self.role.value}.toml").read_text()
         text = re.sub(r"(?m)^holding-time = 600", f"holding-time = {self.holding_time_s}", text)
         text = text.replace("hub1.example.net", f"{self.server}.{DOMAIN}")
+        text = text.replace("[interface.gre1]\n", f"[interface.gre1]\n{self.settings}")
         section = '[interface.gre1.ipsec]\nprofile = "dmvpn"\n'
         text = text.replace(section, section + self.ipsec_settings)
         if self.ipsec is None or not self.protected:

@@ -158,6 +158,8 @@ class NhrpdNode(Node):
     extra: str = ""
     """TOML appended to the configuration."""
     log_level: str = "debug"
+    search_path: str | None = None
+    """Where the daemon finds programs; None: where everybody does."""
     _process: subprocess.Popen[Any] | None = None
 
     NOT_RUNNING: ClassVar[str] = "the daemon is not running"
@@ -212,7 +214,10 @@ class NhrpdNode(Node):
         self._process = self.namespace.popen(
             *(sys.executable, "-m", "nhrpd_py.cli.daemon", "-c", self.config_path),
             log=self.log_path,
-            env={"PYTHONPATH": str(REPOSITORY)},
+            env={
+                "PYTHONPATH": str(REPOSITORY),
+                **({} if self.search_path is None else {"PATH": self.search_path}),
+            },
         )
         wait_until(self._answers, START_LIMIT_S, f"{self.name}: nhrpd answers", interval_s=0.05)
 

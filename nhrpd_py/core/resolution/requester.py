@@ -317,9 +317,9 @@ class Requester:
             return None
         resolution = Resolution(target, trigger, now)
         self._add(resolution, trigger if told_by is None else told_by, now)
-        station.circuits.sources.awaits(target)
         resolution.request_id = station.requests.new(self, resolution)
         if trigger is not Trigger.RENEWAL:
+            station.circuits.sources.awaits(target)
             station.outbox.emit(
                 ResolutionStarted(interface=station.interface.name, target=target, trigger=trigger)
             )

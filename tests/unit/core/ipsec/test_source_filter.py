@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core.address import Prefix, parse_prefix
+from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.config import Config, InterfaceConfig
 from nhrpd_py.core.effects import (
     AllowSources,
@@ -22,17 +22,13 @@ from nhrpd_py.core.events import (
     RouteRemoved,
     SaInstalled,
     ShutdownRequested,
-    SourceFilterState,
-    WrongSources,
 )
-from nhrpd_py.core.notices import WrongSource
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import Node, of, sent, the
 from tests.support.ipsec import (
     a_policy,
     a_protected_hub,
-    a_protected_spoke,
     a_rule,
     an_association,
     gone,
@@ -40,7 +36,6 @@ from tests.support.ipsec import (
     redirected,
 )
 from tests.support.messages import (
-    a_registration_reply,
     a_registration_request,
     a_resolution_reply,
     a_traffic_indication,
@@ -56,72 +51,18 @@ from tests.support.sites import (
     nbma,
     tunnel,
 )
-
-
-class Filter:
-    """The packet filter of one tunnel, as the effects make it."""
-
-    def __init__(self, effects: list[Effect]) -> None:
-        self.drops: bool | None = None
-        self.sources: dict[int, set[str]] = {}
-        self.apply(effects)
-
-    def apply(self, effects: list[Effect]) -> "Filter":
-        for effect in effects:
-            match effect:
-                case FilterSources(_, drop):
-                    self.drops = drop
-                case UnfilterSources():
-                    self.drops, self.sources = None, {}
-                case AllowSources(_, mark, added, removed):
-                    of_mark = self.sources.setdefault(mark, set())
-                    assert of_mark.issuperset(map(str, removed)), "removed what was not there"
-                    of_mark -= set(map(str, removed))
-                    assert not of_mark.intersection(map(str, added)), "added what was there"
-                    of_mark |= set(map(str, added))
-                    assert not _overlap(of_mark)
-                case ForgetMark(_, mark):
-                    del self.sources[mark]
-                case _:
-                    pass
-        return self
-
-    def of(self, mark: int) -> list[str]:
-        return sorted(self.sources[mark])
-
-
-def _overlap(texts: set[str]) -> bool:
-    prefixes: list[Prefix] = list(map(parse_prefix, texts))
-    return any(one is not two and one.covers(two) for one in prefixes for two in prefixes)
-
-
-EVERYTHING = ["0.0.0.0/0", "::/0"]
-MARK_OF_HUB = 1
-LAN = "172.16.{}.0/24"
-
-
-def a_hub(**settings: object) -> tuple[Node, Filter]:
-    """The hub, with marked SAs to spokes 2 and 3; the sites have the routes to their LANs."""
-    hub = a_protected_hub(**{"redirect": True, **settings})  # type: ignore[arg-type]
-    found = Filter(hub.started)
-    for number in (2, 3):
-        found.apply(hub.give(installed(number, local=1, mark=number)))
-        found.apply(hub.receive(a_registration_request(number), nbma(number)))
-    return hub, found
-
-
-def a_spoke(**settings: object) -> tuple[Node, Filter]:
-    """Spoke 2, with a marked SA to the hub, its server."""
-    spoke = a_protected_spoke(registered=False, **settings)  # type: ignore[arg-type]
-    found = Filter(spoke.started)
-    effects = spoke.give(installed(1, mark=MARK_OF_HUB))
-    request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
-    found.apply(effects + spoke.receive(a_registration_reply(request), HUB.nbma))
-    return spoke, found
+from tests.support.source_filter import (
+    EVERYTHING,
+    LAN,
+    MARK_OF_HUB,
+    Filter,
+    a_filtering_hub,
+    a_filtering_spoke,
+)
 
 
 def test_a_hub_allows_its_clients_their_tunnel_address_and_what_is_routed_over_them() -> None:
-    _, found = a_hub()
+    _, found = a_filtering_hub()
     assert found.drops is False
     assert found.of(2) == ["10.255.255.2/32", LAN.format(2)]
     assert found.of(3) == ["10.255.255.3/32", LAN.format(3)]
@@ -134,7 +75,7 @@ def test_a_hub_allows_its_clients_their_tunnel_address_and_what_is_routed_over_t
 def test_the_setting_says_whether_wrong_sources_are_dropped(
     setting: bool | None, drops: bool | None, shown: str
 ) -> None:
-    hub, found = a_hub(source_filter=setting)
+    hub, found = a_filtering_hub(source_filter=setting)
     assert found.drops is drops
     assert bool(found.sources) is (drops is not None)
     assert hub.table(View.INTERFACES, "source_filter") == [(shown,)]
@@ -147,14 +88,14 @@ def test_a_tunnel_without_ipsec_has_no_filter() -> None:
 
 
 def test_everything_may_come_from_a_server() -> None:
-    spoke, found = a_spoke()
+    spoke, found = a_filtering_spoke()
     assert found.of(MARK_OF_HUB) == EVERYTHING
     found.apply(spoke.give(gone(1)))
     assert MARK_OF_HUB not in found.sources
 
 
 def test_a_route_over_a_peer_allows_its_prefix_until_a_minute_after_it_is_gone() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     route = a_route("10.9.0.0/16", via=tunnel(2))
     found.apply(hub.give(RouteAdded(route), now=10.0))
     assert found.of(2) == ["10.255.255.2/32", "10.9.0.0/16", LAN.format(2)]
@@ -167,7 +108,7 @@ def test_a_route_over_a_peer_allows_its_prefix_until_a_minute_after_it_is_gone()
 
 
 def test_all_next_hops_of_a_route_count_and_so_do_routes_that_are_not_the_best() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     shared = replace(
         a_route("10.8.0.0/16", via=tunnel(2)), others=((GRE, tunnel(3)), (99, tunnel(4)))
     )
@@ -179,7 +120,7 @@ def test_all_next_hops_of_a_route_count_and_so_do_routes_that_are_not_the_best()
 
 
 def test_a_wider_prefix_takes_the_place_of_those_within_it() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     wide = a_route("172.16.0.0/16", via=tunnel(2))
     effects = hub.give(RouteAdded(wide))
     change = the(of(effects, AllowSources))
@@ -194,13 +135,13 @@ def test_a_wider_prefix_takes_the_place_of_those_within_it() -> None:
 
 
 def test_an_ordinary_route_changes_nothing() -> None:
-    hub, _ = a_hub()
+    hub, _ = a_filtering_hub()
     for route in (a_route("10.0.0.0/8", UNDERLAY, via=nbma(9)), a_route("10.1.0.0/16")):
         assert of(hub.give(RouteAdded(route)), AllowSources) == []
 
 
 def test_an_address_that_another_peer_registers_is_no_longer_the_first_ones() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     found.apply(hub.give(gone(2, local=1)))
     found.apply(hub.give(installed(4, local=1, mark=4, identity="spoke2.example")))
     assert found.sources.keys() == {3, 4}
@@ -211,7 +152,7 @@ def test_an_address_that_another_peer_registers_is_no_longer_the_first_ones() ->
 
 
 def test_a_new_sa_of_a_peer_allows_what_the_former_one_did_before_it_registers() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     found.apply(hub.give(gone(2, local=1), now=5.0))
     assert hub.cache().keys() == {"10.255.255.3"}
     found.apply(hub.give(installed(2, local=1, id=7, mark=7), now=6.0))
@@ -221,14 +162,14 @@ def test_a_new_sa_of_a_peer_allows_what_the_former_one_did_before_it_registers()
 
 
 def test_a_rekeying_keeps_the_mark_and_changes_nothing() -> None:
-    hub, _ = a_hub()
+    hub, _ = a_filtering_hub()
     effects = hub.give(installed(2, local=1, id=22, mark=2), gone(2, local=1))
     assert not of(effects, AllowSources)
     assert not of(effects, ForgetMark)
 
 
 def test_a_peer_that_moves_takes_its_mark_along() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     moved = SaInstalled(an_association(4, local=1, id=2, identity="spoke2.example", mark=2))
     found.apply(hub.give(moved, gone(2, local=1)))
     assert found.of(2) == []
@@ -237,7 +178,7 @@ def test_a_peer_that_moves_takes_its_mark_along() -> None:
 
 
 def test_a_mark_of_two_peers_after_charon_was_restarted_allows_both() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     found.apply(hub.give(installed(3, local=1, id=99, mark=2)))
     assert found.of(2) == ["10.255.255.2/32", "10.255.255.3/32", LAN.format(2), LAN.format(3)]
     found.apply(hub.give(gone(2, local=1)))
@@ -248,7 +189,7 @@ def test_rules_and_certificates_allow_what_they_name() -> None:
     rules = a_policy(
         a_rule("spoke2.example", ("10.255.255.2/32",), ("10.2.0.0/16",)), a_rule("spoke3.example")
     )
-    hub, found = a_hub(authorize=rules)
+    hub, found = a_filtering_hub(authorize=rules)
     assert found.of(2) == ["10.2.0.0/16", "10.255.255.2/32", LAN.format(2)]
     assert found.of(3) == EVERYTHING
     narrower = replace(hub.config.interfaces["gre1"], authorize=a_policy(rules.rules[0]))
@@ -271,7 +212,7 @@ def reload(node: Node, interface: InterfaceConfig, now: float = 0.0) -> list[Eff
 
 
 def test_what_was_resolved_to_a_peer_may_come_from_it() -> None:
-    spoke, found = a_spoke()
+    spoke, found = a_filtering_spoke()
     found.apply(spoke.give(installed(3, mark=3)))
     assert found.of(3) == []
     effects = spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=1.0)
@@ -283,7 +224,7 @@ def test_what_was_resolved_to_a_peer_may_come_from_it() -> None:
 
 
 def test_while_an_address_is_asked_for_it_may_come_from_any_peer() -> None:
-    spoke, found = a_spoke()
+    spoke, found = a_filtering_spoke()
     effects = spoke.receive(a_traffic_indication(1, host(2), host(3)), HUB.nbma, now=1.0)
     assert found.apply(effects).of(0) == ["172.16.3.10/32"]
     assert found.apply(spoke.run(40.0)).of(0) == []  # nobody answers
@@ -291,7 +232,7 @@ def test_while_an_address_is_asked_for_it_may_come_from_any_peer() -> None:
 
 @pytest.mark.parametrize("to", [True, None])
 def test_a_filter_that_is_switched_on_knows_all_that_is_there(to: bool | None) -> None:
-    hub, found = a_hub(source_filter=False)
+    hub, found = a_filtering_hub(source_filter=False)
     interface = hub.config.interfaces["gre1"]
     found.apply(reload(hub, replace(interface, source_filter=to)))
     assert found.drops is bool(to)
@@ -303,7 +244,7 @@ def test_a_filter_that_is_switched_on_knows_all_that_is_there(to: bool | None) -
 
 
 def test_a_spoke_that_switches_it_on_knows_servers_and_what_is_resolved_and_asked() -> None:
-    spoke, _ = a_spoke(source_filter=False)
+    spoke, _ = a_filtering_spoke(source_filter=False)
     spoke.give(installed(3, mark=3))
     spoke.receive(a_resolution_reply(redirected(spoke, 1.0)), HUB.nbma, now=1.1)
     redirected(spoke, 2.0, host(4))
@@ -316,7 +257,7 @@ def test_a_spoke_that_switches_it_on_knows_servers_and_what_is_resolved_and_aske
 
 
 def test_reload_from_true_to_the_default_is_one_change_of_the_mode() -> None:
-    hub, _ = a_hub(source_filter=True)
+    hub, _ = a_filtering_hub(source_filter=True)
     effects = reload(hub, replace(hub.config.interfaces["gre1"], source_filter=None))
     assert of(effects, FilterSources) == [FilterSources("gre1", drop=False)]
     assert not of(effects, AllowSources)
@@ -324,19 +265,19 @@ def test_reload_from_true_to_the_default_is_one_change_of_the_mode() -> None:
 
 
 def test_a_clean_stop_removes_the_filter_before_it_halts() -> None:
-    hub, _ = a_hub()
+    hub, _ = a_filtering_hub()
     effects = hub.give(ShutdownRequested())
     assert effects[-2:] == [UnfilterSources("gre1"), Halt()]
 
 
 def test_a_tunnel_that_is_no_longer_configured_has_no_filter() -> None:
-    hub, _ = a_hub()
+    hub, _ = a_filtering_hub()
     effects = hub.give(ConfigChanged(Config(interfaces={})))
     assert of(effects, UnfilterSources) == [UnfilterSources("gre1")]
 
 
 def test_a_netdev_that_is_made_anew_finds_its_filter_as_it_was() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     effects = hub.give(LinkGone(GRE), now=5.0)
     assert of(effects, UnfilterSources) == []
     found.apply(effects)
@@ -350,7 +291,7 @@ def test_a_netdev_that_is_made_anew_finds_its_filter_as_it_was() -> None:
 
 
 def test_our_new_nbma_address_has_other_sas() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     effects = hub.give(
         an_address(UNDERLAY, nbma(9), 24), AddressRemoved(UNDERLAY, nbma(1), 24), now=5.0
     )
@@ -360,72 +301,8 @@ def test_our_new_nbma_address_has_other_sas() -> None:
     assert found.of(8) == ["10.255.255.2/32", LAN.format(2)]
 
 
-# Problems and reports.
-
-
-def problem(node: Node) -> object:
-    return node.table(View.INTERFACES, "problem")[0][0]
-
-
-def test_missing_marks_are_a_problem_where_wrong_sources_should_be_dropped() -> None:
-    for setting in (True, None):
-        hub, _ = a_hub(source_filter=setting)
-        assert problem(hub) is None
-        hub.give(installed(4, local=1))
-        told = problem(hub)
-        assert (told is not None) is bool(setting)
-        assert not setting or "1 SAs have no mark" in str(told)
-        hub.give(installed(4, local=1, mark=4))
-        assert problem(hub) is None
-        hub.give(installed(4, local=1, id=44), gone(4, local=1, id=44))
-        assert problem(hub) is None
-
-
-def test_a_packet_filter_that_is_not_in_force_is_a_problem_until_it_is() -> None:
-    for setting in (True, None):
-        hub, _ = a_hub(source_filter=setting)
-        hub.give(SourceFilterState("gre1", "nft: no"), SourceFilterState("gre9", "not ours"))
-        assert problem(hub) == ("source-filter: nft: no" if setting else None)
-        hub.give(SourceFilterState("gre1", None))
-        assert problem(hub) is None
-
-
-def test_wrong_sources_are_counted_for_peer_and_interface_and_told_once_a_minute() -> None:
-    hub, _ = a_hub(source_filter=True)
-    report = WrongSources("gre1", 2, host(3), 5)
-    notice = the(of(hub.give(report, now=1.0), WrongSource))
-    assert (notice.nbma, notice.identity, notice.source) == (nbma(2), "spoke2.example", host(3))
-    assert (notice.packets, notice.dropped) == (5, True)
-    assert of(hub.give(report, now=30.0), WrongSource) == []
-    unknown = WrongSources("gre1", 77, host(4), 1)
-    assert len(of(hub.give(WrongSources("gre1", 3, b"", 1), unknown, now=30.0), WrongSource)) == 2
-    assert hub.table(View.INTERFACES, "wrong_sources") == [(12,)]
-    assert hub.table(View.PEERS, "nbma", "wrong_sources") == [
-        ("192.168.100.2", 10),
-        ("192.168.100.3", 1),
-    ]
-    assert len(of(hub.give(report, now=70.0), WrongSource)) == 1
-    assert of(hub.give(WrongSources("gre7", 2, host(3), 5)), WrongSource) == []
-
-
-def test_a_spoke_asks_whether_a_wrong_source_is_its_peers_after_all() -> None:
-    spoke, found = a_spoke(source_filter=True)
-    found.apply(spoke.give(installed(3, mark=3)))
-    effects = spoke.give(WrongSources("gre1", 3, host(3), 4), now=1.0)
-    request = the(sent(effects, PacketType.RESOLUTION_REQUEST))
-    assert request.destination_protocol == host(3)
-    found.apply(effects)
-    found.apply(spoke.receive(a_resolution_reply(request), HUB.nbma, now=1.1))
-    assert found.of(3) == ["10.255.255.3/32", LAN.format(3)]
-    for report in (
-        WrongSources("gre1", 3, host(2), 1),
-        WrongSources("gre1", MARK_OF_HUB, host(4), 1),
-    ):
-        assert sent(spoke.give(report, now=2.0), PacketType.RESOLUTION_REQUEST) == []
-
-
 def test_a_thousand_peers_and_a_burst_of_routes_are_one_small_change_each() -> None:
-    hub, found = a_hub()
+    hub, found = a_filtering_hub()
     effects: list[Effect] = []
     for number in range(5000):
         prefix = f"10.{number >> 8}.{number & 255}.0/24"

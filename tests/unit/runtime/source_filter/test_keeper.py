@@ -1,0 +1,334 @@
+"""Source filters are kept in a packet filter of dictionaries."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from nhrpd_py.core.address import Address, Prefix, parse_address, parse_prefix
+from nhrpd_py.core.effects import AllowSources, FilterSources, ForgetMark, UnfilterSources
+from nhrpd_py.core.events import Event, SourceFilterState, WrongSources
+from nhrpd_py.core.notices import Notice, SourceFilterFailed, SourceFilterRestored
+from nhrpd_py.runtime.netlink.socket import NetlinkSocket
+from nhrpd_py.runtime.source_filter import programs as running_programs
+from nhrpd_py.runtime.source_filter.keeper import SourceFilters, backend_of_this_machine
+from nhrpd_py.runtime.source_filter.record import Record
+from nhrpd_py.runtime.source_filter.table import Changes, FilterError, Reading, WantedTable
+
+LAN2, LAN3, HOST2 = map(parse_prefix, ("172.16.2.0/24", "172.16.3.0/24", "10.0.0.2"))
+THIEF = parse_address("198.51.100.9")
+
+
+class FakeBackend:
+    """A packet filter: tunnel → mark → prefixes."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[int, set[Prefix]]] = {}
+        self.drops: dict[str, bool] = {}
+        self.rules: dict[str, str] = {}
+        self.wrong: dict[tuple[int, Address], int] = {}
+        self.error: str | None = None
+        self.calls: list[str] = []
+        self.pause_s = 0.0
+
+    async def _call(self, what: str) -> None:
+        self.calls.append(what)
+        await trio.sleep(self.pause_s)
+        if self.error is not None:
+            raise FilterError(self.error)
+
+    async def write(self, wanted: WantedTable) -> None:
+        whole = {mark: set(each) for mark, each in wanted.whole().items()}
+        drop = wanted.drop
+        await self._call("write")
+        self.tables[wanted.name], self.drops[wanted.name] = whole, drop
+        self.rules[wanted.name] = "as written"
+        self.wrong.clear()
+
+    async def change(self, wanted: WantedTable, changes: Changes) -> None:
+        await self._call("change")
+        table = self.tables[wanted.name]
+        for mark in changes.known:
+            table[mark] = set()
+        for mark, removed in changes.removed.items():
+            table[mark] -= set(removed)
+        for mark, added in changes.added.items():
+            table[mark] |= set(added)
+        for mark in changes.forgotten:
+            assert not table.pop(mark)
+
+    async def remove(self, interface: str) -> None:
+        await self._call("remove")
+        self.tables.pop(interface, None)
+
+    async def read(self, interface: str) -> Reading | None:
+        await self._call("read")
+        if interface not in self.tables:
+            return None
+        return Reading(self.rules[interface], dict(self.wrong), sum(self.wrong.values()))
+
+    async def sources(self, interface: str) -> Mapping[int, set[Prefix]]:
+        await self._call("sources")
+        return {mark: set(each) for mark, each in self.tables.get(interface, {}).items()}
+
+
+class QuickRecord(Record):
+    """A record that is written without a thread, which a clock that jumps does not wait for."""
+
+    async def _save(self) -> None:
+        self._write(json.dumps(sorted(self.names)))
+
+
+class World:
+    """A keeper over a fake packet filter."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.backend = FakeBackend()
+        self.events: list[Event] = []
+        self.notices: list[Notice] = []
+        self.has_program = True
+
+    def make(self) -> SourceFilters:
+        return SourceFilters(
+            self.events.extend,
+            self.notices.append,
+            QuickRecord(str(self.directory)),
+            backend=self._backend,
+            notifications=no_notifications,
+        )
+
+    def _backend(self) -> FakeBackend:
+        if not self.has_program:
+            raise FilterError("neither nft nor iptables-restore is installed")
+        return self.backend
+
+    @asynccontextmanager
+    async def running(self, filters: SourceFilters) -> AsyncIterator[None]:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(filters.run)
+            yield
+            nursery.cancel_scope.cancel()
+
+    @property
+    def recorded(self) -> set[str]:
+        return Record(str(self.directory)).names
+
+
+def no_notifications() -> NetlinkSocket:
+    raise OSError
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_what_is_wanted_is_written_whole_then_changed(autojump_clock, world: World) -> None:
+    filters = world.make()
+    filters.allow(AllowSources("gre1", 2, (LAN2,)))
+    async with world.running(filters):
+        await trio.sleep(1)
+        assert world.backend.calls == []  # nobody wants it in the kernel yet
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(1)
+        assert world.backend.tables == {"gre1": {2: {LAN2}}}
+        assert world.backend.drops == {"gre1": True}
+        assert world.recorded == {"gre1"}
+        world.backend.calls.clear()
+        filters.allow(AllowSources("gre1", 2, (LAN3, HOST2), (LAN2,)))
+        filters.allow(AllowSources("gre1", 3))
+        filters.allow(AllowSources("gre1", 4, (LAN2,)))
+        filters.forget(ForgetMark("gre1", 4))
+        await trio.sleep(0.5)
+        assert world.backend.tables == {"gre1": {2: {LAN3, HOST2}, 3: set()}}
+        assert world.backend.calls == ["change"]
+        filters.forget(ForgetMark("gre1", 2))
+        filters.allow(AllowSources("gre1", 2, (LAN2,)))
+        filters.forget(ForgetMark("gre1", 3))
+        await trio.sleep(0.5)
+        assert world.backend.tables == {"gre1": {2: {LAN2}}}
+
+
+async def test_what_changes_while_it_is_written_is_not_lost(autojump_clock, world: World) -> None:
+    filters = world.make()
+    world.backend.pause_s = 1.0
+    async with world.running(filters):
+        filters.filter(FilterSources("gre1", drop=False))
+        await trio.sleep(1.5)  # the second program runs now
+        filters.allow(AllowSources("gre1", 2, (LAN2,)))
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(10)
+        assert world.backend.tables == {"gre1": {2: {LAN2}}}
+        assert world.backend.drops == {"gre1": True}
+
+
+async def test_another_mode_is_written_whole(autojump_clock, world: World) -> None:
+    filters = world.make()
+    async with world.running(filters):
+        for drop in (True, False):
+            filters.filter(FilterSources("gre1", drop=drop))
+            await trio.sleep(1)
+            assert world.backend.drops == {"gre1": drop}
+
+
+async def test_a_filter_that_is_not_wanted_any_more_is_removed(
+    autojump_clock, world: World
+) -> None:
+    filters = world.make()
+    async with world.running(filters):
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(1)
+        filters.unfilter(UnfilterSources("gre1"))
+        await trio.sleep(1)
+        assert world.backend.tables == {}
+        assert world.recorded == set()
+
+
+async def test_who_removes_or_changes_it_finds_it_back(autojump_clock, world: World) -> None:
+    filters = world.make()
+    async with world.running(filters):
+        filters.allow(AllowSources("gre1", 2, (LAN2,)))
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(10)
+        assert world.notices == []
+        for harm in (world.backend.tables.clear, lambda: world.backend.rules.update(gre1="odd")):
+            harm()
+            await trio.sleep(4)
+            assert world.backend.tables == {"gre1": {2: {LAN2}}}
+            assert world.notices.pop() == SourceFilterRestored(interface="gre1")
+        assert filters.counters["restored"] == 2
+
+
+async def test_a_program_that_fails_is_a_problem_until_it_works(
+    autojump_clock, world: World
+) -> None:
+    filters = world.make()
+    world.backend.error = "nft: no such thing"
+    async with world.running(filters):
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(20)
+        assert world.events == [SourceFilterState("gre1", "nft: no such thing")]
+        assert world.notices == [SourceFilterFailed(interface="gre1", reason="nft: no such thing")]
+        assert filters.problems == {"gre1": "nft: no such thing"}
+        world.backend.error = None
+        await trio.sleep(10)
+        assert world.events[1:] == [SourceFilterState("gre1", None)]
+        assert filters.problems == {}
+        world.backend.error = "nft: gone again"
+        filters.allow(AllowSources("gre1", 2, (LAN2,)))
+        await trio.sleep(1)
+        assert world.events[2:] == [SourceFilterState("gre1", "nft: gone again")]
+        world.backend.error = None
+        await trio.sleep(10)
+        assert world.backend.tables == {"gre1": {2: {LAN2}}}
+
+
+async def test_without_a_program_it_is_said_and_found_when_it_comes(
+    autojump_clock, world: World
+) -> None:
+    filters = world.make()
+    world.has_program = False
+    async with world.running(filters):
+        filters.filter(FilterSources("gre1", drop=False))
+        filters.unfilter(UnfilterSources("gre7"))
+        await trio.sleep(1)
+        reason = "neither nft nor iptables-restore is installed"
+        assert world.events == [SourceFilterState("gre1", reason)]
+        assert filters.problems == {}  # nothing would be dropped anyway
+        world.has_program = True
+        await trio.sleep(10)
+        assert world.backend.tables == {"gre1": {}}
+    await filters.give_back()
+    assert world.backend.tables == {}
+    assert world.recorded == set()
+
+
+async def test_what_an_earlier_run_allowed_stays_for_a_minute(autojump_clock, world: World) -> None:
+    await QuickRecord(str(world.directory)).add("gre1")
+    world.backend.tables["gre1"] = {2: {LAN2}, 3: {LAN3}}
+    filters = world.make()
+    filters.configure({"gre1"})
+    async with world.running(filters):
+        filters.allow(AllowSources("gre1", 2, (HOST2,)))
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(1)
+        assert world.backend.tables == {"gre1": {2: {LAN2, HOST2}, 3: {LAN3}}}
+        filters.allow(AllowSources("gre1", 2, (parse_prefix("172.16.0.0/16"),)))
+        await trio.sleep(1)
+        assert world.backend.tables["gre1"][2] == {HOST2, parse_prefix("172.16.0.0/16")}
+        await trio.sleep(60)
+        assert world.backend.tables == {"gre1": {2: {HOST2, parse_prefix("172.16.0.0/16")}}}
+
+
+async def test_leftovers_of_tunnels_without_a_filter_go_and_others_stay(
+    autojump_clock, world: World
+) -> None:
+    record = QuickRecord(str(world.directory))
+    for name in ("gre1", "gre2"):
+        await record.add(name)
+    world.backend.tables = {"gre1": {}, "gre2": {}, "of-another-daemon": {}}
+    filters = world.make()
+    filters.configure({"gre1"})
+    async with world.running(filters):
+        await trio.sleep(1)
+        assert world.backend.tables.keys() == {"gre1", "of-another-daemon"}
+        assert world.recorded == {"gre1"}
+
+
+async def test_wrong_sources_are_reported_as_they_grow(autojump_clock, world: World) -> None:
+    filters = world.make()
+    async with world.running(filters):
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(4)
+        world.backend.wrong = {(2, THIEF): 5, (3, b""): 1}
+        await trio.sleep(4)
+        assert world.events == [
+            WrongSources("gre1", 2, THIEF, 5),
+            WrongSources("gre1", 3, b"", 1),
+        ]
+        world.events.clear()
+        world.backend.wrong[2, THIEF] = 7
+        await trio.sleep(4)
+        assert world.events == [WrongSources("gre1", 2, THIEF, 2)]
+        world.events.clear()
+        world.backend.wrong = {(2, THIEF): 1}  # it was forgotten, and seen anew
+        await trio.sleep(4)
+        assert world.events == [WrongSources("gre1", 2, THIEF, 1)]
+        world.events.clear()
+        world.backend.wrong = {(2, bytes((10, 0, 0, n))): n for n in range(1, 20)}
+        await trio.sleep(4)
+        assert [each.packets for each in world.events if isinstance(each, WrongSources)] == [
+            *range(19, 11, -1),
+            sum(range(1, 12)),
+        ]
+
+
+def test_a_damaged_record_is_none(tmp_path: Path) -> None:
+    (tmp_path / "source-filters.json").write_text("{")
+    assert Record(str(tmp_path)).names == set()
+    assert Record("/nowhere").names == set()
+
+
+async def test_a_record_that_cannot_be_written_is_no_error() -> None:
+    record = Record("/proc/nowhere")
+    await record.add("gre1")
+    assert record.names == {"gre1"}
+
+
+@pytest.mark.parametrize(
+    ("programs", "kind"),
+    [({"nft", "iptables-restore"}, "Nft"), ({"iptables-restore"}, "Iptables"), (set(), None)],
+)
+def test_nft_comes_first(
+    monkeypatch: pytest.MonkeyPatch, programs: set[str], kind: str | None
+) -> None:
+    monkeypatch.setattr(running_programs, "is_there", programs.__contains__)
+    if kind is None:
+        with pytest.raises(FilterError, match="neither nft nor iptables"):
+            backend_of_this_machine()
+    else:
+        assert type(backend_of_this_machine()).__name__ == kind
