@@ -142,6 +142,8 @@ class FilterSources:
 
     interface: str
     drop: bool
+    underlay: str = ""
+    """The link by which its packets come, where known: rules of others for it may disturb the filter."""
 
 
 @dataclass(frozen=True, slots=True)

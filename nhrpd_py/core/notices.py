@@ -377,6 +377,15 @@ class SourceFilterFailed(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFilterDisturbed(Notice):
+    """A rule of somebody else uses the marks by which the source filter knows the peers."""
+
+    event = "filter.disturbed"
+    level = "warning"
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFilterRestored(Notice):
     """The source filter of a tunnel was removed or changed by another program, and is restored."""
 

@@ -32,7 +32,7 @@ class SourceHandler:
         interface = tunnel.interface
         sources = interface.circuits.sources
         if sources.active:
-            sources.opened()
+            sources.opened(interface.underlay or "")
             for rib in self._tables.ribs.values():
                 rib.watch(interface.ifindex, sources)
 

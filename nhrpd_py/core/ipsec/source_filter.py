@@ -56,6 +56,7 @@ class SourceFilter:
         "_servers",
         "_tables",
         "_timers",
+        "_underlay",
         "active",
         "defect",
         "drops",
@@ -72,6 +73,7 @@ class SourceFilter:
         self.drops = config.source_filter is True
         self.is_open = False
         """The packet filter was asked for."""
+        self._underlay = ""
         self.defect: str | None = None
         """Why the packet filter is not in force, for people."""
         self.wrong: dict[Address, int] = {}
@@ -115,11 +117,12 @@ class SourceFilter:
             )
         return None
 
-    def opened(self) -> None:
+    def opened(self, underlay: str) -> None:
         """Asks for the packet filter: the tunnel is open."""
         if self.active and not self.is_open:
             self.is_open = True
-            self._outbox.emit(FilterSources(self._name, self.drops))
+            self._underlay = underlay
+            self._outbox.emit(FilterSources(self._name, self.drops, underlay))
 
     def closed(self) -> None:
         """Has the packet filter removed: the daemon stops, or the tunnel is no longer ours."""
@@ -138,7 +141,7 @@ class SourceFilter:
             self._forget()
             self._timers.stop(self._key())
         elif self.is_open and drops != self.drops:
-            self._outbox.emit(FilterSources(self._name, self.drops))
+            self._outbox.emit(FilterSources(self._name, self.drops, self._underlay))
 
     # Bindings, and what leads over them.
 

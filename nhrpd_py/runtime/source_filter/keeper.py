@@ -15,8 +15,10 @@ from the peers again what it knew. A clean stop removes all filters; which ones 
 state directory, so that they are known after a crash as well.
 """
 
+import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,9 +27,14 @@ import trio
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import AllowSources, FilterSources, ForgetMark, UnfilterSources
 from nhrpd_py.core.events import Event, SourceFilterState, WrongSources
-from nhrpd_py.core.notices import Notice, SourceFilterFailed, SourceFilterRestored
+from nhrpd_py.core.notices import (
+    Notice,
+    SourceFilterDisturbed,
+    SourceFilterFailed,
+    SourceFilterRestored,
+)
 from nhrpd_py.runtime.netlink.socket import NETLINK_NETFILTER, NetlinkSocket, open_netlink
-from nhrpd_py.runtime.source_filter import iptables, nft, programs
+from nhrpd_py.runtime.source_filter import iptables, marks, nft, programs
 from nhrpd_py.runtime.source_filter.record import Record
 from nhrpd_py.runtime.source_filter.table import (
     Changes,
@@ -68,6 +75,21 @@ def backend_of_this_machine() -> Backend:
     raise FilterError("neither nft nor iptables-restore is installed")
 
 
+async def others_of_this_machine(links: Collection[str]) -> list[str]:
+    """Returns the rules of others that use marks of what comes in by some links, as far as programs tell."""
+    found: list[str] = []
+    with suppress(FilterError, ValueError):
+        found += marks.of_routing(json.loads(await programs.run("ip", "-json", "rule") or "[]"))
+    with suppress(FilterError, ValueError):
+        ruleset = json.loads(await programs.run("nft", "-j", "list", "ruleset") or "{}")
+        found += marks.of_nft(ruleset, links)
+    for tool in ("iptables-legacy", "iptables"):
+        with suppress(FilterError):
+            text = await programs.run(f"{tool}-save")
+            found += marks.of_iptables(text, tool, links)
+    return found
+
+
 def open_notifications() -> NetlinkSocket:
     """Opens a socket that hears of every change of nftables. Raises OSError."""
     return open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
@@ -82,6 +104,7 @@ class _Filter:
     """The engine wants it in the kernel."""
     stale: bool = True
     was_written: bool = False
+    underlay: str = ""
     rules: str | None = None
     """What the program printed of it after it was written; None: it is to be asked."""
     counted: dict[tuple[int, Address], int] = field(default_factory=dict)
@@ -101,12 +124,14 @@ class SourceFilters:
         *,
         backend: Callable[[], Backend] = backend_of_this_machine,
         notifications: Callable[[], NetlinkSocket] = open_notifications,
+        others: Callable[[Collection[str]], Awaitable[list[str]]] = others_of_this_machine,
     ) -> None:
         self._report = report
         self._publish = publish
         self._record = record
         self._find_backend = backend
         self._open_notifications = notifications
+        self._find_others = others
         self._backend: Backend | None = None
         self._filters: dict[str, _Filter] = {}
         self._to_remove: dict[str, None] = {}
@@ -142,7 +167,7 @@ class SourceFilters:
         each = self._filter(effect.interface)
         self._to_remove.pop(effect.interface, None)
         each.is_open = each.stale = True
-        each.wanted.drop = effect.drop
+        each.wanted.drop, each.underlay = effect.drop, effect.underlay
         self._wake.set()
 
     def unfilter(self, effect: UnfilterSources) -> None:
@@ -258,6 +283,8 @@ class SourceFilters:
         name = each.wanted.name
         if not each.was_written:
             await self._record.add(name)
+            for rule in await self._find_others(frozenset({name, each.underlay} - {""})):
+                self._publish(SourceFilterDisturbed(interface=name, rule=rule))
             each.wanted.inherited = await backend.sources(name)
             if each.wanted.inherited:
                 each.inherited_until = trio.current_time() + INHERITED_S
@@ -269,6 +296,7 @@ class SourceFilters:
         each.was_written = True
         each.counted.clear()
         self._written(each)
+        await self._read(each, backend)
 
     def _written(self, each: _Filter) -> None:
         self.counters["writes"] += 1

@@ -259,7 +259,7 @@ def test_a_spoke_that_switches_it_on_knows_servers_and_what_is_resolved_and_aske
 def test_reload_from_true_to_the_default_is_one_change_of_the_mode() -> None:
     hub, _ = a_filtering_hub(source_filter=True)
     effects = reload(hub, replace(hub.config.interfaces["gre1"], source_filter=None))
-    assert of(effects, FilterSources) == [FilterSources("gre1", drop=False)]
+    assert of(effects, FilterSources) == [FilterSources("gre1", drop=False, underlay="eth0")]
     assert not of(effects, AllowSources)
     assert not of(effects, UnfilterSources)
 

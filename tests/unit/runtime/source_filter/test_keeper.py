@@ -1,7 +1,7 @@
 """Source filters are kept in a packet filter of dictionaries."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,12 @@ import trio
 from nhrpd_py.core.address import Address, Prefix, parse_address, parse_prefix
 from nhrpd_py.core.effects import AllowSources, FilterSources, ForgetMark, UnfilterSources
 from nhrpd_py.core.events import Event, SourceFilterState, WrongSources
-from nhrpd_py.core.notices import Notice, SourceFilterFailed, SourceFilterRestored
+from nhrpd_py.core.notices import (
+    Notice,
+    SourceFilterDisturbed,
+    SourceFilterFailed,
+    SourceFilterRestored,
+)
 from nhrpd_py.runtime.netlink.socket import NetlinkSocket
 from nhrpd_py.runtime.source_filter import programs as running_programs
 from nhrpd_py.runtime.source_filter.keeper import SourceFilters, backend_of_this_machine
@@ -91,6 +96,7 @@ class World:
         self.events: list[Event] = []
         self.notices: list[Notice] = []
         self.has_program = True
+        self.are_others = False
 
     def make(self) -> SourceFilters:
         return SourceFilters(
@@ -99,12 +105,16 @@ class World:
             QuickRecord(str(self.directory)),
             backend=self._backend,
             notifications=no_notifications,
+            others=self._others,
         )
 
     def _backend(self) -> FakeBackend:
         if not self.has_program:
             raise FilterError("neither nft nor iptables-restore is installed")
         return self.backend
+
+    async def _others(self, links: Collection[str]) -> list[str]:
+        return [f"a rule about {' and '.join(sorted(links))}"] if self.are_others else []
 
     @asynccontextmanager
     async def running(self, filters: SourceFilters) -> AsyncIterator[None]:
@@ -164,6 +174,19 @@ async def test_what_changes_while_it_is_written_is_not_lost(autojump_clock, worl
         await trio.sleep(10)
         assert world.backend.tables == {"gre1": {2: {LAN2}}}
         assert world.backend.drops == {"gre1": True}
+
+
+async def test_rules_of_others_that_use_marks_are_told_at_the_start(
+    autojump_clock, world: World
+) -> None:
+    filters = world.make()
+    world.are_others = True
+    async with world.running(filters):
+        for drop in (True, False):
+            filters.filter(FilterSources("gre1", drop, "eth0"))
+            await trio.sleep(1)
+    rule = "a rule about eth0 and gre1"
+    assert world.notices == [SourceFilterDisturbed(interface="gre1", rule=rule)]
 
 
 async def test_another_mode_is_written_whole(autojump_clock, world: World) -> None:

@@ -9,6 +9,7 @@ from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.effects import AllowSources, ForgetMark
 from nhrpd_py.runtime.source_filter import iptables, programs
 from nhrpd_py.runtime.source_filter.iptables import Iptables, chain_name
+from nhrpd_py.runtime.source_filter.keeper import others_of_this_machine
 from nhrpd_py.runtime.source_filter.nft import Nft, table_name
 from nhrpd_py.runtime.source_filter.table import FilterError, WantedTable
 
@@ -336,3 +337,18 @@ async def test_a_program_that_is_missing_or_hangs_is_a_reason(
         await programs.run("false")
     assert programs.is_there("sh")
     assert not programs.is_there("no-such-program")
+
+
+async def test_rules_of_others_are_looked_for_with_every_program_that_is_there(
+    fakes: Programs,
+) -> None:
+    fakes.add("ip", says='rule> [{"priority": 9, "fwmark": "0x1", "table": "wan"}]\n')
+    fakes.add("nft", says='ruleset> {"nftables": []}\n')
+    fakes.add("iptables-legacy-save", complains="no", status=1)
+    fakes.add("iptables-save", says="")
+    text = "*mangle\\n-A PREROUTING -i eth0 -j MARK --set-mark 1\\nCOMMIT\\n"
+    (fakes.directory / "iptables-save").write_text(f'#!/bin/sh\nprintf "{text}"\n')
+    assert await others_of_this_machine({"eth0"}) == [
+        "ip rule 9: fwmark 0x1 lookup wan",
+        "iptables -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1",
+    ]
