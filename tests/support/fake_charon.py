@@ -210,5 +210,11 @@ class Charons:
 def _installed(pair: Pair, identifier: int) -> SaInstalled:
     local, remote = pair
     return SaInstalled(
-        Association(id=identifier, local=local, remote=remote, identity=f"CN={remote.hex()}")
+        Association(
+            id=identifier,
+            local=local,
+            remote=remote,
+            identity=f"CN={remote.hex()}",
+            mark=identifier,
+        )
     )

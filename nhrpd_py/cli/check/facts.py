@@ -167,6 +167,12 @@ class FirewallFacts:
     tools: frozenset[str] = frozenset()
     """The commands that work here: `iptables`, `iptables-legacy`, `nft`…"""
     listeners: Mapping[int, Listener] | Unread = field(default_factory=dict)
+    saved: Mapping[str, str] = field(default_factory=dict)
+    """What `iptables-save` prints, by the command without `-save`."""
+    ruleset: Mapping[str, Any] = field(default_factory=dict)
+    """What `nft -j list ruleset` prints."""
+    routing_rules: Sequence[Row] = ()
+    """`ip -json rule`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

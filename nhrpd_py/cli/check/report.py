@@ -15,11 +15,12 @@ from nhrpd_py.cli.check.judge import (
     kernel,
     redirect,
     routing,
+    sources,
 )
 
 CHECKS = (
     *(daemon.check, kernel.check, firewall.check, redirect.check),
-    *(guard.check, ipsec.check, routing.check),
+    *(guard.check, ipsec.check, sources.check, routing.check),
 )
 MARKS = {State.PROBLEM: "PROBLEM", State.WARNING: "warning", State.UNKNOWN: "unknown"}
 STYLES = {State.PROBLEM: "\033[1;31m", State.WARNING: "\033[33m", State.UNKNOWN: "\033[36m"}

@@ -35,8 +35,8 @@ from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuit import AttemptFailure, Circuit, CircuitState
 from nhrpd_py.core.ipsec.handovers import Contest
 from nhrpd_py.core.ipsec.policy import Policy
-from nhrpd_py.core.ipsec.traffic import PairTraffic
 from nhrpd_py.core.ipsec.source_filter import SourceFilter
+from nhrpd_py.core.ipsec.traffic import PairTraffic
 
 HELD_S = 2.0
 """How long a packet waits for charon's report of the SA through which it came."""

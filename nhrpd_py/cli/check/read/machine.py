@@ -243,12 +243,32 @@ def read_firewall() -> FirewallFacts:
     if not is_root():
         hidden = needs_root("firewall rules")
         return FirewallFacts(rules=hidden, tools=tools, listeners=needs_root("listeners of NFLOG"))
-    chains = _chains()
-    if isinstance(chains, Unread):
-        return FirewallFacts(rules=chains, tools=tools, listeners=_listeners())
+    saved = dict(_saved())
+    document: Any = json_of("nft", "-j", "list", "ruleset")
+    ruleset = document if isinstance(document, dict) else {}
+    routing: Any = json_of("ip", "-json", "rule")
+    if not saved and not isinstance(document, dict):
+        silent = Unread("neither iptables nor nft tell rules", "apt install nftables")
+        return FirewallFacts(rules=silent, tools=tools, listeners=_listeners())
+    chains = _chains(saved, ruleset)
     return FirewallFacts(
-        rules=sampling_rules(chains), chains=chains, tools=tools, listeners=_listeners()
+        rules=sampling_rules(chains),
+        chains=chains,
+        tools=tools,
+        listeners=_listeners(),
+        saved=saved,
+        ruleset=ruleset,
+        routing_rules=routing if isinstance(routing, list) else (),
     )
+
+
+def _saved() -> Iterator[tuple[str, str]]:
+    """Yields what each kind of iptables prints, by its name."""
+    for command in ("iptables", "ip6tables"):
+        for variant in ("legacy", "nft"):
+            text = output_of(f"{command}-{variant}-save", "-c")
+            if not isinstance(text, Unread):
+                yield f"{command}-{variant}", text
 
 
 def _in_use(command: str) -> str:
@@ -263,23 +283,12 @@ def _in_use(command: str) -> str:
     return legacy
 
 
-def _chains() -> list[BaseChain] | Unread:
+def _chains(saved: Mapping[str, str], ruleset: Mapping[str, Any]) -> list[BaseChain]:
     found: list[BaseChain] = []
-    answered = False
-    for command, family in (("iptables", "ip"), ("ip6tables", "ip6")):
-        for variant in ("legacy", "nft"):
-            text = output_of(f"{command}-{variant}-save", "-c")
-            if isinstance(text, Unread):
-                continue
-            answered = True
-            found += iptables_chains(text, tool=f"{command}-{variant}", family=family)
-    document: Any = json_of("nft", "-j", "list", "ruleset")
-    if isinstance(document, dict):
-        answered = True
-        found += nft_chains(document)
-    if not answered:
-        return Unread("neither iptables nor nft tell rules", "apt install nftables")
-    return found
+    for tool, text in saved.items():
+        family = "ip6" if tool.startswith("ip6") else "ip"
+        found += iptables_chains(text, tool=tool, family=family)
+    return [*found, *nft_chains(ruleset)]
 
 
 def _listeners() -> Mapping[int, Listener] | Unread:

@@ -65,7 +65,13 @@ MODULES = dict.fromkeys(("ip_gre", "ip6_gre", "nfnetlink_log", "esp4", "xfrm_use
 RULE = SamplingRule(
     tool="iptables", family="ip", group=1, inputs=("gre1",), outputs=("gre1",), packets=3
 )
-CHILD = {"mode": b"transport", "local_ts": [b"dynamic[gre]"], "remote_ts": [b"dynamic[gre]"]}
+CHILD = {
+    "mode": b"transport",
+    "local_ts": [b"dynamic[gre]"],
+    "remote_ts": [b"dynamic[gre]"],
+    "mark_in": b"%unique",
+    "set_mark_in": b"%same",
+}
 CONNECTION = {
     "local-1": {"auth": b"psk"},
     "remote-1": {"auth": b"psk", "id": b"*.vpn.example"},

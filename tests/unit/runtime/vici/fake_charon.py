@@ -33,6 +33,7 @@ class FakeCharon:
         self.ikes: dict[int, tuple[str, dict[str, Any]]] = {}
         self.behaviour: dict[str, str] = {}
         """By peer: up (unless said otherwise), dead, refuse, childless, tunnel, flap, unannounced."""
+        self.knows_marks = True
         self.certificates: list[bytes] = []
         self.next_id = 1
         self.in_flight = 0
@@ -120,6 +121,11 @@ class FakeCharon:
             case "get-conns":
                 return {"conns": list(self.conns)}
             case "load-conn":
+                if not self.knows_marks and "set_mark_in" in str(message):
+                    return {
+                        "success": "no",
+                        "errmsg": "unknown option: set_mark_in, config discarded",
+                    }
                 self.conns.update(message)
             case "unload-conn":
                 if self.conns.pop(message["name"].decode(), None) is None:

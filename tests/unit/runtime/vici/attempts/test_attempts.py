@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,27 @@ async def test_an_sa_that_comes_and_goes_is_tried_less_and_less(
     assert len(it.of(SaGone)) == len(it.of(SaInstalled)) == len(charon.asked("initiate"))
     del charon.behaviour[PEER]
     await it.until(lambda: len(it.of(SaInstalled)) > len(it.of(SaGone)), 90)
+
+
+async def test_a_charon_that_knows_no_marks_is_asked_without_them(
+    autojump_clock, it: Supervised
+) -> None:
+    charon = await it.start_charon()
+    charon.knows_marks = False
+    await it.bring_up()
+    first, second, *_ = [
+        each[f"nhrp-{PEER}"] for each in charon.asked("load-conn") if f"nhrp-{PEER}" in each
+    ]
+    assert first["children"]["dmvpn"]["set_mark_in"] == b"%same"
+    assert "set_mark_in" not in second["children"]["dmvpn"]
+
+
+async def test_without_a_source_filter_clones_have_no_marks(autojump_clock, it: Supervised) -> None:
+    interface = replace(it.config.interfaces["gre1"], source_filter=False)
+    it.configure(interfaces={"gre1": interface})
+    charon = await it.start_charon()
+    await it.bring_up()
+    (loaded,) = [
+        each[f"nhrp-{PEER}"] for each in charon.asked("load-conn") if f"nhrp-{PEER}" in each
+    ]
+    assert not [key for key in loaded["children"]["dmvpn"] if "mark" in key]

@@ -1,5 +1,6 @@
 """From profiles to connections."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nhrpd_py.runtime.vici.profiles.profile import (
     identity_fits,
     peer_connection,
     responder_connection,
+    without_marks,
 )
 from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlConf
 
@@ -183,3 +185,38 @@ def test_a_profile_of_our_own_file(tmp_path: Path) -> None:
     own["dmvpn"]["local"] = {"id": ("a", "b")}
     with pytest.raises(ProfileError, match="takes one value"):
         find_profile("dmvpn", SwanctlConf(), config, own)
+
+
+@pytest.mark.parametrize(
+    ("child", "marks"),
+    [
+        ({}, {"mark_in": "%unique", "set_mark_in": "%same"}),
+        ({"mark_in": b"42"}, {"mark_in": b"42"}),
+        ({"set_mark_in": b"7"}, {"set_mark_in": b"7"}),
+    ],
+)
+def test_clones_have_marks_unless_the_operator_gives_them(
+    child: dict[str, Any], marks: dict[str, Any]
+) -> None:
+    profile = replace(found(template(child=child, remote={"id": b"hub"})), marks=True)
+    assert profile.lacks_marks is not bool(child)
+    made = responder_connection(profile, None)
+    assert made is not None
+    for message in (
+        peer_connection(profile, HERE, THERE, server=True, peer_identity=None)[1],
+        made[1],
+    ):
+        found_marks = {
+            key: value for key, value in message["children"]["dmvpn"].items() if "mark" in key
+        }
+        assert found_marks == marks
+
+
+def test_a_charon_that_knows_no_marks_gets_the_rest() -> None:
+    profile = replace(found(template()), marks=True)
+    _, message = peer_connection(profile, HERE, THERE, server=True, peer_identity=None)
+    plain = without_marks(message)
+    assert plain is not None
+    assert not [key for key in plain["children"]["dmvpn"] if "mark" in key]
+    assert {**plain, "children": 0} == {**message, "children": 0}
+    assert without_marks(plain) is None

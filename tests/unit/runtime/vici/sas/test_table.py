@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.events import SaGone, SaInstalled
 from nhrpd_py.runtime.vici.sas.table import AssociationTable
@@ -172,3 +174,36 @@ def test_a_later_list_adds_what_an_earlier_one_left_out_and_ends_nothing() -> No
     assert it.orphans() == []
     assert it.is_up((HERE, THERE))
     assert it.unknown(late) == []
+
+
+def test_the_mark_of_an_sa_is_told_and_stays_when_it_is_rekeyed() -> None:
+    it = table()
+    (event,) = it.happened("child-updown", up(one=ike(1, child(5, mark_in="0000000a"))))
+    assert isinstance(event, SaInstalled)
+    assert event.association.mark == 10
+    old, new = child(5, mark_in="0000000a"), child(6, mark_in="0000000a")
+    message = {"one": ike(1) | {"child-sas": {"dmvpn-5": {"old": old, "new": new}}}}
+    (event, _) = it.happened("child-rekey", message)
+    assert isinstance(event, SaInstalled)
+    assert event.association.mark == 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "mark"),
+    [
+        ({}, 0),
+        ({"mark_in": "ffffffff"}, 0xFFFFFFFF),
+        ({"mark_in": "00000010", "mark_mask_in": "ffffffff"}, 16),
+        ({"mark_in": "00000010", "mark_mask_in": "000000ff"}, 0),  # several SAs may have it
+        ({"mark_in": "odd"}, 0),
+    ],
+)
+def test_what_is_a_mark(fields: dict[str, str], mark: int) -> None:
+    (child_sa,) = table(ike(1, child(5, **fields))).children()
+    assert child_sa.mark == mark
+
+
+def test_an_event_without_the_mark_does_not_take_it_away() -> None:
+    it = table(ike(1, child(5, mark_in="00000003")))
+    assert it.happened("child-updown", up(one=ike(1, child(5)))) == []
+    assert [each.mark for each in it.children()] == [3]
