@@ -1,7 +1,6 @@
 """The service under a real systemd: hub and spoke are `nhrpd@hub1` and `nhrpd@spoke2`, and
 `nhrpd.service` serves the guest itself, which has no tunnel."""
 
-import contextlib
 import json
 import os
 import pwd
@@ -20,7 +19,7 @@ from tools.lab.machine import Role
 from tools.lab.namespace import wait_until
 from tools.lab.nodes import registered
 from tools.lab.topology import Lab
-from tools.lab.units import Unit, UnitNode, as_user, install, run
+from tools.lab.units import Unit, UnitNode, as_user, install, machine, run
 
 pytestmark = pytest.mark.systemd
 
@@ -29,7 +28,6 @@ NET_ADMIN_AND_RAW = 1 << 12 | 1 << 13
 MAX_EXPOSURE = 2.5
 CHARON = Unit("strongswan.service")
 CHARON_SOCKET = Path("/run/charon.vici")
-MACHINE = Unit("nhrpd.service")
 NO_TUNNEL = "[interface.gre9]\nnetwork-id = 9\n"
 
 
@@ -66,18 +64,6 @@ def up(hub, spoke) -> None:
     for node in (hub, spoke):
         node.unit.do("start")
     wait_until(lambda: registered(hub, spoke), 30, "registration")
-
-
-@contextlib.contextmanager
-def machine(configuration: str) -> Iterator[Unit]:
-    """`nhrpd.service` for one test, not started yet."""
-    Path("/etc/nhrpd/nhrpd.toml").write_text(configuration)
-    run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/nhrpd.conf")
-    try:
-        yield MACHINE
-    finally:
-        MACHINE.do("stop", check=False)
-        MACHINE.do("reset-failed", check=False)
 
 
 def status_of(pid: int) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,3 +159,19 @@ class UnitNode(NhrpdNode):
         """See `Node.log_files`."""
         (self.directory / "journal.log").write_text(self.unit.text())
         return [self.directory / "journal.log"]
+
+
+MACHINE = Unit("nhrpd.service")
+"""The daemon of the guest itself."""
+
+
+@contextlib.contextmanager
+def machine(configuration: str) -> Iterator[Unit]:
+    """`nhrpd.service` for one test, not started yet."""
+    Path("/etc/nhrpd/nhrpd.toml").write_text(configuration)
+    run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/nhrpd.conf")
+    try:
+        yield MACHINE
+    finally:
+        MACHINE.do("stop", check=False)
+        MACHINE.do("reset-failed", check=False)

@@ -283,8 +283,6 @@ class SourceFilters:
         name = each.wanted.name
         if not each.was_written:
             await self._record.add(name)
-            for rule in await self._find_others(frozenset({name, each.underlay} - {""})):
-                self._publish(SourceFilterDisturbed(interface=name, rule=rule))
             each.wanted.inherited = await backend.sources(name)
             if each.wanted.inherited:
                 each.inherited_until = trio.current_time() + INHERITED_S
@@ -293,10 +291,13 @@ class SourceFilters:
         each.stale = False
         each.wanted.written()
         await backend.write(each.wanted)
-        each.was_written = True
+        is_first, each.was_written = not each.was_written, True
         each.counted.clear()
         self._written(each)
         await self._read(each, backend)
+        if is_first:
+            for rule in await self._find_others(frozenset({name, each.underlay} - {""})):
+                self._publish(SourceFilterDisturbed(interface=name, rule=rule))
 
     def _written(self, each: _Filter) -> None:
         self.counters["writes"] += 1

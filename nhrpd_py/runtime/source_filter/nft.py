@@ -24,6 +24,7 @@ MEMORY = 1024
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 _COUNTED = re.compile(r"(0x[0-9a-f]+|\d+) \. ([0-9a-f.:]+)[^,}]*?counter packets (\d+)")
 _ELEMENT = re.compile(r"(0x[0-9a-f]+|\d+)(?: \. ([0-9a-f.:/]+))?")
+_SET = re.compile(r"set (known|any4|any6|v4|v6) \{[^{}]*elements = \{([^{}]*)\}")
 _TOTAL = re.compile(r"packets (\d+) bytes \d+")
 
 
@@ -74,24 +75,21 @@ class Nft:
 
     async def sources(self, interface: str) -> dict[int, list[Prefix]]:
         """Returns what a table of an earlier run allows; nothing where there is none."""
+        text = await _list("table", interface)
         found: dict[int, list[Prefix]] = {}
-        for each in ("known", "any4", "any6", "v4", "v6"):
-            text = await _list("set", interface, each)
-            if text is None:
-                return {}
-            _head, _, elements = text.partition("elements = {")
+        for place, elements in _SET.findall(text or ""):
             for mark, prefix in _ELEMENT.findall(elements):
                 of_mark = found.setdefault(int(mark, 0), [])
-                if each.startswith("any"):
-                    of_mark.append(parse_prefix("0.0.0.0/0" if each == "any4" else "::/0"))
+                if place.startswith("any"):
+                    of_mark.append(parse_prefix("0.0.0.0/0" if place == "any4" else "::/0"))
                 elif prefix:
                     of_mark.append(parse_prefix(prefix))
         return found
 
 
-async def _list(kind: str, interface: str, name: str) -> str | None:
-    """Returns a part of a table as nft prints it; None where it is not there."""
-    words = ("-n", "list", kind, "inet", table_name(interface), name)
+async def _list(kind: str, interface: str, *name: str) -> str | None:
+    """Returns a table, or a part of it, as nft prints it; None where it is not there."""
+    words = ("-n", "list", kind, "inet", table_name(interface), *name)
     status, output, complaint = await call([PROGRAM, *words], "", {})
     if not status:
         return output

@@ -133,6 +133,12 @@ def test_one_look_at_interfaces_says_what_is_wrong(capsys) -> None:
     assert "gre1: PROBLEM" not in text
 
 
+@pytest.mark.parametrize(("what", "fate"), [("drop", "dropped"), ("count", "let through")])
+def test_wrong_sources_are_told_below_the_interfaces(capsys, what: str, fate: str) -> None:
+    text = shown(capsys, "interfaces", an_interface_row(wrong_sources=7, source_filter=what))
+    assert text.endswith(f"\ngre1: 7 packets from sources that are not their peer's, {fate}\n")
+
+
 @pytest.mark.parametrize("columns", ["60", "300"])
 def test_on_a_terminal_no_address_is_cut_or_folded(capsys, monkeypatch, columns) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

@@ -103,6 +103,17 @@ def test_where_somebody_is_named_nobody_else_is_let_in_unless_that_is_said(
             "interface.gre1.authorize: needs [interface.gre1.ipsec]: identities are IKE's",
         ),
         (
+            f"{GRE}source-filter = true\n",
+            (
+                "interface.gre1.source-filter: needs [interface.gre1.ipsec]: without IPsec nobody"
+                " knows whose a packet is"
+            ),
+        ),
+        (
+            f'{GRE}source-filter = "drop"\n[interface.gre1.ipsec]\nprofile = "dmvpn"\n',
+            "interface.gre1.source-filter: must be true or false, not 'drop'",
+        ),
+        (
             f'{IPSEC}authorize = "certificate"\n[[interface.gre1.authorize]]\nidentity = "a"\n',
             (
                 "interface.gre1.ipsec.authorize: certificate leaves no place for rules in"
@@ -143,3 +154,14 @@ def test_where_somebody_is_named_nobody_else_is_let_in_unless_that_is_said(
 )
 def test_complaints_about_ipsec(text, complaint) -> None:
     assert f"f: {complaint}" in complaints(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [("", None), ("source-filter = true\n", True), ("source-filter = false\n", False)],
+)
+def test_the_source_filter(line: str, value: bool | None) -> None:
+    text = f'{GRE}{line}[interface.gre1.ipsec]\nprofile = "dmvpn"\n'
+    assert parse(text, "f").interfaces["gre1"].source_filter is value
+    if not value:
+        assert parse(GRE + line, "f").interfaces["gre1"].source_filter is value

@@ -19,6 +19,12 @@ def test_an_interface_with_a_problem_is_not_ok() -> None:
     assert 'nhrpd_interface_ok{interface="gre1"} 0.0' in a_scrape(engine)
 
 
+def test_wrong_sources_are_counted() -> None:
+    engine = FakeEngine()
+    engine.rows[View.INTERFACES] = [an_interface_row(wrong_sources=7)]
+    assert 'nhrpd_wrong_sources_total{interface="gre1"} 7.0' in a_scrape(engine)
+
+
 def test_adapters_and_version_are_there_even_when_the_engine_has_nothing() -> None:
     engine = FakeEngine()
     engine.rows = {view: [] for view in View}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from nhrpd_py.core.address import parse_address, parse_prefix
 from nhrpd_py.core.events import (
     AddressAdded,
@@ -136,3 +138,15 @@ def test_a_nexthop_object_that_a_route_uses_casts_doubt_on_the_routes_when_it_ch
     mirror.sync_routes([read(a_route())])
     mirror.nexthop_changed(7)
     assert [*doubts, mirror.suspect] == [False, True, False]
+
+
+def test_a_route_whose_further_next_hops_change_is_replaced_without_a_loss():
+    mirror = Mirror(OURS)
+    first = a_route(gateway="10.0.0.7")
+    two = replace(first, others=((5, parse_address("10.0.0.8")),))
+    mirror.route_added(read(first), replaces=False)
+    assert mirror.route_added(read(two, multipath=True), replaces=True) == [RouteAdded(two)]
+    assert mirror.routes_at(first.prefix, 0) == (two,)
+    assert mirror.sync_routes([read(first)]) == [RouteAdded(first)]
+    assert mirror.route_added(read(two, multipath=True), replaces=False) == [RouteAdded(two)]
+    assert mirror.routes_at(first.prefix, 0) == (two,)

@@ -137,6 +137,7 @@ def test_dropping_and_multipath_routes():
     read = rtnl.read_route(a_route(DESTINATION, attribute(RTA_MULTIPATH, hops)))
     assert read is not None
     assert (read.route.ifindex, read.route.gateway, read.multipath) == (5, V4, True)
+    assert read.route.others == ((6, V4),)
     via = attribute(RTA_VIA, struct.pack("=H", 10) + V6)
     read = rtnl.read_route(a_route(DESTINATION, via))
     assert read is not None

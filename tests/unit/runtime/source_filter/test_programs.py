@@ -157,12 +157,23 @@ async def test_nft_reads_what_was_counted(fakes: Programs) -> None:
 
 
 ELEMENTS = """\
-known> elements = { 0x00000001, 0x00000002, 0x00000003 }
-any4> elements = { 0x00000001 }
-any6> elements = { 0x00000001 }
-v4> elements = { 0x00000002 . 10.0.0.2,
-v4> 0x00000002 . 172.16.2.0/24 }
-v6> elements = { 0x00000002 . 2001:db8::/32 }
+nhrpd-gre1> table inet nhrpd-gre1 {
+nhrpd-gre1> set known { type mark
+nhrpd-gre1> elements = { 0x00000001, 0x00000002, 0x00000003 } }
+nhrpd-gre1> set any4 { type mark
+nhrpd-gre1> elements = { 0x00000001 } }
+nhrpd-gre1> set any6 { type mark
+nhrpd-gre1> elements = { 0x00000001 } }
+nhrpd-gre1> set v4 { type mark . ipv4_addr
+nhrpd-gre1> flags interval
+nhrpd-gre1> elements = { 0x00000002 . 10.0.0.2,
+nhrpd-gre1> 0x00000002 . 172.16.2.0/24 } }
+nhrpd-gre1> set v6 { type mark . ipv6_addr
+nhrpd-gre1> elements = { 0x00000002 . 2001:db8::/32 } }
+nhrpd-gre1> set awaited4 { type ipv4_addr
+nhrpd-gre1> elements = { 10.0.0.9 } }
+nhrpd-gre1> set wrong4 { type mark . ipv4_addr
+nhrpd-gre1> elements = { 0x00000007 . 10.0.0.2 counter packets 3 bytes 252 } }
 """
 
 
