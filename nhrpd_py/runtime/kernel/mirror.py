@@ -114,7 +114,8 @@ class Mirror:
         if route in bucket:
             self._routes[key] = (route,) if replaces else bucket
             return events
-        self._routes[key] = (route,) if replaces else (*bucket, route)
+        others = tuple(other for other in bucket if not _same_first(other, route))
+        self._routes[key] = (route,) if replaces else (*others, route)
         return [*events, RouteAdded(route)]
 
     def route_removed(self, read: RouteRead) -> list[Event]:
