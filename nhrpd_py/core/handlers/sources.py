@@ -129,4 +129,4 @@ class SourceHandler:
             now,
         )
         if event.source and nbma and interface.config.shortcut and not sources.is_server(nbma):
-            tunnel.of(event.source).requester.suspected(event.source, nbma, now)
+            tunnel.of(event.source).requester.follow(event.source, nbma, nbma, now)

@@ -88,18 +88,14 @@ class Requester:
 
         `told_by` is the peer whose limits count for it.
         """
-        why_not = self._follow(target, nbma_source, told_by, now)
+        why_not = self.follow(target, nbma_source, told_by, now)
         if why_not is not None:
             self._station.drop(why_not, nbma_source)
 
-    def suspected(self, source: Address, nbma: Address, now: float) -> None:
-        """Asks whether a peer is the way to an address that it sends from, and that is not known to be its own."""
-        self._follow(source, nbma, nbma, now)
-
-    def _follow(
+    def follow(
         self, target: Address, nbma_source: Address, told_by: Hashable, now: float
     ) -> DropReason | None:
-        """Asks for the target of a Traffic Indication, or returns why not."""
+        """Asks for the target of a Traffic Indication, or of a source that a peer uses; returns why not, else None."""
         if not is_unicast(target):
             return DropReason.NOT_IN_CLOUD
         existing = self._station.shortcuts.longest(target)

@@ -16,7 +16,6 @@ from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address, Prefix, parse_p
 from nhrpd_py.runtime.source_filter.programs import run
 from nhrpd_py.runtime.source_filter.table import Changes, FilterError, Reading, WantedTable
 
-PROGRAM = "iptables-restore"
 NAME_LIMIT = 28
 COMMON = 0
 """The number of the chain with the sources that every peer may use."""
@@ -54,7 +53,16 @@ class _Found:
 
 
 class Iptables:
-    """Writes and reads the chains with `iptables-restore` and `iptables-save`."""
+    """Writes and reads the chains with `iptables-restore` and `iptables-save`, or with those of another variant."""
+
+    def __init__(self, variant: str = "") -> None:
+        self._variant = variant
+        self.program = f"iptables{variant}-restore"
+
+    async def probe(self) -> None:
+        """Finds out whether the kernel has such chains. Raises FilterError."""
+        for _size, command in self._families():
+            await _restore(command, [":nh- - [0:0]", "-X nh-"])
 
     async def write(self, wanted: WantedTable) -> None:
         """Makes all chains of a tunnel anew, in one step a family. Raises FilterError."""
@@ -66,7 +74,7 @@ class Iptables:
 
     async def _write(self, wanted: WantedTable, marks: set[int] | None) -> None:
         sources = wanted.whole()
-        for size, command in _families():
+        for size, command in self._families():
             found = await _look(command, wanted.name)
             lines = _chains(wanted, size, sources, found, marks)
             await _restore(command, lines)
@@ -74,7 +82,7 @@ class Iptables:
     async def remove(self, interface: str) -> None:
         """Removes the chains of a tunnel, if they are there. Raises FilterError."""
         name = chain_name(interface)
-        for _size, command in _families():
+        for _size, command in self._families():
             found = await _look(command, interface)
             lines = [f"-D PREROUTING {_jump(interface)}"] if found.jumps else []
             chains = sorted(found.rules, key=lambda each: (each != name, each))
@@ -87,7 +95,7 @@ class Iptables:
         """Reads the rules of a tunnel; None where they, or a part of them, are not there."""
         rules: list[str] = []
         wrong: dict[tuple[int, Address], int] = {}
-        for _size, command in _families():
+        for _size, command in self._families():
             found = await _look(command, interface)
             if not found.jumps or chain_name(interface) not in found.rules:
                 return None
@@ -100,7 +108,7 @@ class Iptables:
     async def sources(self, interface: str) -> dict[int, list[Prefix]]:
         """Returns what the chains of an earlier run allow; nothing where there are none."""
         sources: dict[int, list[Prefix]] = {}
-        for size, command in _families():
+        for size, command in self._families():
             for mark, rules in _by_mark(interface, await _look(command, interface)).items():
                 if mark == COMMON:
                     continue
@@ -113,11 +121,11 @@ class Iptables:
                         of_mark.append(Prefix(bytes(size), 0))
         return sources
 
-
-def _families() -> Iterator[tuple[int, str]]:
-    yield IPV4_SIZE, "iptables"
-    if IPV6_SETTINGS.exists():
-        yield IPV6_SIZE, "ip6tables"
+    def _families(self) -> Iterator[tuple[int, str]]:
+        """Yields each family, by the size of its addresses, with its command."""
+        yield IPV4_SIZE, f"iptables{self._variant}"
+        if IPV6_SETTINGS.exists():
+            yield IPV6_SIZE, f"ip6tables{self._variant}"
 
 
 def _environment() -> Mapping[str, str]:

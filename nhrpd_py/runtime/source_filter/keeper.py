@@ -66,13 +66,19 @@ class Backend(Protocol):
     async def sources(self, interface: str) -> Sources: ...
 
 
-def backend_of_this_machine() -> Backend:
-    """Returns what writes the filters here. Raises FilterError."""
-    if programs.is_there(nft.PROGRAM):
-        return nft.Nft()
-    if programs.is_there(iptables.PROGRAM):
-        return iptables.Iptables()
-    raise FilterError("neither nft nor iptables-restore is installed")
+async def backend_of_this_machine() -> Backend:
+    """Returns the first program that works here: not every kernel has what every program needs. Raises
+    FilterError."""
+    reasons = []
+    for backend in (nft.Nft(), iptables.Iptables(), iptables.Iptables("-legacy")):
+        if programs.is_there(backend.program):
+            try:
+                await backend.probe()
+            except FilterError as error:
+                reasons.append(str(error))
+            else:
+                return backend
+    raise FilterError("; ".join(reasons) or "neither nft nor iptables-restore is installed")
 
 
 async def others_of_this_machine(links: Collection[str]) -> list[str]:
@@ -122,7 +128,7 @@ class SourceFilters:
         publish: Callable[[Notice], None],
         record: Record,
         *,
-        backend: Callable[[], Backend] = backend_of_this_machine,
+        backend: Callable[[], Awaitable[Backend]] = backend_of_this_machine,
         notifications: Callable[[], NetlinkSocket] = open_notifications,
         others: Callable[[Collection[str]], Awaitable[list[str]]] = others_of_this_machine,
     ) -> None:
@@ -265,7 +271,7 @@ class SourceFilters:
         if each.stale and trio.current_time() < each.retry_at:
             return
         if self._backend is None or each.problem is not None:
-            self._backend = self._find_backend()
+            self._backend = await self._find_backend()
         backend = self._backend
         if audit and not each.stale:
             await self._audit(each, backend)
@@ -320,7 +326,7 @@ class SourceFilters:
         for name in list(self._to_remove):
             try:
                 if self._backend is None:
-                    self._backend = self._find_backend()
+                    self._backend = await self._find_backend()
                 await self._backend.remove(name)
             except FilterError:  # tried again at the next change, audit or start
                 self.counters["failures"] += 1

@@ -36,9 +36,15 @@ def table_name(interface: str) -> str:
 class Nft:
     """Writes and reads the tables with `nft`."""
 
+    program = PROGRAM
+
     def __init__(self) -> None:
         self._totals: dict[str, int] = {}
         """Packets with wrong sources when they were told apart last, by interface."""
+
+    async def probe(self) -> None:
+        """Finds out whether the kernel has such tables. Raises FilterError."""
+        await self.remove("")
 
     async def write(self, wanted: WantedTable) -> None:
         """Makes the whole table anew, in one step while it is of usual size. Raises FilterError."""

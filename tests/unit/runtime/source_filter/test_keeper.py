@@ -18,8 +18,7 @@ from nhrpd_py.core.notices import (
     SourceFilterRestored,
 )
 from nhrpd_py.runtime.netlink.socket import NetlinkSocket
-from nhrpd_py.runtime.source_filter import programs as running_programs
-from nhrpd_py.runtime.source_filter.keeper import SourceFilters, backend_of_this_machine
+from nhrpd_py.runtime.source_filter.keeper import SourceFilters
 from nhrpd_py.runtime.source_filter.record import Record
 from nhrpd_py.runtime.source_filter.table import Changes, FilterError, Reading, WantedTable
 
@@ -108,7 +107,7 @@ class World:
             others=self._others,
         )
 
-    def _backend(self) -> FakeBackend:
+    async def _backend(self) -> FakeBackend:
         if not self.has_program:
             raise FilterError("neither nft nor iptables-restore is installed")
         return self.backend
@@ -340,18 +339,3 @@ async def test_a_record_that_cannot_be_written_is_no_error() -> None:
     record = Record("/proc/nowhere")
     await record.add("gre1")
     assert record.names == {"gre1"}
-
-
-@pytest.mark.parametrize(
-    ("programs", "kind"),
-    [({"nft", "iptables-restore"}, "Nft"), ({"iptables-restore"}, "Iptables"), (set(), None)],
-)
-def test_nft_comes_first(
-    monkeypatch: pytest.MonkeyPatch, programs: set[str], kind: str | None
-) -> None:
-    monkeypatch.setattr(running_programs, "is_there", programs.__contains__)
-    if kind is None:
-        with pytest.raises(FilterError, match="neither nft nor iptables"):
-            backend_of_this_machine()
-    else:
-        assert type(backend_of_this_machine()).__name__ == kind

@@ -9,7 +9,10 @@ from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.effects import AllowSources, ForgetMark
 from nhrpd_py.runtime.source_filter import iptables, programs
 from nhrpd_py.runtime.source_filter.iptables import Iptables, chain_name
-from nhrpd_py.runtime.source_filter.keeper import others_of_this_machine
+from nhrpd_py.runtime.source_filter.keeper import (
+    backend_of_this_machine,
+    others_of_this_machine,
+)
 from nhrpd_py.runtime.source_filter.nft import Nft, table_name
 from nhrpd_py.runtime.source_filter.table import FilterError, WantedTable
 
@@ -363,3 +366,44 @@ async def test_rules_of_others_are_looked_for_with_every_program_that_is_there(
         "ip rule 9: fwmark 0x1 lookup wan",
         "iptables -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1",
     ]
+
+
+COMMANDS = ("iptables", "ip6tables")
+LEGACY = ("iptables-legacy", "ip6tables-legacy")
+
+
+@pytest.mark.parametrize(
+    ("working", "broken", "program"),
+    [
+        (("nft", *COMMANDS), (), "nft"),
+        (COMMANDS, (), "iptables-restore"),
+        (COMMANDS, ("nft",), "iptables-restore"),  # a kernel without nf_tables
+        (LEGACY, ("nft", *COMMANDS), "iptables-legacy-restore"),
+    ],
+)
+async def test_the_first_program_that_works_is_taken(
+    fakes: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    working: tuple[str, ...],
+    broken: tuple[str, ...],
+    program: str,
+) -> None:
+    for names, status in ((working, 0), (broken, 1)):
+        for name in names:
+            fakes.add(name if name == "nft" else f"{name}-restore", complains="no", status=status)
+    monkeypatch.setattr(programs, "is_there", lambda name: (fakes.directory / name).exists())
+    found = await backend_of_this_machine()
+    assert isinstance(found, Nft | Iptables)
+    assert found.program == program
+
+
+async def test_where_none_works_all_reasons_are_told(
+    fakes: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "is_there", lambda name: (fakes.directory / name).exists())
+    with pytest.raises(FilterError, match="neither nft nor iptables-restore is installed"):
+        await backend_of_this_machine()
+    fakes.add("nft", complains="not supported", status=1)
+    fakes.add("iptables-restore", complains="no table", status=1)
+    with pytest.raises(FilterError, match="nft: not supported; iptables-restore: no table"):
+        await backend_of_this_machine()
