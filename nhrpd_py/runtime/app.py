@@ -137,9 +137,9 @@ class App:
         )
         self._filtering = Steered(
             "source-filter",
-            filtered,
+            lambda config: self._filters.needed(filtered(config)),
             lambda _names, status: self._filters.run(status),
-            follow=lambda config: self._filters.configure(filtered(config) or ()),
+            follow=lambda config: self._filters.configure(filtered(config)),
         )
         self._charon = Steered(
             "charon",

@@ -21,11 +21,10 @@ def interfaces(config: Config) -> bool | None:
     return bool(config.interfaces) or None
 
 
-def filtered(config: Config) -> frozenset[str] | None:
-    """Returns the names of the interfaces that have a source filter; None without any."""
-    names = {
+def filtered(config: Config) -> frozenset[str]:
+    """Returns the names of the interfaces that have a source filter."""
+    return frozenset(
         name
         for name, each in config.interfaces.items()
         if each.ipsec is not None and each.source_filter is not False
-    }
-    return frozenset(names) or None
+    )

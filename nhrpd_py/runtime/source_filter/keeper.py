@@ -157,6 +157,10 @@ class SourceFilters:
             if each.problem is not None and each.wanted.drop
         }
 
+    def needed(self, wanted: frozenset[str]) -> frozenset[str] | None:
+        """Returns the names of the interfaces that have a filter or had one in an earlier run; None without any."""
+        return wanted | self._record.names or None
+
     # Verbs.
 
     def configure(self, wanted: Collection[str]) -> None:

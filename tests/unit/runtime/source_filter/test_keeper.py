@@ -294,6 +294,7 @@ async def test_leftovers_of_tunnels_without_a_filter_go_and_others_stay(
         await record.add(name)
     world.backend.tables = {"gre1": {}, "gre2": {}, "of-another-daemon": {}}
     filters = world.make()
+    assert filters.needed(frozenset()) == frozenset({"gre1", "gre2"})
     filters.configure({"gre1"})
     async with world.running(filters):
         await trio.sleep(1)
@@ -333,6 +334,10 @@ def test_a_damaged_record_is_none(tmp_path: Path) -> None:
     (tmp_path / "source-filters.json").write_text("{")
     assert Record(str(tmp_path)).names == set()
     assert Record("/nowhere").names == set()
+
+
+def test_without_a_filter_now_or_before_nothing_runs(world: World) -> None:
+    assert world.make().needed(frozenset()) is None
 
 
 async def test_a_record_that_cannot_be_written_is_no_error() -> None:
