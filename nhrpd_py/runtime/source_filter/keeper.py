@@ -293,7 +293,7 @@ class SourceFilters:
         name = each.wanted.name
         if not each.was_written:
             await self._record.add(name)
-            each.wanted.inherited = await backend.sources(name)
+            each.wanted.inherited = dict(await backend.sources(name))
             if each.wanted.inherited:
                 each.inherited_until = trio.current_time() + INHERITED_S
         elif not each.stale:

@@ -49,7 +49,7 @@ class WantedTable:
         self.drop = False
         self._sources: dict[int, dict[Prefix, None]] = {}
         self.changes = Changes()
-        self.inherited: Sources = {}
+        self.inherited: dict[int, Iterable[Prefix]] = {}
         """What an earlier run allowed: kept at first, for the engine does not know everything yet."""
 
     def allow(self, effect: AllowSources) -> None:
@@ -85,6 +85,7 @@ class WantedTable:
         if removed:
             self.allow(AllowSources(self.name, mark, removed=removed))
         del self._sources[mark]
+        self.inherited.pop(mark, None)  # the next SA with it may be another peer's
         if mark in self.changes.known:
             del self.changes.known[mark]
         else:

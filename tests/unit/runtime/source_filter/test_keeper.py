@@ -286,6 +286,22 @@ async def test_what_an_earlier_run_allowed_stays_for_a_minute(autojump_clock, wo
         assert world.backend.tables == {"gre1": {2: {HOST2, parse_prefix("172.16.0.0/16")}}}
 
 
+async def test_a_mark_that_is_given_away_again_inherits_nothing(
+    autojump_clock, world: World
+) -> None:
+    world.backend.tables["gre1"] = {2: {LAN2}}
+    filters = world.make()
+    async with world.running(filters):
+        filters.allow(AllowSources("gre1", 2, (HOST2,)))
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(1)
+        assert world.backend.tables == {"gre1": {2: {LAN2, HOST2}}}
+        filters.forget(ForgetMark("gre1", 2))
+        filters.allow(AllowSources("gre1", 2, (LAN3,)))
+        await trio.sleep(1)
+        assert world.backend.tables == {"gre1": {2: {LAN3}}}
+
+
 async def test_leftovers_of_tunnels_without_a_filter_go_and_others_stay(
     autojump_clock, world: World
 ) -> None:
