@@ -16,11 +16,8 @@ signal exits at once.
 
 import gc
 import os
-import random
-import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import structlog
@@ -28,7 +25,6 @@ import trio
 
 from nhrpd_py import __version__
 from nhrpd_py.core.config import Config
-from nhrpd_py.core.engine import Engine
 from nhrpd_py.core.events import Event, InterfaceMended, InterfaceRefused, ShutdownRequested
 from nhrpd_py.core.state import SavedState
 from nhrpd_py.runtime import logs, signals
@@ -47,7 +43,7 @@ from nhrpd_py.runtime.needs import filtered, interfaces, protected, redirect_gro
 from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_counts, esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
-from nhrpd_py.runtime.pump import Pump, tame_garbage_collector
+from nhrpd_py.runtime.pump import Pump, make_engine, tame_garbage_collector
 from nhrpd_py.runtime.reload import Reloader, ReloadOutcome
 from nhrpd_py.runtime.resolver import NameResolver
 from nhrpd_py.runtime.source_filter.keeper import SourceFilters
@@ -381,15 +377,6 @@ class App:
 
     def _snapshot(self) -> SavedState:
         return self._engine.saved_state(trio.current_time())
-
-
-def make_engine(config: Config) -> Engine:
-    return Engine(
-        config,
-        rng=random.Random(),
-        request_ids=partial(secrets.randbits, 32),
-        now=trio.current_time(),
-    )
 
 
 async def run(

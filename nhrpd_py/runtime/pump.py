@@ -19,6 +19,8 @@ traceback leaves.
 
 import gc
 import math
+import random
+import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,8 +29,9 @@ from typing import Protocol
 import structlog
 import trio
 
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import Effect
-from nhrpd_py.core.engine import Machine, Packet, turn
+from nhrpd_py.core.engine import Engine, Machine, Packet, turn
 from nhrpd_py.core.events import Event, PacketReceived
 from nhrpd_py.packet.masked import masked
 from nhrpd_py.runtime.inbox import Inbox
@@ -136,3 +139,13 @@ def tame_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def make_engine(config: Config) -> Engine:
+    """Returns an engine with the randomness of a real machine."""
+    return Engine(
+        config,
+        rng=random.Random(),
+        request_ids=partial(secrets.randbits, 32),
+        now=trio.current_time(),
+    )

@@ -2,10 +2,10 @@
 
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.events import Association, SourceFilterState, WrongSources
+from nhrpd_py.core.filter_notices import WrongSource
 from nhrpd_py.core.instance.tunnels import Tunnel, Tunnels
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.kernel.tables import KernelTables
-from nhrpd_py.core.notices import WrongSource
 from nhrpd_py.core.resolution.table import ResolutionState
 
 MAX_COUNTED = 4096

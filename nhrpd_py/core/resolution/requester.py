@@ -293,8 +293,7 @@ class Requester:
         station.requests.release(resolution.request_id)
         binding = station.cache.get(resolution.target)
         if binding is None or not is_under_way(station, binding):
-            # Nothing waits for an answer, an SA or a path: nobody would take the entry back any more.
-            station.cache.entries.leave_server(resolution.target)
+            station.cache.entries.leave_server(resolution.target)  # nobody else would, any more
 
     def forget_all(self) -> None:
         self._refusals.forget_all()

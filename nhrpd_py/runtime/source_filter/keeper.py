@@ -27,12 +27,12 @@ import trio
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import AllowSources, FilterSources, ForgetMark, UnfilterSources
 from nhrpd_py.core.events import Event, SourceFilterState, WrongSources
-from nhrpd_py.core.notices import (
-    Notice,
+from nhrpd_py.core.filter_notices import (
     SourceFilterDisturbed,
     SourceFilterFailed,
     SourceFilterRestored,
 )
+from nhrpd_py.core.notices import Notice
 from nhrpd_py.runtime.netlink.socket import NETLINK_NETFILTER, NetlinkSocket, open_netlink
 from nhrpd_py.runtime.source_filter import iptables, marks, nft, programs
 from nhrpd_py.runtime.source_filter.record import Record

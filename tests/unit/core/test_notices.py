@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from nhrpd_py.core import notices
+from nhrpd_py.core import filter_notices, notices
 from nhrpd_py.core.address import parse_prefix
 from nhrpd_py.core.notices import (
     KernelRefusal,
@@ -18,7 +18,8 @@ from tests.support.sites import nbma, tunnel
 
 ALL = [
     each
-    for _, each in inspect.getmembers(notices, inspect.isclass)
+    for module in (notices, filter_notices)
+    for _, each in inspect.getmembers(module, inspect.isclass)
     if issubclass(each, Notice) and each not in (Notice, notices.PeerNotice)
 ]
 

@@ -17,7 +17,7 @@ from nhrpd_py.cli.client import Client
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.events import LinkChanged
-from nhrpd_py.runtime import app, steered
+from nhrpd_py.runtime import app, pump, steered
 from nhrpd_py.runtime.control.socket import ControlSocket
 from nhrpd_py.runtime.netlink.nflog import NflogError
 
@@ -154,8 +154,8 @@ async def test_a_signal_saves_the_state_withdraws_and_ends_the_daemon_cleanly(
 async def test_the_request_ids_of_a_run_are_random(monkeypatch) -> None:
     """They come from the operating system, not from a generator that a peer could work out."""
     given: dict[str, Any] = {}
-    monkeypatch.setattr(app, "Engine", lambda _config, **parts: given.update(parts))
-    app.make_engine(Config())
+    monkeypatch.setattr(pump, "Engine", lambda _config, **parts: given.update(parts))
+    pump.make_engine(Config())
     drawn = [given["request_ids"]() for _ in range(1000)]
     assert len(set(drawn)) > 990
     assert max(drawn) < 1 << 32

@@ -4,7 +4,7 @@ from nhrpd_py.core.events import (
     SourceFilterState,
     WrongSources,
 )
-from nhrpd_py.core.notices import WrongSource
+from nhrpd_py.core.filter_notices import WrongSource
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import Node, of, sent, the

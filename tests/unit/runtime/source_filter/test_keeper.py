@@ -11,12 +11,12 @@ import trio
 from nhrpd_py.core.address import Address, Prefix, parse_address, parse_prefix
 from nhrpd_py.core.effects import AllowSources, FilterSources, ForgetMark, UnfilterSources
 from nhrpd_py.core.events import Event, SourceFilterState, WrongSources
-from nhrpd_py.core.notices import (
-    Notice,
+from nhrpd_py.core.filter_notices import (
     SourceFilterDisturbed,
     SourceFilterFailed,
     SourceFilterRestored,
 )
+from nhrpd_py.core.notices import Notice
 from nhrpd_py.runtime.netlink.socket import NetlinkSocket
 from nhrpd_py.runtime.source_filter.keeper import SourceFilters
 from nhrpd_py.runtime.source_filter.record import Record

@@ -1,7 +1,6 @@
 """What nft and iptables are given, and how what they print is read: programs that only note it take their place."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -9,49 +8,11 @@ from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.effects import AllowSources, ForgetMark
 from nhrpd_py.runtime.source_filter import iptables, programs
 from nhrpd_py.runtime.source_filter.iptables import Iptables, chain_name
-from nhrpd_py.runtime.source_filter.keeper import (
-    backend_of_this_machine,
-    others_of_this_machine,
-)
 from nhrpd_py.runtime.source_filter.nft import Nft, table_name
 from nhrpd_py.runtime.source_filter.table import FilterError, WantedTable
+from tests.unit.runtime.source_filter.fake_programs import Programs
 
 ANY4, ANY6 = map(parse_prefix, ("0.0.0.0/0", "::/0"))
-
-
-class Programs:
-    """A directory of programs that note their words and their input, and say what they are to say."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def add(self, name: str, *, says: str = "", complains: str = "", status: int = 0) -> None:
-        """Adds a program; each line of what it says may depend on its last word: `WORD> LINE`."""
-        (self.directory / f"{name}.says").write_text(says)
-        program = self.directory / name
-        program.write_text(
-            f"#!/bin/sh\n"
-            f'echo "$0 $*" | sed "s,{self.directory}/,," >> {self.directory}/log\n'
-            f"[ -t 0 ] || cat >> {self.directory}/log\n"
-            f"for word; do :; done\n"
-            f'sed -n "s/^$word> //p" {self.directory}/{name}.says\n'
-            f'echo "{complains}" >&2\n'
-            f"exit {status}\n"
-        )
-        program.chmod(0o755)
-
-    def log(self) -> list[str]:
-        path = self.directory / "log"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
-
-
-@pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(iptables, "IPV6_SETTINGS", tmp_path)
-    return Programs(tmp_path)
 
 
 def a_table(*, drop: bool = True) -> WantedTable:
@@ -351,59 +312,3 @@ async def test_a_program_that_is_missing_or_hangs_is_a_reason(
         await programs.run("false")
     assert programs.is_there("sh")
     assert not programs.is_there("no-such-program")
-
-
-async def test_rules_of_others_are_looked_for_with_every_program_that_is_there(
-    fakes: Programs,
-) -> None:
-    fakes.add("ip", says='rule> [{"priority": 9, "fwmark": "0x1", "table": "wan"}]\n')
-    fakes.add("nft", says='ruleset> {"nftables": []}\n')
-    fakes.add("iptables-legacy-save", complains="no", status=1)
-    fakes.add("iptables-save", says="")
-    text = "*mangle\\n-A PREROUTING -i eth0 -j MARK --set-mark 1\\nCOMMIT\\n"
-    (fakes.directory / "iptables-save").write_text(f'#!/bin/sh\nprintf "{text}"\n')
-    assert await others_of_this_machine({"eth0"}) == [
-        "ip rule 9: fwmark 0x1 lookup wan",
-        "iptables -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1",
-    ]
-
-
-COMMANDS = ("iptables", "ip6tables")
-LEGACY = ("iptables-legacy", "ip6tables-legacy")
-
-
-@pytest.mark.parametrize(
-    ("working", "broken", "program"),
-    [
-        (("nft", *COMMANDS), (), "nft"),
-        (COMMANDS, (), "iptables-restore"),
-        (COMMANDS, ("nft",), "iptables-restore"),  # a kernel without nf_tables
-        (LEGACY, ("nft", *COMMANDS), "iptables-legacy-restore"),
-    ],
-)
-async def test_the_first_program_that_works_is_taken(
-    fakes: Programs,
-    monkeypatch: pytest.MonkeyPatch,
-    working: tuple[str, ...],
-    broken: tuple[str, ...],
-    program: str,
-) -> None:
-    for names, status in ((working, 0), (broken, 1)):
-        for name in names:
-            fakes.add(name if name == "nft" else f"{name}-restore", complains="no", status=status)
-    monkeypatch.setattr(programs, "is_there", lambda name: (fakes.directory / name).exists())
-    found = await backend_of_this_machine()
-    assert isinstance(found, Nft | Iptables)
-    assert found.program == program
-
-
-async def test_where_none_works_all_reasons_are_told(
-    fakes: Programs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(programs, "is_there", lambda name: (fakes.directory / name).exists())
-    with pytest.raises(FilterError, match="neither nft nor iptables-restore is installed"):
-        await backend_of_this_machine()
-    fakes.add("nft", complains="not supported", status=1)
-    fakes.add("iptables-restore", complains="no table", status=1)
-    with pytest.raises(FilterError, match="nft: not supported; iptables-restore: no table"):
-        await backend_of_this_machine()
