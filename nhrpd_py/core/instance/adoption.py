@@ -83,14 +83,17 @@ class Adoption:
     def _is_useless(self, event: BindingFound, now: float) -> bool:
         """Returns whether a binding has ended, or would be refused if a peer claimed it now.
 
-        The routes of a routing daemon may come later than this, and charon's SAs: they are not asked for.
+        The routes of a routing daemon may come later than this, and charon's SAs: what comes later is asked then.
         """
         if event.remaining_s is not None and event.remaining_s <= 0:
             return True
-        refusal = self._claims.nbma_refusal(event.nbma) or self._claims.refusal(
-            event.protocol, event.nbma
+        circuits = self._station.circuits
+        refusal = (
+            self._claims.nbma_refusal(event.nbma)
+            or self._claims.refusal(event.protocol, event.nbma)
+            or (circuits.is_up(event.nbma) and circuits.address_denial(event.nbma, event.protocol))
         )
-        if refusal is None:
+        if not refusal:
             return False
         name = self._station.interface.name
         self._station.outbox.count_drop(name, DropReason.CLAIM_REFUSED)

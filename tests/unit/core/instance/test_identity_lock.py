@@ -6,7 +6,7 @@ import pytest
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import SetNeighbor
-from nhrpd_py.core.events import AddressRemoved
+from nhrpd_py.core.events import AddressRemoved, BindingFound
 from nhrpd_py.core.notices import ClaimRefused, PolicyOpen, RegistrationRefused
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import of_entries
@@ -185,3 +185,15 @@ def test_a_public_tunnel_address_needs_overlay_and_the_line_is_told(length: int)
     told = of(hub.give(an_address(GRE, ip("8.8.8.1"), length)), PolicyOpen)
     assert [each.setting for each in told] == (["overlay"] if length == 32 else [])
     assert all('overlay = ["8.8.8.0/24"]' in each.problem for each in told)
+
+
+def test_what_an_earlier_run_knew_is_judged_by_the_rules_where_the_sa_is_there_first() -> None:
+    """A tunnel that is made after charon has told of its SAs."""
+    hub = a_protected_hub(authorize=POLICY)
+    hub.give(installed(3, local=1))
+    effects = hub.give(BindingFound(GRE, tunnel(4), nbma(3), 30.0))
+    assert "of an earlier run" in the(of(effects, ClaimRefused)).reason
+    assert of(effects, SetNeighbor) == []
+    assert hub.cache() == {}
+    hub.give(BindingFound(GRE, tunnel(3), nbma(3), 30.0))
+    assert hub.cache() == {"10.255.255.3": ("dynamic", "192.168.100.3")}
