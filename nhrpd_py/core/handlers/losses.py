@@ -1,5 +1,7 @@
 """Signs of lost packets: ICMP errors that quote our outer packets, the kernel's counters of tunnels and of SAs."""
 
+from collections.abc import Iterator
+
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.events import OuterProtocol, PacketUndelivered, SaCount, TunnelCounted
@@ -119,12 +121,15 @@ def _knows(instance: Instance, nbma: Address) -> bool:
 
 def _protocol(instances: list[Instance], nbma: Address) -> Address:
     """Returns a tunnel address of a peer, where one is known."""
-    for instance in instances:
-        for binding in instance.station.cache.of_nbma(nbma):
-            return binding.protocol
-        path = instance.station.paths.get(nbma)
-        if path is not None:
-            return path.protocol
-        for registration in instance.client.servers.at(nbma):
-            return registration.protocol or registration.server.config.protocol or b""
-    return b""
+    return next((found for each in instances for found in _protocols(each, nbma) if found), b"")
+
+
+def _protocols(instance: Instance, nbma: Address) -> Iterator[Address]:
+    station = instance.station
+    for binding in station.cache.of_nbma(nbma):
+        yield binding.protocol
+    path = station.paths.get(nbma)
+    if path is not None:
+        yield path.protocol
+    for registration in instance.client.servers.at(nbma):
+        yield registration.protocol or registration.server.config.protocol or b""

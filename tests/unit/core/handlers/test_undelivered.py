@@ -211,3 +211,13 @@ def test_a_forged_error_about_a_path_costs_a_probe_a_second_at_most() -> None:
     assert probes(spoke.give(an_error(3), now=10.5)) == []
     assert len(probes(spoke.give(an_error(3), now=11.0))) == 1
     assert spoke.table(View.SHORTCUTS, "state", now=11.0) == [("active",)]
+
+
+def test_peer_whose_path_has_failed_is_named_by_its_tunnel_address() -> None:
+    spoke, request = an_asking_spoke(path_check_s=3)
+    keyed(spoke)
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
+    spoke.run(2.0)
+    assert "10.255.255.3" not in spoke.cache(2.0)
+    notice = the(of(spoke.give(an_error(3), now=2.5), DeliveryFailed))
+    assert (notice.protocol, notice.nbma) == (tunnel(3), nbma(3))
