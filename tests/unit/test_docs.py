@@ -13,6 +13,7 @@ from click import Group
 
 from nhrpd_py.cli import ctl, tables, words
 from nhrpd_py.config import schema
+from nhrpd_py.core import filter_notices
 from nhrpd_py.core.notices import Notice, PeerNotice
 from nhrpd_py.packet.wire import DropReason
 
@@ -137,6 +138,7 @@ def test_every_event_is_documented_with_its_keys() -> None:
         if line.startswith("| `"):
             event, keys = line.split("|")[1:3]
             documented[event.strip(" `")] = set(re.findall(r"`(\w+)`", keys))
+    assert issubclass(filter_notices.SourceFilterFailed, Notice)  # imported: so its notices are known
     notices = [*Notice.__subclasses__(), *PeerNotice.__subclasses__()]
     assert documented == {
         each.event: {field.name for field in fields(each)} - {"interface"}
