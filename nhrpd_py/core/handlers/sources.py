@@ -104,7 +104,7 @@ class SourceHandler:
         """Counts packets from wrong sources, tells of them, and asks whether they are wrong at all.
 
         A spoke whose traffic goes one way need not have been asked for by us: the answer to that makes its source a
-        right one.
+        right one, and until then it is none. Else a peer could send as whoever does not answer.
         """
         tunnel = self._tunnels.get(event.interface)
         if tunnel is None or not tunnel.interface.circuits.sources.active:
@@ -129,4 +129,7 @@ class SourceHandler:
             now,
         )
         if event.source and nbma and interface.config.shortcut and not sources.is_server(nbma):
-            tunnel.of(event.source).requester.follow(event.source, nbma, nbma, now)
+            requester = tunnel.of(event.source).requester
+            sources.doubted = event.source
+            requester.follow(event.source, nbma, nbma, now)
+            sources.doubted = None

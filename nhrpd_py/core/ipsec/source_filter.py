@@ -8,7 +8,8 @@ from is known here as a table of prefixes for each mark, and is told as changes 
 - what rules or its certificate say that it may claim;
 - everything, for a next hop server of ours;
 - for as long as we ask for an address, that address, whoever has it: our answer may be on its way to a peer already,
-  whose traffic is here before the reply. It is told under the mark ANY_PEER.
+  whose traffic is here before the reply. It is told under the mark ANY_PEER. A wrong source
+  that makes us ask stays one until the answer.
 
 What a peer may no longer send from is kept for LINGER_S, since the peer may not know yet that its way is another one
 now, unless another peer has got the tunnel address.
@@ -59,6 +60,7 @@ class SourceFilter:
         "_underlay",
         "active",
         "defect",
+        "doubted",
         "drops",
         "is_open",
         "unmarked",
@@ -76,6 +78,8 @@ class SourceFilter:
         self._underlay = ""
         self.defect: str | None = None
         """Why the packet filter is not in force, for people."""
+        self.doubted: Address | None = None
+        """A wrong source that is being asked for: the question alone makes it no right one."""
         self.wrong: dict[Address, int] = {}
         """Packets with wrong sources so far, by the NBMA address of their peer."""
         self._forget()
@@ -181,7 +185,7 @@ class SourceFilter:
 
     def awaits(self, target: Address) -> None:
         """Notes that we ask for an address."""
-        if self.active and target not in self._awaited:
+        if self.active and target not in self._awaited and target != self.doubted:
             self._awaited.add(target)
             self._change(ANY_PEER, added=(host_prefix(target),))
 

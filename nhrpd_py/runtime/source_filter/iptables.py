@@ -28,6 +28,7 @@ ALWAYS = {
     IPV6_SIZE: ("::/128", "fe80::/10"),
 }
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.")
+_UNSAYABLE = frozenset("\"'\\!")
 _CLEAR = "-j MARK --set-xmark 0x0/0xffffffff"
 _RULE = re.compile(r"\[(\d+):\d+\] (-A (\S+) (.*))")
 _SOURCE = re.compile(r"-s (\S+) " + re.escape(_CLEAR))
@@ -35,6 +36,8 @@ _SOURCE = re.compile(r"-s (\S+) " + re.escape(_CLEAR))
 
 def chain_name(interface: str, mark: int | None = None) -> str:
     """Returns the name of a tunnel's chain, or of that of a mark. Raises FilterError."""
+    if interface.endswith("+") or not _UNSAYABLE.isdisjoint(interface):
+        raise FilterError(f"the name of {interface} cannot be told to iptables")
     plain = "".join(each if each in _PLAIN else f"-{ord(each):x}" for each in interface)
     name = f"nh-{plain}" if mark is None else f"nh-{plain}:{mark:x}"
     if len(name) > NAME_LIMIT:
@@ -54,6 +57,8 @@ class _Found:
 
 class Iptables:
     """Writes and reads the chains with `iptables-restore` and `iptables-save`, or with those of another variant."""
+
+    named = b"mangle"
 
     def __init__(self, variant: str = "") -> None:
         self._variant = variant
@@ -91,8 +96,8 @@ class Iptables:
             if lines:
                 await _restore(command, lines)
 
-    async def read(self, interface: str) -> Reading | None:
-        """Reads the rules of a tunnel; None where they, or a part of them, are not there."""
+    async def read(self, interface: str, *, is_whole: bool) -> Reading | None:
+        """Reads the rules of a tunnel, always all; None where they, or a part of them, are not there."""
         rules: list[str] = []
         wrong: dict[tuple[int, Address], int] = {}
         for _size, command in self._families():

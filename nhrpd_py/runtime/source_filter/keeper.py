@@ -15,18 +15,13 @@ from the peers again what it knew. A clean stop removes all filters; which ones 
 state directory, so that they are known after a crash as well.
 """
 
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import trio
 
-from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import AllowSources, FilterSources, ForgetMark, UnfilterSources
-from nhrpd_py.core.events import Event, SourceFilterState, WrongSources
+from nhrpd_py.core.events import Event, SourceFilterState
 from nhrpd_py.core.filter_notices import (
     SourceFilterDisturbed,
     SourceFilterFailed,
@@ -34,89 +29,35 @@ from nhrpd_py.core.filter_notices import (
 )
 from nhrpd_py.core.notices import Notice
 from nhrpd_py.runtime.netlink.socket import NETLINK_NETFILTER, NetlinkSocket, open_netlink
-from nhrpd_py.runtime.source_filter import iptables, marks, nft, programs
-from nhrpd_py.runtime.source_filter.record import Record
-from nhrpd_py.runtime.source_filter.table import (
-    Changes,
-    FilterError,
-    Reading,
-    Sources,
-    WantedTable,
+from nhrpd_py.runtime.source_filter.kept import Filter, retry_s
+from nhrpd_py.runtime.source_filter.machine import (
+    Backend,
+    backend_of_this_machine,
+    others_of_this_machine,
 )
+from nhrpd_py.runtime.source_filter.record import Record
+from nhrpd_py.runtime.source_filter.table import FilterError, WantedTable
 
 NFNLGRP_NFTABLES = 7
 GATHER_S = 0.01
 """How long changes are gathered that are written together."""
 AUDIT_S = 3.0
 """Interval of reading the counters, and of looking whether the filters are still there."""
+IDLE_AUDIT_S = 10.0
+"""The same where nothing is dropped, and nothing was wrong for ALERT_S."""
+ALERT_S = 60.0
 SHORTEST_AUDIT_S = 0.5
-RETRY_S = 5.0
+"""How soon after an audit there is another one because somebody changed what is ours."""
+CHECK_S = 60.0
+"""Interval of reading all rules too, which costs the program more: changes of others are heard of."""
 INHERITED_S = 60.0
-TOLD_APART = 8
-"""Wrong sources of one mark that are reported each for itself at a time."""
-
-
-class Backend(Protocol):
-    """A program that has a packet filter."""
-
-    async def write(self, wanted: WantedTable) -> None: ...
-    async def change(self, wanted: WantedTable, changes: Changes) -> None: ...
-    async def remove(self, interface: str) -> None: ...
-    async def read(self, interface: str) -> Reading | None: ...
-    async def sources(self, interface: str) -> Sources: ...
-
-
-async def backend_of_this_machine() -> Backend:
-    """Returns the first program that works here: not every kernel has what every program needs. Raises
-    FilterError."""
-    reasons = []
-    for backend in (nft.Nft(), iptables.Iptables(), iptables.Iptables("-legacy")):
-        if programs.is_there(backend.program):
-            try:
-                await backend.probe()
-            except FilterError as error:
-                reasons.append(str(error))
-            else:
-                return backend
-    raise FilterError("; ".join(reasons) or "neither nft nor iptables-restore is installed")
-
-
-async def others_of_this_machine(links: Collection[str]) -> list[str]:
-    """Returns the rules of others that use marks of what comes in by some links, as far as programs tell."""
-    found: list[str] = []
-    with suppress(FilterError, ValueError):
-        found += marks.of_routing(json.loads(await programs.run("ip", "-json", "rule") or "[]"))
-    with suppress(FilterError, ValueError):
-        ruleset = json.loads(await programs.run("nft", "-j", "list", "ruleset") or "{}")
-        found += marks.of_nft(ruleset, links)
-    for tool in ("iptables-legacy", "iptables"):
-        with suppress(FilterError):
-            text = await programs.run(f"{tool}-save")
-            found += marks.of_iptables(text, tool, links)
-    return found
+MAX_OTHERS = 16
+"""Rules of others that are told."""
 
 
 def open_notifications() -> NetlinkSocket:
     """Opens a socket that hears of every change of nftables. Raises OSError."""
     return open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
-
-
-@dataclass(slots=True, eq=False)
-class _Filter:
-    """The filter of one tunnel."""
-
-    wanted: WantedTable
-    is_open: bool = False
-    """The engine wants it in the kernel."""
-    stale: bool = True
-    was_written: bool = False
-    underlay: str = ""
-    rules: str | None = None
-    """What the program printed of it after it was written; None: it is to be asked."""
-    counted: dict[tuple[int, Address], int] = field(default_factory=dict)
-    inherited_until: float | None = None
-    problem: str | None = None
-    retry_at: float = 0.0
 
 
 class SourceFilters:
@@ -139,12 +80,15 @@ class SourceFilters:
         self._open_notifications = notifications
         self._find_others = others
         self._backend: Backend | None = None
-        self._filters: dict[str, _Filter] = {}
+        self._filters: dict[str, Filter] = {}
         self._to_remove: dict[str, None] = {}
         self._wake = trio.Event()
         self._turn = trio.Lock()
         """Held while a program runs."""
         self._touched = False
+        self._audited_at = 0.0
+        self._removal_failures = 0
+        self._removal_at = 0.0
         self._socket: NetlinkSocket | None = None
         self.counters: Counter[str] = Counter()
 
@@ -196,10 +140,10 @@ class SourceFilters:
         self._filter(effect.interface).wanted.forget(effect)
         self._wake.set()
 
-    def _filter(self, name: str) -> _Filter:
+    def _filter(self, name: str) -> Filter:
         found = self._filters.get(name)
         if found is None:
-            found = self._filters[name] = _Filter(WantedTable(name))
+            found = self._filters[name] = Filter(WantedTable(name))
         return found
 
     # Running.
@@ -209,27 +153,40 @@ class SourceFilters:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen)
             task_status.started()
-            audit_at = trio.current_time() + AUDIT_S
+            self._audited_at = trio.current_time()
             while True:
-                with trio.move_on_at(audit_at):
+                with trio.move_on_at(self._due_at()):
                     await self._wake.wait()
                 await trio.sleep(GATHER_S)
                 self._wake = trio.Event()
-                audited_at = audit_at - AUDIT_S
-                now = trio.current_time()
-                is_due = now >= audit_at or (self._touched and now >= audited_at + SHORTEST_AUDIT_S)
                 async with self._turn:
-                    await self._keep(audit=is_due)
-                if is_due:
-                    self._touched = False
-                    audit_at = trio.current_time() + AUDIT_S
-                elif self._touched:
-                    audit_at = audited_at + SHORTEST_AUDIT_S
+                    await self._keep(audit=trio.current_time() >= self._audit_at())
+
+    def _audit_at(self) -> float:
+        now = trio.current_time()
+        is_alert = any(
+            each.wanted.drop or now < each.alert_until for each in self._filters.values()
+        )
+        interval_s = AUDIT_S if is_alert else IDLE_AUDIT_S
+        if self._touched:
+            is_contested = any(
+                each.was_told(SourceFilterRestored.event, now) for each in self._filters.values()
+            )
+            interval_s = AUDIT_S if is_contested else SHORTEST_AUDIT_S
+        return self._audited_at + interval_s
+
+    def _due_at(self) -> float:
+        """Returns when there is something to do, if nothing comes in between."""
+        retries = [each.retry_at for each in self._filters.values() if each.is_open and each.stale]
+        if self._to_remove:
+            retries.append(self._removal_at)
+        return min([self._audit_at(), *retries])
 
     async def give_back(self) -> None:
         """Removes all filters from the kernel: the daemon stops."""
         self._filters.clear()
         self._to_remove.update(dict.fromkeys(self._record.names))
+        self._removal_at = 0.0
         async with self._turn:
             await self._remove_all()
 
@@ -242,7 +199,9 @@ class SourceFilters:
         try:
             while True:
                 await sock.wait()
-                if self._drain():
+                async with self._turn:  # who has it reads the notifications of its own changes
+                    found = self._drain()
+                if found:
                     self._touched = True
                     self._wake.set()
                 await trio.sleep(GATHER_S)
@@ -251,135 +210,148 @@ class SourceFilters:
             sock.close()
 
     def _drain(self) -> bool:
-        """Reads what waits of notifications; returns whether there was any."""
+        """Reads what waits of notifications; returns whether any is of what is ours."""
+        ours = b"" if self._backend is None else self._backend.named
         found = False
         while self._socket is not None:
             try:
-                if self._socket.read() is None:
-                    break
+                notification = self._socket.read()
             except OSError:  # some are lost, and all that they tell is that something changed
-                pass
-            found = True
+                found = True
+                continue
+            if notification is None:
+                break
+            found = found or ours in bytes(notification)
         return found
 
     async def _keep(self, *, audit: bool) -> None:
+        is_whole = self._touched or self._socket is None
+        if audit:
+            self._touched = False
         await self._remove_all()
         for each in [each for each in self._filters.values() if each.is_open]:
             try:
-                await self._keep_one(each, audit=audit)
+                if audit and not each.stale and self._backend is not None:
+                    await self._audit(each, self._backend, is_whole=is_whole)
+                await self._keep_one(each)
             except FilterError as error:
                 self._failed(each, str(error))
+        if audit:
+            self._audited_at = trio.current_time()
         self._drain()  # our own changes
 
-    async def _keep_one(self, each: _Filter, *, audit: bool) -> None:
-        if each.stale and trio.current_time() < each.retry_at:
+    async def _keep_one(self, each: Filter) -> None:
+        now = trio.current_time()
+        if each.stale and now < each.retry_at:
             return
-        if self._backend is None or each.problem is not None:
-            self._backend = await self._find_backend()
+        is_unproven = not any(other.was_written for other in self._filters.values())
+        if self._backend is None or (each.problem is not None and is_unproven):
+            self._backend = (
+                await self._find_backend()
+            )  # never another one later: its rules would stay
         backend = self._backend
-        if audit and not each.stale:
-            await self._audit(each, backend)
-        is_over = each.inherited_until is not None and (trio.current_time() >= each.inherited_until)
+        is_over = each.inherited_until is not None and now >= each.inherited_until
         if is_over:
-            each.inherited_until, each.wanted.inherited = None, {}
-        if each.stale or is_over or (each.wanted.changes and each.inherited_until is not None):
+            each.inherited_until = None
+            each.wanted.inherits_no_more()
+        if not each.stale and (is_over or each.wanted.changes):
+            try:
+                await backend.change(each.wanted, each.wanted.written())
+            except FilterError:  # what was there is not there, most likely
+                each.stale = True
+                self.counters["restored"] += 1
+            else:
+                self.counters["writes"] += 1
+                each.rules = None
+        if each.stale:
             await self._write(each, backend)
-        elif each.wanted.changes:
-            changes = each.wanted.written()
-            await backend.change(each.wanted, changes)
-            self._written(each)
 
-    async def _write(self, each: _Filter, backend: Backend) -> None:
+    async def _write(self, each: Filter, backend: Backend) -> None:
         name = each.wanted.name
         if not each.was_written:
             await self._record.add(name)
-            each.wanted.inherited = dict(await backend.sources(name))
-            if each.wanted.inherited:
+            inherited = await backend.sources(name)
+            if inherited:
+                each.wanted.inherited = dict(inherited)
                 each.inherited_until = trio.current_time() + INHERITED_S
-        elif not each.stale:
-            await self._read(each, backend)  # else what was counted since the last audit is lost
         each.stale = False
         each.wanted.written()
         await backend.write(each.wanted)
+        self.counters["writes"] += 1
         is_first, each.was_written = not each.was_written, True
         each.counted.clear()
+        each.rules = None
+        if not await self._read(each, backend, is_whole=True):
+            raise FilterError("what was written is not there")
         self._written(each)
-        await self._read(each, backend)
         if is_first:
-            for rule in await self._find_others(frozenset({name, each.underlay} - {""})):
+            rules = await self._find_others(frozenset({name, each.underlay} - {""}))
+            for rule in rules[:MAX_OTHERS]:
                 self._publish(SourceFilterDisturbed(interface=name, rule=rule))
 
-    def _written(self, each: _Filter) -> None:
-        self.counters["writes"] += 1
-        each.rules = None
+    def _written(self, each: Filter) -> None:
+        each.failures = 0
         if each.problem is not None:
             each.problem = None
             self._report([SourceFilterState(each.wanted.name, None)])
 
-    def _failed(self, each: _Filter, reason: str) -> None:
+    def _failed(self, each: Filter, reason: str) -> None:
         self.counters["failures"] += 1
         each.stale = True
-        each.retry_at = trio.current_time() + RETRY_S
+        each.failures += 1
+        each.retry_at = trio.current_time() + retry_s(each.failures)
         name = each.wanted.name
         if each.problem != reason and self._filters.get(name) is each:
             each.problem = reason
             self._report([SourceFilterState(name, reason)])
-            self._publish(SourceFilterFailed(interface=name, reason=reason))
+            self._tell(each, SourceFilterFailed(interface=name, reason=reason))
+
+    def _tell(self, each: Filter, notice: Notice) -> None:
+        """Publishes a notice, unless there was one of its kind a moment ago."""
+        if each.may_tell(notice.event, trio.current_time()):
+            self._publish(notice)
 
     async def _remove_all(self) -> None:
+        if trio.current_time() < self._removal_at:
+            return
         for name in list(self._to_remove):
             try:
                 if self._backend is None:
                     self._backend = await self._find_backend()
                 await self._backend.remove(name)
-            except FilterError:  # tried again at the next change, audit or start
+            except FilterError:  # tried again later, or at the next start
                 self.counters["failures"] += 1
+                self._removal_failures += 1
+                self._removal_at = trio.current_time() + retry_s(self._removal_failures)
                 continue
+            self._removal_failures = 0
             self._to_remove.pop(name, None)
             if name not in self._filters:
                 await self._record.remove(name)
 
     # Looking after it.
 
-    async def _audit(self, each: _Filter, backend: Backend) -> None:
+    async def _audit(self, each: Filter, backend: Backend, *, is_whole: bool) -> None:
         self.counters["audits"] += 1
-        if await self._read(each, backend):
+        is_whole = is_whole or trio.current_time() >= each.checked_at + CHECK_S
+        if await self._read(each, backend, is_whole=is_whole):
             return
         each.stale = True
         self.counters["restored"] += 1
-        self._publish(SourceFilterRestored(interface=each.wanted.name))
+        self._tell(each, SourceFilterRestored(interface=each.wanted.name))
 
-    async def _read(self, each: _Filter, backend: Backend) -> bool:
+    async def _read(self, each: Filter, backend: Backend, *, is_whole: bool) -> bool:
         """Reports what was counted; returns whether the filter is as it was written."""
-        reading = await backend.read(each.wanted.name)
+        reading = await backend.read(each.wanted.name, is_whole=is_whole)
         if reading is None:
             return False
+        events = each.news(reading)
+        if events:
+            each.alert_until = trio.current_time() + ALERT_S
+            self._report(events)
+        if reading.rules is None:
+            return True
+        each.checked_at = trio.current_time()
         if each.rules is None:
             each.rules = reading.rules
-        self._report_wrong(each, reading)
         return each.rules == reading.rules
-
-    def _report_wrong(self, each: _Filter, reading: Reading) -> None:
-        name = each.wanted.name
-        news: dict[int, list[tuple[int, Address]]] = {}
-        told = 0
-        for key, packets in reading.wrong.items():
-            before = each.counted.get(key, 0)
-            new = packets - before if packets >= before else packets
-            each.counted[key] = packets
-            if new:
-                told += new
-                news.setdefault(key[0], []).append((new, key[1]))
-        for gone in each.counted.keys() - reading.wrong.keys() if reading.wrong else ():
-            del each.counted[gone]
-        events: list[Event] = []
-        for mark, found in news.items():
-            found.sort(reverse=True)
-            events += [
-                WrongSources(name, mark, source, packets) for packets, source in found[:TOLD_APART]
-            ]
-            rest = sum(packets for packets, _ in found[TOLD_APART:])
-            if rest:
-                events.append(WrongSources(name, mark, b"", rest))
-        if events:
-            self._report(events)

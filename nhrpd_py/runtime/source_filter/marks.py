@@ -13,7 +13,6 @@ from typing import Any
 
 HIGHEST = 0xFFFF
 """Marks of SAs are numbers from 1 on; larger ones than this are no concern."""
-MAX_DEPTH = 16
 HOOKS = ("PREROUTING", "INPUT")
 GRE = frozenset({"gre", "47", "all", "0"})
 EXEMPTING = ("RETURN", "ACCEPT")
@@ -57,7 +56,7 @@ def of_iptables(text: str, tool: str, links: Collection[str]) -> Iterator[str]:
             chains.setdefault(words[1], []).append(words)
         elif line == "COMMIT":
             for hook in HOOKS:
-                for words in _reached(chains, hook, links):
+                for words in _reached(chains, hook, links, set()):
                     yield f"{tool} -t {table} {' '.join(words)}"
 
 
@@ -69,11 +68,12 @@ def _words(line: str) -> list[str]:
 
 
 def _reached(
-    chains: Mapping[str, list[list[str]]], chain: str, links: Collection[str], depth: int = 0
+    chains: Mapping[str, list[list[str]]], chain: str, links: Collection[str], seen: set[str]
 ) -> Iterator[list[str]]:
-    """Yields the rules that GRE of the links may meet in a chain, and in those that it jumps to."""
-    if depth > MAX_DEPTH or chain.startswith("nh-"):
+    """Yields the rules that GRE of the links may meet in a chain, and in those that it jumps to, each once."""
+    if chain in seen or chain.startswith("nh-"):
         return
+    seen.add(chain)
     for words in chains.get(chain, ()):
         options = {
             here: (before, after)
@@ -84,14 +84,23 @@ def _reached(
             continue
         if target in EXEMPTING and len(words) == EXEMPTION and "-p" in options:
             return
-        value, _, mask = options.get("--mark", ("", "0"))[1].partition("/")
-        looks = options.get("--mark", ("!", ""))[0] != "!" and is_small(
-            int(value, 0), int(mask or "0xffffffff", 0)
-        )
-        if looks or target == "MARK" or "--restore-mark" in words:
+        if (
+            _looks(*options.get("--mark", ("", "0")))
+            or target == "MARK"
+            or "--restore-mark" in words
+        ):
             yield words
         if target in chains:
-            yield from _reached(chains, target, links, depth + 1)
+            yield from _reached(chains, target, links, seen)
+
+
+def _looks(before: str, text: str) -> bool:
+    """Returns whether `--mark` has a value that the mark of an SA may fit."""
+    value, _, mask = text.partition("/")
+    try:
+        return before != "!" and is_small(int(value, 0), int(mask or "0xffffffff", 0))
+    except ValueError:  # a word of a comment
+        return False
 
 
 def _fits(options: Mapping[str, tuple[str, str]], links: Collection[str]) -> bool:
@@ -123,7 +132,7 @@ def of_nft(document: Mapping[str, Any], links: Collection[str]) -> Iterator[str]
             place = rule["family"], rule["table"], rule["chain"]
             chains.setdefault(place, []).append(rule.get("expr", []))
     for place in hooks:
-        yield from _nft_reached(chains, place, links)
+        yield from _nft_reached(chains, place, links, set())
 
 
 _Place = tuple[str, str, str]
@@ -134,11 +143,12 @@ def _nft_reached(
     chains: Mapping[_Place, list[list[Any]]],
     place: _Place,
     links: Collection[str],
-    depth: int = 0,
+    seen: set[_Place],
 ) -> Iterator[str]:
-    """Yields the rules that GRE of the links may meet in a chain, and in those that it jumps to."""
-    if depth > MAX_DEPTH:
+    """Yields the rules that GRE of the links may meet in a chain, and in those that it jumps to, each once."""
+    if place in seen:
         return
+    seen.add(place)
     for expressions in chains.get(place, ()):
         if not all(_nft_fits(each, links) for each in expressions):
             continue
@@ -148,7 +158,7 @@ def _nft_reached(
                 yield f"{use} in nft list chain {' '.join(place)}"
             match expression:
                 case {"jump": {"target": str(name)}} | {"goto": {"target": str(name)}}:
-                    yield from _nft_reached(chains, (*place[:2], name), links, depth + 1)
+                    yield from _nft_reached(chains, (*place[:2], name), links, seen)
                 case _:
                     pass
         if _nft_exempts(expressions):

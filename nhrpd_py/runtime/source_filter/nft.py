@@ -10,6 +10,7 @@ import string
 from collections.abc import Iterator
 
 from nhrpd_py.core.address import IPV4_SIZE, Address, Prefix, parse_address, parse_prefix
+from nhrpd_py.core.effects import AllowSources
 from nhrpd_py.runtime.source_filter.programs import call, run
 from nhrpd_py.runtime.source_filter.table import Changes, FilterError, Reading, WantedTable
 
@@ -17,15 +18,18 @@ PROGRAM = "nft"
 PRIORITY = -310
 IN_A_LINE = 100
 """Elements that one command names."""
-IN_A_STEP = 100
-"""Commands that are carried out in one step."""
+IN_A_STEP = 32768
+"""Characters of the commands that are carried out in one step: the kernel takes what nft makes of that for sure."""
 MEMORY = 1024
 """Wrong sources that are told apart at a time, of each family."""
+MARKS = 65535
+"""Marks whose packets are counted apart at a time."""
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 _COUNTED = re.compile(r"(0x[0-9a-f]+|\d+) \. ([0-9a-f.:]+)[^,}]*?counter packets (\d+)")
 _ELEMENT = re.compile(r"(0x[0-9a-f]+|\d+)(?: \. ([0-9a-f.:/]+))?")
 _SET = re.compile(r"set (known|any4|any6|v4|v6) \{[^{}]*elements = \{([^{}]*)\}")
-_TOTAL = re.compile(r"packets (\d+) bytes \d+")
+_TOTAL = re.compile(r"packets \d+ bytes \d+")
+_PACKETS = re.compile(r"packets (\d+)")
 
 
 def table_name(interface: str) -> str:
@@ -37,14 +41,17 @@ class Nft:
     """Writes and reads the tables with `nft`."""
 
     program = PROGRAM
+    named = b"nhrpd-"
 
     def __init__(self) -> None:
         self._totals: dict[str, int] = {}
         """Packets with wrong sources when they were told apart last, by interface."""
 
     async def probe(self) -> None:
-        """Finds out whether the kernel has such tables. Raises FilterError."""
-        await self.remove("")
+        """Finds out whether the kernel has such tables, without making one. Raises FilterError."""
+        sample = WantedTable("probe")
+        sample.allow(AllowSources("probe", 1, (Prefix(b"\xa9\xfe\0\0", 16),)))
+        await run(PROGRAM, "-c", "-f", "-", stdin="".join(_whole(sample)))
 
     async def write(self, wanted: WantedTable) -> None:
         """Makes the whole table anew, in one step while it is of usual size. Raises FilterError."""
@@ -61,13 +68,16 @@ class Nft:
         table = f"table inet {table_name(interface)}"
         await run(PROGRAM, "-f", "-", stdin=f"{table}\ndelete {table}\n")
 
-    async def read(self, interface: str) -> Reading | None:
-        """Reads the rules and counters of a table; None where it, or a part of it, is not there."""
-        rules = await _list("chain", interface, "prerouting")
-        if rules is None:
+    async def read(self, interface: str, *, is_whole: bool) -> Reading | None:
+        """Reads the counters of a table, and its rules; None where it, or a part of it, is not there.
+
+        Of the counters alone nft asks the kernel for one small set. For a rule it gets all elements of the table.
+        """
+        rules = await _list("chain", interface, "prerouting") if is_whole else ""
+        by_mark = await _list("set", interface, "wrong")
+        if rules is None or by_mark is None:
             return None
-        counted = _TOTAL.search(rules)
-        total = int(counted[1]) if counted else 0
+        total = sum(map(int, _PACKETS.findall(by_mark)))
         wrong: dict[tuple[int, Address], int] = {}
         if total and total != self._totals.get(interface):
             for name in ("wrong4", "wrong6"):
@@ -76,8 +86,8 @@ class Nft:
                     return None
                 for mark, source, packets in _COUNTED.findall(text):
                     wrong[int(mark, 0), parse_address(source)] = int(packets)
-            self._totals[interface] = total
-        return Reading(_TOTAL.sub("", rules), wrong, total)
+        self._totals[interface] = total
+        return Reading(_TOTAL.sub("", rules) if is_whole else None, wrong, total)
 
     async def sources(self, interface: str) -> dict[int, list[Prefix]]:
         """Returns what a table of an earlier run allows; nothing where there is none."""
@@ -112,19 +122,23 @@ async def _run_all(commands: Iterator[str]) -> None:
 
 def _batches(commands: Iterator[str]) -> Iterator[list[str]]:
     batch: list[str] = []
+    size = 0
     for command in commands:
-        batch.append(command)
-        if len(batch) >= IN_A_STEP:
+        if batch and size + len(command) > IN_A_STEP:
             yield batch
-            batch = []
+            batch, size = [], 0
+        batch.append(command)
+        size += len(command)
     if batch:
         yield batch
 
 
 def _whole(wanted: WantedTable) -> Iterator[str]:
     name = table_name(wanted.name)
+    if '"' in wanted.name:
+        raise FilterError(f"the name of {wanted.name} cannot be told to nft")
     verdict = "drop" if wanted.drop else "meta mark set 0 accept"
-    tunnel = "".join(f"\\{each}" if each in '\\"*' else each for each in wanted.name)
+    tunnel = "".join(f"\\{each}" if each in "\\*" else each for each in wanted.name)
     rules = _TABLE.replace("TABLE", name).replace("TUNNEL", tunnel).replace("VERDICT", verdict)
     yield f"table inet {name}\ndelete table inet {name}\n{rules}"
     sources = wanted.whole()
@@ -146,6 +160,7 @@ table inet TABLE {{
     set v6 {{ type mark . ipv6_addr; flags interval; }}
     set awaited4 {{ type ipv4_addr; flags interval; }}
     set awaited6 {{ type ipv6_addr; flags interval; }}
+    set wrong {{ type mark; size {MARKS}; flags dynamic,timeout; timeout 5m; }}
     set wrong4 {{ type mark . ipv4_addr; size {MEMORY}; flags dynamic,timeout; timeout 5m; }}
     set wrong6 {{ type mark . ipv6_addr; size {MEMORY}; flags dynamic,timeout; timeout 5m; }}
     chain prerouting {{
@@ -160,6 +175,7 @@ table inet TABLE {{
         ip6 saddr {{ ::, fe80::/10 }} meta mark set 0 accept
         ip saddr @awaited4 meta mark set 0 accept
         ip6 saddr @awaited6 meta mark set 0 accept
+        update @wrong {{ meta mark counter }}
         update @wrong4 {{ meta mark . ip saddr counter }}
         update @wrong6 {{ meta mark . ip6 saddr counter }}
         counter VERDICT

@@ -18,8 +18,8 @@ class FilterError(Exception):
 class Reading:
     """What the packet filter has of one tunnel."""
 
-    rules: str
-    """Its rules as the program prints them, to be compared with those of another reading."""
+    rules: str | None
+    """Its rules as the program prints them, to be compared with those of another reading; None: they were not read."""
     wrong: Mapping[tuple[int, Address], int]
     """Packets so far by mark and source; the source is empty where it is not known."""
     total: int
@@ -42,7 +42,7 @@ class Changes:
 class WantedTable:
     """What one tunnel's peers may send from, by mark."""
 
-    __slots__ = ("_sources", "changes", "drop", "inherited", "name")
+    __slots__ = ("_before", "_sources", "changes", "drop", "inherited", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,6 +51,8 @@ class WantedTable:
         self.changes = Changes()
         self.inherited: dict[int, Iterable[Prefix]] = {}
         """What an earlier run allowed: kept at first, for the engine does not know everything yet."""
+        self._before: dict[int, list[Prefix]] | None = None
+        """What was written last, while there is anything inherited: changes are the differences then."""
 
     def allow(self, effect: AllowSources) -> None:
         changes, mark = self.changes, effect.mark
@@ -91,10 +93,17 @@ class WantedTable:
         else:
             self.changes.forgotten[mark] = None
 
+    def inherits_no_more(self) -> None:
+        """Forgets what an earlier run allowed."""
+        self.inherited = {}
+
     def written(self) -> Changes:
         """Returns the changes since the last call."""
         changes, self.changes = self.changes, Changes()
-        return changes
+        before, self._before = self._before, self.whole() if self.inherited else None
+        if before is None:
+            return changes
+        return _differences(before, self.whole() if self._before is None else self._before)
 
     def whole(self) -> dict[int, list[Prefix]]:
         """Returns all sources by mark, those of the earlier run among them; none overlaps another of its mark."""
@@ -103,6 +112,21 @@ class WantedTable:
             inherited = self.inherited.get(mark, ())
             found[mark] = list(_widest([*self._sources.get(mark, ()), *inherited]))
         return found
+
+
+def _differences(
+    before: Mapping[int, Iterable[Prefix]], after: Mapping[int, Iterable[Prefix]]
+) -> Changes:
+    changes = Changes(
+        known=dict.fromkeys(after.keys() - before.keys()),
+        forgotten=dict.fromkeys(before.keys() - after.keys()),
+    )
+    for mark in before.keys() | after.keys():
+        old, new = dict.fromkeys(before.get(mark, ())), dict.fromkeys(after.get(mark, ()))
+        for place, one, other in ((changes.added, new, old), (changes.removed, old, new)):
+            if found := {each: None for each in one if each not in other}:
+                place[mark] = found
+    return changes
 
 
 def _widest(prefixes: Iterable[Prefix]) -> Iterator[Prefix]:

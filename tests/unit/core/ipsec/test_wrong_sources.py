@@ -80,6 +80,7 @@ def test_a_spoke_asks_whether_a_wrong_source_is_its_peers_after_all() -> None:
     request = the(sent(effects, PacketType.RESOLUTION_REQUEST))
     assert request.destination_protocol == host(3)
     found.apply(effects)
+    assert 0 not in found.sources  # else whoever sends as somebody absent would be let in by it
     found.apply(spoke.receive(a_resolution_reply(request), HUB.nbma, now=1.1))
     assert found.of(3) == ["10.255.255.3/32", LAN.format(3)]
     for report in (

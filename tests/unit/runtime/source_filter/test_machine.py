@@ -4,7 +4,7 @@ import pytest
 
 from nhrpd_py.runtime.source_filter import programs
 from nhrpd_py.runtime.source_filter.iptables import Iptables
-from nhrpd_py.runtime.source_filter.keeper import backend_of_this_machine, others_of_this_machine
+from nhrpd_py.runtime.source_filter.machine import backend_of_this_machine, others_of_this_machine
 from nhrpd_py.runtime.source_filter.nft import Nft
 from nhrpd_py.runtime.source_filter.table import FilterError
 from tests.unit.runtime.source_filter.fake_programs import Programs
@@ -23,6 +23,16 @@ async def test_rules_of_others_are_looked_for_with_every_program_that_is_there(
         "ip rule 9: fwmark 0x1 lookup wan",
         "iptables -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1",
     ]
+
+
+@pytest.mark.parametrize("odd", ["[1]", '{"nftables": [{"rule": {}}]}', "{", "[]", "3"])
+async def test_what_is_not_understood_of_others_is_passed_over(fakes: Programs, odd: str) -> None:
+    fakes.add("ip", says=f"rule> {odd}\n")
+    fakes.add("nft", says=f"ruleset> {odd}\n")
+    for tool in ("iptables", "iptables-legacy"):
+        fakes.add(f"{tool}-save", says="")
+    assert await others_of_this_machine({"eth0"}) == []
+    assert "nft -t -j list ruleset" in fakes.log()  # without the elements of others' sets
 
 
 COMMANDS = ("iptables", "ip6tables")

@@ -8,7 +8,7 @@ from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
 from nhrpd_py.core.effects import AllowSources, ForgetMark
 from nhrpd_py.runtime.source_filter import iptables, programs
 from nhrpd_py.runtime.source_filter.iptables import Iptables, chain_name
-from nhrpd_py.runtime.source_filter.nft import Nft, table_name
+from nhrpd_py.runtime.source_filter.nft import IN_A_STEP, Nft, table_name
 from nhrpd_py.runtime.source_filter.table import FilterError, WantedTable
 from tests.unit.runtime.source_filter.fake_programs import Programs
 
@@ -77,15 +77,22 @@ async def test_nft_changes_elements_and_takes_old_ones_first(fakes: Programs) ->
     ]
 
 
-async def test_nft_takes_large_tables_in_several_steps_and_marks_last(fakes: Programs) -> None:
+@pytest.mark.parametrize("of_one_peer", [True, False])
+async def test_nft_takes_large_tables_in_several_steps_and_marks_last(
+    fakes: Programs, of_one_peer: bool
+) -> None:
     fakes.add("nft")
     wanted = WantedTable("gre1")
-    for mark in range(1, 251):
-        wanted.allow(AllowSources("gre1", mark, (Prefix(mark.to_bytes(4), 32),)))
+    for number in range(1, 5001):
+        source = Prefix(number.to_bytes(4), 32)
+        wanted.allow(AllowSources("gre1", 1 if of_one_peer else number, (source,)))
     await Nft().write(wanted)
-    log = fakes.log()
-    assert log.count("nft -f -") == 3
-    assert log[-3].startswith("add element inet nhrpd-gre1 known { 1, 2,")
+    steps = "\n".join(fakes.log()).split("nft -f -")[1:]
+    assert len(steps) > 2
+    assert max(map(len, steps)) <= IN_A_STEP + 1
+    commands = [line for step in steps for line in step.splitlines() if line.startswith("add")]
+    places = [command.split()[4] for command in commands]
+    assert places == sorted(places, key="known".__eq__)
 
 
 CHAIN = """\
@@ -95,6 +102,8 @@ prerouting> iifname != "gre1" accept
 prerouting> counter packets 12 bytes 1008 drop
 prerouting> }
 prerouting> }
+wrong> elements = { 0x00000002 counter packets 8 bytes 252 expires 4m58s,
+wrong> 0x0000000a timeout 5m expires 4m58s counter packets 4 bytes 252 }
 wrong4> elements = { 0x00000002 . 172.16.3.99 counter packets 3 bytes 252 expires 4m58s,
 wrong4> 0x0000000a . 10.0.0.9 timeout 5m expires 4m58s counter packets 4 bytes 252 }
 wrong6> elements = { 0x00000002 . 2001:db8::9 counter packets 5 bytes 252 expires 4m58s }
@@ -104,7 +113,7 @@ wrong6> elements = { 0x00000002 . 2001:db8::9 counter packets 5 bytes 252 expire
 async def test_nft_reads_what_was_counted(fakes: Programs) -> None:
     fakes.add("nft", says=CHAIN)
     nft = Nft()
-    reading = await nft.read("gre1")
+    reading = await nft.read("gre1", is_whole=True)
     assert reading is not None
     assert reading.wrong == {
         (2, parse_address("172.16.3.99")): 3,
@@ -112,12 +121,30 @@ async def test_nft_reads_what_was_counted(fakes: Programs) -> None:
         (2, parse_address("2001:db8::9")): 5,
     }
     assert reading.total == 12
+    assert reading.rules is not None
     assert "packets" not in reading.rules
-    fakes.log()
-    again = await nft.read("gre1")
+    again = await nft.read("gre1", is_whole=True)
     assert again is not None
     assert (again.wrong, again.rules) == ({}, reading.rules)
-    assert fakes.log() == ["nft -n list chain inet nhrpd-gre1 prerouting"]
+
+
+async def test_nft_is_asked_for_one_small_set_while_nothing_is_wrong(fakes: Programs) -> None:
+    fakes.add("nft", says="wrong> table inet nhrpd-gre1 {")
+    reading = await Nft().read("gre1", is_whole=False)
+    assert reading is not None
+    assert (reading.wrong, reading.total, reading.rules) == ({}, 0, None)
+    assert fakes.log() == ["nft -n list set inet nhrpd-gre1 wrong"]
+
+
+async def test_whether_nft_serves_is_tried_with_such_a_table_and_none_is_made(
+    fakes: Programs,
+) -> None:
+    fakes.add("nft")
+    await Nft().probe()
+    log = fakes.log()
+    assert log[0] == "nft -c -f -"
+    assert any("type mark . ipv4_addr; flags interval" in line for line in log)
+    assert [line for line in log if line.startswith("nft")] == log[:1]
 
 
 ELEMENTS = """\
@@ -155,11 +182,11 @@ async def test_nft_tells_a_table_that_is_missing_from_one_that_cannot_be_read(
     fakes: Programs,
 ) -> None:
     fakes.add("nft", complains="Error: No such file or directory", status=1)
-    assert await Nft().read("gre1") is None
+    assert await Nft().read("gre1", is_whole=True) is None
     assert await Nft().sources("gre1") == {}
     fakes.add("nft", complains="Operation not permitted", status=1)
     with pytest.raises(FilterError, match="nft: Operation not permitted"):
-        await Nft().read("gre1")
+        await Nft().read("gre1", is_whole=True)
     with pytest.raises(FilterError, match="nft: Operation not permitted"):
         await Nft().remove("gre1")
 
@@ -171,6 +198,21 @@ def test_names_of_tunnels_become_names_of_tables_and_chains() -> None:
     assert chain_name("a-long-name", 10) == "nh-a-2dlong-2dname:a"
     with pytest.raises(FilterError, match="too long for iptables"):
         chain_name("fifteen@letters", 0xFFFFFFFF)
+
+
+async def test_a_name_that_a_program_would_take_for_something_else_is_refused(
+    fakes: Programs,
+) -> None:
+    for name in ("gre+", 'gre"1', "!gre1"):
+        with pytest.raises(FilterError, match="cannot be told to iptables"):
+            chain_name(name)
+    for name in ("gre*", "gre\\1"):
+        fakes.add("nft")
+        await Nft().write(WantedTable(name))
+        escaped = name.replace("*", "\\*").replace("\\1", "\\\\1")
+        assert f'iifname != "{escaped}" accept' in map(str.strip, fakes.log())
+    with pytest.raises(FilterError, match="cannot be told to nft"):
+        await Nft().write(WantedTable('gre"1'))
 
 
 # iptables.
@@ -234,13 +276,13 @@ async def test_iptables_reads_counts_and_what_an_earlier_run_allowed(
 ) -> None:
     monkeypatch.setattr(iptables, "IPV6_SETTINGS", fakes.directory / "none")
     fakes.add("iptables-save", says=saves(*THERE))
-    reading = await Iptables().read("gre1")
+    reading = await Iptables().read("gre1", is_whole=True)
     assert reading is not None
     assert (reading.wrong, reading.total) == ({(2, b""): 7, (10, b""): 0}, 7)
     assert await Iptables().sources("gre1") == {2: [parse_prefix("172.16.2.0/24")], 10: [ANY4]}
     for gone in (THERE[4], THERE[0]):
         fakes.add("iptables-save", says=saves(*(each for each in THERE if each != gone)))
-        assert await Iptables().read("gre1") is None
+        assert await Iptables().read("gre1", is_whole=True) is None
 
 
 async def test_iptables_makes_only_changed_chains_anew_and_removes_old_ones(
