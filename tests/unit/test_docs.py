@@ -138,7 +138,9 @@ def test_every_event_is_documented_with_its_keys() -> None:
         if line.startswith("| `"):
             event, keys = line.split("|")[1:3]
             documented[event.strip(" `")] = set(re.findall(r"`(\w+)`", keys))
-    assert issubclass(filter_notices.SourceFilterFailed, Notice)  # imported: so its notices are known
+    assert issubclass(
+        filter_notices.SourceFilterFailed, Notice
+    )  # imported: so its notices are known
     notices = [*Notice.__subclasses__(), *PeerNotice.__subclasses__()]
     assert documented == {
         each.event: {field.name for field in fields(each)} - {"interface"}

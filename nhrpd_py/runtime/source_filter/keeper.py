@@ -41,6 +41,8 @@ from nhrpd_py.runtime.source_filter.table import FilterError, WantedTable
 NFNLGRP_NFTABLES = 7
 GATHER_S = 0.01
 """How long changes are gathered that are written together."""
+PATIENCE_S = 1.0
+"""The same where packets are judged rightly meanwhile: a program costs more than to set up an SA."""
 AUDIT_S = 3.0
 """Interval of reading the counters, and of looking whether the filters are still there."""
 IDLE_AUDIT_S = 10.0
@@ -157,10 +159,30 @@ class SourceFilters:
             while True:
                 with trio.move_on_at(self._due_at()):
                     await self._wake.wait()
-                await trio.sleep(GATHER_S)
-                self._wake = trio.Event()
+                await self._gather()
                 async with self._turn:
                     await self._keep(audit=trio.current_time() >= self._audit_at())
+
+    async def _gather(self) -> None:
+        """Waits for what is to be written together."""
+        await trio.sleep(GATHER_S)
+        until = trio.current_time() + PATIENCE_S
+        while not self._is_urgent() and trio.current_time() < until:
+            self._wake = trio.Event()
+            with trio.move_on_at(min(until, self._due_at())):
+                await self._wake.wait()
+        self._wake = trio.Event()
+
+    def _is_urgent(self) -> bool:
+        """Returns whether something cannot wait for PATIENCE_S."""
+        return (
+            bool(self._to_remove)
+            or trio.current_time() >= self._due_at()
+            or any(
+                each.is_open and each.wanted.changes.is_urgent(drop=each.wanted.drop)
+                for each in self._filters.values()
+            )
+        )
 
     def _audit_at(self) -> float:
         now = trio.current_time()

@@ -38,6 +38,13 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.known or self.forgotten or self.added or self.removed)
 
+    def is_urgent(self, *, drop: bool) -> bool:
+        """Returns whether packets are misjudged until the changes are written; of unknown marks all pass.
+
+        That is so where a known mark gets more sources, and where one that is dropped by may become another peer's.
+        """
+        return (drop and bool(self.forgotten)) or not self.added.keys() <= self.known.keys()
+
 
 class WantedTable:
     """What one tunnel's peers may send from, by mark."""

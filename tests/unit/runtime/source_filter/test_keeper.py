@@ -128,7 +128,7 @@ async def test_a_program_that_fails_is_a_problem_until_it_works(
         assert filters.problems == {}
         world.backend.error = "nft: gone again"
         filters.allow(AllowSources("gre1", 2, (LAN2,)))
-        await trio.sleep(1)
+        await trio.sleep(2)
         assert world.events[2:] == [SourceFilterState("gre1", "nft: gone again")]
         world.backend.error = None
         await trio.sleep(10)

@@ -201,3 +201,26 @@ async def test_of_rules_of_others_some_are_told(autojump_clock, world: World) ->
         filters.filter(FilterSources("gre1", drop=False))
         await trio.sleep(1)
         assert len(world.notices) == MAX_OTHERS
+
+
+async def test_new_marks_are_written_together_and_what_is_misjudged_at_once(
+    autojump_clock, world: World
+) -> None:
+    """Packets with an unknown mark pass; a program for each new SA would halve how many a second are made."""
+    filters = world.make()
+    async with world.running(filters):
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(0.5)
+        world.backend.calls.clear()
+        for mark in range(2, 10):
+            filters.allow(AllowSources("gre1", mark, (LAN2,)))
+            await trio.sleep(0.1)
+        assert world.backend.calls == []
+        await trio.sleep(1)
+        assert world.backend.calls == ["change"]
+        filters.allow(AllowSources("gre1", 2, (LAN3,)))  # of a known mark: its packets are dropped
+        await trio.sleep(0.05)
+        assert world.backend.calls == ["change"] * 2
+        filters.forget(ForgetMark("gre1", 2))  # the next SA with it is another peer's
+        await trio.sleep(0.05)
+        assert world.backend.calls == ["change"] * 3
