@@ -9,7 +9,12 @@ from dataclasses import replace
 from nhrpd_py.cli.check.facts import BaseChain, Facts, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.ipsec import goes_in_udp
-from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, configured_links, underlay_of
+from nhrpd_py.cli.check.judge.tunnels import (
+    GRE_KINDS,
+    configured_links,
+    crossed_by,
+    underlay_of,
+)
 from nhrpd_py.cli.check.judge.walk import Packet, way_of
 from nhrpd_py.core.config import InterfaceConfig
 
@@ -19,13 +24,13 @@ DOCKERS = "DOCKER-USER"
 OF_CONTAINERS = ("docker", "br-", "virbr", "veth", "lxc", "cni", "podman")
 INCOMING = ("prerouting", "input")
 OUTGOING = ("output", "postrouting")
+ESP = "ESP (protocol 50)"
 OUTER = {
-    "ESP (protocol 50)": Packet(family="ip", protocol="esp"),
+    ESP: Packet(family="ip", protocol="esp"),
     "IKE (UDP 500)": Packet(family="ip", protocol="udp", port=500),
     "IKE behind NAT (UDP 4500)": Packet(family="ip", protocol="udp", port=4500),
     "GRE (protocol 47)": Packet(family="ip", protocol="gre"),
 }
-ESP = "ESP (protocol 50)"
 COMMAND_PORTS = {None: "", 500: " --dport 500", 4500: " --dport 4500"}
 
 
@@ -121,14 +126,15 @@ def _lans(facts: Facts, family: str) -> list[str]:
 def _outer(
     facts: Facts, area: Area, config: InterfaceConfig, link: Link | None
 ) -> Iterator[Finding]:
-    underlay = underlay_of(facts, config, link) if link is not None else None
+    underlay = crossed_by(facts, config, link) if link is not None else None
+    family = "ip6" if link is not None and link.kind == "ip6gre" else "ip"
     names = [name for name in OUTER if config.ipsec is not None or name.startswith("GRE")]
     if config.ipsec is not None and goes_in_udp(facts, config.ipsec.profile):
         names.remove(ESP)
     for name in names:
-        incoming = replace(OUTER[name], input=underlay)
+        incoming = replace(OUTER[name], family=family, input=underlay)
         yield from _way_in(facts, area, config, name, incoming)
-        outgoing = replace(OUTER[name], output=underlay)
+        outgoing = replace(OUTER[name], family=family, output=underlay)
         for hook in OUTGOING:
             base = _dropping(facts, hook, replace(outgoing, state="established"))
             if base is not None:
