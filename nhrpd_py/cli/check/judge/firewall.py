@@ -3,16 +3,18 @@
 Only what is surely dropped is told; see `walk`.
 """
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nhrpd_py.cli.check.facts import BaseChain, Facts, Link
-from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.findings import Area, Finding, State, Unread
 from nhrpd_py.cli.check.judge.ipsec import goes_in_udp
 from nhrpd_py.cli.check.judge.tunnels import (
     GRE_KINDS,
     configured_links,
     crossed_by,
+    outer_address_of,
     underlay_of,
 )
 from nhrpd_py.cli.check.judge.walk import Packet, way_of
@@ -31,6 +33,9 @@ OUTER = {
     "IKE behind NAT (UDP 4500)": Packet(family="ip", protocol="udp", port=4500),
     "GRE (protocol 47)": Packet(family="ip", protocol="gre"),
 }
+PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+)
 COMMAND_PORTS = {None: "", 500: " --dport 500", 4500: " --dport 4500"}
 
 
@@ -131,9 +136,15 @@ def _outer(
     names = [name for name in OUTER if config.ipsec is not None or name.startswith("GRE")]
     if config.ipsec is not None and goes_in_udp(facts, config.ipsec.profile):
         names.remove(ESP)
+    needless = link is not None and _is_private(outer_address_of(facts, config, link))
     for name in names:
         incoming = replace(OUTER[name], family=family, input=underlay)
-        yield from _way_in(facts, area, config, name, incoming)
+        for finding in _way_in(facts, area, config, name, incoming):
+            if name == ESP and needless:
+                said = f"{finding.finding}, unless a NAT is between, where ESP goes in UDP"
+                yield replace(finding, state=State.WARNING, finding=said)
+            else:
+                yield finding
         outgoing = replace(OUTER[name], family=family, output=underlay)
         for hook in OUTGOING:
             base = _dropping(facts, hook, replace(outgoing, state="established"))
@@ -142,6 +153,14 @@ def _outer(
                     f"{_where(base, outgoing)} {name}: nothing leaves this machine for its peers",
                     _let_out(base, outgoing),
                 )
+
+
+def _is_private(address: str | None) -> bool:
+    """Returns whether an outer address is one that peers hardly reach without NAT."""
+    try:
+        return any(ipaddress.ip_address(address or "") in each for each in PRIVATE)
+    except ValueError:  # nothing tells it
+        return False
 
 
 def _way_in(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.cli.check.facts import Link
+from nhrpd_py.cli.check.findings import State
 from nhrpd_py.cli.check.parse.iptables import iptables_chains
 from nhrpd_py.cli.check.parse.nft import nft_chains
 from tests.unit.cli.check.judge.test_firewall import (
@@ -55,6 +56,13 @@ def test_ufw_drops_what_is_not_for_this_machine_and_lets_in_what_it_was_told_to(
     assert filtered(*UFW, GRE, interface=CLEAR) == []
     (found,) = filtered(*UFW, interface=CLEAR)
     assert "INPUT of iptables drops (its policy) GRE (protocol 47) but for answers" in found.finding
+
+
+def test_comments_that_look_like_options() -> None:
+    rules = ['-A INPUT -m comment --comment "-j" -j ACCEPT', "-A INPUT -j DROP"]
+    assert filtered(*rules, interface=CLEAR) == []
+    rules = ['-A INPUT -m comment --comment "-g" -j ours', "-A INPUT -j DROP"]
+    assert filtered("-N ours", *rules, interface=CLEAR)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +179,23 @@ def test_an_outer_address_at_a_link_by_which_nothing_comes(links, link, rule_for
     text = f"*filter\n:INPUT DROP [0:0]\n-A INPUT -i {rule_for} -p gre -j ACCEPT\nCOMMIT\n"
     chains = iptables_chains(text, tool="iptables", family="ip")
     assert words(chains, kernel=a_kernel(*links, link)) == []
+
+
+def test_who_is_behind_a_nat_need_not_let_esp_in() -> None:
+    """As machines of the big clouds are: their outer address is private, and only UDP arrives."""
+    rules = [chain("input", "drop"), rule("input", STATES), rule("input", IKE, ACCEPT)]
+    chains = nft_chains({"nftables": [*rules, rule("input", match(PROTO, "gre"), ACCEPT)]})
+    behind = replace(ETH0, addresses=(("10.0.0.5", 24, "global"),))
+    facts = a_machine(PROTECTED, kernel=a_kernel(behind, GRE1))
+    facts = replace(facts, firewall=replace(facts.firewall, chains=chains))
+    (found,) = [each for each in complaints(facts) if each.area == "firewall"]
+    assert (found.state, "unless a NAT is between" in found.finding) == (State.WARNING, True)
+    (found,) = [
+        each
+        for each in complaints(replace(facts, kernel=a_kernel(ETH0, GRE1)))
+        if each.area == "firewall"
+    ]
+    assert (found.state, "unless" in found.finding) == (State.PROBLEM, False)
 
 
 def test_a_tunnel_over_ipv6_is_carried_by_ipv6() -> None:
