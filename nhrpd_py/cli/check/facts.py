@@ -31,6 +31,8 @@ class Link:
     """`gre`, `ip6gre`, `bridge`…; empty for hardware and loopback."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The parameters of its kind; of a tunnel local, remote, link, ttl, ikey, okey."""
+    master: str = ""
+    """The bridge, bond or VRF that it is part of."""
     addrgenmode: str = ""
     addresses: tuple[tuple[str, int, str], ...] = ()
     """Each is an address, its prefix length and its scope."""
@@ -93,6 +95,8 @@ class Conditions:
     In names of interfaces `*` stands for any text, and a `!` in front for all others.
     """
 
+    families: frozenset[str] | None = None
+    """`ip` and `ip6`"""
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
     protocols: frozenset[str] | None = None

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from nhrpd_py.core.address import Address
-from nhrpd_py.core.base.outbox import Outbox
-from nhrpd_py.core.events import OuterProtocol, PacketUndelivered, SaCount, TunnelCounted
+from nhrpd_py.core.base.limits import IntervalLimiter, TokenBucket
+from nhrpd_py.core.base.outbox import REMINDER_INTERVAL_S, Outbox
+from nhrpd_py.core.events import Obstacle, OuterProtocol, PacketUndelivered, SaCount, TunnelCounted
 from nhrpd_py.core.instance.instance import Instance
 from nhrpd_py.core.instance.tunnels import Tunnels
 from nhrpd_py.core.ipsec.associations import Associations
@@ -12,16 +13,22 @@ from nhrpd_py.core.notices import AssociationSilent, DeliveryFailed, TunnelLosin
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.losses import meaning
 
+MAX_TOLD = 1024
+TOLD_PER_S, TOLD_AT_ONCE = 0.5, 50.0
+"""Notices about ICMP errors of all peers together: whoever knows the peers' addresses can forge one for each."""
+
 
 class LossHandler:
     """Tells what is lost, and has the paths checked that are concerned. Called by the engine."""
 
-    __slots__ = ("_associations", "_outbox", "_tunnels")
+    __slots__ = ("_associations", "_outbox", "_reminders", "_told", "_tunnels")
 
     def __init__(self, tunnels: Tunnels, associations: Associations, outbox: Outbox) -> None:
         self._tunnels = tunnels
         self._associations = associations
         self._outbox = outbox
+        self._reminders = IntervalLimiter(interval_s=REMINDER_INTERVAL_S, limit=MAX_TOLD)
+        self._told = TokenBucket(rate=TOLD_PER_S, burst=TOLD_AT_ONCE, now=0.0)
 
     def undelivered(self, event: PacketUndelivered, now: float) -> None:
         """Handles an ICMP error about a packet to a peer; about others it says nothing to us."""
@@ -33,17 +40,19 @@ class LossHandler:
             if not concerned:
                 continue
             reason = interface.undelivered.note(event, now)
-            self._outbox.remind(
-                (interface.name, event.remote, event.obstacle),
-                DeliveryFailed(
-                    interface=interface.name,
-                    protocol=_protocol(concerned, event.remote),
-                    nbma=event.remote,
-                    reporter=event.reporter,
-                    reason=reason,
-                ),
-                now,
-            )
+            key = interface.name, event.remote, event.obstacle
+            if self._reminders.allows(key, now) and self._told.take(now):
+                self._outbox.emit(
+                    DeliveryFailed(
+                        interface=interface.name,
+                        protocol=_protocol(concerned, event.remote),
+                        nbma=event.remote,
+                        reporter=event.reporter,
+                        reason=reason,
+                    )
+                )
+            if event.obstacle is Obstacle.TOO_BIG:
+                continue  # what we ask is small, and an answer would tell nothing
             for instance in concerned:
                 instance.client.undelivered(event.remote, reason, now)
                 instance.prober.undelivered(event.remote, now)

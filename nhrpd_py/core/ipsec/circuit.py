@@ -15,6 +15,10 @@ class CircuitState(Enum):
     UP = "up"
 
 
+FAILING_S = 300.0
+"""How long an attempt counts as failing that nobody repeats."""
+
+
 @dataclass(slots=True, eq=False)
 class AttemptFailure:
     """Why the last attempt to get an SA failed."""
@@ -23,6 +27,8 @@ class AttemptFailure:
     count: int = 0
     """Hold-downs of the peer in a row."""
     held_down_until: float = 0.0
+    at: float = 0.0
+    """When it failed last."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +42,13 @@ class Circuit:
     """The peer initiated the SA and may not be able to receive through it yet."""
     held_packets: list[PacketReceived] = field(default_factory=list)
     """Packets that arrived before charon's report of their SA."""
+
+    def is_failing(self, now: float) -> bool:
+        """Returns whether attempts fail at present: somebody needs the SA, or did a while ago."""
+        if self.failure is None:
+            return False
+        until = max(self.failure.held_down_until, self.failure.at + FAILING_S)
+        return bool(self.needed_by) or now < until
 
     @property
     def to_server(self) -> bool:

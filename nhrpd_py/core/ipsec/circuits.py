@@ -304,11 +304,11 @@ class Circuits:
         """Notes that an attempt failed; more follow while the circuit is needed."""
         circuit = self._circuit(remote)
         if circuit.failure is not None:
-            circuit.failure.reason = reason
+            circuit.failure.reason, circuit.failure.at = reason, self._outbox.now
             return
         if len(self._failed) >= MAX_FAILURES:
             self.clear_failure(next(iter(self._failed)))
-        circuit.failure = AttemptFailure(reason)
+        circuit.failure = AttemptFailure(reason, at=self._outbox.now)
         self._failed[remote] = None
 
     def hold_down(self, remote: Address, now: float) -> float:
@@ -336,9 +336,10 @@ class Circuits:
             return None
         return failure.reason, failure.held_down_until - now
 
-    def failures(self) -> list[tuple[Address, str]]:
-        """Returns the NBMA addresses with which no SA can be made, and why."""
-        found = [(remote, self.problem(remote)) for remote in self._failed]
+    def failures(self, now: float) -> list[tuple[Address, str]]:
+        """Returns the NBMA addresses with which no SA can be made at present, and why."""
+        failing = [each for each in self._failed if self._circuits[each].is_failing(now)]
+        found = [(remote, self.problem(remote)) for remote in failing]
         return [(remote, reason) for remote, reason in found if reason]
 
     def clear_failure(self, remote: Address) -> None:

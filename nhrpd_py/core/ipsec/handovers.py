@@ -32,7 +32,7 @@ class Contest(NamedTuple):
         one, two = map(format_address, sorted(self.places))
         return (
             f"{self.who[1]} is used by {one} and {two} in turn: one certificate or identity on two machines, which "
-            "end each other's security associations"
+            "end each other's security associations, or one machine whose uplink changes again and again"
         )
 
 

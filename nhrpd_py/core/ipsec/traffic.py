@@ -21,9 +21,8 @@ class PairTraffic:
     unanswered: int
     """Packets that left since one came in."""
 
-    @property
-    def never_heard(self) -> bool:
-        return self.count.packets_in == 0
+    never_heard: bool
+    """Nothing came since the pair has SAs; those that a rekeying replaced count, too."""
 
 
 class SaTraffic:
@@ -62,7 +61,8 @@ class SaTraffic:
             unanswered = (
                 (before.unanswered if before else 0) + count.packets_out - known.packets_out
             )
-        self._pairs[pair] = PairTraffic(count, unanswered)
+        never_heard = count.packets_in == 0 and (before is None or before.never_heard)
+        self._pairs[pair] = PairTraffic(count, unanswered, never_heard)
 
     def forget(self, pair: tuple[Address, Address]) -> None:
         """Forgets a pair that has no SA any more."""

@@ -172,8 +172,10 @@ class RegistrationExchange:
         """Notes what the network tells of packets to an NHS. One that is up is asked at once: anybody may say so."""
         if registration.is_idle:
             return
+        if registration.state is NhsState.REFUSED:
+            return  # what the server itself said counts for more
         if registration.state is not NhsState.UP:
-            registration.last_error = reason
+            registration.last_error = registration.hint = reason
         elif not registration.request_id and now - registration.asked_at >= HINT_INTERVAL_S:
             self._send(registration, now)
 
@@ -303,12 +305,16 @@ class RegistrationExchange:
         registration.retry_s = min(registration.retry_s * 2, MAX_RETRY_S)
         if registration.lost < LOST_AFTER:
             return
+        was_lost = registration.lost > LOST_AFTER
+        is_silent = registration.state is NhsState.REFUSED and not registration.refused
+        if (was_lost and is_silent) or registration.last_error in (None, registration.hint):
+            registration.hint = silence(self._station, registration, now)
+            registration.last_error = registration.hint
         state = NhsState.REFUSED if registration.refused else NhsState.PROBE
-        if registration.lost > LOST_AFTER:
+        if was_lost:
             self._enter(registration, state)
             return
-        reason = registration.last_error or silence(self._station, registration, now)
-        registration.last_error = reason
+        reason = registration.last_error or ""
         if registration.state is NhsState.UP and not registration.refused:
             # In other states this SA never carried an answer, and a new one would not either; a
             # refusal came through it.

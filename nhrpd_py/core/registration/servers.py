@@ -60,6 +60,8 @@ class Registration:
     next_at: float | None = None
     """When the next request is due; None: not before an event."""
     last_error: str | None = None
+    hint: str | None = None
+    """The last error where it is a guess at the reason of a silence: it lasts until the next request is lost."""
     requests_sent: int = 0
     replies_received: int = 0
 

@@ -14,5 +14,5 @@ def silence(station: Station, registration: Registration, now: float) -> str:
             f"{said}: the route to {format_address(nbma)} leads into {name} itself; bind the tunnel to its "
             f"underlay (ip tunnel change {name} dev UNDERLAY), or keep that route out"
         )
-    hint = station.interface.undelivered.reason(nbma, now) or station.circuits.one_way(nbma)
+    hint = station.interface.undelivered.explanation(nbma, now) or station.circuits.one_way(nbma)
     return f"{said}: {hint}" if hint else said

@@ -284,9 +284,9 @@ class Prober:
         if path.arrived:
             return f"nothing comes straight from {peer}, though our packets arrive there"
         station = self._station
-        hint = station.interface.undelivered.reason(path.nbma, now) or station.circuits.one_way(
-            path.nbma
-        )
+        hint = station.interface.undelivered.explanation(
+            path.nbma, now
+        ) or station.circuits.one_way(path.nbma)
         return f"no answer on the direct path to {peer}{f': {hint}' if hint else ''}"
 
     def _fail(self, path: Path, reason: str, now: float) -> None:

@@ -22,7 +22,8 @@ class Contest(NamedTuple):
         one, two = map(format_address, sorted(self.places))
         address = format_address(self.protocol)
         return (
-            f"{address} is claimed by {one} and {two} in turn: one tunnel address on two machines"
+            f"{address} is claimed by {one} and {two} in turn: one tunnel address on two machines, "
+            "or one machine whose uplink changes again and again"
         )
 
 

@@ -50,6 +50,12 @@ class Undelivered:
             return None
         return hint.reason
 
+    def explanation(self, nbma: Address, now: float) -> str | None:
+        """Returns what explains that a peer does not answer: our questions are small."""
+        hint = self._hints.get(nbma)
+        is_other = hint is not None and hint.obstacle is Obstacle.TOO_BIG
+        return None if is_other else self.reason(nbma, now)
+
     def reasons(self, now: float) -> list[tuple[Address, str]]:
         """Returns what was said a moment ago, by NBMA address."""
         return [

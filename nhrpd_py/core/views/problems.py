@@ -59,7 +59,7 @@ def _of_interface(interface: Interface, now: float) -> Iterator[ProblemRow]:
         yield _row(interface, "losing", losing)
     for nbma, reason in interface.undelivered.reasons(now):
         yield _row(interface, "undelivered", reason, nbma=nbma)
-    for nbma, reason in circuits.failures():
+    for nbma, reason in circuits.failures(now):
         yield _row(interface, "sa-failed", reason, nbma=nbma)
     for nbma, contest in circuits.contests(now).items():
         subject = contest.who[1]
@@ -101,7 +101,7 @@ def _of_peers(instance: Instance, now: float) -> Iterator[ProblemRow]:
                 station.interface, "one-way", one_way, nbma=nbma, subject=subject, afi=station.afi
             )
     for path in station.paths:
-        if path.state is PathState.FAILED:
+        if path.state is PathState.FAILED and now < path.held_until:
             subject = format_address(path.protocol)
             yield _row(
                 station.interface,

@@ -3,13 +3,20 @@
 Only what is surely dropped is told; see `walk`.
 """
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nhrpd_py.cli.check.facts import BaseChain, Facts, Link
-from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.findings import Area, Finding, State, Unread
 from nhrpd_py.cli.check.judge.ipsec import goes_in_udp
-from nhrpd_py.cli.check.judge.tunnels import GRE_KINDS, configured_links, underlay_of
+from nhrpd_py.cli.check.judge.tunnels import (
+    GRE_KINDS,
+    configured_links,
+    crossed_by,
+    outer_address_of,
+    underlay_of,
+)
 from nhrpd_py.cli.check.judge.walk import Packet, way_of
 from nhrpd_py.core.config import InterfaceConfig
 
@@ -19,13 +26,16 @@ DOCKERS = "DOCKER-USER"
 OF_CONTAINERS = ("docker", "br-", "virbr", "veth", "lxc", "cni", "podman")
 INCOMING = ("prerouting", "input")
 OUTGOING = ("output", "postrouting")
+ESP = "ESP (protocol 50)"
 OUTER = {
-    "ESP (protocol 50)": Packet(family="ip", protocol="esp"),
+    ESP: Packet(family="ip", protocol="esp"),
     "IKE (UDP 500)": Packet(family="ip", protocol="udp", port=500),
     "IKE behind NAT (UDP 4500)": Packet(family="ip", protocol="udp", port=4500),
     "GRE (protocol 47)": Packet(family="ip", protocol="gre"),
 }
-ESP = "ESP (protocol 50)"
+PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+)
 COMMAND_PORTS = {None: "", 500: " --dport 500", 4500: " --dport 4500"}
 
 
@@ -121,14 +131,21 @@ def _lans(facts: Facts, family: str) -> list[str]:
 def _outer(
     facts: Facts, area: Area, config: InterfaceConfig, link: Link | None
 ) -> Iterator[Finding]:
-    underlay = underlay_of(facts, config, link) if link is not None else None
+    underlay = crossed_by(facts, config, link) if link is not None else None
+    family = "ip6" if link is not None and link.kind == "ip6gre" else "ip"
     names = [name for name in OUTER if config.ipsec is not None or name.startswith("GRE")]
     if config.ipsec is not None and goes_in_udp(facts, config.ipsec.profile):
         names.remove(ESP)
+    needless = link is not None and _is_private(outer_address_of(facts, config, link))
     for name in names:
-        incoming = replace(OUTER[name], input=underlay)
-        yield from _way_in(facts, area, config, name, incoming)
-        outgoing = replace(OUTER[name], output=underlay)
+        incoming = replace(OUTER[name], family=family, input=underlay)
+        for finding in _way_in(facts, area, config, name, incoming):
+            if name == ESP and needless:
+                said = f"{finding.finding}, unless a NAT is between, where ESP goes in UDP"
+                yield replace(finding, state=State.WARNING, finding=said)
+            else:
+                yield finding
+        outgoing = replace(OUTER[name], family=family, output=underlay)
         for hook in OUTGOING:
             base = _dropping(facts, hook, replace(outgoing, state="established"))
             if base is not None:
@@ -136,6 +153,14 @@ def _outer(
                     f"{_where(base, outgoing)} {name}: nothing leaves this machine for its peers",
                     _let_out(base, outgoing),
                 )
+
+
+def _is_private(address: str | None) -> bool:
+    """Returns whether an outer address is one that peers hardly reach without NAT."""
+    try:
+        return any(ipaddress.ip_address(address or "") in each for each in PRIVATE)
+    except ValueError:  # nothing tells it
+        return False
 
 
 def _way_in(

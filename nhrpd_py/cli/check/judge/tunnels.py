@@ -9,6 +9,8 @@ from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import ProtectedGre
 
 GRE_KINDS = ("gre", "ip6gre")
+WITHOUT_PEERS = ("dummy", "vrf")
+"""Kinds of links that may have the tunnel's outer address, while its packets come by another link."""
 MADE_BY_MODULES = ("gre0", "ip6gre0")
 """Links that the modules ip_gre and ip6_gre make, which serve nobody."""
 UNSPECIFIED = ("any", "::")
@@ -59,6 +61,21 @@ def underlay_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None
         if any(address == local for address, _length, _scope in other.addresses):
             return other.name
     return None
+
+
+def crossed_by(facts: Facts, config: InterfaceConfig, link: Link) -> str | None:
+    """Returns the link by which the kernel's filters see a tunnel's outer packets; None where nothing surely tells it.
+
+    The outer address may be that of a link by which nothing comes; what comes by a part of a VRF they see by the VRF.
+    """
+    name, links = underlay_of(facts, config, link), facts.kernel.links
+    underlay = None if isinstance(links, Unread) else links.get(name or "")
+    if underlay is None or isinstance(links, Unread):
+        return name
+    master = links.get(underlay.master)
+    if master is not None and master.kind == "vrf":
+        return None
+    return None if underlay.kind in WITHOUT_PEERS or "LOOPBACK" in underlay.flags else name
 
 
 def outer_address_of(facts: Facts, config: InterfaceConfig, link: Link) -> str | None:

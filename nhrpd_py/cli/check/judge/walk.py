@@ -70,10 +70,21 @@ def way_of(base: BaseChain, packet: Packet, group: int = 0) -> Way:
 def _passes(base: BaseChain, chain: str, way: Way, depth: int) -> bool:
     """Goes through a chain; returns whether a rule decided."""
     rules: Sequence[FilterRule] = base.chains.get(chain, ()) if depth <= MAX_DEPTH else ()
+    has_left = False  # a rule before may have led out of the chain
     for rule in rules:
         fit = fit_of(rule.conditions, way.packet)
         if fit is Fit.NO:
             continue
+        if rule.verdict is Verdict.RETURN:
+            if fit is Fit.YES:
+                return False
+            has_left = True
+            continue
+        leaves = rule.verdict is Verdict.GOTO
+        if leaves and fit is Fit.YES:
+            return _follows(base, rule, Fit.PERHAPS if has_left else fit, way, depth)
+        if has_left:
+            fit = Fit.PERHAPS
         if rule.sample is not None and rule.sample.group == way.group:
             way.sampled = True
         match rule.verdict:
@@ -83,13 +94,10 @@ def _passes(base: BaseChain, chain: str, way: Way, depth: int) -> bool:
             case Verdict.DROP if fit is Fit.YES:
                 way.verdict, way.by = rule.verdict, rule.text
                 return True
-            case Verdict.RETURN if fit is Fit.YES:
-                return False
             case Verdict.JUMP | Verdict.GOTO:
                 if _follows(base, rule, fit, way, depth):
                     return True
-                if rule.verdict is Verdict.GOTO and fit is Fit.YES:
-                    return False
+                has_left |= leaves
             case _:
                 pass
     return False
@@ -111,6 +119,7 @@ def _follows(base: BaseChain, rule: FilterRule, fit: Fit, way: Way, depth: int) 
 def fit_of(conditions: Conditions, packet: Packet) -> Fit:
     """Returns whether a rule is about a packet."""
     fits = [
+        _listed(conditions.families, packet.family),
         _named(conditions.inputs, packet.input),
         _named(conditions.outputs, packet.output),
         _listed(conditions.protocols, packet.protocol),

@@ -7,6 +7,7 @@ from nhrpd_py.cli.check.facts import Facts, Link, Row
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.tunnels import (
     change,
+    crossed_by,
     outer_address_of,
     outer_link,
     peers_of,
@@ -30,7 +31,8 @@ def check(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iter
         way = facts.kernel.ways.get((remote, local or ""))
         found = _bound(facts, area, link, outer, remote)
         found = found or _inward(facts, area, config, link, remote, way)
-        found = found or _strict(facts, area, outer, remote, way)
+        if crossed_by(facts, config, link) is not None:
+            found = found or _strict(facts, area, outer, remote, way)
         if found is not None:
             yield found
             return  # the others have the same fault

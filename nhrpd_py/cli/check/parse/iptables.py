@@ -70,14 +70,14 @@ def _rule(
     text: str, words: Sequence[str], tool: str, family: str, packets: int | None
 ) -> FilterRule:
     conditions = Conditions()
-    verdict, target = Verdict.NONE, ""
+    verdict, target, leaves = Verdict.NONE, "", False
     sample = None
     for option, value, negated in _options(words[1:]):
         match option:
             case "-j" | "-g":
                 verdict = VERDICTS.get(value, Verdict.NONE)
                 if value not in VERDICTS:
-                    target = value
+                    target, leaves = value, option == "-g"
             case _:
                 conditions = _narrowed(conditions, option, value, negated=negated)
     if target == "NFLOG":
@@ -89,7 +89,7 @@ def _rule(
             range_only="--nflog-range" in words and "--nflog-size" not in words,
         )
     elif target:
-        verdict = Verdict.GOTO if "-g" in words else Verdict.JUMP
+        verdict = Verdict.GOTO if leaves else Verdict.JUMP
     return FilterRule(
         text=text, conditions=conditions, verdict=verdict, target=target, sample=sample
     )
@@ -106,6 +106,9 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
             negated = True
             continue
         value = ""
+        if word == "--comment":  # it may look like anything
+            at += 1
+            continue
         if word.startswith("-") and at < len(words) and not words[at].startswith("-"):
             value = words[at] if words[at] != "!" else ""
             at += bool(value)
@@ -127,8 +130,6 @@ def _narrowed(conditions: Conditions, option: str, value: str, *, negated: bool)
         case "--ctstate" | "--state" if not negated:
             return replace(conditions, states=frozenset(value.lower().split(",")))
         case "-m" if value in MODULES:
-            return conditions
-        case "--comment":
             return conditions
         case _ if option in PORTS and not negated:
             return replace(conditions, ports=tuple(map(_range, value.split(","))))

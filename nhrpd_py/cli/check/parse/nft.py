@@ -9,14 +9,28 @@ from nhrpd_py.cli.check.parse.firewall import both
 from nhrpd_py.cli.check.parse.iptables import PROTOCOLS
 
 FAMILIES = ("ip", "ip6", "inet")
-ASKING = ("match", "vmap", "limit", "xt", "ct count", "connlimit", "quota")
+NFPROTOS = {"ipv4": "ip", "ipv6": "ip6", "ip": "ip", "ip6": "ip6"}
+"""Families as `meta nfproto` and `meta protocol` name them."""
+DOING = (
+    "counter",
+    "log",
+    "mangle",
+    "notrack",
+    "continue",
+    "ct helper",
+    "ct timeout",
+    "flow",
+    "dup",
+)
+"""Statements behind which the rule goes on for every packet. Others may end it: a limit, a set that is full."""
 
 _Elements = Mapping[tuple[str, str, str], list[Any]]
 
 
 def nft_chains(document: Mapping[str, Any]) -> list[BaseChain]:
-    """Returns the base chains of all tables, but for those of type nat, which see first packets only."""
+    """Returns the base chains of all tables that work, but for those of type nat, which see first packets only."""
     elements = _elements_of(document)
+    dormant = _dormant(document)
     tables: dict[tuple[str, str], dict[str, list[FilterRule]]] = {}
     bases: list[Mapping[str, Any]] = []
     for item in document.get("nftables", ()):
@@ -41,7 +55,16 @@ def nft_chains(document: Mapping[str, Any]) -> list[BaseChain]:
             chains=tables[chain["family"], chain["table"]],
         )
         for chain in bases
+        if (chain["family"], chain["table"]) not in dormant
     ]
+
+
+def _dormant(document: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Returns the tables whose chains see nothing."""
+    tables = [item["table"] for item in document.get("nftables", ()) if "table" in item]
+    return {
+        (each["family"], each["name"]) for each in tables if "dormant" in (each.get("flags") or ())
+    }
 
 
 def _elements_of(document: Mapping[str, Any]) -> _Elements:
@@ -50,7 +73,7 @@ def _elements_of(document: Mapping[str, Any]) -> _Elements:
     for item in document.get("nftables", ()):
         named = item.get("set") or item.get("map")
         if named is not None:
-            found[named["family"], named["table"], f"@{named['name']}"] = named.get("elem", [])
+            found[named["family"], named["table"], f"@{named['name']}"] = named.get("elem") or []
     return found
 
 
@@ -61,6 +84,8 @@ def _rules(rule: Mapping[str, Any], elements: _Elements) -> Iterator[FilterRule]
         match value:
             case {"set": list(items)}:
                 return items
+            case {"|": list(items)}:
+                return items  # flags, as older nft prints them
             case list():
                 return value
             case str() if value.startswith("@"):
@@ -88,11 +113,14 @@ def _rules(rule: Mapping[str, Any], elements: _Elements) -> Iterator[FilterRule]
                 for value, (its, chain) in _verdicts(listed(data)):
                     narrowed = _narrowed(conditions, key, [value], negated=False)
                     yield FilterRule(text=where, conditions=narrowed, verdict=its, target=chain)
-            case dict() if any(name in expression for name in ASKING):
-                conditions = replace(conditions, more=True)
+            case dict() if any(name in expression for name in DOING):
+                pass
             case _:
-                found = _verdict(expression)
-                verdict, target = found if found[0] is not Verdict.NONE else (verdict, target)
+                its, chain = _verdict(expression)
+                if its is Verdict.NONE:
+                    conditions = replace(conditions, more=True)
+                else:
+                    verdict, target = its, chain
     sample = None
     if group is not None:
         sample = SamplingRule(tool="nft", family=rule["family"], group=group, packets=packets)
@@ -106,8 +134,8 @@ def _verdicts(pairs: Sequence[Any]) -> Iterator[tuple[Any, tuple[Verdict, str]]]
         match pair:
             case [value, dict(verdict)]:
                 yield value, _verdict(verdict)
-            case _:
-                pass
+            case _:  # it may let the packet pass
+                yield None, (Verdict.ACCEPT, "")
 
 
 def _verdict(statement: Any) -> tuple[Verdict, str]:
@@ -130,30 +158,68 @@ def _verdict(statement: Any) -> tuple[Verdict, str]:
 def _narrowed(
     conditions: Conditions, left: Any, values: Sequence[Any], *, negated: bool
 ) -> Conditions:
+    """Returns conditions with what a match asks; `more` where that, or one of the values, is not understood."""
+    unsure = replace(conditions, more=True)
+    plain = [_plain(each) for each in values]
+    known = all(isinstance(each, str | int) and each != "*" for each in plain)
+    texts = frozenset(map(str, plain)) if known else None
     match left:
-        case {"meta": {"key": "iif" | "iifname"}}:
-            names = _names(values, negated=negated)
-            return replace(conditions, inputs=both(conditions.inputs, names))
-        case {"meta": {"key": "oif" | "oifname"}}:
-            names = _names(values, negated=negated)
+        case {"meta": {"key": "iif" | "iifname" | "oif" | "oifname" as key}}:
+            # the number of a link stands for one that is gone
+            names = tuple(f"{'!' * negated}{each}" for each in plain if isinstance(each, str))
+            if texts is None or (negated and not names):
+                return unsure
+            if key.startswith("i"):
+                return replace(conditions, inputs=both(conditions.inputs, names))
             return replace(conditions, outputs=both(conditions.outputs, names))
-        case {"meta": {"key": "nfproto" | "protocol"}} if not negated:
-            return conditions  # chains are looked at for packets of their family
-        case {"ct": {"key": "state"}} if not negated:
-            states = frozenset(str(each) for each in values)
-            return replace(conditions, states=states)
-        case {"meta": {"key": "l4proto"}} | {"payload": {"field": "protocol" | "nexthdr"}} if (
-            not negated
-        ):
-            found = frozenset(PROTOCOLS.get(str(each), str(each)) for each in values)
-            return replace(conditions, protocols=found)
+        case {"meta": {"key": "nfproto" | "protocol"}} if texts is not None:
+            families = frozenset(NFPROTOS.get(each, each) for each in texts)
+            if negated:
+                families = frozenset(NFPROTOS.values()) - families
+            return replace(conditions, families=_within(conditions.families, families))
+        case {"ct": {"key": "state"}} if texts is not None and not negated:
+            return replace(conditions, states=_within(conditions.states, texts))
+        case (
+            {"meta": {"key": "l4proto"}}
+            | {"payload": {"protocol": "ip", "field": "protocol"}}
+            | {"payload": {"protocol": "ip6", "field": "nexthdr"}}
+        ) if texts is not None and not negated:
+            found = frozenset(PROTOCOLS.get(each, each) for each in texts)
+            narrowed = replace(conditions, protocols=_within(conditions.protocols, found))
+            return _of_family(narrowed, left)
         case {"payload": {"protocol": str(protocol), "field": "dport"}} if not negated:
-            ranges = tuple(each for value in values if (each := _range(value)) is not None)
+            ranges = [_range(value) for value in plain]
             if protocol in ("udp", "tcp"):
-                conditions = replace(conditions, protocols=frozenset({protocol}))
-            return replace(conditions, ports=ranges)
+                own = frozenset({protocol})
+                conditions = replace(conditions, protocols=_within(conditions.protocols, own))
+            if None in ranges:
+                return replace(conditions, more=True)
+            return replace(conditions, ports=tuple(each for each in ranges if each is not None))
         case _:
-            return replace(conditions, more=True)
+            return _of_family(unsure, left)
+
+
+def _of_family(conditions: Conditions, left: Any) -> Conditions:
+    """Returns conditions narrowed to the family whose header a match looks into."""
+    match left:
+        case {"payload": {"protocol": "ip" | "ip6" as family}}:
+            only = frozenset({family})
+            return replace(conditions, families=_within(conditions.families, only))
+        case _:
+            return conditions
+
+
+def _within(before: frozenset[str] | None, found: frozenset[str]) -> frozenset[str]:
+    return found if before is None else before & found
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value of a set; those with a counter or a timeout stand within `elem`."""
+    match value:
+        case {"elem": {"val": inner}}:
+            return inner
+        case _:
+            return value
 
 
 def _range(value: Any) -> tuple[int, int] | None:
@@ -164,13 +230,3 @@ def _range(value: Any) -> tuple[int, int] | None:
             return first, last
         case _:
             return None
-
-
-def _names(items: Sequence[Any], *, negated: bool) -> tuple[str, ...]:
-    """Returns the names in a set; those with a counter or a timeout stand within `elem`."""
-    found = (item["elem"].get("val") if _is_elem(item) else item for item in items)
-    return tuple(f"{'!' * negated}{name}" for name in found if isinstance(name, str))
-
-
-def _is_elem(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("elem"), dict)

@@ -106,6 +106,7 @@ def _link(row: Row, addresses: tuple[tuple[str, int, str], ...]) -> Link:
         kind=str(info.get("info_kind", "")),
         data=info.get("info_data") or {},
         addrgenmode=str(row.get("inet6_addr_gen_mode", "")),
+        master=str(row.get("master", "")),
         addresses=addresses,
     )
 
@@ -250,7 +251,11 @@ def read_firewall() -> FirewallFacts:
     if not saved and not isinstance(document, dict):
         silent = Unread("neither iptables nor nft tell rules", "apt install nftables")
         return FirewallFacts(rules=silent, tools=tools, listeners=_listeners())
-    chains = _chains(saved, ruleset)
+    try:
+        chains = _chains(saved, ruleset)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        odd = Unread(f"the packet filter's rules are not understood ({error!r})")
+        return FirewallFacts(rules=odd, tools=tools, listeners=_listeners())
     return FirewallFacts(
         rules=sampling_rules(chains),
         chains=chains,

@@ -89,6 +89,16 @@ def test_a_server_that_is_up_is_asked_at_once_and_lost_for_the_reason() -> None:
     assert ("one-way", silent(6)) in spoke.table(View.PROBLEMS, "kind", "reason", now=25.0)
 
 
+def test_a_rekeying_makes_nobody_silent() -> None:
+    """The new SA has sent before the peer had anything to say; a stream of data may go one way alone."""
+    hub = a_protected_hub(3)
+    count(hub, 10.0, 5, 7, peer=3, local=1)
+    assert count(hub, 20.0, 0, 4000, peer=3, local=1) == []
+    assert problems(hub, 20.0) == []
+    count(hub, 30.0, 0, 9000, peer=3, local=1)
+    assert problems(hub, 30.0) == []
+
+
 def test_what_comes_ends_it() -> None:
     spoke = a_protected_spoke(path_check_s=3)
     count(spoke, 10.0, 3, 3)

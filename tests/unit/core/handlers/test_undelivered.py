@@ -10,7 +10,7 @@ from nhrpd_py.core.notices import DeliveryFailed, NhsDown, PathFailed
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
 from nhrpd_py.packet.message import Message
-from tests.support.engine import Node, a_spoke, of, packets, sent, the
+from tests.support.engine import Node, a_hub, a_spoke, of, packets, sent, the
 from tests.support.ipsec import a_protected_spoke
 from tests.support.messages import a_registration_reply, a_resolution_reply
 from tests.support.resolution import an_asking_spoke
@@ -167,9 +167,63 @@ def test_what_is_said_of_each(fields: dict[str, Any], reason: str) -> None:
 
 def test_that_large_packets_do_not_fit_is_not_refuted_by_a_small_one() -> None:
     spoke = keyed(a_spoke(2))
-    request = the(sent(spoke.give(an_error(obstacle=Obstacle.TOO_BIG), now=5.0)))
+    request = the(sent(spoke.give(an_error(), now=5.0)))
+    assert sent(spoke.give(an_error(obstacle=Obstacle.TOO_BIG), now=5.1)) == []
     spoke.receive(a_registration_reply(request), HUB.nbma, now=5.2)
     assert "do not fit" in str(last_error(spoke, View.NHS, 6.0))
+
+
+def test_that_large_packets_do_not_fit_is_no_reason_for_a_silence() -> None:
+    """What we ask is small; and what was forged once would be the reason for all time."""
+    spoke = keyed(a_spoke(2))
+    assert sent(spoke.give(an_error(obstacle=Obstacle.TOO_BIG, mtu=68), now=5.0)) == []
+    effects: list[Effect] = []
+    while not of(effects, NhsDown):
+        effects = spoke.advance(at := spoke.engine.next_deadline() or 0.0)
+        spoke.give(an_error(obstacle=Obstacle.TOO_BIG, mtu=68), now=at + 0.01)
+    assert the(of(effects, NhsDown)).reason == "no answer to 3 registration requests"
+
+
+def test_what_was_forged_once_about_a_lost_server_is_forgotten_with_the_next_request() -> None:
+    spoke = keyed(a_spoke(2, registered=False))
+    at = 0.1
+    spoke.give(an_error(), now=at)
+    assert last_error(spoke, View.NHS, at) == NO_KEY
+    while at < 300.0:
+        spoke.advance(at := spoke.engine.next_deadline() or 0.0)
+    assert last_error(spoke, View.NHS, at) == "no answer to 3 registration requests"
+
+
+def test_what_a_server_itself_said_counts_for_more() -> None:
+    spoke = keyed(a_spoke(2, registered=False))
+    request = the(sent(spoke.started, PacketType.REGISTRATION_REQUEST))
+    spoke.receive(a_registration_reply(request, code=4), HUB.nbma, now=0.1)
+    refusal = last_error(spoke, View.NHS, 0.1)
+    assert "registration refused" in str(refusal)
+    spoke.give(an_error(), now=0.2)
+    assert last_error(spoke, View.NHS, 0.2) == refusal
+    at = 0.2
+    while at < 600.0:
+        for each in sent(spoke.advance(at := spoke.engine.next_deadline() or 0.0)):
+            if at < 300.0:  # silent from then on: that it refused us is no reason any more
+                spoke.receive(a_registration_reply(each, code=4), HUB.nbma, now=at)
+    assert last_error(spoke, View.NHS, at) == "no answer to 3 registration requests"
+
+
+def test_errors_about_all_peers_do_not_flood_the_log() -> None:
+    """Nor do they push out that other things were told already."""
+    peers = range(2, 202)
+    hub = a_hub(*peers)
+    hub.give(a_tunnel_link(gre=GreParameters(key=42, output_key=42, ttl=64, link=UNDERLAY)))
+    told: list[DeliveryFailed] = []
+    obstacles = [each for each in Obstacle if each is not Obstacle.TOO_BIG]
+    errors = [(peer, obstacle) for obstacle in obstacles for peer in peers]
+    for number, (peer, obstacle) in enumerate(errors):
+        forged = an_error(peer, local=nbma(1), obstacle=obstacle)
+        told += of(hub.give(forged, now=1.0 + number / 100), DeliveryFailed)
+    assert 50 <= len(told) <= 50 + 5
+    reasons = hub.table(View.PROBLEMS, "kind", now=12.0)
+    assert reasons.count(("undelivered",)) == 200  # all of it is there to be looked at
 
 
 def probes(effects: list[Effect]) -> list[Message]:

@@ -75,6 +75,30 @@ def test_an_sa_that_cannot_be_made() -> None:
     )
 
 
+def test_an_sa_that_nobody_tries_to_make_any_more_is_no_problem() -> None:
+    spoke = a_node(2, an_interface(ipsec=IPSEC, nhs=(an_nhs(),)))
+    spoke.give(failed(3, reason="no proposal chosen"), now=1.0)
+    assert "sa-failed" in kinds(spoke, 300.0)
+    assert "sa-failed" not in kinds(spoke, 301.0)
+    spoke.give(failed(1, reason="no answer"), now=302.0)  # the server's is needed
+    assert "sa-failed" in kinds(spoke, 9999.0)
+
+
+def test_a_path_that_nobody_wants_any_more_is_no_problem() -> None:
+    spoke, request = an_asking_spoke(path_check_s=3)
+    spoke.receive(a_resolution_reply(request), HUB.nbma)
+    at = 0.0
+    while "path-failed" not in kinds(spoke, at):
+        spoke.advance(at := spoke.engine.next_deadline() or 0.0)
+        assert at < 60.0
+    until = at + 3600.0
+    while (at := spoke.engine.next_deadline() or until) < until:
+        effects = spoke.advance(at)
+        for each in sent(effects, PacketType.REGISTRATION_REQUEST):
+            spoke.receive(a_registration_reply(each), HUB.nbma, now=at)
+    assert kinds(spoke, until) == []
+
+
 def test_servers_that_are_silent_or_refuse_or_have_no_address() -> None:
     spoke = a_spoke(2)
     while "server-lost" not in kinds(spoke, now := spoke.engine.next_deadline() or 0.0):

@@ -81,6 +81,16 @@ def test_a_strict_uplink_that_is_not_the_way_back(way, sysctls, is_found) -> Non
         assert each.remedy == "sysctl -w net/ipv4/conf/eth1/rp_filter=2"
 
 
+@pytest.mark.parametrize(
+    "outer", [replace(ETH1, kind="dummy"), replace(ETH1, flags=frozenset({"LOOPBACK"}))]
+)
+def test_a_link_by_which_nothing_comes_drops_nothing(outer) -> None:
+    loose = gre1(link=None, local="203.0.113.2")
+    sysctls = {"net/ipv4/conf/all/rp_filter": "1", RP: "1"}  # as ufw sets it
+    found = complaints(a_spoke(ON_ETH0, outer=outer, link=loose, way="eth0", sysctls=sysctls))
+    assert not [each for each in found if "eth1" in each.finding]
+
+
 def test_a_hubs_peers_are_looked_at_as_well() -> None:
     peer = {"interface": "gre1", "nbma": HUB, "ipsec": "up"}
     facts = a_spoke(ON_ETH0)

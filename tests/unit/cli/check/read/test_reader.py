@@ -17,7 +17,7 @@ import pytest
 from nhrpd_py import __version__
 from nhrpd_py.cli.check.facts import DaemonFacts
 from nhrpd_py.cli.check.findings import Unread
-from nhrpd_py.cli.check.read import reader
+from nhrpd_py.cli.check.read import machine, reader
 from nhrpd_py.core.rows import InterfaceRow
 
 Serve = Callable[..., str]
@@ -104,3 +104,26 @@ def test_a_locale_without_arrows_is_no_reason_to_end(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (1, b"")
     assert b"? systemctl start nhrpd" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("saved", "ruleset"),
+    [
+        ("*filter\n:\nCOMMIT\n", {}),
+        ("*filter\n-A INPUT -j NFLOG --nflog-group many\nCOMMIT\n", {}),
+        ("", {"nftables": [{"chain": {"hook": "input"}}]}),
+        ("", {"nftables": [{"rule": None}, {"rule": {"family": "ip"}}]}),
+        ("", {"nftables": 7}),
+        ("", {"nftables": ["odd"]}),
+    ],
+)
+def test_rules_that_nobody_understands_are_told_and_judged_by_nobody(
+    saved: str, ruleset: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "is_root", lambda: True)
+    monkeypatch.setattr(machine, "_saved", lambda: [("iptables", saved)])
+    monkeypatch.setattr(machine, "json_of", lambda *_argv: ruleset)
+    found = machine.read_firewall()
+    assert isinstance(found.rules, Unread)
+    assert "are not understood" in found.rules.why
+    assert not found.chains
