@@ -5,7 +5,7 @@ taken as the reason why one is dropped. So what is called dropped is dropped.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 
@@ -51,6 +51,8 @@ class Way:
     """The rule that decided; empty: the policy, or UNSURE."""
     sampled: bool = False
     """A rule that samples stood on its way, before the decision."""
+    chains: dict[str, tuple[Verdict, str]] = field(default_factory=dict)
+    """What each chain decided, and by which rule: it decides the same wherever one jumps there from."""
 
     @property
     def dropped(self) -> bool:
@@ -68,7 +70,23 @@ def way_of(base: BaseChain, packet: Packet, group: int = 0) -> Way:
 
 
 def _passes(base: BaseChain, chain: str, way: Way, depth: int) -> bool:
-    """Goes through a chain; returns whether a rule decided."""
+    """Goes through a chain, unless it is known what that leads to; returns whether a rule decided."""
+    if chain not in way.chains:
+        way.chains[chain] = (
+            Verdict.NONE,
+            "",
+        )  # while it is gone through: the kernel takes no circles
+        is_decided = _goes_through(base, chain, way, depth)
+        way.chains[chain] = (way.verdict, way.by) if is_decided else (Verdict.NONE, "")
+        return is_decided
+    verdict, by = way.chains[chain]
+    if verdict is Verdict.NONE:
+        return False
+    way.verdict, way.by = verdict, by
+    return True
+
+
+def _goes_through(base: BaseChain, chain: str, way: Way, depth: int) -> bool:
     rules: Sequence[FilterRule] = base.chains.get(chain, ()) if depth <= MAX_DEPTH else ()
     has_left = False  # a rule before may have led out of the chain
     for rule in rules:
