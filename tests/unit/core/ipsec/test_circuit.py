@@ -18,10 +18,8 @@ def test_attempts_fail_while_somebody_needs_the_sa_and_a_while_after_that() -> N
 
 
 def test_circuit_leads_to_a_server_while_anybody_needs_it_as_one() -> None:
-    circuit = Circuit()
-    assert circuit.is_empty
-    circuit.needed_by["peer"] = False
-    assert not circuit.to_server
+    circuit = Circuit({"peer": False})
+    assert [circuit.to_server, circuit.is_empty] == [False, False]
     circuit.needed_by["registration"] = True
-    assert circuit.to_server
-    assert not circuit.is_empty
+    assert [circuit.to_server, circuit.is_empty] == [True, False]
+    assert Circuit().is_empty
