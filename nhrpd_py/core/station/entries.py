@@ -174,9 +174,14 @@ class NeighborEntries:
         self._servers.pop(binding.protocol, None)
         ifindex = self._interface.ifindex
         self._outbox.emit(SetNeighbor(ifindex, binding.protocol, binding.nbma))
-        binding.routed = not self._interface.on_link(binding.protocol)
+        was_routed, binding.routed = (
+            binding.routed,
+            not self._interface.on_link(binding.protocol),
+        )
         if binding.routed:
             self._set_route(binding)
+        elif was_routed:  # the tunnel has a network around it since
+            self._outbox.emit(DropRoute(host_prefix(binding.protocol), ifindex))
         if not was_installed:
             self._shortcuts.peer_installed(binding.protocol)
 

@@ -82,6 +82,22 @@ def test_an_entry_with_a_route_takes_it_along() -> None:
     ]
 
 
+def test_an_entry_that_is_covered_when_it_is_installed_again_loses_its_route() -> None:
+    """The tunnel has got a network around it, and somebody asked for the entry before the routes are looked at."""
+    bench = EntriesBench()
+    binding = bench.binding()
+    assert binding.routed
+    bench.open(tunnel(1), 24)
+    bench.effects()
+    bench.entries.install(binding)
+    assert bench.effects() == [
+        SetNeighbor(GRE, tunnel(2), nbma(2)),
+        DropRoute(host_prefix(tunnel(2)), GRE),
+    ]
+    bench.entries.install(binding)
+    assert bench.effects() == [SetNeighbor(GRE, tunnel(2), nbma(2))]
+
+
 def test_an_installed_binding_is_not_led_to_a_server() -> None:
     bench = EntriesBench()
     bench.binding()
