@@ -104,11 +104,8 @@ class NeighborEntries:
             return
         self._shortcuts.peer_withdrawn(binding.protocol)
         binding.entry = Entry.NONE
-        ifindex = self._interface.ifindex
-        if binding.routed:
-            binding.routed = False
-            self._outbox.emit(DropRoute(host_prefix(binding.protocol), ifindex))
-        self._outbox.emit(DropNeighbor(ifindex, binding.protocol))
+        self._fit_route(binding, wanted=False)
+        self._outbox.emit(DropNeighbor(self._interface.ifindex, binding.protocol))
 
     def probe(self, binding: Binding) -> None:
         """Sets an installed entry STALE, so that the kernel probes it when traffic uses it."""
@@ -127,10 +124,8 @@ class NeighborEntries:
         self._servers.pop(binding.protocol, None)
         if not self._interface.opened:
             return
-        ifindex = self._interface.ifindex
-        if binding.routed:
-            self._outbox.emit(DropRoute(host_prefix(binding.protocol), ifindex))
-        self._outbox.emit(DropNeighbor(ifindex, binding.protocol))
+        self._fit_route(binding, wanted=False)
+        self._outbox.emit(DropNeighbor(self._interface.ifindex, binding.protocol))
 
     def refit_routes(self) -> None:
         """Adds or withdraws host routes after the tunnel's connected prefixes changed."""
@@ -138,14 +133,8 @@ class NeighborEntries:
             return
         for binding in self._bindings.values():
             wanted = binding.installed and not self._interface.on_link(binding.protocol)
-            if wanted == binding.routed:
-                continue
-            binding.routed = wanted
-            if wanted:
-                self._set_route(binding)
-            else:
-                prefix = host_prefix(binding.protocol)
-                self._outbox.emit(DropRoute(prefix, self._interface.ifindex))
+            if wanted != binding.routed:
+                self._fit_route(binding, wanted=wanted)
 
     def set_mtu(self, binding: Binding, mtu: int) -> None:
         """Sets the MTU that a peer told; installs the routes over it again where theirs is another one now."""
@@ -174,14 +163,7 @@ class NeighborEntries:
         self._servers.pop(binding.protocol, None)
         ifindex = self._interface.ifindex
         self._outbox.emit(SetNeighbor(ifindex, binding.protocol, binding.nbma))
-        was_routed, binding.routed = (
-            binding.routed,
-            not self._interface.on_link(binding.protocol),
-        )
-        if binding.routed:
-            self._set_route(binding)
-        elif was_routed:  # the tunnel has a network around it since
-            self._outbox.emit(DropRoute(host_prefix(binding.protocol), ifindex))
+        self._fit_route(binding, wanted=not self._interface.on_link(binding.protocol))
         if not was_installed:
             self._shortcuts.peer_installed(binding.protocol)
 
@@ -189,6 +171,14 @@ class NeighborEntries:
         if binding.routed:
             self._set_route(binding)
         self._shortcuts.peer_installed(binding.protocol)
+
+    def _fit_route(self, binding: Binding, *, wanted: bool) -> None:
+        """Installs the host route, again if it is there, or withdraws it."""
+        if wanted:
+            self._set_route(binding)
+        elif binding.routed:
+            self._outbox.emit(DropRoute(host_prefix(binding.protocol), self._interface.ifindex))
+        binding.routed = wanted
 
     def _set_route(self, binding: Binding) -> None:
         interface = self._interface
