@@ -2,13 +2,13 @@
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from nhrpd_py.runtime.source_filter.keeper import AUDIT_S
+from nhrpd_py.cli.client import Client
 from tests.lab.clouds import cloud, has_shortcut, make_shortcuts, wait_ready
 from tests.lab.expect import row
 from tools.lab.classic import ClassicNode
@@ -100,8 +100,20 @@ def wrong(node: ClassicNode) -> int:
 
 def settled(nodes: Nodes) -> list[int]:
     """Returns how many wrong sources nodes have counted, once what was before has been read."""
-    time.sleep(2 * AUDIT_S)
+    read = [audits(node) for node in nodes]
+    for node, before in zip(nodes, read, strict=True):
+        # The next reading may have begun already.
+        wait_until(partial(has_read, node, before + 2), 30.0, "two readings")
     return [wrong(node) for node in nodes]
+
+
+def audits(node: ClassicNode) -> int:
+    status = Client(str(node.socket_path)).get("/v1/status")
+    return int(status["counters"]["source-filter"].get("audits", 0))
+
+
+def has_read(node: ClassicNode, times: int) -> bool:
+    return audits(node) >= times
 
 
 def problem(node: ClassicNode) -> object:
