@@ -59,6 +59,9 @@ class WantedSa:
     """Number of attempts so far."""
     failures: int = 0
     """Failures in a row."""
+    is_fallback_next: bool = False
+    """The next attempt, or the one under way, is by the fallback profile; where the SA is up, it was
+    the last one."""
     last_error: str | None = None
 
     @property
@@ -73,9 +76,10 @@ class WantedSa:
 
     @property
     def profile(self) -> str:
-        """The profile of the next attempt: the fallback is tried every other time."""
+        """The profile of the next attempt: after a failure the other one than before, after an SA that
+        lasted the first."""
         fallback = self.effect.ipsec.fallback_profile
-        if fallback is not None and self.failures % 2:
+        if fallback is not None and self.is_fallback_next:
             return fallback
         return self.effect.ipsec.profile
 
@@ -108,15 +112,18 @@ class WantedSa:
         lasted = self.up_since is None or now - self.up_since >= STEADY_S
         if self.state is WantedState.UP and not lasted:
             self.failures += 1
+            self.is_fallback_next = not self.is_fallback_next
             self._enter(WantedState.HELD_DOWN, now + hold_down_s(self.failures - 1, rng))
             return
         self.failures = 0
         if self.state is not WantedState.TRYING:
+            self.is_fallback_next = False
             self._enter(WantedState.WAITING, now)
 
     def failed(self, reason: str, now: float, rng: random.Random) -> float:
         """Enters HELD_DOWN: the attempt failed; returns for how many seconds."""
         self.failures += 1
+        self.is_fallback_next = not self.is_fallback_next
         self.last_error = reason
         wait_s = hold_down_s(self.failures, rng)
         self._enter(WantedState.HELD_DOWN, now + wait_s)
@@ -132,11 +139,13 @@ class WantedSa:
         if self.failures:
             self.failures = 0
             if self.next_attempt_at is not None:
+                self.is_fallback_next = False
                 self._enter(WantedState.WAITING, min(self.next_attempt_at, now))
 
     def start_anew(self, now: float) -> None:
         """Forgets the failures of an earlier session: this charon may be another one."""
         self.failures = 0
+        self.is_fallback_next = False
         self._enter(WantedState.WAITING, now)
 
     def _enter(self, state: WantedState, next_attempt_at: float | None = None) -> None:

@@ -87,6 +87,59 @@ def test_another_request_leaves_an_attempt_alone() -> None:
     assert (wanted.state, wanted.next_attempt_at) == (WantedState.TRYING, None)
 
 
+def with_fallback() -> WantedSa:
+    """One that was tried by its first profile, and failed."""
+    wanted = WantedSa(request(fallback="nat"))
+    wanted.begin()
+    assert wanted.profile == "dmvpn"
+    wanted.failed("NO_PROPOSAL_CHOSEN", 0.0, rng())
+    wanted.begin()
+    assert wanted.profile == "nat"
+    return wanted
+
+
+@pytest.mark.parametrize("is_up", [False, True])
+@pytest.mark.parametrize("lasted_s", [STEADY_S - 1, STEADY_S])
+def test_after_an_sa_by_the_fallback_the_first_profile_is_next(
+    is_up: bool, lasted_s: float
+) -> None:
+    """However often somebody asked for the SA meanwhile, which clears its failures."""
+    wanted = with_fallback()
+    wanted.request(request(fallback="nat"), 1.0, is_up=False)
+    assert wanted.profile == "nat"
+    wanted.came_up(2.0)
+    if is_up:
+        wanted.request(request(fallback="nat"), 3.0, is_up=True)
+        assert wanted.profile == "nat"
+    wanted.went_down(2.0 + lasted_s, rng())
+    assert wanted.profile == "dmvpn"
+
+
+def test_an_sa_by_the_first_profile_that_does_not_last_lets_the_fallback_try() -> None:
+    wanted = WantedSa(request(fallback="nat"))
+    wanted.begin()
+    wanted.came_up(1.0)
+    wanted.went_down(2.0, rng())
+    assert wanted.profile == "nat"
+
+
+def test_requests_between_attempts_do_not_keep_the_fallback_from_its_turn() -> None:
+    wanted = WantedSa(request(fallback="nat"))
+    used = []
+    for now in range(4):
+        wanted.begin()
+        used.append(wanted.profile)
+        wanted.failed("no answer", now, rng())
+        wanted.request(request(fallback="nat"), now, is_up=False)
+    assert used == ["dmvpn", "nat", "dmvpn", "nat"]
+
+
+def test_another_charon_is_tried_by_the_first_profile() -> None:
+    wanted = with_fallback()
+    wanted.start_anew(5.0)
+    assert wanted.profile == "dmvpn"
+
+
 def test_what_is_mended_ends_the_hold_down_of_those_that_failed() -> None:
     it = sas(request("gre1"), request("gre2", fallback="nat"), request("gre3", delay_s=9.0))
     first, second, third = it
