@@ -260,7 +260,7 @@ class Engine:
                 self._links.follow(now)
             case NameResolved(name, addresses, error):
                 for instance in self._tunnels.instances():
-                    instance.client.name_resolved(name, addresses, error, now)
+                    instance.name_resolved(name, addresses, error, now)
             case InterfaceRefused():
                 self._links.refused(event, now)
             case InterfaceMended(ifindex):

@@ -33,9 +33,9 @@ def an_asking_spoke(target: Address = TARGET, **settings: Any) -> tuple[Node, Me
     return spoke, the(sent(redirect(spoke, target)))
 
 
-def a_shortcut_spoke() -> Node:
+def a_shortcut_spoke(**settings: Any) -> Node:
     """Returns a spoke with a shortcut to the LAN of spoke 3, installed at time 0."""
-    spoke, request = an_asking_spoke()
+    spoke, request = an_asking_spoke(**settings)
     spoke.receive(a_resolution_reply(request), HUB.nbma)
     return spoke
 

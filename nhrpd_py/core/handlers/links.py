@@ -189,13 +189,13 @@ class LinkHandler:
                 )
                 entries = instance.station.cache.entries
                 readdressed = seen.addresses != before.addresses
-                review = review or is_new or readdressed
+                review = review or is_new or readdressed or nbma_moved
                 if readdressed:
                     entries.refit_routes()
                 if interface.opened and not is_new and seen.mtu != before.mtu:
                     entries.tunnel_mtu_changed()
             self._notify(interface)
-        if review:  # networks of the cloud came or went, or it is open again
+        if review:  # networks or addresses of the cloud came or went, or it is open again
             self._review_claims(now)
 
     def _review_claims(self, now: float) -> None:

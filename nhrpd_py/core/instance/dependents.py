@@ -106,21 +106,28 @@ class Dependents:
         return True
 
     def review_claims(self, now: float) -> None:
-        """Drops what nobody may claim any more: this machine has another address, or `overlay` has changed.
+        """Drops what nobody may claim any more: this machine or a server of ours has another address, or `overlay` has
+        changed.
 
         What was resolved may be asked for again at once: the network may be gone as soon as it came.
         """
         for binding in list(self._station.cache):
             refusal = None
             if binding.type in _LEARNT:
-                refusal = self._claims.nbma_refusal(binding.nbma) or self._claims.outside(
-                    binding.protocol
+                refusal = (
+                    self._claims.nbma_refusal(binding.nbma)
+                    or self._claims.outer(binding.protocol)
+                    or self._claims.outside(binding.protocol)
                 )
             elif binding.type is BindingType.NHS:
                 refusal = self._claims.server_refusal(binding.protocol)
             if refusal is not None:
                 self._notify(binding, host_prefix(binding.protocol), refusal)
                 self._station.cache.remove(binding, refusal)
+        for registration in self._client.servers.registrations():
+            self._claims.uncover(
+                registration.nbma, "a server of ours is within it, by its NBMA address"
+            )
 
     def circuit_down(self, remote: Address, reason: str, now: float) -> None:
         """Removes what depends on the last SA with a peer; static bindings only leave the kernel."""

@@ -135,6 +135,13 @@ class Instance:
         self.prober.forget_all()
         self.responder.forget_waiting()
 
+    def name_resolved(
+        self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
+    ) -> None:
+        """Takes the answer of DNS about a server's name; what a new address of a server rules out is dropped."""
+        if self.client.name_resolved(name, addresses, error, now):
+            self.dependents.review_claims(now)
+
     def opened(self, now: float) -> None:
         """Installs the configured bindings and those that outlived the netdev's absence: it is open now."""
         for each in self._maps(self.station.config):
@@ -163,7 +170,7 @@ class Instance:
             config.path_check_s,
         ):
             self.client.renew_sooner(now)
-        if before.overlay != config.overlay:
+        if (before.overlay, before.nhs) != (config.overlay, config.nhs):
             self.dependents.review_claims(now)
         if before.authorize != config.authorize and self.station.circuits.protected:
             self.dependents.reauthorize(now)

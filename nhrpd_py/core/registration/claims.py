@@ -74,8 +74,9 @@ class Claims:
             return "it is no usable overlay address"
         if station.interface.is_broadcast(protocol):
             return "it is the tunnel's broadcast address"
-        if self._is_outer(protocol):
-            return "it is an outer address, and would lead the tunnel into itself"
+        outer = self.outer(protocol)
+        if outer is not None:
+            return outer
         if recurses(self._locator, station, protocol, nbma) or self._in_overlay(nbma):
             return "the outer address is in the cloud, and would lead the tunnel into itself"
         return self.outside(protocol)
@@ -113,9 +114,7 @@ class Claims:
             return "it is no usable overlay address"
         if self._station.tables.is_local(protocol):
             return "it is an address of this machine"
-        if self._is_outer(protocol):
-            return "it is an outer address, and would lead the tunnel into itself"
-        return None
+        return self.outer(protocol)
 
     def covered(self, nbma: Address) -> str | None:
         """Returns why a peer at an NBMA address cannot be reached: a shortcut leads there."""
@@ -127,22 +126,32 @@ class Claims:
         """Returns the shortcut of the cloud that takes packets for an NBMA address away from the underlay."""
         return capturing(self._locator, self._station, nbma)
 
+    def uncover(self, nbma: Address, reason: str) -> None:
+        """Removes the shortcut that takes packets for an NBMA address away from the underlay: they come first."""
+        found = self.covering(nbma)
+        if found is not None:
+            shortcuts, shortcut = found
+            shortcuts.remove(shortcut, reason)
+
     def captures(self, prefix: Prefix, nbma: Address) -> bool:
         """Returns whether a shortcut by way of the peer at `nbma` would lead the tunnel into itself."""
         in_use = (nbma, *(each.nbma for each in self._servers.registrations()))
         return captures(self._locator, self._station, prefix, in_use)
 
-    def _is_outer(self, address: Address) -> bool:
-        """Returns whether an address is an NBMA address of the cloud: of a peer, of a server of ours, or our own.
+    def outer(self, address: Address) -> str | None:
+        """Returns why an address is no overlay one: it is an NBMA address of a peer, of a server of ours, or our own.
 
         One of another cloud is not looked at, for clouds may be stacked.
         """
         station = self._station
-        if address in (station.interface.nbma, station.nat_nbma) or self._servers.has_nbma(address):
-            return True
-        if station.circuits.associations(address):
-            return True
-        return captures(self._locator, station, host_prefix(address))
+        if (
+            address in (station.interface.nbma, station.nat_nbma)
+            or self._servers.has_nbma(address)
+            or station.circuits.associations(address)
+            or captures(self._locator, station, host_prefix(address))
+        ):
+            return "it is an outer address, and would lead the tunnel into itself"
+        return None
 
     def stray(self, protocol: Address) -> str | None:
         """Returns why a spoke does not believe in an unknown address: no route but a default one leads there by the

@@ -137,7 +137,9 @@ class NhsClient:
 
     def name_resolved(
         self, name: str, addresses: tuple[Address, ...], error: str | None, now: float
-    ) -> None:
+    ) -> bool:
+        """Takes the answer of DNS; returns whether a server has an address that it did not have."""
+        is_new = False
         for server in self.servers:
             if server.literal or server.config.nbma != name or not self.active:
                 continue
@@ -151,7 +153,9 @@ class NhsClient:
             if usable:
                 server.name_error = None
                 server.name_retry_s = NAME_RETRY_S
+                known = set(server.registrations)
                 self._set_addresses(server, tuple(usable[:MAX_ADDRESSES_PER_NAME]), now)
+                is_new = is_new or not known.issuperset(server.registrations)
                 again_s = self._station.jitter(NAME_REFRESH_S)
             else:
                 # A name that resolved before keeps its addresses.
@@ -170,6 +174,7 @@ class NhsClient:
                 server.name_retry_s = min(server.name_retry_s * 2, NAME_MAX_RETRY_S)
             self._station.timers.set(self._resolve_key(server), now + again_s)
         self._choose(now)
+        return is_new
 
     def resolve_due(self, index: int) -> None:
         for server in self.servers:

@@ -103,7 +103,7 @@ class RegistrationServer:
                 sender=nbma_source,
             )
             if is_new:
-                self._uncover(nbma)
+                self._claims.uncover(nbma, "a client of ours is within it, by its NBMA address")
             self._station.circuits.release(nbma, protocol)  # from now on the client keeps the SA up
             if binding is None:
                 code, reason = CieCode.INSUFFICIENT_RESOURCES, ""
@@ -147,13 +147,6 @@ class RegistrationServer:
                 ),
                 now,
             )
-
-    def _uncover(self, nbma: Address) -> None:
-        """Removes a shortcut that covers the NBMA address of a client: packets for the client come first."""
-        found = self._claims.covering(nbma)
-        if found is not None:
-            shortcuts, shortcut = found
-            shortcuts.remove(shortcut, "a client of ours is within it, by its NBMA address")
 
     def _verdict(
         self,

@@ -1,23 +1,28 @@
 """Servers with a name: looked up at start, every five minutes, and when they are lost."""
 
-from nhrpd_py.core.effects import ResolveName
+from nhrpd_py.core.address import parse_prefix
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, ResolveName
 from nhrpd_py.core.events import (
     NameResolved,
 )
-from nhrpd_py.core.notices import NameUnresolved
+from nhrpd_py.core.notices import ClaimRefused, NameUnresolved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import (
     PacketType,
 )
-from tests.support.engine import Node, kinds, of, sent, the
+from tests.support.engine import Node, a_spoke, kinds, of, sent, the
 from tests.support.messages import (
     a_registration_reply,
+    a_registration_request,
 )
 from tests.support.registration import HUB2_NBMA, a_fresh_spoke, states
+from tests.support.resolution import a_shortcut_spoke
 from tests.support.sites import (
+    GRE,
     HUB,
     a_tunnel_link,
     an_nhs,
+    host,
     ip,
     nbma,
 )
@@ -124,3 +129,33 @@ def test_worse_server_waits_for_the_name_of_the_better_one_and_not_for_ever() ->
     assert sent(spoke.started) == []
     effects = spoke.give(NameResolved("hub.example.net", (), "no such host"))
     assert kinds(effects) == [(HUB2_NBMA, PacketType.REGISTRATION_REQUEST)]
+
+
+def test_an_address_that_turns_out_to_be_a_servers_outer_one_is_bound_to_nobody() -> None:
+    """Its host route would lead the packets for the server into the tunnel."""
+    new = ip("10.255.255.9")
+    hub = a_spoke(
+        1,
+        registered=False,
+        nhs=(an_nhs("hub.example.net"),),
+        overlay=(parse_prefix("10.255.255.0/24"),),
+    )
+    hub.give(NameResolved("hub.example.net", (HUB2_NBMA,)))
+    hub.receive(a_registration_request(9), nbma(9))
+    hub.receive(a_registration_request(3), nbma(3))
+    assert set(hub.cache()) == {"10.255.255.3", "10.255.255.9"}
+    effects = hub.give(NameResolved("hub.example.net", (HUB2_NBMA, new)), now=1.0)
+    assert "outer address" in the(of(effects, ClaimRefused)).reason
+    assert DropNeighbor(GRE, new) in effects
+    assert list(hub.cache()) == ["10.255.255.3"]
+
+
+def test_a_shortcut_around_a_servers_new_address_goes() -> None:
+    spoke = a_shortcut_spoke(nhs=(an_nhs(), an_nhs("hub.example.net")))
+    inside = host(3, 200)
+    assert spoke.table(View.SHORTCUTS, "prefix") == [("172.16.3.0/24",)]
+    spoke.give(NameResolved("hub.example.net", (ip("203.0.113.9"),)), now=1.0)
+    assert spoke.table(View.SHORTCUTS, "prefix") == [("172.16.3.0/24",)]
+    effects = spoke.give(NameResolved("hub.example.net", (inside,)), now=2.0)
+    assert [each.prefix for each in of(effects, DropRoute)] == [parse_prefix("172.16.3.0/24")]
+    assert spoke.table(View.SHORTCUTS, "prefix") == []
