@@ -56,9 +56,15 @@ def is_unicast(address: Address) -> bool:
     return address[0] != 0xFF and address[:15] != bytes(15)  # noqa: PLR2004 (ff00::/8)
 
 
-@lru_cache(maxsize=4096)
 def is_public(address: Address) -> bool:
     """Returns whether the public Internet routes an address (IANA's registries of special addresses)."""
+    if address[:1] == b"\x0a" or address[:2] == b"\xc0\xa8":  # most clouds have these
+        return len(address) != IPV4_SIZE and _is_global(address)
+    return _is_global(address)
+
+
+@lru_cache(maxsize=512)
+def _is_global(address: Address) -> bool:
     return ipaddress.ip_address(address).is_global
 
 

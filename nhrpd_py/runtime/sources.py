@@ -20,7 +20,9 @@ BURST = 4000.0
 """At once: the requests of a thousand spokes that a hub hands on to one, or 30 messages of 80 entries. A quarter of a
 second's work at most."""
 MAX_SOURCES = 4096
-"""Sources that are remembered; the one that has been known longest makes room, and starts with a full bucket again."""
+"""Sources that are remembered; those that have been known longest make room, and start with a full bucket again."""
+FEW_SOURCES = 256
+"""Up to so many are kept without a look at which of them need to be."""
 EXTENSION_OCTETS_PER_TOKEN = 256
 ENTRY_SIZE = 12
 """Octets of the smallest entry, one without addresses (RFC 2332 §5.2.0.1)."""
@@ -44,25 +46,30 @@ def cost_of(buffer: bytes | bytearray, start: int, size: int) -> int:
 
 
 class SourceLimiter:
-    """The token buckets of all sources that sent something lately."""
+    """The token buckets of all sources that sent something just now; the others' are full."""
 
     def __init__(self) -> None:
-        self._buckets: dict[Address, tuple[float, float]] = {}
-        """Source → its tokens, and when it had them."""
+        self._full_at: dict[Address, float] = {}
+        """Source → when its bucket will be full again: one number says how many tokens it has at any time."""
+        self._sweep_size = FEW_SOURCES
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._full_at)
 
     def admits(self, source: Address, cost: int, now: float) -> bool:
         """Takes the tokens for a packet; False when its source has not got that many."""
-        bucket = self._buckets.get(source)
-        if bucket is None:
-            if len(self._buckets) >= MAX_SOURCES:
-                del self._buckets[next(iter(self._buckets))]
-            tokens = BURST
-        else:
-            tokens, at = bucket
-            tokens = min(BURST, tokens + (now - at) * TOKENS_PER_S)
-        admitted = tokens >= cost
-        self._buckets[source] = (tokens - cost if admitted else tokens, now)
+        full_at = self._full_at.get(source)
+        if full_at is None and len(self._full_at) >= self._sweep_size:
+            self._sweep(now)
+        full_at = max(full_at or now, now) + cost / TOKENS_PER_S
+        admitted = full_at - now <= BURST / TOKENS_PER_S
+        if admitted:
+            self._full_at[source] = full_at
         return admitted
+
+    def _sweep(self, now: float) -> None:
+        """Forgets the sources whose buckets are full again; where nearly all are still in use, the oldest ones."""
+        self._full_at = {source: at for source, at in self._full_at.items() if at > now}
+        while len(self._full_at) > MAX_SOURCES - MAX_SOURCES // 4:  # the next look is not soon
+            del self._full_at[next(iter(self._full_at))]
+        self._sweep_size = min(max(FEW_SOURCES, 2 * len(self._full_at)), MAX_SOURCES)

@@ -50,7 +50,7 @@ class Bench:
         """Opens the interface, with a link and a tunnel address."""
         self.interface.ifindex = GRE
         self.interface.opened = True
-        self.interface.addresses = (an_address(GRE, tunnel, length),)
+        self.interface.readdress((an_address(GRE, tunnel, length),))
 
     def effects(self) -> list[Effect]:
         """Returns the effects since the last call."""

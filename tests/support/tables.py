@@ -32,8 +32,8 @@ def overfull(engine: Engine) -> list[str]:
         home, asks, answers = one.station, one.requester, one.responder
         check("bindings", home.cache, cache.MAX_BINDINGS)
         check("cached bindings", home.cache._cached, cache.MAX_CACHED)
-        largest = home.cache._by_sender.of_largest()
-        check("bindings of a sender", largest, cache.MAX_BINDINGS_PER_SENDER)
+        largest = home.cache._senders.largest()
+        check("bindings of a sender", range(largest), cache.MAX_BINDINGS_PER_SENDER)
         check("shortcuts", one.shortcuts, shortcuts.MAX_SHORTCUTS)
         check("resolutions", asks.resolutions, table.MAX_RESOLUTIONS)
         check("refusals", asks._refusals._until, failure.MAX_REFUSALS)

@@ -118,9 +118,10 @@ class Load:
                 contender, load, "--spokes", FEW, "--requests", singles, window=1
             )
             run.resident[str(FEW)] = self._resident(contender)
-            if many and isinstance(contender, Ours):
-                for name, each_s in (("checked", CHECKED_S), ("unchecked", UNCHECKED_S)):
-                    run.phases[name] = self._renew(contender, load, each_s)
+            if many:
+                if isinstance(contender, Ours):
+                    for name, each_s in (("checked", CHECKED_S), ("unchecked", UNCHECKED_S)):
+                        run.phases[name] = self._renew(contender, load, each_s)
                 more = ("--first", FEW + 1, "--spokes", MANY - FEW)
                 run.phases["first_many"] = self._drive(contender, load, *more, settle=True)
                 self._verify(contender, MANY)

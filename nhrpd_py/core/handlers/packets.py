@@ -203,7 +203,7 @@ class PacketHandler:
         if len(to) * 8 != station.host_length:
             return None
         if message.type is PacketType.REGISTRATION_REQUEST and (
-            to == message.source_protocol or station.interface.is_broadcast(to)
+            to == message.source_protocol or to in station.interface.broadcasts
         ):
             return None  # a client that does not know our address yet (§5.2.3)
         if message.type is PacketType.PURGE_REQUEST and to == message.source_protocol:

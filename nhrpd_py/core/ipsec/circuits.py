@@ -178,8 +178,9 @@ class Circuits:
 
     def identities(self, remote: Address) -> frozenset[str]:
         """Returns the identities that are known to be at an NBMA address; none where it has no SA."""
-        peers = self.associations(remote) if self.protected else ()
-        return frozenset(each.identity for each in peers)
+        if not self.protected:
+            return frozenset()
+        return frozenset(each.identity for each in self.associations(remote))
 
     def problem(self, remote: Address) -> str | None:
         """Returns why a circuit is not up, for people; None when it is up, or no reason is known yet."""

@@ -24,7 +24,7 @@ from nhrpd_py.core.address import (
 from nhrpd_py.core.registration.servers import Servers
 from nhrpd_py.core.station.binding import Binding, BindingType
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH, Locator
-from nhrpd_py.core.station.recursion import captures, capturing, recurses
+from nhrpd_py.core.station.recursion import captures, capturing, is_routed_into_cloud
 from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.iana import ExtensionType, PacketType
@@ -72,12 +72,16 @@ class Claims:
         station = self._station
         if len(protocol) * 8 != station.host_length or not is_unicast(protocol):
             return "it is no usable overlay address"
-        if station.interface.is_broadcast(protocol):
+        if protocol in station.interface.broadcasts:
             return "it is the tunnel's broadcast address"
         outer = self.outer(protocol)
         if outer is not None:
             return outer
-        if recurses(self._locator, station, protocol, nbma) or self._in_overlay(nbma):
+        if (
+            protocol == nbma
+            or is_routed_into_cloud(self._locator, station, nbma)
+            or self._in_overlay(nbma)
+        ):
             return "the outer address is in the cloud, and would lead the tunnel into itself"
         return self.outside(protocol)
 

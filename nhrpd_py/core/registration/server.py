@@ -57,7 +57,9 @@ class RegistrationServer:
         believed = any(each.code == CieCode.SUCCESS for each in entries)
         if believed and nbma != nbma_source:
             nbma_source, reply = nbma, self._reply(message, nbma)
-        self._station.send(nbma_source, replace(reply, entries=entries))
+        if entries != reply.entries:
+            reply = replace(reply, entries=entries)
+        self._station.send(nbma_source, reply)
 
     def _register(
         self,

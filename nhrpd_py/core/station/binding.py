@@ -72,6 +72,8 @@ class Binding:
     sender: Address = b""
     """The outer source address of the packet that gave it, which is another one than `nbma` where a transit NHS handed
     the packet on; empty for a configured binding."""
+    counts_for: Address = b""
+    """In whose share of the cache it is; set by the cache."""
     holder: frozenset[str] = frozenset()
     """The IKE identities that have the overlay address: those that were at `held_at` when the peer was last known."""
     held_at: Address = b""

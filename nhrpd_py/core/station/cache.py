@@ -22,6 +22,7 @@ from nhrpd_py.core.station.binding import NEVER, Binding, BindingType, Entry, Or
 from nhrpd_py.core.station.entries import NeighborEntries
 from nhrpd_py.core.station.interface import Interface
 from nhrpd_py.core.station.paths import Paths
+from nhrpd_py.core.station.senders import Senders
 from nhrpd_py.core.station.shortcuts import ShortcutTable
 
 MAX_BINDINGS = 65536
@@ -42,13 +43,13 @@ class Cache:
     __slots__ = (
         "_bindings",
         "_by_nbma",
-        "_by_sender",
         "_cached",
         "_interface",
         "_nbma_ordered",
         "_ordered",
         "_outbox",
         "_paths",
+        "_senders",
         "_timers",
         "entries",
         "shortcuts",
@@ -73,9 +74,8 @@ class Cache:
         """The bindings of type `cached`, by sender, the one that was refreshed longest ago first."""
         self._ordered: list[Address] = []
         """The overlay addresses, ascending."""
-        self._by_nbma: dict[Address, list[Binding]] = {}
-        self._by_sender: Shares[Binding] = Shares()
-        """All bindings but configured ones, by sender."""
+        self._by_nbma: dict[Address, tuple[Binding, ...]] = {}
+        self._senders = Senders(self.of_nbma)
         self._nbma_ordered: list[Address] = []
         """The NBMA addresses, ascending."""
         self.shortcuts = ShortcutTable(
@@ -94,7 +94,7 @@ class Cache:
 
     def of_nbma(self, nbma: Address) -> tuple[Binding, ...]:
         """Returns the bindings that lead to an NBMA address."""
-        return tuple(self._by_nbma.get(nbma, ()))
+        return self._by_nbma.get(nbma, ())
 
     def nbma_addresses(self) -> tuple[Address, ...]:
         """Returns all NBMA addresses of bindings."""
@@ -113,15 +113,17 @@ class Cache:
 
     def nbma_around(self, address: Address) -> list[Address]:
         """Returns the NBMA addresses in use next below and next above an address, like `around`."""
-        at = bisect_left(self._nbma_ordered, address)
-        below = filter(self.is_in_use, map(self._nbma_ordered.__getitem__, range(at - 1, -1, -1)))
-        above = filter(self.is_in_use, islice(self._nbma_ordered, at, None))
+        ordered = self._nbma_ordered
+        at = bisect_left(ordered, address)
+        below = filter(self.is_in_use, map(ordered.__getitem__, range(at - 1, -1, -1)))
+        above = filter(self.is_in_use, map(ordered.__getitem__, range(at, len(ordered))))
         return [*islice(below, 1), *islice(above, 1)]
 
     def nbma_inside(self, prefix: Prefix) -> Iterator[Address]:
         """Yields the NBMA addresses in use within a prefix."""
-        start = bisect_left(self._nbma_ordered, prefix.address)
-        for nbma in islice(self._nbma_ordered, start, None):
+        ordered = self._nbma_ordered
+        start = bisect_left(ordered, prefix.address)
+        for nbma in map(ordered.__getitem__, range(start, len(ordered))):
             if prefix.contains(nbma):
                 if self.is_in_use(nbma):
                     yield nbma
@@ -131,13 +133,16 @@ class Cache:
     def is_in_use(self, nbma: Address) -> bool:
         """Returns whether packets go to an NBMA address, or should. By the word of a peer alone, the addresses and
         networks of others would be outer ones."""
+        bindings = self._by_nbma.get(nbma)
+        if bindings is None:
+            return False
         if self._interface.circuits.is_up(nbma) and self._paths.carries(nbma):
-            return bool(self._by_nbma.get(nbma))
-        return any(each.type is not BindingType.CACHED for each in self._by_nbma.get(nbma, ()))
+            return True
+        return any(each.type is not BindingType.CACHED for each in bindings)
 
     def has_room(self, sender: Address, now: float) -> bool:
         """Returns whether there is room for one more binding of a sender; else emits a notice."""
-        own = self._by_sender.count(sender)
+        own = self._senders.count(sender)
         limit = MAX_BINDINGS - MAX_BINDINGS // KEPT_SHARE if own else MAX_BINDINGS
         if len(self._bindings) >= limit:
             self._notify_full("cache", MAX_BINDINGS, now)
@@ -146,7 +151,7 @@ class Cache:
 
     def _has_too_many(self, sender: Address, now: float) -> bool:
         """Returns whether a sender has all the bindings that it can have, and emits a notice if so."""
-        if not sender or self._by_sender.count(sender) < MAX_BINDINGS_PER_SENDER:
+        if not sender or self._senders.count(sender) < MAX_BINDINGS_PER_SENDER:
             return False
         self._notify_full("bindings of one sender", MAX_BINDINGS_PER_SENDER, now)
         return True
@@ -181,8 +186,8 @@ class Cache:
             return self._add(new, now)
         if kind < binding.type and binding.origin is not Origin.KERNEL:
             return None
-        user, before = self._user(sender, nbma), self._user(binding.sender, binding.nbma)
-        if user != before and self._has_too_many(user, now):
+        user = self._senders.user(sender, nbma)
+        if user != binding.counts_for and self._has_too_many(user, now):
             return None
         promoted = kind is not binding.type
         binding.type = kind
@@ -198,7 +203,7 @@ class Cache:
         former = binding.nbma
         if nbma != former:
             self._move(binding, nbma, now)
-        self._sort_in(binding)
+        self._sort_in(binding, user)
         self.hold(binding)
         if promoted and not binding.installed:
             # Who registers, or has us registered, needs no proven path, which it may have waited for.
@@ -224,7 +229,7 @@ class Cache:
         self._cached.discard(binding)
         self._leave_nbma(binding)
         self._interface.circuits.sources.unbound(binding.protocol)
-        self._by_sender.discard(binding)
+        self._senders.charge(binding, b"")
         self._timers.stop(self._key(TimerKind.BINDING_EXPIRY, binding.protocol))
         self._timers.stop(self._key(TimerKind.BINDING_PROBE, binding.protocol))
         self.entries.remove(binding)
@@ -297,14 +302,15 @@ class Cache:
             self.entries.install(binding)
 
     def _add(self, binding: Binding, now: float) -> Binding | None:
-        if not self.has_room(self._user(binding.sender, binding.nbma), now):
+        user = self._senders.user(binding.sender, binding.nbma)
+        if not self.has_room(user, now):
             return None
         if binding.type is BindingType.CACHED and not self._has_room_for_cached(now):
             return None
         self._bindings[binding.protocol] = binding
         insort(self._ordered, binding.protocol)
         self._join_nbma(binding)
-        self._sort_in(binding)
+        self._sort_in(binding, user)
         self.hold(binding)
         self.shortcuts.peer_added(binding.protocol)
         self.entries.keep_server(binding)
@@ -340,21 +346,13 @@ class Cache:
         left_s = max(1.0, ends_at - now)
         timers.set(probe, now + max(left_s / 4, min(left_s * 2 / 3, left_s - PROBE_LEAD_S)))
 
-    def _sort_in(self, binding: Binding) -> None:
-        """Counts a binding for its sender, as the newest."""
-        user = self._user(binding.sender, binding.nbma)
-        self._cached.discard(binding)
+    def _sort_in(self, binding: Binding, user: Address) -> None:
+        """Counts a binding for a user, as the newest."""
         if binding.type is BindingType.CACHED:
             self._cached.add(binding, user)
-        self._by_sender.discard(binding)
-        if binding.sender:
-            self._by_sender.add(binding, user)
-
-    def _user(self, sender: Address, nbma: Address) -> Address:
-        """Returns for whom a binding counts: its sender, or itself where that is a server of ours, which hands on."""
-        of_sender = self._by_nbma.get(sender, ())
-        is_handed_on = any(each.type > BindingType.DYNAMIC for each in of_sender)
-        return nbma if is_handed_on else sender
+        else:
+            self._cached.discard(binding)
+        self._senders.charge(binding, user)
 
     def _has_room_for_cached(self, now: float) -> bool:
         """If the table is full, removes the oldest unused binding of the sender that has most of them.
@@ -368,22 +366,24 @@ class Cache:
             if binding.shortcuts_end_at == NEVER:
                 self.remove(binding, "made room")
                 return True
-            self._sort_in(binding)
+            self._sort_in(binding, binding.counts_for)
         self._notify_full("cached bindings", MAX_CACHED, now)
         return False
 
     def _join_nbma(self, binding: Binding) -> None:
         """Adds a binding to the index by NBMA address."""
-        if binding.nbma not in self._by_nbma:
+        others = self._by_nbma.get(binding.nbma, ())
+        if not others:
             insort(self._nbma_ordered, binding.nbma)
-        self._by_nbma.setdefault(binding.nbma, []).append(binding)
+        self._by_nbma[binding.nbma] = (*others, binding)
         self._interface.circuits.sources.bound(binding.protocol, binding.nbma)
 
     def _leave_nbma(self, binding: Binding) -> None:
         """Removes a binding from the index by NBMA address, and releases its circuit."""
-        of_nbma = self._by_nbma[binding.nbma]
-        of_nbma.remove(binding)
-        if not of_nbma:
+        others = tuple(each for each in self._by_nbma[binding.nbma] if each is not binding)
+        if others:
+            self._by_nbma[binding.nbma] = others
+        else:
             del self._by_nbma[binding.nbma]
             del self._nbma_ordered[bisect_left(self._nbma_ordered, binding.nbma)]
         self._interface.circuits.release(binding.nbma, binding.protocol)

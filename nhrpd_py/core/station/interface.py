@@ -45,8 +45,10 @@ class Interface:
         "addresses",
         "advised",
         "announced",
+        "broadcasts",
         "circuits",
         "config",
+        "connected",
         "gre",
         "ifindex",
         "link_problem",
@@ -72,6 +74,10 @@ class Interface:
         """The link that `nbma` was taken from."""
         self.addresses: tuple[AddressAdded, ...] = ()
         """The tunnel's usable addresses; the first of each family is the one that NHRP uses."""
+        self.connected: tuple[Prefix, ...] = ()
+        """The networks of these addresses, where these are not host prefixes."""
+        self.broadcasts: frozenset[Address] = frozenset()
+        """The broadcast addresses of these networks (OpenNHRP registers to one)."""
         self.opened = False
         """The kernel was asked to prepare it, and the link has been up since."""
         self.advised: tuple[tuple[str, str], ...] = ()
@@ -130,7 +136,7 @@ class Interface:
         link = links.named(self.name)
         if link is None:
             self.ifindex = self.mtu = 0
-            self.addresses = ()
+            self.readdress(())
             self.gre = None
             self.nbma = b""
             self.underlay = None
@@ -143,9 +149,18 @@ class Interface:
         self.ifindex = link.state.ifindex
         self.mtu = link.state.mtu
         self.gre = link.state.gre
-        self.addresses = _usable_addresses(link)
+        self.readdress(_usable_addresses(link))
         self.nbma, self.underlay, self.nbma_problem = self._find_nbma(links)
         self.link_problem = self._find_problem(link)
+
+    def readdress(self, addresses: tuple[AddressAdded, ...]) -> None:
+        """Takes the tunnel's addresses, and what follows from them."""
+        if addresses == self.addresses:
+            return
+        self.addresses = addresses
+        networks = (prefix_of(each.address, each.prefix_length) for each in addresses)
+        self.connected = tuple(each for each in networks if not each.is_host)
+        self.broadcasts = frozenset(filter(None, map(_broadcast, self.connected)))
 
     def address_texts(self) -> tuple[str, ...]:
         """The tunnel's addresses with their prefix lengths, for people."""
@@ -169,29 +184,15 @@ class Interface:
 
     def on_link(self, address: Address) -> bool:
         """Returns whether a connected prefix of the tunnel covers the address, so that it needs no host route."""
-        return any(prefix.contains(address) and not prefix.is_host for prefix in self._connected())
+        for prefix in self.connected:  # noqa: SIM110 (asked for every registration)
+            if prefix.contains(address):
+                return True
+        return False
 
     def on_link_length(self, address: Address) -> int:
         """Returns the length of the connected prefix of the tunnel that covers the address; -1 where none does."""
-        return max(
-            (
-                prefix.length
-                for prefix in self._connected()
-                if prefix.contains(address) and not prefix.is_host
-            ),
-            default=-1,
-        )
-
-    def is_broadcast(self, address: Address) -> bool:
-        """Returns whether this is the broadcast address of the tunnel's subnet (OpenNHRP registers to it)."""
-        for prefix in self._connected():
-            host_bits = len(prefix.address) * 8 - prefix.length
-            if host_bits > 1 and prefix.contains(address):
-                return int.from_bytes(address) & ((1 << host_bits) - 1) == (1 << host_bits) - 1
-        return False
-
-    def _connected(self) -> list[Prefix]:
-        return [prefix_of(each.address, each.prefix_length) for each in self.addresses]
+        lengths = (prefix.length for prefix in self.connected if prefix.contains(address))
+        return max(lengths, default=-1)
 
     def _find_problem(self, link: Link) -> str | None:
         if link.state.gre is None:
@@ -266,3 +267,12 @@ def _usable_addresses(link: Link) -> tuple[AddressAdded, ...]:
         if is_unicast(each.address) and not is_link_local(each.address)
     ]
     return tuple(sorted(usable, key=lambda each: (each.secondary, each.prefix_length)))
+
+
+def _broadcast(network: Prefix) -> Address:
+    """Returns the last address of a network; empty where it has no broadcast address (RFC 3021)."""
+    host_bits = len(network.address) * 8 - network.length
+    if host_bits == 1:
+        return b""
+    last = int.from_bytes(network.address) | (1 << host_bits) - 1
+    return last.to_bytes(len(network.address))

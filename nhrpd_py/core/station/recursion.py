@@ -5,33 +5,30 @@ NBMA address that is in use, and the NBMA address of a peer must not be routed i
 another cloud is a way like any other, for clouds may be stacked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from nhrpd_py.core.address import Address, Prefix, afi_of, host_prefix
+from nhrpd_py.core.address import Address, Prefix, afi_of
 from nhrpd_py.core.station.location import MIN_EGRESS_LENGTH, Locator
 from nhrpd_py.core.station.shortcuts import Shortcut, ShortcutTable
 from nhrpd_py.core.station.station import Station
 
 
-def recurses(locator: Locator, station: Station, protocol: Address, nbma: Address) -> bool:
-    """Returns whether a binding of an overlay address to an NBMA address would lead the tunnel into itself."""
-    return captures(locator, station, host_prefix(protocol), (nbma,)) or _is_routed_into_cloud(
-        locator, station, nbma
-    )
-
-
 def captures(
-    locator: Locator, station: Station, prefix: Prefix, nbmas: Iterable[Address] = ()
+    locator: Locator, station: Station, prefix: Prefix, nbmas: Collection[Address] = ()
 ) -> bool:
     """Returns whether a route of ours for a prefix would take packets for NBMA addresses away from the underlay.
 
     It looks at the NBMA addresses in use in the cloud, and at `nbmas`.
     """
+    cloud = locator.cloud(station)
+    if prefix.is_host:  # no route is the kernel's choice before that of a host
+        address = prefix.address
+        return address in nbmas or any(each.cache.is_in_use(address) for each in cloud)
     if any(_takes(locator, prefix, each) for each in nbmas):
         return True
     return any(
         _takes(locator, prefix, nbma)
-        for member in locator.cloud(station)
+        for member in cloud
         for nbma in member.cache.nbma_inside(prefix)
     )
 
@@ -56,7 +53,7 @@ def _takes(locator: Locator, prefix: Prefix, nbma: Address) -> bool:
     return route is None or route.prefix.length <= prefix.length
 
 
-def _is_routed_into_cloud(locator: Locator, station: Station, nbma: Address) -> bool:
+def is_routed_into_cloud(locator: Locator, station: Station, nbma: Address) -> bool:
     """Returns whether a host route of ours, or a route of others, leads an NBMA address into the cloud.
 
     Of a tunnel that is bound to its underlay, the packets only follow the routes there. A default route (less than

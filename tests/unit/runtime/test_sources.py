@@ -6,7 +6,14 @@ from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
 from nhrpd_py.packet.iana import ExtensionType
 from nhrpd_py.packet.message import Message, encode
-from nhrpd_py.runtime.sources import BURST, MAX_SOURCES, TOKENS_PER_S, SourceLimiter, cost_of
+from nhrpd_py.runtime.sources import (
+    BURST,
+    FEW_SOURCES,
+    MAX_SOURCES,
+    TOKENS_PER_S,
+    SourceLimiter,
+    cost_of,
+)
 from tests.support.messages import (
     a_purge_request,
     a_registration_request,
@@ -88,6 +95,22 @@ def test_spoke_that_a_thousand_others_ask_by_way_of_a_hub_hears_all_of_them() ->
 
 def test_number_of_sources_is_bounded() -> None:
     limiter = SourceLimiter()
-    for number in range(MAX_SOURCES + 1000):
+    for number in range(2 * MAX_SOURCES):
         assert limiter.admits(number.to_bytes(4), 1, 0.0)
-    assert len(limiter) == MAX_SOURCES
+        assert len(limiter) <= MAX_SOURCES
+    assert len(limiter) > MAX_SOURCES / 2
+
+
+def test_sources_that_have_all_their_tokens_again_take_no_memory() -> None:
+    limiter = SourceLimiter()
+    for number in range(100_000):
+        assert limiter.admits(number.to_bytes(4), 2, number / 1000)
+    assert len(limiter) <= FEW_SOURCES
+
+
+def test_a_flood_is_not_forgotten_among_many_others() -> None:
+    limiter = SourceLimiter()
+    admitted(limiter, EIGHTY, 10_000)
+    for number in range(3000):
+        assert limiter.admits(number.to_bytes(4), 2, number / 10_000)
+    assert admitted(limiter, EIGHTY, 1, now=0.3) + admitted(limiter, EIGHTY, 10, now=0.3) <= 3

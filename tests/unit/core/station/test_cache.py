@@ -103,12 +103,12 @@ def test_host_routes_come_and_go_with_the_connected_prefix() -> None:
     bench = CacheBench(prefix_length=24)
     bench.update()
     assert of(bench.effects(), SetRoute) == []
-    bench.interface.addresses = (an_address(GRE, tunnel(1), 32),)
+    bench.interface.readdress((an_address(GRE, tunnel(1), 32),))
     bench.cache.entries.refit_routes()
     assert bench.effects() == [SetRoute(host_prefix(tunnel(2)), GRE)]
     bench.cache.entries.refit_routes()
     assert bench.effects() == []
-    bench.interface.addresses = (an_address(GRE, tunnel(1), 24),)
+    bench.interface.readdress((an_address(GRE, tunnel(1), 24),))
     bench.cache.entries.refit_routes()
     assert bench.effects() == [DropRoute(host_prefix(tunnel(2)), GRE)]
 
