@@ -257,8 +257,9 @@ class Charon:
     def session(self) -> Iterator[Session]:
         """Yields a blocking VICI session; one for commands cannot follow events too."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(START_LIMIT_S)
+            # With a timeout, connecting fails at once while others wait to be accepted.
             connection.connect(str(self.socket_path))
+            connection.settimeout(START_LIMIT_S)
             yield Session(connection)
 
     def request(self, command: str, message: Mapping[str, Any] | None = None) -> dict[str, Any]:
