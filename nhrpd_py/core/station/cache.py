@@ -177,10 +177,10 @@ class Cache:
         source of the packet where that is another one than `nbma`, and empty for the operator's word.
         """
         sender = nbma if sender is None else sender
+        claimed = nbma if claimed_nbma in (b"", nbma) else claimed_nbma
         expires_at = NEVER if holding_time_s == 0 else now + (lifetime_s or holding_time_s)
         binding = self._bindings.get(protocol)
         if binding is None:
-            claimed = claimed_nbma or nbma
             times = (holding_time_s, expires_at, now)
             new = Binding(protocol, kind, nbma, claimed, *times, mtu, unique, origin, sender=sender)
             return self._add(new, now)
@@ -192,7 +192,7 @@ class Cache:
         promoted = kind is not binding.type
         binding.type = kind
         binding.sender = sender
-        binding.claimed_nbma = claimed_nbma or nbma
+        binding.claimed_nbma = claimed
         self.entries.set_mtu(binding, mtu)
         binding.unique = unique
         binding.origin = origin
