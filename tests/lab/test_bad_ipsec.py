@@ -174,13 +174,20 @@ def test_a_fallback_profile_serves_while_the_first_cannot(scene: Scene) -> None:
     assert spoke.logged("NO_PROPOSAL_CHOSEN")
 
     spoke.charon.swanctl_conf.write_text(text + second)
-    spoke.charon.request("terminate", {"ike-id": ike["uniqueid"], "force": "yes"})
+    ended: set[str] = set()
 
     def by_the_first() -> bool:
-        lifetimes = [int(each.get("reauth-time", 0)) for each in spoke.charon.ike_sas()]
-        return lifetimes != [] and all(each > 11.5 * 3600 for each in lifetimes)
+        """Ends what the fallback made: it serves again where the first one had no answer in time."""
+        found = spoke.charon.ike_sas()
+        late = [each for each in found if int(each.get("reauth-time", 0)) < 12 * 3600]
+        for each in late:
+            if each["state"] == "ESTABLISHED" and each["uniqueid"] not in ended:
+                ended.add(each["uniqueid"])
+                spoke.charon.request("terminate", {"ike-id": each["uniqueid"], "force": "yes"})
+        return found != [] and not late
 
-    wait_until(by_the_first, 60.0, "an SA by the first profile")
+    wait_until(by_the_first, 90.0, "an SA by the first profile")
+    assert len(ended) <= 2, ended
     wait_up(spoke)
 
 
