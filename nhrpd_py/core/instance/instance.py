@@ -172,7 +172,8 @@ class Instance:
             self.client.renew_sooner(now)
         if (before.overlay, before.nhs) != (config.overlay, config.nhs):
             self.dependents.review_claims(now)
-        if before.authorize != config.authorize and self.station.circuits.protected:
+        ruled = (before.authorize, before.maps) != (config.authorize, config.maps)
+        if ruled and self.station.circuits.protected:  # a new map may lead to a peer that has an SA
             self.dependents.reauthorize(now)
 
     def _end_shortcuts(self, now: float) -> None:

@@ -1,8 +1,13 @@
 """What an SA vouches for: claims of anything else are refused."""
 
+from dataclasses import replace
+
 import pytest
 
+from nhrpd_py.core.effects import DropNeighbor
+from nhrpd_py.core.events import ConfigChanged
 from nhrpd_py.core.notices import ClaimRefused, RegistrationRefused, ResolutionFailed
+from nhrpd_py.core.queries import View
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import of_entries
 from nhrpd_py.packet.iana import CieCode, ExtensionType
@@ -28,7 +33,9 @@ from tests.support.messages import (
     std_extensions,
 )
 from tests.support.sites import (
+    GRE,
     HUB,
+    a_map,
     host,
     nbma,
     tunnel,
@@ -114,3 +121,16 @@ def test_client_whose_next_sa_is_another_peers_is_forgotten() -> None:
     hub = a_protected_hub(3, authorize=POLICY)
     effects = hub.give(installed(3, local=1, id=44, identity="spoke4.example"), now=2.0)
     assert kernel(effects) == ["- 10.255.255.3/32", "- 10.255.255.3"]
+
+
+def test_a_new_map_gives_a_peer_that_is_up_no_address_that_it_may_not_have() -> None:
+    hub = a_protected_hub(3, authorize=POLICY)
+    wrong = replace(hub.config.interfaces["gre1"], maps=(a_map(tunnel(7), nbma(3)),))
+    effects = hub.give(ConfigChanged(replace(hub.config, interfaces={"gre1": wrong})), now=1.0)
+    assert "not authorized for 10.255.255.7" in the(of(effects, ClaimRefused)).reason
+    assert DropNeighbor(GRE, tunnel(7)) in effects
+    rows = hub.table(View.CACHE, "protocol", "up", "authorized", now=1.0)
+    assert ("10.255.255.7", False, False) in rows
+    right = replace(wrong, maps=(a_map(tunnel(3), nbma(3)),))
+    effects = hub.give(ConfigChanged(replace(hub.config, interfaces={"gre1": right})), now=2.0)
+    assert of(effects, ClaimRefused) == []
