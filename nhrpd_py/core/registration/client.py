@@ -79,6 +79,7 @@ class NhsClient:
     def _leave(self, server: Server, now: float) -> None:
         for registration in list(server.registrations.values()):
             self._exchange.end(registration, NhsState.DOWN, "it is no longer configured", now)
+            self._station.cache.entries.server_lost(registration.nbma, self.servers.best_nbma())
         self._station.timers.stop(self._resolve_key(server))
 
     def _configured(self) -> list[NhsConfig]:

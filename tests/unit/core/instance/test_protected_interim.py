@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import Effect
 from nhrpd_py.core.events import (
+    ConfigChanged,
     NeighborSolicited,
 )
 from nhrpd_py.packet.cie import ClientInformation
@@ -83,6 +85,13 @@ def test_interim_neighbour_goes_over_to_the_other_hub() -> None:
     request = the(sent(spoke.give(NeighborSolicited(GRE, tunnel(3), b""), now=1.0), RESOLUTION))
     spoke.receive(a_resolution_reply(request, prefix_length=32), HUB.nbma, now=1.0)
     assert "+ 10.255.255.3 at 192.168.100.9" in kernel(spoke.give(gone(1), now=2.0))
+
+
+def test_interim_neighbour_goes_with_the_hub_that_is_no_longer_configured() -> None:
+    spoke = led_spoke()
+    config = replace(spoke.config.interfaces["gre1"], nhs=())
+    effects = spoke.give(ConfigChanged(Config(interfaces={"gre1": config})), now=2.0)
+    assert "- 10.255.255.3" in kernel(effects)
 
 
 def test_solicitation_while_the_sa_is_being_made_leads_over_the_hub() -> None:
