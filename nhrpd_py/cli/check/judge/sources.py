@@ -1,6 +1,6 @@
 """Checks of the source filter: what it needs of charon, of the packet filter, and of who else uses marks. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from nhrpd_py.cli.check.facts import Facts, Link
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
@@ -8,6 +8,7 @@ from nhrpd_py.cli.check.judge.tunnels import underlay_of
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.runtime.source_filter import marks
 from nhrpd_py.runtime.vici.profiles.profile import MARKS
+from nhrpd_py.runtime.vici.wire.connection import sections
 
 AREA = "sources"
 
@@ -45,9 +46,9 @@ def _marks(facts: Facts, config: InterfaceConfig) -> Iterator[Finding]:
         if name is None or name in charon.own or connection is None:
             continue
         area = Area(AREA, f"profile {name}")
-        children = connection.get("children")
-        child = children.get(name, next(iter(children.values()), None)) if children else None
-        if not isinstance(child, Mapping):
+        children = dict(sections(connection.get("children")))
+        child = children.get(name, next(iter(children.values()), None))
+        if child is None:
             continue
         missing = [f"{key} = {value}" for key, value in MARKS.items() if key not in child]
         if not missing:

@@ -60,8 +60,10 @@ def number(value: object) -> int:
         return 0
 
 
-def sections(message: Section) -> list[tuple[str, Section]]:
-    """Returns the sections of a message with their names."""
+def sections(message: object) -> list[tuple[str, Section]]:
+    """Returns the sections of a message with their names; none where a value stands in place of a section."""
+    if not isinstance(message, Mapping):
+        return []
     return [(name, value) for name, value in message.items() if isinstance(value, Mapping)]
 
 

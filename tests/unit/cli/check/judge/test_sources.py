@@ -53,8 +53,10 @@ def test_our_own_profiles_and_those_that_cannot_be_read_need_no_lines() -> None:
     assert complaints(a_machine(charon=a_charon(own=own))) == []
     hidden = a_charon(template=Unread("swanctl.conf: for root alone"))
     assert [each.area for each in complaints(a_machine(charon=hidden))] == ["ipsec"]
-    childless = a_charon(template={"dmvpn": {**CONNECTION, "children": {}}})
-    assert {each.area for each in complaints(a_machine(charon=childless))} == {"ipsec"}
+    some: list[Any] = [{}, b"dmvpn"]
+    for children in some:
+        childless = a_charon(template={"dmvpn": {**CONNECTION, "children": children}})
+        assert {each.area for each in complaints(a_machine(charon=childless))} == {"ipsec"}
     twice = replace(PROTECTED, ipsec=IpsecConfig(profile="dmvpn", fallback_profile="none"))
     assert {each.area for each in complaints(a_machine(twice))} == {"ipsec"}
 

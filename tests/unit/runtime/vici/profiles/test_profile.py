@@ -143,6 +143,8 @@ def test_a_profile_with_the_hubs_address_refuses_other_spokes(addresses, is_need
         (template(child={"mode": b"tunnel"}), "needs mode = transport, not tunnel"),
         (template(children={"dmvpn": {}}), "needs mode = transport"),
         (template(children={"a": CHILD, "b": CHILD}), r"a child named dmvpn.*it has: a, b"),
+        (template(children=b"dmvpn"), r"a child named dmvpn.*it has: none"),
+        (template(children={"dmvpn": b"transport"}), r"a child named dmvpn.*it has: none"),
         (template(version=b"3"), "version must be 1 or 2"),
     ],
 )
