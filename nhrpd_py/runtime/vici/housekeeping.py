@@ -67,7 +67,7 @@ class Housekeeping:
                 continue
             with suppress(ViciRefusedError):  # the reason is in charon's log; it is tried again
                 await load_connection(self._commands, name, message)
-            self._loaded[name] = message
+                self._loaded[name] = message
         for name in names:
             if (
                 name.startswith(RESPONDER_CONNECTION)

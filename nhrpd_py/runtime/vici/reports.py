@@ -34,6 +34,8 @@ class Reports:
         self._attempts = attempts
         self._contact = Contact.UNKNOWN
         self._known = trio.Event()
+        self._unsent: list[Event] = []
+        self._sending = trio.Lock()
         self.ready_since: float | None = None
         """When charon listed its SAs; None while it is lost."""
 
@@ -41,7 +43,7 @@ class Reports:
         """Reports changes of SAs, to the attempts first."""
         if events:
             self._attempts.sas_changed(events)
-            await self._inbox.put(events)
+            await self._put(events)
 
     async def ready(self, version: str, *, patched: bool) -> None:
         """Reports that charon is connected and all its SAs were reported."""
@@ -66,5 +68,17 @@ class Reports:
     async def _enter(self, contact: Contact, event: Event) -> None:
         known = self._known  # `forget` may be called during the report, and needs the next one
         self._contact = contact
-        await self._inbox.put([event])
+        await self._put([event])
         known.set()
+
+    async def _put(self, events: Sequence[Event]) -> None:
+        """Puts events into the inbox; where its caller is cancelled meanwhile, the next report does it.
+
+        A session may end at any moment, and what the table of SAs has taken over is told only once.
+        """
+        self._unsent += events
+        async with self._sending:
+            while self._unsent:
+                batch = tuple(self._unsent)
+                await self._inbox.put(batch)
+                del self._unsent[: len(batch)]

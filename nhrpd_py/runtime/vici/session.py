@@ -34,7 +34,7 @@ from nhrpd_py.runtime.vici.wire.requests import list_sas, terminate
 
 FIRST_LIST_S = 1.0
 LAST_LIST_S = 300.0
-"""Longest pause before charon is asked again after a list that lacked SAs; pauses double."""
+"""Longest pause before charon is asked again after a list that lacked SAs; pauses double from FIRST_LIST_S."""
 EVENTS = ("child-updown", "child-rekey", "ike-updown", "ike-rekey", "ike-update")
 PATCHED_EVENT = "child-state-installing"
 """Event of a patched charon, which takes `my-host` and `other-host` (Alpine's and VyOS's
@@ -175,16 +175,18 @@ class Session:
         return await self._list() if lacking else ikes
 
     async def _list_again(self) -> None:
-        """Lists SAs again while there are orphans: a list leaves out SAs with which charon is
-        busy."""
+        """Lists SAs once more, and again while there are orphans: a list leaves out SAs with which
+        charon is busy, of which nothing else tells until they are rekeyed."""
         wait_s = FIRST_LIST_S
-        while self._table.orphans():
+        while True:
             await trio.sleep(wait_s)
             wait_s = min(2 * wait_s, LAST_LIST_S)
             async with self._turn:
                 ikes = self._table.unknown(await self._list())
                 await self._certificates.learn(self._commands, ikes)
                 await self._report(self._table.found(ikes))
+            if not self._table.orphans():
+                return
 
     # Events.
 

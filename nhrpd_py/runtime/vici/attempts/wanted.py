@@ -109,16 +109,17 @@ class WantedSa:
 
     def went_down(self, now: float, rng: random.Random) -> None:
         """Plans the next attempt: the last CHILD_SA between the two addresses is gone."""
+        if self.state is not WantedState.UP:
+            return  # it was that of an earlier charon, and the next attempt is planned
         lasted = self.up_since is None or now - self.up_since >= STEADY_S
-        if self.state is WantedState.UP and not lasted:
+        if not lasted:
             self.failures += 1
             self.is_fallback_next = not self.is_fallback_next
             self._enter(WantedState.HELD_DOWN, now + hold_down_s(self.failures - 1, rng))
             return
         self.failures = 0
-        if self.state is not WantedState.TRYING:
-            self.is_fallback_next = False
-            self._enter(WantedState.WAITING, now)
+        self.is_fallback_next = False
+        self._enter(WantedState.WAITING, now)
 
     def failed(self, reason: str, now: float, rng: random.Random) -> float:
         """Enters HELD_DOWN: the attempt failed; returns for how many seconds."""

@@ -178,6 +178,8 @@ class ViciConnection:
         self._lock = trio.Lock()
         self._backlog: deque[tuple[str, Section]] = deque()
         self.closed = False
+        self._loss = "the connection to charon is closed"
+        """Why, for those who wait for their turn."""
 
     @classmethod
     async def open(cls, path: str) -> "ViciConnection":
@@ -236,13 +238,14 @@ class ViciConnection:
         """Lets one request through at a time; an interrupted one closes the connection."""
         async with self._lock:
             if self.closed:
-                raise ViciLostError("the connection to charon is closed")
+                raise ViciLostError(self._loss)
             try:
                 with trio.fail_after(deadline_s):
                     yield
             except trio.TooSlowError as error:
+                self._loss = f"charon did not answer {what} in {deadline_s:g} s"
                 await self.aclose()
-                raise ViciLostError(f"charon did not answer {what} in {deadline_s:g} s") from error
+                raise ViciLostError(self._loss) from error
             except ViciRefusedError:
                 raise
             except BaseException:

@@ -34,6 +34,8 @@ class FakeCharon:
         self.behaviour: dict[str, str] = {}
         """By peer: up (unless said otherwise), dead, refuse, childless, tunnel, flap, unannounced."""
         self.knows_marks = True
+        self.refused: set[str] = set()
+        """Names of connections that are not taken."""
         self.certificates: list[bytes] = []
         self.next_id = 1
         self.in_flight = 0
@@ -121,6 +123,8 @@ class FakeCharon:
             case "get-conns":
                 return {"conns": list(self.conns)}
             case "load-conn":
+                if self.refused & message.keys():
+                    return {"success": "no", "errmsg": "loading certificate failed"}
                 if not self.knows_marks and "set_mark_in" in str(message):
                     return {
                         "success": "no",

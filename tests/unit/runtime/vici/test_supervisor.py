@@ -11,6 +11,7 @@ from nhrpd_py.core.config import ViciConfig
 from nhrpd_py.core.effects import DropSa, EndSa
 from nhrpd_py.core.events import IpsecLost, SaFailed, SaGone, SaInstalled
 from nhrpd_py.runtime.vici.housekeeping import ROUND_S
+from nhrpd_py.runtime.vici.session import FIRST_LIST_S
 from tests.unit.runtime.vici.fake_charon import FakeCharon
 from tests.unit.runtime.vici.supervised import PAIR, PEER, Supervised
 
@@ -100,6 +101,7 @@ async def test_who_asks_and_goes_away_disturbs_nobody(
     autojump_clock, it: Supervised, charon: FakeCharon
 ) -> None:
     await it.bring_up()
+    await trio.sleep(2 * FIRST_LIST_S)  # the session has listed them twice
     before = it.supervisor.counters["connects"]
     charon.silent.add("list-sas")
     with trio.move_on_after(2 * ROUND_S) as scope:  # others want to ask meanwhile

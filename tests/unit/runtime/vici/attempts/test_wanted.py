@@ -81,6 +81,20 @@ def test_another_request_ends_the_hold_down() -> None:
     assert wanted.failures == 0
 
 
+def test_what_an_earlier_charon_leaves_at_last_ends_no_hold_down() -> None:
+    """An orphan may be given up because the attempts to get another one fail."""
+    wanted = tried()
+    for _ in range(3):
+        wanted.failed("no answer", 0.0, rng())
+    due = wanted.next_attempt_at
+    wanted.went_down(1.0, rng())
+    assert (wanted.state, wanted.next_attempt_at) == (WantedState.HELD_DOWN, due)
+    assert wanted.failures == 3
+    wanted.begin()
+    wanted.went_down(2.0, rng())
+    assert (wanted.state, wanted.failures) == (WantedState.TRYING, 3)
+
+
 def test_another_request_leaves_an_attempt_alone() -> None:
     wanted = tried()
     wanted.request(request(delay_s=3.0), 1.0, is_up=False)
