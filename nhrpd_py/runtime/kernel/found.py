@@ -95,8 +95,8 @@ class FoundSettings:
         path = self._settings / "ipv4/conf/all/send_redirects"
         value = settings.get("send_redirects")
         try:
-            if value and path.read_text().strip() == "0":
-                path.write_text(f"{int(value)}\n")
+            if _is_count(value) and value and path.read_text().strip() == "0":
+                path.write_text(f"{value}\n")
         except (OSError, ValueError):  # read-only, as under systemd: then it was not changed either
             self.counters["settings_kept"] += 1
 

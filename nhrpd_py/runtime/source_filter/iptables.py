@@ -163,12 +163,9 @@ async def _look(command: str, interface: str) -> _Found:
 
 
 def _by_mark(interface: str, found: _Found) -> dict[int, list[tuple[int, str]]]:
-    head = f"{chain_name(interface)}:"
-    return {
-        int(chain.removeprefix(head), 16): rules
-        for chain, rules in found.rules.items()
-        if chain.startswith(head)
-    }
+    head = re.escape(f"{chain_name(interface)}:")
+    named = ((re.fullmatch(head + "([0-9a-f]+)", each), each) for each in found.rules)
+    return {int(name[1], 16): found.rules[chain] for name, chain in named if name is not None}
 
 
 async def _restore(command: str, lines: Iterable[str]) -> None:

@@ -250,7 +250,11 @@ def fingerprint_of(path: str) -> tuple[tuple[object, ...], ...]:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
-                    status = entry.stat()
+                    try:
+                        status = entry.stat()
+                    except OSError as error:  # a symbolic link that leads nowhere: an editor's lock
+                        found.append((entry.path, error.errno))
+                        continue
                     found.append((entry.path, status.st_ino, status.st_size, status.st_mtime_ns))
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)

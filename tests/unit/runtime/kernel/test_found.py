@@ -150,6 +150,15 @@ async def test_what_a_damaged_file_has_is_left_out(machine: Path, damaged: dict[
     assert kernel.asked == []
 
 
+@pytest.mark.parametrize("damaged", [[1], {"a": 1}, "1", True, -1, 1.5, None])
+async def test_nor_does_a_damaged_setting_of_all_end_the_stop(machine: Path, damaged: Any) -> None:
+    kept = Kept(machine, {"all": {"boot": "a", "send_redirects": damaged}})
+    of_all = machine / "ipv4/conf/all/send_redirects"
+    of_all.write_text("0\n")
+    await kept.found.give_back(Asked(), "gre1")
+    assert of_all.read_text() == "0\n"
+
+
 async def test_the_store_gives_back_at_the_end_and_prepares_nothing_again(world) -> None:
     world.tell(rtnl.RTM_NEWLINK, a_link(noarp=True))
     await trio.testing.wait_all_tasks_blocked(0.05)

@@ -285,6 +285,17 @@ async def test_iptables_reads_counts_and_what_an_earlier_run_allowed(
         assert await Iptables().read("gre1", is_whole=True) is None
 
 
+async def test_chains_of_others_that_are_named_like_ours_are_none(
+    fakes: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iptables, "IPV6_SETTINGS", fakes.directory / "none")
+    fakes.add("iptables-save", says=saves(*THERE, ":nh-gre1:old - [0:0]", ":nh-gre1: - [0:0]"))
+    reading = await Iptables().read("gre1", is_whole=True)
+    assert reading is not None
+    assert reading.total == 7
+    assert list(await Iptables().sources("gre1")) == [2, 10]
+
+
 async def test_iptables_makes_only_changed_chains_anew_and_removes_old_ones(
     fakes: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

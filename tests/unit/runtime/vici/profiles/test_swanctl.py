@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from nhrpd_py.runtime.vici.profiles import swanctl
-from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlReader, read_swanctl
+from nhrpd_py.runtime.vici.profiles.swanctl import SwanctlReader, fingerprint_of, read_swanctl
 
 pytestmark = pytest.mark.skipif(shutil.which("swanctl") is None, reason="no swanctl here")
 
@@ -174,3 +174,19 @@ async def test_descriptors_that_run_out_cost_nothing_but_time(tmp_path: Path, mo
     failures += [OSError(errno.EMFILE, "Too many open files")] * 100
     template = await read_swanctl(str(config))
     assert template.problem == "swanctl cannot be heard: Too many open files"
+
+
+def test_an_editors_lock_hides_no_change(tmp_path: Path) -> None:
+    """As Emacs makes them: a symbolic link that leads nowhere."""
+    for number in range(20):
+        (tmp_path / f".#lock{number}.conf").symlink_to("me@here.1:2")
+    file = tmp_path / "swanctl.conf"
+    for number in range(20):
+        (tmp_path / f"{number}.conf").write_text("a")
+    file.write_text("a")
+    before = fingerprint_of(str(file))
+    for changed in (file, *(tmp_path / f"{number}.conf" for number in range(20))):
+        changed.write_text("ab")
+        after = fingerprint_of(str(file))
+        assert after != before
+        before = after
