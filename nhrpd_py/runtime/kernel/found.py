@@ -50,8 +50,9 @@ class FoundSettings:
     async def note(self, name: str, ifindex: int, *, noarp: bool) -> None:
         """Notes the settings of a link, and those of all, unless they are known already: the
         kernel has ours then."""
-        is_new = self._known.get(name, {}).get("ifindex") != ifindex
-        if is_new:
+        is_changed = self._renamed(name, ifindex)
+        if self._known.get(name, {}).get("ifindex") != ifindex:
+            is_changed = True
             self._known[name] = {
                 "boot": self._boot,
                 "ifindex": ifindex,
@@ -63,11 +64,22 @@ class FoundSettings:
                 },
             }
         if ALL not in self._known:
-            is_new = True
+            is_changed = True
             found = self._number("ipv4/conf/all/send_redirects")
             self._known[ALL] = {"boot": self._boot, "send_redirects": found}
-        if is_new:
+        if is_changed:
             await self._save()
+
+    def _renamed(self, name: str, ifindex: int) -> bool:
+        """Takes over what was noted of a link under another name; returns whether there is anything."""
+        for other in self._known.keys() - {name, ALL}:
+            if self._known[other].get("ifindex") == ifindex:
+                taken, left = self._known.pop(other), self._known.pop(name, None)
+                self._known[name] = taken
+                if left is not None:  # two that changed their names
+                    self._known[other] = left
+                return True
+        return False
 
     async def give_back(self, requests: Requests, name: str) -> None:
         """Gives a link its settings back; with the last one, those of all."""

@@ -114,6 +114,25 @@ async def test_of_another_boot_or_netdev_nothing_is_believed(machine: Path, chan
     ]
 
 
+async def test_links_that_were_renamed_get_their_own_back(machine: Path) -> None:
+    kept, kernel = Kept(machine), Asked()
+    await kept.found.note("gre1", GRE, noarp=True)
+    await kept.found.note("gre2", GRE + 1, noarp=False)
+    saves = len(kept.saved)
+    await kept.found.note("gre1", GRE + 1, noarp=False)
+    await kept.found.note("gre2", GRE, noarp=False)  # it was prepared already
+    await kept.found.note("gre3", GRE, noarp=False)
+    assert {name: each.get("noarp") for name, each in kept.known.items()} == {
+        "all": None,
+        "gre1": False,
+        "gre3": True,
+    }
+    assert kept.saved[-1] == kept.known
+    assert len(kept.saved) > saves
+    await kept.found.give_back(kernel, "gre3")
+    assert kernel.asked == ORIGINAL
+
+
 async def test_all_gets_its_own_back_with_the_last_tunnel(machine: Path) -> None:
     kept, kernel = Kept(machine), Asked()
     await kept.found.note("gre1", GRE, noarp=True)
