@@ -20,6 +20,8 @@ GRE_ALONE = ("[gre]", "[47]")
 """The ends of selectors of GRE and nothing else."""
 ANYBODY = ("", "%any")
 ANY_ADDRESS = frozenset(("%any", "%any4", "0.0.0.0", "0.0.0.0/0"))  # noqa: S104 (no bind)
+WITHOUT_CERTIFICATE = ("psk", "eap", "xauth")
+"""Beginnings of the ways to authenticate ourselves that need none."""
 YES = ("yes", "true", "1", "enabled")
 
 Section = Mapping[str, Any]
@@ -225,10 +227,12 @@ def _remote(area: Area, config: InterfaceConfig, connection: Section, file: str)
 
 def _local(facts: Facts, charon: CharonFacts, area: Area, connection: Section) -> Iterator[Finding]:
     local = _part(connection, "local")
-    if _text(local, "auth") == "psk":
+    if _text(local, "auth").startswith(WITHOUT_CERTIFICATE) or _raw(local, "pubkeys"):
         return
     certificates = [each for each in _raw(local, "certs") if isinstance(each, bytes)]
-    if not certificates:
+    if not certificates and charon.own_with_key:
+        yield area.ok("it names no certificate: charon takes the one that has its id")
+    elif not certificates and not isinstance(charon.version, Unread):
         yield area.problem(
             "it has no certificate of ours",
             f"certs = FILE   # under local in {facts.config.vici.swanctl_config}; "

@@ -8,9 +8,11 @@ from nhrpd_py.cli.check.judge.tunnels import underlay_of
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.runtime.source_filter import marks
 from nhrpd_py.runtime.vici.profiles.profile import MARKS
-from nhrpd_py.runtime.vici.wire.connection import sections
+from nhrpd_py.runtime.vici.wire.connection import Section, sections, text
 
 AREA = "sources"
+UNIQUE_BY_DIRECTION = "%unique-dir"
+"""As good as `%unique`: only the mark of what comes in is of interest."""
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -50,16 +52,23 @@ def _marks(facts: Facts, config: InterfaceConfig) -> Iterator[Finding]:
         child = children.get(name, next(iter(children.values()), None))
         if child is None:
             continue
-        missing = [f"{key} = {value}" for key, value in MARKS.items() if key not in child]
-        if not missing:
+        lines = {key: value for key, value in MARKS.items() if not _is_set(child, key)}
+        if not lines:
             yield area.ok("what comes out of the SAs that it answers has a mark")
             continue
+        what = "has no mark" if lines.keys() - child.keys() else "has no mark of its own"
         tell = area.problem if config.source_filter else area.warning
         yield tell(
-            "what comes out of the SAs that it answers has no mark: nobody knows whose packets these are",
-            f"{', '.join(missing)}   # in the child in {facts.config.vici.swanctl_config}, then: "
-            "swanctl --load-conns",
+            f"what comes out of the SAs that it answers {what}: nobody knows whose packets these are",
+            f"{', '.join(map(' = '.join, lines.items()))}   # in the child in "
+            f"{facts.config.vici.swanctl_config}, then: swanctl --load-conns",
         )
+
+
+def _is_set(child: Section, key: str) -> bool:
+    """Returns whether a child has one of the two lines; a mark that is no `%unique` one is that of all its SAs."""
+    found = text(child.get(key))
+    return found == MARKS[key] or (key == "mark_in" and found == UNIQUE_BY_DIRECTION)
 
 
 def _others(facts: Facts, config: InterfaceConfig) -> Iterator[Finding]:
@@ -72,8 +81,8 @@ def _others(facts: Facts, config: InterfaceConfig) -> Iterator[Finding]:
     firewall = facts.firewall
     found = list(marks.of_routing(firewall.routing_rules))
     found += marks.of_nft(firewall.ruleset, names)
-    for tool, text in firewall.saved.items():
-        found += marks.of_iptables(_without_counters(text), tool, names)
+    for tool, saved in firewall.saved.items():
+        found += marks.of_iptables(_without_counters(saved), tool, names)
     for rule in found:
         yield area.warning(
             f"it uses the marks by which the source filter knows the peers: {rule}",

@@ -130,6 +130,23 @@ def test_our_certificate(begins, ends, state, words) -> None:
         assert found[0].subject == "hub1.pem"
 
 
+@pytest.mark.parametrize(
+    ("local", "with_keys", "is_fine"),
+    [
+        ({"auth": b"pubkey", "id": b"spoke1"}, True, True),
+        ({"auth": b"pubkey", "id": b"spoke1"}, False, False),
+        ({"auth": b"pubkey", "pubkeys": [b"raw"]}, False, True),
+        ({"auth": b"eap-mschapv2", "id": b"spoke1"}, False, True),
+    ],
+)
+def test_charon_may_know_itself_what_we_show(local, with_keys, is_fine) -> None:
+    keys = frozenset({a_certificate(TODAY, TODAY + timedelta(days=90))} if with_keys else ())
+    template = {"dmvpn": CONNECTION | {"local-1": local}}
+    charon = a_charon(template=template, own_with_key=keys)
+    found = [each.finding for each in complaints(a_machine(charon=charon))]
+    assert found == ([] if is_fine else ["it has no certificate of ours"])
+
+
 def test_a_certificate_without_its_key() -> None:
     data = a_certificate(TODAY, TODAY + timedelta(days=90))
     charon = a_charon(template=certified(data), authorities=[CA], private_keys=0)

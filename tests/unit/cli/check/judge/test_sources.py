@@ -48,6 +48,21 @@ def test_the_lines_that_are_missing_are_named(child: dict[str, Any], lines: str)
     assert complaints(with_child(child, False)) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"mark_in": b"42"}, "mark_in = %unique   #"),
+        ({"set_mark_in": b"0x7/0xff"}, "set_mark_in = %same   #"),
+        ({"mark_in": b"%unique-dir"}, None),
+    ],
+)
+def test_one_mark_for_all_peers_is_none(changes: dict[str, Any], lines: str | None) -> None:
+    found = complaints(with_child({**CHILD, **changes}, True))
+    assert len(found) == (lines is not None)
+    assert all("has no mark of its own: nobody knows" in each.finding for each in found)
+    assert all((each.remedy or "").startswith(lines or "") for each in found)
+
+
 def test_our_own_profiles_and_those_that_cannot_be_read_need_no_lines() -> None:
     own = {"dmvpn": {**CONNECTION, "children": {"dmvpn": UNMARKED}}}
     assert complaints(a_machine(charon=a_charon(own=own))) == []
