@@ -59,6 +59,7 @@ class Iptables:
     """Writes and reads the chains with `iptables-restore` and `iptables-save`, or with those of another variant."""
 
     named = b"mangle"
+    keeps_rules = False
 
     def __init__(self, variant: str = "") -> None:
         self._variant = variant

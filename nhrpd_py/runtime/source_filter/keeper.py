@@ -284,7 +284,8 @@ class SourceFilters:
                 self.counters["restored"] += 1
             else:
                 self.counters["writes"] += 1
-                each.rules = None
+                if not backend.keeps_rules:
+                    each.rules = None
         if each.stale:
             await self._write(each, backend)
 

@@ -26,6 +26,10 @@ class Backend(Protocol):
     def named(self) -> bytes:
         """What all notifications of the kernel have in them that concern it."""
 
+    @property
+    def keeps_rules(self) -> bool:
+        """Whether a change of sources leaves the rules as they are."""
+
     async def write(self, wanted: WantedTable) -> None: ...
     async def change(self, wanted: WantedTable, changes: Changes) -> None: ...
     async def remove(self, interface: str) -> None: ...

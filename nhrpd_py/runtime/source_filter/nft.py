@@ -42,6 +42,7 @@ class Nft:
 
     program = PROGRAM
     named = b"nhrpd-"
+    keeps_rules = True
 
     def __init__(self) -> None:
         self._totals: dict[str, int] = {}

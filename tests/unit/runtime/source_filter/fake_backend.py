@@ -28,6 +28,7 @@ class FakeBackend:
         self.calls: list[str] = []
         self.pause_s = 0.0
         self.named = b"nhrpd-"
+        self.keeps_rules = False
 
     async def _call(self, what: str) -> None:
         self.calls.append(what)
@@ -46,7 +47,8 @@ class FakeBackend:
     async def change(self, wanted: WantedTable, changes: Changes) -> None:
         await self._call("change")
         table = self.tables[wanted.name]
-        self.rules[wanted.name] += ", and changed"
+        if not self.keeps_rules:
+            self.rules[wanted.name] += ", and changed"
         for mark in changes.known:
             table[mark] = set()
         if not table.keys() >= {*changes.removed, *changes.added}:

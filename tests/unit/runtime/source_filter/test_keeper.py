@@ -111,6 +111,20 @@ async def test_who_removes_or_changes_it_finds_it_back(autojump_clock, world: Wo
         assert filters.counters["restored"] == 2
 
 
+async def test_nor_do_our_own_changes_hide_those_of_others(autojump_clock, world: World) -> None:
+    world.backend.keeps_rules = True
+    filters = world.make()
+    async with world.running(filters):
+        filters.allow(AllowSources("gre1", 2, (LAN2,)))
+        filters.filter(FilterSources("gre1", drop=True))
+        await trio.sleep(10)
+        world.backend.rules["gre1"] = "odd"
+        filters.allow(AllowSources("gre1", 3, (LAN2,)))
+        await trio.sleep(4)
+        assert world.backend.rules == {"gre1": "as written"}
+        assert world.notices == [SourceFilterRestored(interface="gre1")]
+
+
 async def test_a_program_that_fails_is_a_problem_until_it_works(
     autojump_clock, world: World
 ) -> None:
