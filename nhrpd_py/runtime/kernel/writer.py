@@ -25,6 +25,7 @@ from nhrpd_py.runtime.netlink.socket import NetlinkError
 PACK_SIZE = 32768
 """Octets of changes in one datagram: about 450 neighbours."""
 CLEAR_RETRY_S = 1.0
+BARRIER_RETRY_S = 0.05
 
 
 class Writer:
@@ -68,8 +69,13 @@ class Writer:
                 or self._wake.is_set()
             ):
                 await self._idle.wait()
-            if self._requests is not None:
-                await self._requests.barrier()
+            while self._requests is not None:
+                try:
+                    await self._requests.barrier()
+                except NetlinkError:  # its answer was among those that were lost
+                    await trio.sleep(BARRIER_RETRY_S)
+                else:
+                    break
             return True
         return False
 

@@ -79,7 +79,8 @@ OnRefused: TypeAlias = Callable[[Sequence[Refusal]], None]
 
 
 class Requests:
-    """Owns the request socket. Counters: malformed, overruns, dump_retries, dump_interrupted."""
+    """Owns the request socket. Counters: malformed, overruns, dump_retries, dump_interrupted,
+    send_failed."""
 
     def __init__(
         self, sock: NetlinkSocket, on_refused: OnRefused, on_lost: Callable[[], None]
@@ -155,8 +156,13 @@ class Requests:
             pending.take(kind, payload)
 
     async def post(self, data: bytes) -> None:
-        """Sends packed changes of sequence 0; failures come by `on_refused`."""
-        await self._socket.send(data)
+        """Sends packed changes of sequence 0; failures come by `on_refused`, or `on_lost` where the
+        kernel takes none of them (it is out of memory)."""
+        try:
+            await self._socket.send(data)
+        except OSError:
+            self.counters["send_failed"] += 1
+            self._on_lost()
 
     async def ask(self, kind: int, flags: int, payload: bytes, what: str) -> None:
         """Sends one request and waits for its acknowledgement. Raises NetlinkError."""
@@ -231,6 +237,9 @@ class Requests:
             with trio.move_on_after(REQUEST_TIMEOUT_S):
                 await self._socket.send(message(kind, flags, payload, sequence))
                 await pending.done.wait()
+        except OSError as error:
+            self.counters["send_failed"] += 1
+            raise NetlinkError(error.errno or errno.EIO, what) from error
         finally:
             del self._pending[sequence]
         if not pending.done.is_set():

@@ -20,11 +20,17 @@ from nhrpd_py.runtime.netlink.socket import (
 
 
 class FaultySocket(NetlinkSocket):
-    """Raises the errors in `faults` before it reads on."""
+    """Raises the errors in `faults` before it reads on, and those in `send_faults` before it sends."""
 
     def __init__(self, sock):
         super().__init__(sock)
         self.faults = []
+        self.send_faults = []
+
+    async def send(self, data):
+        if self.send_faults:
+            raise self.send_faults.pop(0)
+        await super().send(data)
 
     def read(self):
         if self.faults:

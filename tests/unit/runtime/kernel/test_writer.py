@@ -3,6 +3,7 @@
 import errno
 import tracemalloc
 
+import pytest
 import trio
 import trio.testing
 
@@ -24,6 +25,7 @@ from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
 from nhrpd_py.runtime.netlink import neighbor, rtnl
+from nhrpd_py.runtime.netlink.requests import DUMP_READS_PER_WAKE
 from nhrpd_py.runtime.netlink.socket import message
 from tests.unit.runtime.kernel.kernel_world import (
     GRE,
@@ -124,6 +126,22 @@ async def test_refused_changes_name_their_object_but_lost_deletes_do_not_count(
     refused = [event for event in world.events if isinstance(event, KernelRefused)]
     assert refused == [KernelRefused(GRE, "neighbour 10.255.0.2", "Invalid argument")]
     assert world.kernel.counters["refused_EINVAL"] == 1
+
+
+@pytest.mark.parametrize(("faults", "count"), [("faults", DUMP_READS_PER_WAKE), ("send_faults", 2)])
+async def test_lost_buffers_cost_a_clean_stop_nothing_but_time(
+    world, autojump_clock, faults, count
+):
+    await world.open()
+    world.set()
+    assert await world.kernel.settle(1)
+    world.changes()
+    lost = OSError(errno.ENOBUFS, "No buffer space available")
+    getattr(world.requests, faults)[:] = [lost] * count
+    world.set(OTHER)
+    assert await world.kernel.settle(5)
+    await trio.sleep(5)
+    assert (neighbor.RTM_NEWNEIGH, a_neighbor(OTHER)) in world.changes()
 
 
 async def test_settle_gives_up_in_time():

@@ -152,6 +152,22 @@ async def test_failed_changes_are_reported_with_what_failed(bench):
     assert refusal.text == "Invalid argument: no"
 
 
+async def test_a_kernel_that_takes_nothing_for_want_of_memory(bench, autojump_clock):
+    def faults(count):
+        return [OSError(errno.ENOBUFS, "No buffer space available")] * count
+
+    bench.socket.send_faults = faults(1)
+    await bench.requests.post(message(28, 0, b"wxyz"))
+    assert (bench.lost, bench.kernel.changes) == (1, [])
+    bench.socket.send_faults = faults(1)
+    with pytest.raises(NetlinkError, match="change: No buffer space available"):
+        await bench.requests.ask(19, 0, b"", "change")
+    bench.kernel.scripts[GET] = lambda s: [a_row(s, b"aaaa"), a_done(s)]
+    bench.socket.send_faults = faults(2)
+    assert await bench.dump() == [b"aaaa"]
+    assert bench.requests.counters["send_failed"] == 4
+
+
 async def test_the_end_of_the_socket_in_a_dump_ends_the_dump(nursery):
     bench = Bench()
     failed = trio.Event()
