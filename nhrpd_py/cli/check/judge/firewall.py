@@ -23,6 +23,8 @@ from nhrpd_py.core.config import InterfaceConfig
 AREA = "firewall"
 DOCKERS = "DOCKER-USER"
 """The chain that Docker leaves to the operator."""
+FIREWALLD = "firewalld"
+"""The table of firewalld, which may own it: then nobody else can change it."""
 OF_CONTAINERS = ("docker", "br-", "virbr", "veth", "lxc", "cni", "podman")
 INCOMING = ("prerouting", "input")
 OUTGOING = ("output", "postrouting")
@@ -76,7 +78,9 @@ def _forwarded(
             yield area.problem(
                 f"{_where(base, Packet(family=family))} what goes between it and {', '.join(lans)}: "
                 "the networks here are cut off",
-                f"{_let_through(base, (('-i', name),))} && {_let_through(base, (('-o', name),))}",
+                _trusted(name, *lans)
+                if base.table == FIREWALLD
+                else f"{_let_through(base, (('-i', name),))} && {_let_through(base, (('-o', name),))}",
             )
 
 
@@ -221,6 +225,8 @@ def _command(base: BaseChain) -> str:
 
 def _let_through(base: BaseChain, ways: Sequence[tuple[str, str]]) -> str:
     """Returns the command that accepts what comes in or goes out by an interface, behind the samples."""
+    if base.table == FIREWALLD:
+        return _trusted(*dict.fromkeys(name for _option, name in ways))
     if base.tool == "nft":
         names = {"-i": "iifname", "-o": "oifname"}
         asked = " ".join(f"{names[option]} {name}" for option, name in ways)
@@ -240,7 +246,21 @@ def _let_out(base: BaseChain, packet: Packet) -> str:
     return _accept(base, packet, "-o", packet.output)
 
 
+def _trusted(*links: str) -> str:
+    """Returns the command after which firewalld forwards between some links whatever it is."""
+    moved = " ".join(f"--change-interface={each}" for each in links)
+    return _told(f"--zone=trusted {moved}")
+
+
+def _told(change: str) -> str:
+    """Returns the command that has firewalld change its rules."""
+    return f"firewall-cmd --permanent {change} && firewall-cmd --reload"
+
+
 def _accept(base: BaseChain, packet: Packet, option: str, link: str | None) -> str:
+    if base.table == FIREWALLD:
+        what = f"protocol={packet.protocol}" if packet.port is None else f"port={packet.port}/udp"
+        return _told(f"--add-{what}")
     if base.tool == "nft":
         what = f"meta l4proto {packet.protocol}"
         if packet.port is not None:

@@ -179,6 +179,8 @@ def _narrowed(
             return replace(conditions, families=_within(conditions.families, families))
         case {"ct": {"key": "state"}} if texts is not None and not negated:
             return replace(conditions, states=_within(conditions.states, texts))
+        case {"ct": {"key": "status"}} if texts == frozenset({"dnat"}) and not negated:
+            return replace(conditions, states=frozenset())  # nobody translates what we look at
         case (
             {"meta": {"key": "l4proto"}}
             | {"payload": {"protocol": "ip", "field": "protocol"}}

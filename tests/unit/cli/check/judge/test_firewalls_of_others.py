@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.cli.check.facts import Link
+from nhrpd_py.cli.check.facts import BaseChain, Link
 from nhrpd_py.cli.check.findings import State
 from nhrpd_py.cli.check.parse.iptables import iptables_chains
 from nhrpd_py.cli.check.parse.nft import nft_chains
@@ -13,6 +13,7 @@ from tests.unit.cli.check.judge.test_firewall import (
     DPORT,
     DROP,
     IKE,
+    LAN,
     PROTO,
     STATE,
     STATES,
@@ -179,6 +180,44 @@ def test_an_outer_address_at_a_link_by_which_nothing_comes(links, link, rule_for
     text = f"*filter\n:INPUT DROP [0:0]\n-A INPUT -i {rule_for} -p gre -j ACCEPT\nCOMMIT\n"
     chains = iptables_chains(text, tool="iptables", family="ip")
     assert words(chains, kernel=a_kernel(*links, link)) == []
+
+
+def firewalld(*zone: dict) -> list[BaseChain]:
+    """A machine with firewalld, whose zone has some rules of its own."""
+    jump, reject = {"jump": {"target": "zone"}}, {"reject": {"type": "icmpx", "expr": "admin"}}
+    status = {"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}
+    items = [{"chain": {"family": "inet", "table": "firewalld", "name": "zone"}}]
+    answers = match(STATE, {"set": ["established", "related"]})
+    for name in ("input", "forward"):
+        rules = ((answers, ACCEPT), (status, ACCEPT), (jump,), (reject,))
+        items += [chain(name), *(rule(name, *each) for each in rules)]
+    items += [rule("zone", *each["expr"]) for each in zone]
+    for each in items:
+        next(iter(each.values()))["table"] = "firewalld"
+    return nft_chains({"nftables": items})
+
+
+def test_firewalld_and_what_it_must_be_told() -> None:
+    facts = a_machine(CLEAR, kernel=a_kernel(ETH0, GRE1, LAN))
+    facts = replace(facts, firewall=replace(facts.firewall, chains=firewalld()))
+    within, between, outer = [each for each in complaints(facts) if each.area == "firewall"]
+    assert "from one spoke to another" in within.finding
+    assert within.remedy == (
+        "firewall-cmd --permanent --zone=trusted --change-interface=gre1 && firewall-cmd --reload"
+    )
+    assert "cut off" in between.finding
+    assert "--change-interface=gre1 --change-interface=lan0 &&" in (between.remedy or "")
+    assert "drops (inet firewalld input" in outer.finding
+    assert outer.remedy == "firewall-cmd --permanent --add-protocol=gre && firewall-cmd --reload"
+    told = firewalld({"expr": [match(PROTO, "gre"), ACCEPT]})
+    facts = replace(facts, firewall=replace(facts.firewall, chains=told))
+    assert not [each for each in complaints(facts) if "GRE" in each.finding]
+    facts = a_machine(PROTECTED, kernel=a_kernel(ETH0, GRE1))
+    facts = replace(facts, firewall=replace(facts.firewall, chains=firewalld()))
+    remedies = [each.remedy or "" for each in complaints(facts) if each.area == "firewall"]
+    assert [each.split()[2] for each in remedies[1:]] == [
+        *("--add-protocol=esp", "--add-port=500/udp", "--add-port=4500/udp", "--add-protocol=gre"),
+    ]
 
 
 def test_who_is_behind_a_nat_need_not_let_esp_in() -> None:
