@@ -227,10 +227,13 @@ def _let_through(base: BaseChain, ways: Sequence[tuple[str, str]]) -> str:
     """Returns the command that accepts what comes in or goes out by an interface, behind the samples."""
     if base.table == FIREWALLD:
         return _trusted(*dict.fromkeys(name for _option, name in ways))
+    samples = [rule.text for rule in base.rules if rule.sample is not None]
     if base.tool == "nft":
         names = {"-i": "iifname", "-o": "oifname"}
         asked = " ".join(f"{names[option]} {name}" for option, name in ways)
-        return f"nft insert rule {base.family} {base.table} {base.name} {asked} accept"
+        # the place of a rule ends with its handle, and what is added to a handle comes behind it
+        to = f"add rule {samples[-1]}" if samples else f"insert rule {_place(base)}"
+        return f"nft {to} {asked} accept"
     asked = " ".join(f"{option} {name}" for option, name in ways)
     if DOCKERS in base.chains:
         return f"{_command(base)} -I {DOCKERS} 1 {asked} -j ACCEPT"
@@ -244,6 +247,10 @@ def _let_in(base: BaseChain, packet: Packet) -> str:
 
 def _let_out(base: BaseChain, packet: Packet) -> str:
     return _accept(base, packet, "-o", packet.output)
+
+
+def _place(base: BaseChain) -> str:
+    return f"{base.family} {base.table} {base.name}"
 
 
 def _trusted(*links: str) -> str:
@@ -265,7 +272,7 @@ def _accept(base: BaseChain, packet: Packet, option: str, link: str | None) -> s
         what = f"meta l4proto {packet.protocol}"
         if packet.port is not None:
             what = f"udp dport {packet.port}"
-        return f"nft insert rule {base.family} {base.table} {base.name} {what} accept"
+        return f"nft insert rule {_place(base)} {what} accept"
     by = f"{option} {link} " if link is not None else ""
     asked = f"{by}-p {packet.protocol}{COMMAND_PORTS[packet.port]}"
     return f"{_command(base)} -I {base.name} 1 {asked} -j ACCEPT"

@@ -95,6 +95,9 @@ def test_the_remedy_leaves_the_samples_in_front() -> None:
     assert found.remedy == "iptables -I FORWARD 2 -i gre1 -o gre1 -j ACCEPT"
     of_docker = the_only(filtered("-P FORWARD", "-N DOCKER-USER"))
     assert of_docker.remedy == "iptables -I DOCKER-USER 1 -i gre1 -o gre1 -j ACCEPT"
+    forward = [chain("forward", "drop"), rule("forward", {"log": {"group": 1}})]
+    of_nft = the_only(with_chains(nft_chains({"nftables": forward})))
+    assert of_nft.remedy == "nft add rule inet fw forward handle 7 iifname gre1 oifname gre1 accept"
     of_mangle = the_only(filtered("-A FORWARD -j DROP", table="mangle"))
     assert (of_mangle.remedy or "").startswith("iptables -t mangle -I FORWARD")
 
