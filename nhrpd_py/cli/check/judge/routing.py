@@ -172,7 +172,8 @@ def _seen(facts: Facts) -> Iterator[Finding]:
             yield Area(AREA, "FRR").ok("zebra sees our routes")
     hub = any(each.redirect for each in facts.config.interfaces.values())
     if routing.frr_bgp is not None and hub and hosts:
-        unseen = hosts - routing.frr_bgp
+        announced = [{"dst": each} for each in routing.frr_bgp]
+        unseen = {each for each in hosts if not _is_covered({"dst": each}, announced)}
         if unseen:
             yield Area(AREA, "BGP").warning(
                 f"BGP does not announce our route to {min(unseen)} ({len(unseen)} in all): "

@@ -101,6 +101,20 @@ def test_the_remedy_names_the_hub_where_it_is_known() -> None:
             State.WARNING,
             "BGP does not announce",
         ),
+        *(
+            (
+                RoutingFacts(frr_kernel=frozenset({"10.255.255.2/32"}), frr_bgp=frozenset({bgp})),
+                state,
+                "BGP does not announce",
+            )
+            for bgp, state in (
+                ("10.255.255.2/32", None),
+                ("10.255.255.0/24", None),  # an aggregate
+                ("0.0.0.0/0", None),
+                ("10.255.255.3/32", State.WARNING),
+                ("172.16.0.0/16", State.WARNING),
+            )
+        ),
         (RoutingFacts(bird_kernel=frozenset()), State.WARNING, "BIRD does not have"),
     ],
 )
