@@ -1,7 +1,7 @@
 """Checks of routes, and of what a routing daemon sees of ours. Pure."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nhrpd_py.cli.check.facts import Facts, Row
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
@@ -20,11 +20,15 @@ def check(facts: Facts) -> Iterator[Finding]:
     if isinstance(routes, Unread):
         yield Area(AREA, "routes").unread(routes)
         return
-    ours = [route for route in routes if str(route.get("protocol")) in (str(number), name)]
+    ours: list[Row] = []
+    others: list[Row] = []
+    for route in routes:
+        is_ours = str(route.get("protocol")) in (str(number), name)
+        (ours if is_ours else others).append(route)
     yield from _strangers(facts, ours)
     for config in facts.config.interfaces.values():
         if config.nhs:
-            yield from _leads_to_hub(facts, config.name, [r for r in routes if r not in ours])
+            yield from _leads_to_hub(facts, config.name, others)
     yield from _seen(facts)
 
 
@@ -90,7 +94,12 @@ def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Iterator[Findin
     read = [route for route in into if _table(route) == "main"]
     if read:
         yield area.ok(f"{len(read)} routes of others lead into it ({_prefix(read[0])}…)")
-    unread = [route for route in into if _table(route) != "main" and not _is_covered(route, read)]
+    covering = {_prefix(route) for route in read}
+    unread = [
+        route
+        for route in into
+        if _table(route) != "main" and not _is_covered(_prefix(route), covering)
+    ]
     hubs = [row["protocol"] for row in facts.view("nhs") if row.get("protocol")]
     hub = hubs[0] if hubs else "HUB"
     if unread:
@@ -112,17 +121,14 @@ def _table(route: Row) -> str:
     return str(route.get("table", "main"))
 
 
-def _is_covered(route: Row, others: list[Row]) -> bool:
-    """Tells whether one of the other routes is for the same addresses, or for more."""
+def _is_covered(prefix: str, others: Collection[str]) -> bool:
+    """Tells whether one of the other prefixes is for the same addresses, or for more."""
     try:
-        prefix = ipaddress.ip_network(_prefix(route))
-        wider = [ipaddress.ip_network(_prefix(each)) for each in others]
+        network = ipaddress.ip_network(prefix)
     except ValueError:
         return False
-    return any(
-        prefix.version == each.version and prefix.subnet_of(each)  # type: ignore[arg-type]
-        for each in wider
-    )
+    lengths = range(network.prefixlen + 1)
+    return any(str(network.supernet(new_prefix=each)) in others for each in lengths)
 
 
 def _announce(facts: Facts) -> str:
@@ -172,8 +178,7 @@ def _seen(facts: Facts) -> Iterator[Finding]:
             yield Area(AREA, "FRR").ok("zebra sees our routes")
     hub = any(each.redirect for each in facts.config.interfaces.values())
     if routing.frr_bgp is not None and hub and hosts:
-        announced = [{"dst": each} for each in routing.frr_bgp]
-        unseen = {each for each in hosts if not _is_covered({"dst": each}, announced)}
+        unseen = {each for each in hosts if not _is_covered(each, routing.frr_bgp)}
         if unseen:
             yield Area(AREA, "BGP").warning(
                 f"BGP does not announce our route to {min(unseen)} ({len(unseen)} in all): "
