@@ -227,6 +227,10 @@ class LinkHandler:
         interface.circuits.release_all()
         self._sources.closed(ifindex, tunnel, final=final)
 
+    def give_up(self, interface: Interface) -> None:
+        """Has the netdev of a closed tunnel made as we found it."""
+        self._outbox.emit(CloseInterface(interface.ifindex, withdrawn=True, final=True))
+
     def _notify(self, interface: Interface) -> None:
         """Emits a notice when a tunnel begins or ceases to work."""
         works = interface.works

@@ -57,6 +57,8 @@ class ReloadHandler:
             instance.shut_down(now)
         if interface.opened:
             self._links.close(tunnel, interface.ifindex, withdrawn=True, final=True)
+        elif interface.ifindex:  # it may have been open before, and is still as it was made then
+            self._links.give_up(interface)
         interface.circuits.release_all()
         interface.circuits.sources.closed()
         self._timers.stop_all(name)

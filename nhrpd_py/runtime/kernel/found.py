@@ -70,16 +70,23 @@ class FoundSettings:
         if is_changed:
             await self._save()
 
+    def name_of(self, ifindex: int) -> str | None:
+        """Returns the name under which the settings of a link were noted; None where none were."""
+        for name, each in self._known.items():
+            if each.get("ifindex") == ifindex:
+                return name
+        return None
+
     def _renamed(self, name: str, ifindex: int) -> bool:
         """Takes over what was noted of a link under another name; returns whether there is anything."""
-        for other in self._known.keys() - {name, ALL}:
-            if self._known[other].get("ifindex") == ifindex:
-                taken, left = self._known.pop(other), self._known.pop(name, None)
-                self._known[name] = taken
-                if left is not None:  # two that changed their names
-                    self._known[other] = left
-                return True
-        return False
+        other = self.name_of(ifindex)
+        if other is None or other == name:
+            return False
+        taken, left = self._known.pop(other), self._known.pop(name, None)
+        self._known[name] = taken
+        if left is not None:  # two that changed their names
+            self._known[other] = left
+        return True
 
     async def give_back(self, requests: Requests, name: str) -> None:
         """Gives a link its settings back; with the last one, those of all."""

@@ -190,8 +190,8 @@ class KernelStore:
             wanted.forget()
         if effect.withdrawn:
             self._writer.clear(effect.ifindex)
-        if effect.final and wanted is not None and self._nursery is not None:
-            self._nursery.start_soon(self._give_back, wanted.name)
+        if effect.final and self._nursery is not None:
+            self._nursery.start_soon(self._give_back, effect.ifindex)
 
     async def settle(self, deadline_s: float) -> bool:
         """Waits until the kernel has the state wanted now, at most `deadline_s`; returns whether it
@@ -213,9 +213,11 @@ class KernelStore:
         async with self._settings_change:
             await self._found.give_all_back(self._link)
 
-    async def _give_back(self, name: str) -> None:
+    async def _give_back(self, ifindex: int) -> None:
         async with self._settings_change:
-            await self._found.give_back(self._link, name)
+            name = self._found.name_of(ifindex)
+            if name is not None:
+                await self._found.give_back(self._link, name)
 
     # Tasks.
 

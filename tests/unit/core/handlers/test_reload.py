@@ -16,7 +16,7 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     WantSa,
 )
-from nhrpd_py.core.events import ConfigChanged, IpsecLost, SaInstalled
+from nhrpd_py.core.events import ConfigChanged, IpsecLost, LinkGone, SaInstalled
 from nhrpd_py.core.notices import ClaimRefused, NhsDown, ShortcutRemoved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
@@ -35,6 +35,7 @@ from tests.support.sites import (
     SECRET,
     a_map,
     a_site,
+    a_tunnel_link,
     an_interface,
     an_nhs,
     links_of,
@@ -161,6 +162,16 @@ def test_an_interface_that_is_no_more_takes_everything_back() -> None:
     assert hub.rows(View.INTERFACES) == hub.rows(View.CACHE) == []
     assert hub.engine.next_deadline() is None
     hub.receive(a_registration_request(2), nbma(2), now=11.0)
+
+
+def test_one_that_is_down_is_given_back_as_it_was_found_too() -> None:
+    hub = a_hub(2)
+    hub.give(replace(a_tunnel_link(), up=False), now=1.0)
+    effects = reload(hub)
+    assert the(of(effects, CloseInterface)) == CloseInterface(GRE, withdrawn=True, final=True)
+    hub = a_hub(2)
+    hub.give(LinkGone(GRE), now=1.0)
+    assert of(reload(hub), CloseInterface) == []
 
 
 def test_an_interface_that_comes_back_starts_as_at_the_start() -> None:

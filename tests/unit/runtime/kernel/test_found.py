@@ -210,6 +210,9 @@ async def test_a_tunnel_that_leaves_the_configuration_gets_its_settings_back(wor
     world.kernel.close_interface(CloseInterface(GRE, withdrawn=True))
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert "gre1" in world.settings  # it may be opened again
+    world.kernel.close_interface(CloseInterface(GRE, withdrawn=True, final=True))  # or not
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert world.settings == {}
     await world.open()
     world.kernel.close_interface(CloseInterface(GRE, withdrawn=True, final=True))
     await trio.testing.wait_all_tasks_blocked(0.05)
