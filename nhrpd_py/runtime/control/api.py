@@ -41,7 +41,10 @@ from nhrpd_py.runtime.control.notices import NoticeHub, TooManySubscribers
 from nhrpd_py.runtime.reload import ReloadOutcome
 
 MAX_BODY = 16 * 1024
+BODY_LIMIT_S = 5.0
+"""How long a client may take to send a body, and with it one of the places of all clients."""
 BAD_REQUEST = 400
+TIMED_OUT = 408
 TOO_LARGE = 413
 
 
@@ -189,11 +192,14 @@ async def _body(request: Request, keys: set[str]) -> dict[str, str]:
     """Returns the JSON object of a request, whose values must be strings; keys with null are left
     out."""
     data = b""
-    async with contextlib.aclosing(request.stream()) as parts:
-        async for part in parts:
-            data += part
-            if len(data) > MAX_BODY:
-                raise HTTPException(TOO_LARGE, f"a request has at most {MAX_BODY} octets")
+    with trio.move_on_after(BODY_LIMIT_S) as limit:
+        async with contextlib.aclosing(request.stream()) as parts:
+            async for part in parts:
+                data += part
+                if len(data) > MAX_BODY:
+                    raise HTTPException(TOO_LARGE, f"a request has at most {MAX_BODY} octets")
+    if limit.cancelled_caught:
+        raise HTTPException(TIMED_OUT, f"the rest did not come within {BODY_LIMIT_S:g} s")
     try:
         document = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:

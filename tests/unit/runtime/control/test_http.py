@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from nhrpd_py.core.queries import View
-from nhrpd_py.runtime.control import http
+from nhrpd_py.runtime.control import api, http
 from nhrpd_py.runtime.control.http import MAX_CONNECTIONS
 from nhrpd_py.runtime.control.json import ROWS_PER_SLICE
 from tests.unit.runtime.control.api_client import curl, fetch, refusal
@@ -138,6 +138,19 @@ async def test_a_client_that_leaves_its_request_half_sent_is_one_line(path) -> N
                     await trio.sleep(0.01)
             assert daemon.engine.commands == []
     assert [line["event"] for line in lines] == ["control.client_left"]
+
+
+async def test_a_client_that_keeps_its_request_half_sent_loses_its_place(path, monkeypatch) -> None:
+    monkeypatch.setattr(api, "BODY_LIMIT_S", 0.05)
+    async with a_daemon(path) as daemon, await trio.open_unix_socket(path) as stream:
+        await stream.send_all(b"POST /v1/flush HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        answer = b""
+        with trio.fail_after(20):
+            async for part in stream:  # until it is closed
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"the rest did not come within 0.05 s" in answer
+        assert daemon.engine.commands == []
 
 
 async def test_a_shortage_of_descriptors_is_told_once_and_ends(path, monkeypatch) -> None:
