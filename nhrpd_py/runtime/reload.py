@@ -51,6 +51,9 @@ class Reloader:
         async with self._turn:
             try:
                 read = await trio.to_thread.run_sync(self._read)
+                wanted, restart = _keep_fixed(self.config, read)
+                changes = tuple(describe(self.config, wanted))
+                faults = tuple(await self._faults_of(wanted)) if changes else ()
             except ConfigError as error:
                 return self._refuse(error.problems)
             except Exception as error:  # noqa: BLE001 (nothing was touched yet, and peers are served)
@@ -59,12 +62,9 @@ class Reloader:
                 return ReloadOutcome(
                     problems=(f"reading it failed: {type(error).__name__}: {what}",)
                 )
-            wanted, restart = _keep_fixed(self.config, read)
-            changes = tuple(describe(self.config, wanted))
+            if faults:
+                return self._refuse(faults)
             if changes:
-                faults = tuple(await self._faults_of(wanted))
-                if faults:
-                    return self._refuse(faults)
                 await self._apply(wanted)
                 self.config = wanted
             for setting in restart:

@@ -92,6 +92,13 @@ async def test_a_file_that_cannot_be_read_for_any_reason_is_refused(file, applie
     assert outcome.problems == ("reading it failed: ValueError: a fault of ours",)
     assert applied.configs == []
 
+    async def look(_config):
+        raise ValueError("a fault of ours")
+
+    reloader = Reloader(lambda: load(file), Config(), applied, look)
+    assert (await reloader.reload()).problems == outcome.problems
+    assert (applied.configs, reloader.config) == ([], Config())
+
 
 async def test_what_other_files_lack_refuses_the_whole_file(file, applied):
     asked = []
