@@ -30,6 +30,10 @@ from nhrpd_py.core.ipsec.policy import EVERYTHING
 ANY_PEER = 0
 """The mark of packets without one stands for sources that every peer may use."""
 LINGER_S = 60.0
+MENDING = (
+    "mend it: mark_in = %unique and set_mark_in = %same in the child of the connection in swanctl.conf, "
+    "swanctl --load-conns, then end these SAs"
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -116,8 +120,13 @@ class SourceFilter:
         if self.unmarked:
             return (
                 f"source-filter: {len(self.unmarked)} SAs have no mark, and any source may come out of them; "
-                "mend it: mark_in = %unique and set_mark_in = %same in the child of the connection in "
-                "swanctl.conf, swanctl --load-conns, then end these SAs"
+                f"{MENDING}"
+            )
+        shared = sum(len(each) > 1 for each in self._remotes.values())
+        if shared:
+            return (
+                f"source-filter: {shared} marks are those of SAs with several peers, each of whom may send as the "
+                f"others; after a restart of charon that ends by itself, else {MENDING}"
             )
         return None
 

@@ -185,6 +185,17 @@ def test_a_mark_of_two_peers_after_charon_was_restarted_allows_both() -> None:
     assert found.of(2) == ["10.255.255.3/32", LAN.format(3)]
 
 
+def test_a_mark_of_two_peers_is_a_problem_while_it_is() -> None:
+    for setting in (True, None):
+        hub, _ = a_filtering_hub(source_filter=setting)
+        hub.give(installed(3, local=1, id=99, mark=2))
+        ((problem,),) = hub.table(View.INTERFACES, "problem")
+        assert bool(problem) is bool(setting)
+        assert not setting or "1 marks are those of SAs with several peers" in problem
+        hub.give(gone(2, local=1))
+        assert hub.table(View.INTERFACES, "problem") == [(None,)]
+
+
 def test_rules_and_certificates_allow_what_they_name() -> None:
     rules = a_policy(
         a_rule("spoke2.example", ("10.255.255.2/32",), ("10.2.0.0/16",)), a_rule("spoke3.example")
