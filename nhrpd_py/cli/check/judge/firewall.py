@@ -25,6 +25,8 @@ DOCKERS = "DOCKER-USER"
 """The chain that Docker leaves to the operator."""
 FIREWALLD = "firewalld"
 """The table of firewalld, which may own it: then nobody else can change it."""
+OTHER_VPNS = ("wireguard", "tun", "vti", "xfrm", "ipip", "sit")
+"""Kinds of links to people or sites that need not reach the cloud."""
 OF_CONTAINERS = ("docker", "br-", "virbr", "veth", "lxc", "cni", "podman")
 INCOMING = ("prerouting", "input")
 OUTGOING = ("output", "postrouting")
@@ -105,10 +107,16 @@ def _families(link: Link | None) -> list[str]:
 
 
 def _lans(facts: Facts, family: str) -> list[str]:
-    """Returns the links to networks behind this machine, without those of containers."""
-    links = facts.kernel.links
+    """Returns the links to networks behind this machine: not those of containers and other VPNs, no uplinks."""
+    links, routes = facts.kernel.links, facts.kernel.routes
     if isinstance(links, Unread):
         return []
+    uplinks = {
+        hop.get("dev")
+        for route in ([] if isinstance(routes, Unread) else routes)
+        if route.get("dst") == "default"
+        for hop in (route, *(route.get("nexthops") or ()))
+    }
     underlays = {
         underlay_of(facts, config, links[config.name])
         for config in facts.config.interfaces.values()
@@ -120,8 +128,8 @@ def _lans(facts: Facts, family: str) -> list[str]:
         if link.up
         and "LOOPBACK" not in link.flags
         and link.name != "lo"
-        and link.kind not in GRE_KINDS
-        and link.name not in underlays
+        and link.kind not in (*GRE_KINDS, *OTHER_VPNS)
+        and link.name not in underlays | uplinks
         and not link.name.startswith(OF_CONTAINERS)
         and any(
             scope == "global" and (":" in a) == (family == "ip6") for a, _, scope in link.addresses

@@ -220,6 +220,23 @@ def test_firewalld_and_what_it_must_be_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("other", "via"),
+    [
+        (replace(LAN, kind="wireguard"), {}),
+        (replace(LAN, kind="tun"), {}),
+        (LAN, {"dev": "lan0"}),  # a second uplink
+        (LAN, {"nexthops": [{"dev": "eth0"}, {"dev": "lan0"}]}),
+    ],
+)
+def test_a_hub_keeps_other_vpns_and_uplinks_out_of_the_cloud(other, via) -> None:
+    rules = [chain("forward", "drop"), rule("forward", match(IIF, "gre1"), ACCEPT)]
+    rules.insert(1, rule("forward", match(IIF, "lan0"), DROP))
+    routes = [{"dst": "default", **via}] if via else []
+    kernel = a_kernel(ETH0, GRE1, other, routes=routes)
+    assert words(nft_chains({"nftables": rules}), kernel=kernel) == []
+
+
 def test_who_is_behind_a_nat_need_not_let_esp_in() -> None:
     """As machines of the big clouds are: their outer address is private, and only UDP arrives."""
     rules = [chain("input", "drop"), rule("input", STATES), rule("input", IKE, ACCEPT)]
