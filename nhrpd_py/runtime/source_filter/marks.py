@@ -86,7 +86,7 @@ def _reached(
             return
         if (
             _looks(*options.get("--mark", ("", "0")))
-            or target == "MARK"
+            or (target == "MARK" and not _spares(options.get("--set-xmark", ("", "1"))[1]))
             or "--restore-mark" in words
         ):
             yield words
@@ -100,6 +100,15 @@ def _looks(before: str, text: str) -> bool:
     try:
         return before != "!" and is_small(int(value, 0), int(mask or "0xffffffff", 0))
     except ValueError:  # a word of a comment
+        return False
+
+
+def _spares(text: str) -> bool:
+    """Returns whether `--set-xmark` takes away bits alone that the mark of an SA does not have."""
+    value, _, mask = text.partition("/")
+    try:
+        return not int(value, 0) and not int(mask or "0xffffffff", 0) & HIGHEST
+    except ValueError:
         return False
 
 

@@ -42,6 +42,10 @@ def saved(*rules: str, table: str = "mangle") -> str:
         (["-A PREROUTING -i eth+ -j MARK --set-xmark 0x1/0xff"], 1),
         (["-A PREROUTING -i eth1 -j MARK --set-xmark 0x1/0xff"], 0),
         (["-A PREROUTING ! -i eth1 -j MARK --set-xmark 0x1/0xff"], 1),
+        (["-A PREROUTING -j MARK --set-xmark 0x0/0xf0000"], 0),  # as Calico has it
+        (["-A PREROUTING -j MARK --set-xmark 0x40000/0x40000"], 1),
+        (["-A PREROUTING -j MARK --set-xmark 0x0/0xffffffff"], 1),
+        (["-A PREROUTING -j MARK --set-xmark odd"], 1),
         (["-A PREROUTING -p tcp -j MARK --set-xmark 0x1/0xff"], 0),
         (["-A PREROUTING ! -p tcp -j MARK --set-xmark 0x1/0xff"], 1),
         (["-A PREROUTING -m mark --mark 0x3 -j DROP"], 1),
