@@ -247,14 +247,16 @@ class SourceFilters:
         return found
 
     async def _keep(self, *, audit: bool) -> None:
-        is_whole = self._touched or self._socket is None
+        is_touched, is_whole = self._touched, self._touched or self._socket is None
         if audit:
             self._touched = False
         await self._remove_all()
         for each in [each for each in self._filters.values() if each.is_open]:
             try:
                 if audit and not each.stale and self._backend is not None:
-                    await self._audit(each, self._backend, is_whole=is_whole)
+                    if is_touched:  # what was written is what can be compared
+                        await self._keep_one(each)
+                    await self._audit(each, self._backend, is_whole=is_whole, is_touched=is_touched)
                 await self._keep_one(each)
             except FilterError as error:
                 self._failed(each, str(error))
@@ -354,10 +356,14 @@ class SourceFilters:
 
     # Looking after it.
 
-    async def _audit(self, each: Filter, backend: Backend, *, is_whole: bool) -> None:
+    async def _audit(
+        self, each: Filter, backend: Backend, *, is_whole: bool, is_touched: bool
+    ) -> None:
         self.counters["audits"] += 1
         is_whole = is_whole or trio.current_time() >= each.checked_at + CHECK_S
-        if await self._read(each, backend, is_whole=is_whole):
+        if await self._read(each, backend, is_whole=is_whole) and (
+            not is_touched or await self._has_sources(each, backend)
+        ):
             return
         each.stale = True
         self.counters["restored"] += 1
@@ -378,3 +384,13 @@ class SourceFilters:
         if each.rules is None:
             each.rules = reading.rules
         return each.rules == reading.rules
+
+    async def _has_sources(self, each: Filter, backend: Backend) -> bool:
+        """Returns whether the filter has the sources that were written, as far as its rules do not show them."""
+        if not backend.keeps_rules:
+            return True
+        found = None if each.wanted.changes else await backend.sources(each.wanted.name)
+        if found is None or each.wanted.changes:
+            self._touched = True  # later, when it is known what was written
+            return True
+        return each.wanted.has(found)

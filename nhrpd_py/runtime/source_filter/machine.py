@@ -28,7 +28,7 @@ class Backend(Protocol):
 
     @property
     def keeps_rules(self) -> bool:
-        """Whether a change of sources leaves the rules as they are."""
+        """Whether a change of sources leaves the rules as they are, which do not show them."""
 
     async def write(self, wanted: WantedTable) -> None: ...
     async def change(self, wanted: WantedTable, changes: Changes) -> None: ...

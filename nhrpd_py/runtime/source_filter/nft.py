@@ -91,17 +91,20 @@ class Nft:
         return Reading(_TOTAL.sub("", rules) if is_whole else None, wrong, total)
 
     async def sources(self, interface: str) -> dict[int, list[Prefix]]:
-        """Returns what a table of an earlier run allows; nothing where there is none."""
+        """Returns what a table allows; nothing where there is none, nor of marks that are not known."""
         text = await _list("table", interface)
         found: dict[int, list[Prefix]] = {}
+        known: set[int] = set()
         for place, elements in _SET.findall(text or ""):
             for mark, prefix in _ELEMENT.findall(elements):
                 of_mark = found.setdefault(int(mark, 0), [])
+                if place == "known":
+                    known.add(int(mark, 0))
                 if place.startswith("any"):
                     of_mark.append(parse_prefix("0.0.0.0/0" if place == "any4" else "::/0"))
                 elif prefix:
                     of_mark.append(parse_prefix(prefix))
-        return found
+        return {mark: prefixes for mark, prefixes in found.items() if mark in known}
 
 
 async def _list(kind: str, interface: str, *name: str) -> str | None:

@@ -112,6 +112,14 @@ class WantedTable:
             return changes
         return _differences(before, self.whole() if self._before is None else self._before)
 
+    def has(self, found: Sources) -> bool:
+        """Returns whether these are the sources of all marks, whatever every peer may send from."""
+        here, there = (
+            {mark: set(each) for mark, each in sources.items() if mark}
+            for sources in (self.whole(), found)
+        )
+        return here == there
+
     def whole(self) -> dict[int, list[Prefix]]:
         """Returns all sources by mark, those of the earlier run among them; none overlaps another of its mark."""
         found: dict[int, list[Prefix]] = {}

@@ -98,6 +98,28 @@ async def test_only_changes_of_what_is_ours_by_others_are_looked_at(
         assert filters.counters["restored"] == 1
 
 
+async def test_who_takes_sources_out_finds_them_back(world: World, kernel: Notifications) -> None:
+    """Of nftables the rules do not show them."""
+    world.notifications = kernel.open
+    world.backend.keeps_rules = True
+    filters = world.make()
+    async with world.running(filters):
+        filters.allow(AllowSources("gre1", 0, (LAN3,)))
+        filters.allow(AllowSources("gre1", 2, (LAN2,)))
+        filters.filter(FilterSources("gre1", drop=True))
+        await until(lambda: filters.counters["writes"] == 1)
+        world.backend.tables["gre1"] = {2: set()}
+        filters.allow(AllowSources("gre1", 3))  # is written first, and is no reason to look no more
+        kernel.tell(b"nhrpd-gre1")
+        await until(lambda: world.backend.tables["gre1"] == {0: {LAN3}, 2: {LAN2}, 3: set()})
+        assert filters.counters["restored"] == 1
+        assert world.notices == [SourceFilterRestored(interface="gre1")]
+        kernel.tell(b"nhrpd-gre1")
+        await until(lambda: filters.counters["audits"] > 1)
+        await trio.sleep(0.7)
+        assert filters.counters["restored"] == 1
+
+
 async def test_what_fails_for_long_is_told_once_and_tried_seldom(
     autojump_clock, world: World
 ) -> None:

@@ -160,7 +160,8 @@ nhrpd-gre1> flags interval
 nhrpd-gre1> elements = { 0x00000002 . 10.0.0.2,
 nhrpd-gre1> 0x00000002 . 172.16.2.0/24 } }
 nhrpd-gre1> set v6 { type mark . ipv6_addr
-nhrpd-gre1> elements = { 0x00000002 . 2001:db8::/32 } }
+nhrpd-gre1> elements = { 0x00000002 . 2001:db8::/32,
+nhrpd-gre1> 0x00000009 . 10.9.0.0/16 } }
 nhrpd-gre1> set awaited4 { type ipv4_addr
 nhrpd-gre1> elements = { 10.0.0.9 } }
 nhrpd-gre1> set wrong4 { type mark . ipv4_addr
