@@ -1,10 +1,11 @@
 """Checks of routes, and of what a routing daemon sees of ours. Pure."""
 
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from nhrpd_py.cli.check.facts import Facts, Row
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.judge.tunnels import is_covered
 
 AREA = "routing"
 OF_THE_KERNEL = ("kernel", "ra", "redirect")
@@ -98,7 +99,7 @@ def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Iterator[Findin
     unread = [
         route
         for route in into
-        if _table(route) != "main" and not _is_covered(_prefix(route), covering)
+        if _table(route) != "main" and not is_covered(_prefix(route), covering)
     ]
     hubs = [row["protocol"] for row in facts.view("nhs") if row.get("protocol")]
     hub = hubs[0] if hubs else "HUB"
@@ -119,16 +120,6 @@ def _leads_to_hub(facts: Facts, name: str, others: list[Row]) -> Iterator[Findin
 
 def _table(route: Row) -> str:
     return str(route.get("table", "main"))
-
-
-def _is_covered(prefix: str, others: Collection[str]) -> bool:
-    """Tells whether one of the other prefixes is for the same addresses, or for more."""
-    try:
-        network = ipaddress.ip_network(prefix)
-    except ValueError:
-        return False
-    lengths = range(network.prefixlen + 1)
-    return any(str(network.supernet(new_prefix=each)) in others for each in lengths)
 
 
 def _announce(facts: Facts) -> str:
@@ -178,7 +169,7 @@ def _seen(facts: Facts) -> Iterator[Finding]:
             yield Area(AREA, "FRR").ok("zebra sees our routes")
     hub = any(each.redirect for each in facts.config.interfaces.values())
     if routing.frr_bgp is not None and hub and hosts:
-        unseen = {each for each in hosts if not _is_covered(each, routing.frr_bgp)}
+        unseen = {each for each in hosts if not is_covered(each, routing.frr_bgp)}
         if unseen:
             yield Area(AREA, "BGP").warning(
                 f"BGP does not announce our route to {min(unseen)} ({len(unseen)} in all): "

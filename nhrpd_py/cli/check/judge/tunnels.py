@@ -3,6 +3,9 @@
 Pure. Commands are for the operator to type; each is of the family that the tunnel is of.
 """
 
+import ipaddress
+from collections.abc import Collection
+
 from nhrpd_py.cli.check.facts import Facts, Link
 from nhrpd_py.cli.check.findings import Unread
 from nhrpd_py.core.config import InterfaceConfig
@@ -117,6 +120,16 @@ def configured_links(facts: Facts) -> list[Link]:
     found = facts.kernel.links
     names = facts.config.interfaces
     return [] if isinstance(found, Unread) else [found[name] for name in names if name in found]
+
+
+def is_covered(prefix: str, others: Collection[str]) -> bool:
+    """Tells whether one of the other prefixes is for the same addresses, or for more."""
+    try:
+        network = ipaddress.ip_network(prefix)
+    except ValueError:
+        return False
+    lengths = range(network.prefixlen + 1)
+    return any(str(network.supernet(new_prefix=each)) in others for each in lengths)
 
 
 # --- commands -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from nhrpd_py.cli.check.findings import Area, Finding, Unread
 from nhrpd_py.cli.check.judge.tunnels import (
     change,
     crossed_by,
+    is_covered,
     outer_address_of,
     outer_link,
     peers_of,
@@ -27,9 +28,10 @@ def check(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iter
     underlay = underlay_of(facts, config, link)
     local = outer_address_of(facts, config, link)
     outer = None if isinstance(links, Unread) else links.get(underlay or "")
+    by_it = _ways_by(facts, link, outer)
     for remote in peers_of(facts, config):
         way = facts.kernel.ways.get((remote, local or ""))
-        found = _bound(facts, area, link, outer, remote)
+        found = _bound(area, link, outer, remote, by_it)
         found = found or _inward(facts, area, config, link, remote, way)
         if crossed_by(facts, config, link) is not None:
             found = found or _strict(facts, area, outer, remote, way)
@@ -38,14 +40,22 @@ def check(facts: Facts, area: Area, config: InterfaceConfig, link: Link) -> Iter
             return  # the others have the same fault
 
 
-def _bound(facts: Facts, area: Area, link: Link, outer: Link | None, remote: str) -> Finding | None:
-    """Finds a tunnel that is bound to a link by which no route leads to a peer: the kernel looks for it there."""
+def _ways_by(facts: Facts, link: Link, outer: Link | None) -> frozenset[str] | None:
+    """Returns where routes lead by the link that a tunnel is bound to; None where it is not, or nothing tells it."""
     if not link.data.get("link") or outer is None or not outer.up:
         return None
     if WITHOUT_GATEWAY & outer.flags or isinstance(facts.kernel.routes, Unread):
         return None
-    by_it = [route for route in facts.kernel.routes if _goes_by(route, outer.name)]
-    if not by_it or any(_leads(route, remote) for route in by_it):
+    found = [_prefix(route) for route in facts.kernel.routes if _goes_by(route, outer.name)]
+    # a name that nobody resolves, or a route of another kind, may lead anywhere
+    return frozenset(each for each in found if each) if found and all(found) else None
+
+
+def _bound(
+    area: Area, link: Link, outer: Link | None, remote: str, by_it: frozenset[str] | None
+) -> Finding | None:
+    """Finds a tunnel that is bound to a link by which no route leads to a peer: the kernel looks for it there."""
+    if by_it is None or outer is None or not _is_address(remote) or is_covered(remote, by_it):
         return None
     return area.problem(
         f"no route leads to {remote} by {outer.name}, which it is bound to: the kernel looks for "
@@ -55,18 +65,25 @@ def _bound(facts: Facts, area: Area, link: Link, outer: Link | None, remote: str
     )
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:  # a name that nobody resolves
+        return False
+    return True
+
+
 def _goes_by(route: Row, device: str) -> bool:
     hops = [route, *(route.get("nexthops") or ())]
     return any(hop.get("dev") == device for hop in hops)
 
 
-def _leads(route: Row, remote: str) -> bool:
+def _prefix(route: Row) -> str | None:
     text = str(route.get("dst"))
     try:
-        prefix = ipaddress.ip_network("0.0.0.0/0" if text == "default" else text, strict=False)
-        return ipaddress.ip_address(remote) in prefix
+        return str(ipaddress.ip_network("0.0.0.0/0" if text == "default" else text, strict=False))
     except ValueError:
-        return True  # a name that nobody resolves, or a route of another kind
+        return None
 
 
 def _inward(

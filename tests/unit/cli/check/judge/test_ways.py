@@ -1,5 +1,6 @@
 """The ways of a tunnel's own packets: two uplinks, strict links, routes into the tunnel."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,22 @@ def test_a_tunnel_bound_to_a_link_without_a_route_to_its_hub(routes, outer, is_f
     for each in found:
         assert each.finding.startswith(f"no route leads to {HUB} by eth1, which it is bound to")
         assert (each.remedy or "").startswith("ip route add default via GATEWAY dev eth1")
+
+
+def test_many_peers_and_routes_cost_no_patience() -> None:
+    routes = [
+        {"dst": f"20.{n >> 8}.{n & 255}.0/24", "dev": "eth1", "protocol": "bgp"}
+        for n in range(8000)
+    ]
+    peers = [
+        {"interface": "gre1", "nbma": f"198.51.{n >> 8}.{n & 255}", "ipsec": "-"}
+        for n in range(500)
+    ]
+    facts = a_spoke(*routes, ON_ETH1)
+    facts = replace(facts, daemon=a_daemon(facts.config, peers=peers))
+    began = time.process_time()
+    assert complaints(facts) == []
+    assert time.process_time() - began < 10
 
 
 def test_a_tunnel_that_is_bound_to_nothing_follows_the_routes() -> None:
