@@ -45,8 +45,11 @@ COMMAND_PORTS = {None: "", 500: " --dport 500", 4500: " --dport 4500"}
 
 def check(facts: Facts) -> Iterator[Finding]:
     """Yields all findings of the area `firewall`."""
-    if isinstance(facts.firewall.rules, Unread):
-        return  # the area `redirect` tells it
+    rules = facts.firewall.rules
+    if isinstance(rules, Unread):
+        if not any(each.redirect for each in facts.config.interfaces.values()):
+            yield Area(AREA, "rules").unread(rules)  # else the area `redirect` tells it
+        return
     for config in facts.config.interfaces.values():
         area = Area(AREA, config.name)
         link = next((each for each in configured_links(facts) if each.name == config.name), None)

@@ -89,7 +89,9 @@ def _others(facts: Facts, config: InterfaceConfig) -> Iterator[Finding]:
             "exempt GRE from it (-p gre -j RETURN), give it marks above 0xffff, or source-filter = false "
             f"in [interface.{config.name}]",
         )
-    if not found:
+    if isinstance(firewall.rules, Unread):
+        yield area.unread(firewall.rules)
+    elif not found:
         yield area.ok("nobody else uses the marks of its packets")
     yield from _fwmark(area, link)
 

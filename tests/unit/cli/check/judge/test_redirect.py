@@ -10,6 +10,8 @@ from nhrpd_py.cli.check.parse.firewall import sampling_rules
 from nhrpd_py.cli.check.parse.iptables import iptables_chains
 from nhrpd_py.cli.check.report import findings
 from tests.unit.cli.check.machines import (
+    CLEAR,
+    PROTECTED,
     RULE,
     SPOKE,
     a_config,
@@ -120,8 +122,15 @@ def test_a_rule_that_counts_and_samples_that_do_not_come() -> None:
 def test_unprivileged_it_is_unknown() -> None:
     hidden = Unread("firewall rules: for root alone", "sudo nhrpctl check")
     tools = frozenset({"nft"})
-    facts = a_machine(firewall=FirewallFacts(rules=hidden, listeners=hidden, tools=tools))
-    assert [each.state for each in complaints(facts)] == [State.UNKNOWN] * 2
+    firewall = FirewallFacts(rules=hidden, listeners=hidden, tools=tools)
+    for interface, places in (
+        (PROTECTED, ["redirect gre1", "redirect group 1", "sources gre1"]),
+        (CLEAR, ["redirect gre1", "redirect group 1"]),
+        (replace(CLEAR, redirect=False), ["firewall rules"]),
+    ):
+        found = complaints(a_machine(interface, firewall=firewall))
+        assert {each.state for each in found} == {State.UNKNOWN}
+        assert [f"{each.area} {each.subject}" for each in found] == places
 
 
 def test_a_spoke_needs_none_of_it() -> None:
