@@ -46,13 +46,11 @@ class Location:
 class Locator:
     """Finds where addresses are; knows all stations. `locate` changes nothing."""
 
-    __slots__ = ("_clouds", "_stations", "_tables")
+    __slots__ = ("_stations", "_tables")
 
     def __init__(self, tables: KernelTables) -> None:
         self._tables = tables
         self._stations: dict[tuple[int, Afi], Station] = {}
-        self._clouds: dict[int, list[Station]] = {}
-        """By network id, which no reload changes."""
 
     def station(self, ifindex: int, afi: Afi) -> Station | None:
         return self._stations.get((ifindex, afi))
@@ -62,16 +60,14 @@ class Locator:
         self._stations = {
             (each.interface.ifindex, each.afi): each for each in stations if each.interface.ifindex
         }
-        self._clouds = {}
-        for each in self._stations.values():
-            self._clouds.setdefault(each.config.network_id, []).append(each)
 
     def same_cloud(self, one: Station, other: Station) -> bool:
         return one.config.network_id == other.config.network_id
 
     def cloud(self, station: Station) -> Sequence[Station]:
         """Returns the stations of the cloud, of both families."""
-        return self._clouds.get(station.config.network_id, ())
+        network_id = station.config.network_id
+        return [each for each in self._stations.values() if each.config.network_id == network_id]
 
     def route(self, address: Address) -> Route | None:
         """Returns the route of others that leads to an address, overlay or NBMA."""

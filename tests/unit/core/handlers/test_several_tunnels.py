@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nhrpd_py.core.effects import SendPacket
-from nhrpd_py.core.events import AddressRemoved, RouteAdded
+from nhrpd_py.core.events import AddressRemoved, ConfigChanged, RouteAdded
 from nhrpd_py.core.station.location import Where
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.iana import CieCode, ErrorCode, PacketType
@@ -189,6 +189,17 @@ def test_nbma_address_of_another_cloud_can_be_a_station_of_ours(network_id, code
     station = a_registration_request(4, source_protocol=lower, destination_protocol=HUB.tunnel)
     _, reply = the_packet(hub.receive(station, nbma(4)))
     assert the(reply.entries).code == code
+
+
+def test_tunnels_that_a_reload_makes_one_cloud_are_one() -> None:
+    hub = a_hub_of_two(network_id=2)
+    of_one = {name: replace(each, network_id=7) for name, each in hub.config.interfaces.items()}
+    hub.give(ConfigChanged(replace(hub.config, interfaces=of_one)))
+    lower = ip("10.255.253.4")
+    hub.receive(a_registration_request(CLIENT_3), lower, ifindex=GRE2)
+    station = a_registration_request(4, source_protocol=lower, destination_protocol=HUB.tunnel)
+    _, reply = the_packet(hub.receive(station, nbma(4)))
+    assert the(reply.entries).code == CieCode.ADMINISTRATIVELY_PROHIBITED
 
 
 def test_client_of_another_cloud_that_has_gone_is_nowhere() -> None:
