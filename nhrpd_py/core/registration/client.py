@@ -1,8 +1,8 @@
 """Which next hop servers we register with, by name, address, cluster and priority.
 
 Each configured NHS is a `Server`; each NBMA address that its name has is a `Registration` of its own, which the
-`exchange` moves from state to state. Within a cluster a worse priority is wanted only while no better one is up or on
-its first tries. Owned by the instance.
+`exchange` moves from state to state. Within a cluster a worse priority is asked only while no better one is up or on
+its first tries. One that is up is left when a better one is, and not for a mere hope. Owned by the instance.
 """
 
 from nhrpd_py.core.address import Address, is_unicast, parse_address
@@ -215,18 +215,20 @@ class NhsClient:
         if not self.active:
             return
         for server in self.servers:
-            wanted = not any(
-                other.config.cluster == server.config.cluster
-                and other.config.priority < server.config.priority
-                and other.is_hopeful
+            better = [
+                other
                 for other in self.servers
-            )
+                if other.config.cluster == server.config.cluster
+                and other.config.priority < server.config.priority
+            ]
+            waits = any(each.is_hopeful for each in better)
+            is_relieved = any(each.is_up for each in better)
             for registration in server.registrations.values():
-                if wanted and registration.is_idle:
-                    self._exchange.begin(registration, now)
-                elif not wanted and registration.is_idle:
+                if registration.is_idle and waits:
                     self._exchange.stand_by(registration)
-                elif not wanted:
+                elif registration.is_idle:
+                    self._exchange.begin(registration, now)
+                elif is_relieved or (waits and registration.state is not NhsState.UP):
                     self._exchange.end(
                         registration, NhsState.STANDBY, "a better next hop server is up", now
                     )

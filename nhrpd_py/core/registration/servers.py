@@ -92,6 +92,11 @@ class Server:
     name_retry_s: float = NAME_RETRY_S
 
     @property
+    def is_up(self) -> bool:
+        """Whether we are registered at one of its NBMA addresses."""
+        return any(each.state is NhsState.UP for each in self.registrations.values())
+
+    @property
     def is_hopeful(self) -> bool:
         """Whether servers of worse priority wait for it: its name may resolve, or a registration is hopeful."""
         if not self.registrations:

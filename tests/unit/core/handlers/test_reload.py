@@ -21,7 +21,7 @@ from nhrpd_py.core.notices import ClaimRefused, NhsDown, ShortcutRemoved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
 from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
-from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the
+from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the, the_packet
 from tests.support.ipsec import IPSEC, READY, a_rule, an_association, installed
 from tests.support.messages import (
     a_purge_request,
@@ -136,7 +136,10 @@ def test_a_server_that_became_the_worse_one_is_left() -> None:
     spoke = a_spoke()
     better = an_nhs("192.168.100.9", priority=0)
     effects = reload(spoke, replace(SPOKE, nhs=(an_nhs(priority=5), better)))
-    assert (nbma(9), PacketType.REGISTRATION_REQUEST) in kinds(effects)
+    to, request = the_packet(effects)
+    assert (to, request.type) == (nbma(9), PacketType.REGISTRATION_REQUEST)
+    assert of(effects, DropNeighbor) == []  # the other serves until then, or for ever
+    effects = spoke.receive(a_registration_reply(request, server=tunnel(9)), nbma(9))
     assert (HUB.nbma, PacketType.PURGE_REQUEST) in kinds(effects)
 
 

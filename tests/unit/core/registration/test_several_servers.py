@@ -1,6 +1,7 @@
 """Several servers: which of them are registered with, and how one takes over from another."""
 
 from nhrpd_py.core.effects import DropNeighbor, DropRoute, Effect, SetNeighbor, SetRoute
+from nhrpd_py.core.events import AddressRemoved
 from nhrpd_py.core.notices import NhsDown
 from nhrpd_py.packet.iana import (
     PURGE_NO_REPLY,
@@ -16,12 +17,15 @@ from tests.support.resolution import redirect
 from tests.support.sites import (
     GRE,
     HUB,
+    UNDERLAY,
     a_map,
     a_site,
     a_tunnel_of,
+    an_address,
     an_nhs,
     host,
     ip,
+    nbma,
     tunnel,
 )
 
@@ -52,6 +56,24 @@ def test_worse_server_waits_until_the_better_one_is_lost_and_goes_when_it_is_bac
     assert purge.destination_protocol == HUB2
     assert the(of(effects, NhsDown)).reason == "a better next hop server is up"
     assert spoke.cache() == {"10.255.255.1": ("nhs", "192.168.100.1")}
+
+
+def test_worse_server_that_is_up_serves_on_while_the_better_one_is_only_asked_again() -> None:
+    """A spoke that changed its uplink left the server that worked, for one that was known to be dead."""
+    spoke = a_fresh_spoke(nhs=(an_nhs(), an_nhs("192.168.100.11", priority=10)))
+    effects = [effect for at in (1.0, 3.0, 7.0) for effect in spoke.advance(at)]
+    request = the(message for to, message in packets(effects) if to == HUB2_NBMA)
+    spoke.receive(a_registration_reply(request, server=HUB2), HUB2_NBMA, now=7.1)
+    spoke.give(an_address(UNDERLAY, nbma(50), 24), now=8.0)
+    effects = spoke.give(AddressRemoved(UNDERLAY, nbma(2), 24), now=8.0)
+    requests = dict(packets(effects))
+    assert {each.type for each in requests.values()} == {PacketType.REGISTRATION_REQUEST}
+    reply = a_registration_reply(requests[HUB2_NBMA], server=HUB2)
+    effects += spoke.receive(reply, HUB2_NBMA, now=8.1)
+    effects += [effect for at in (9.0, 11.0, 15.0) for effect in spoke.advance(at)]
+    assert of(effects, DropNeighbor) == []
+    assert sent(effects, PacketType.PURGE_REQUEST) == []
+    assert states(spoke) == ["probe", "up"]
 
 
 def test_binding_of_a_worse_server_outlives_a_closed_tunnel_until_the_better_one_answers() -> None:
