@@ -2,8 +2,8 @@
 
 A binding of the state file is valid for the rest of its holding time. Of a binding that is only in the kernel neither
 age nor type is known: it gets our own holding time, and its client is asked to register. A mere spoke has no clients:
-there it was learnt by resolution, and its path is proven anew. Where file and kernel differ the kernel is right: its
-entry was written when the client moved, the file once a minute.
+there it was learnt by resolution, and its path is proven anew, as soon as it is known that it is no server's. Where
+file and kernel differ the kernel is right: its entry was written when the client moved, the file once a minute.
 """
 
 from nhrpd_py.core.address import Address, host_prefix
@@ -63,6 +63,31 @@ class Adoption:
         self._inherit(binding, event)
         return binding
 
+    def servers_known(self, now: float) -> list[Binding]:
+        """Takes what turns out to be no server's for learnt; returns these bindings, whose paths are to be proven.
+
+        Called when a server's name was looked up, which takes longer than the reading of the kernel's table.
+        """
+        cache = self._station.cache
+        found = [
+            each
+            for each in cache
+            if each.origin is Origin.KERNEL
+            and each.type is BindingType.DYNAMIC
+            and self._was_learnt(each.protocol, each.nbma)
+        ]
+        for binding in found:
+            cache.update(
+                binding.protocol,
+                BindingType.CACHED,
+                binding.nbma,
+                now,
+                holding_time_s=binding.holding_time_s,
+                lifetime_s=binding.expires_at - now,
+                origin=Origin.KERNEL,
+            )
+        return found
+
     def ask_later(self, binding: Binding, now: float) -> None:
         """Sets the timer that asks a client to register; not all clients at once, but ASKED_PER_S in a second."""
         key = TimerKey(TimerKind.ASK_TO_REGISTER, self._station.interface.name, binding.protocol)
@@ -111,27 +136,30 @@ class Adoption:
         return True
 
     def _take_over(self, event: BindingFound, now: float) -> Binding | None:
+        from_kernel = event.remaining_s is None
+        is_learnt = from_kernel and self._was_learnt(event.protocol, event.nbma)
         return self._station.cache.update(
             event.protocol,
-            BindingType.CACHED if self._was_learnt(event) else BindingType.DYNAMIC,
+            BindingType.CACHED if is_learnt else BindingType.DYNAMIC,
             event.nbma,
             now,
             claimed_nbma=event.claimed_nbma,
             holding_time_s=self._station.config.holding_time_s,
             lifetime_s=self._lifetime_s(event),
             unique=event.unique,
-            origin=Origin.KERNEL if event.remaining_s is None else Origin.STATE_FILE,
+            origin=Origin.KERNEL if from_kernel else Origin.STATE_FILE,
         )
 
-    def _was_learnt(self, event: BindingFound) -> bool:
-        """Returns whether a binding can only have been learnt by resolution: we have no clients, and it is no server's.
+    def _was_learnt(self, protocol: Address, nbma: Address) -> bool:
+        """Returns whether a binding that only the kernel has can only have been learnt by resolution: we have no
+        clients, and it is no server's.
 
         Where a server's name has not been looked up yet, anybody may be that server.
         """
         config, servers = self._station.config, self._servers
-        if not config.nhs or config.redirect or event.remaining_s is not None:
+        if not config.nhs or config.redirect:
             return False
-        if servers.has_nbma(event.nbma) or servers.has_protocol(event.protocol):
+        if servers.has_nbma(nbma) or servers.has_protocol(protocol):
             return False
         return all(each.literal or each.registrations for each in servers)
 

@@ -141,6 +141,8 @@ class Instance:
         """Takes the answer of DNS about a server's name; what a new address of a server rules out is dropped."""
         if self.client.name_resolved(name, addresses, error, now):
             self.dependents.review_claims(now)
+            for binding in self.adoption.servers_known(now):
+                self.prober.want(binding.nbma, binding.protocol, now)
 
     def opened(self, now: float) -> None:
         """Installs the configured bindings and those that outlived the netdev's absence: it is open now."""

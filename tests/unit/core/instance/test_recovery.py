@@ -4,7 +4,7 @@ import pytest
 
 from nhrpd_py.core.config import NhsConfig
 from nhrpd_py.core.effects import DropNeighbor, SetNeighbor
-from nhrpd_py.core.events import BindingFound
+from nhrpd_py.core.events import BindingFound, NameResolved
 from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import a_hub, a_spoke, of, sent
 from tests.support.messages import a_registration_request
@@ -64,3 +64,18 @@ def test_an_entry_that_may_lead_to_the_server_is_no_path_to_a_spoke(server: NhsC
     effects = spoke.give(BindingFound(GRE, tunnel(1), nbma(1), None))
     assert sent(effects, PacketType.RESOLUTION_REQUEST) == []
     assert spoke.cache()["10.255.255.1"] == ("dynamic", "192.168.100.1")
+
+
+def test_what_is_found_before_a_servers_name_is_looked_up_is_proven_afterwards() -> None:
+    """It was taken for a client's, and its traffic stayed on a dead path for the whole holding time."""
+    spoke = a_spoke(2, path_check_s=3, registered=False, nhs=(an_nhs("hub.example.net"),))
+    found = [BindingFound(GRE, tunnel(number), nbma(number), None) for number in (1, 3)]
+    assert sent(spoke.give(*found), PacketType.RESOLUTION_REQUEST) == []
+    effects = spoke.give(NameResolved("hub.example.net", (nbma(1),), None), now=1.0)
+    assert of(effects, DropNeighbor) == []
+    assert probes(effects)
+    assert spoke.cache(1.0) == {
+        "10.255.255.1": ("dynamic", "192.168.100.1"),
+        "10.255.255.3": ("cached", "192.168.100.3"),
+    }
+    assert of(spoke.run(3.0), DropNeighbor) == [DropNeighbor(GRE, tunnel(3))]
