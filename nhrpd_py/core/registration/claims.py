@@ -173,10 +173,17 @@ class Claims:
         )
 
     def taken(self, protocol: Address, nbma: Address, *, unknown: bool = False) -> str | None:
-        """Returns which identity has an address, where another one claims it from `nbma` while its SA lives."""
+        """Returns which identity has an address, where another one claims it from `nbma` while its SA lives; or that
+        this is not known yet."""
         station = self._station
         binding = station.cache.get(protocol)
-        if binding is None or not binding.holder & station.circuits.identities(binding.held_at):
+        if binding is None:
+            return None
+        is_untold = station.circuits.protected and station.circuits.unsure
+        if is_untold and not binding.holder and nbma != binding.nbma:
+            # An earlier run knew it; the SA of who has it may be told of next.
+            return "who has it is not known before charon has told of all its SAs"
+        if not binding.holder & station.circuits.identities(binding.held_at):
             return None
         here = station.circuits.identities(nbma)
         if here <= binding.holder and (here or unknown or nbma == binding.held_at):

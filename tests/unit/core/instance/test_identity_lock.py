@@ -51,6 +51,27 @@ def test_another_identity_is_refused_until_the_sa_is_gone() -> None:
     assert registers(hub, nbma(9)) == CieCode.SUCCESS
 
 
+@pytest.mark.parametrize("remaining_s", [None, 30.0], ids=["kernel", "state file"])
+def test_what_an_earlier_run_knew_is_nobody_elses_before_charon_has_told_of_all_sas(
+    remaining_s: float | None,
+) -> None:
+    """Whose SA was told of first took it from whose SA came next, who then was locked out."""
+    hub = a_hub(ipsec=IPSEC)
+    hub.give(BindingFound(GRE, tunnel(2), nbma(2), remaining_s))
+    assert hub.receive(a_registration_request(2), nbma(9)) == []  # its SA is not told of yet
+    effects = hub.give(installed(9, local=1))
+    assert "before charon has told" in the(of(effects, RegistrationRefused)).reason
+    hub.give(installed(2, local=1), READY)
+    assert registers(hub, nbma(9)) == CieCode.ADMINISTRATIVELY_PROHIBITED
+    assert registers(hub, nbma(2)) == CieCode.SUCCESS
+
+
+def test_what_an_earlier_run_knew_may_move_once_charon_has_told_of_all_sas() -> None:
+    hub = a_hub(ipsec=IPSEC)
+    hub.give(BindingFound(GRE, tunnel(2), nbma(2), 30.0), installed(9, local=1), READY)
+    assert registers(hub, nbma(9)) == CieCode.SUCCESS
+
+
 def test_the_same_identity_may_move() -> None:
     hub = a_protected_hub(2)
     hub.give(installed(22, local=1, identity="spoke2.example"))
