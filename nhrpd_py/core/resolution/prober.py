@@ -172,7 +172,7 @@ class Prober:
             # FRR answers the first one so, and knows our address by now: the next one comes straight.
             is_first = not path.arrived
             path.arrived = True
-            if is_first and path.state is PathState.TRYING:
+            if is_first and path.state is PathState.TRYING and path.probes < len(TRY_AT_S):
                 self._go_on(path, TRY_AT_S, TRY_LIMIT_S, now)
             return
         if subject.answered:

@@ -61,6 +61,14 @@ def test_answer_by_way_of_the_hub_proves_our_direction_alone() -> None:
     assert of(spoke.receive(answer(again), nbma(3), now=0.1), SetNeighbor)
 
 
+def test_answer_by_way_of_the_hub_on_a_slow_link_leaves_the_straight_ones_their_time() -> None:
+    """It came after the last probe, and the path failed at once, a second before its time."""
+    spoke, probe = an_answered_spoke()
+    more = [the(probes(spoke.advance(at))) for at in (0.3, 0.9)]
+    assert of(spoke.receive(answer(probe), HUB.nbma, now=1.2), PathFailed) == []
+    assert of(spoke.receive(answer(more[0]), nbma(3), now=1.4), SetNeighbor)
+
+
 def test_path_that_answers_nothing_is_left_alone_and_tried_anew() -> None:
     spoke, _ = an_answered_spoke()
     assert times(spoke, 1.9, REQUEST) == [0.3, 0.9]
