@@ -45,7 +45,7 @@ class Gate:
         self._waiting: dict[Key, WaitingRequest] = {}
         """By requester and target."""
         self._shares: Shares[Key] = Shares()
-        """All of them, by requester: in a full table the one that has most makes room."""
+        """All of them, by the requester's NBMA address: in a full table the one that has most makes room."""
 
     def is_probe(self, message: Message) -> bool:
         """Returns whether a peer asks us straight for our own tunnel address: it tries its path to us."""
@@ -87,7 +87,7 @@ class Gate:
         if key not in self._waiting and len(self._waiting) >= MAX_WAITING:
             self._remove(next(iter(self._shares.of_largest())))
         self._waiting[key] = WaitingRequest(message, nbma_source, nbma)
-        self._shares.add(key, message.source_protocol)
+        self._shares.add(key, nbma)
         self._prober.want(nbma, message.source_protocol, now)
         return True
 

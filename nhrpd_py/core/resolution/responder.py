@@ -93,7 +93,7 @@ class Responder:
         self._answers: dict[Key, GivenAnswer] = {}
         """By requester and target."""
         self._shares: Shares[GivenAnswer] = Shares()
-        """All of them, by requester: in a full table the one that has most makes room."""
+        """All of them, by the requester's NBMA address: in a full table the one that has most makes room."""
         self._by_prefix: PrefixMap[dict[Key, GivenAnswer]] = PrefixMap(SIZE_OF_AFI[station.afi])
 
     def request_received(self, message: Message, nbma_source: Address, now: float) -> None:
@@ -346,7 +346,7 @@ class Responder:
             expires_at=now + holding_time_s,
         )
         self._answers[key] = answer
-        self._shares.add(answer, answer.requester)
+        self._shares.add(answer, nbma)
         of_prefix = self._by_prefix.get(prefix)
         if of_prefix is None:
             of_prefix = self._by_prefix[prefix] = {}

@@ -101,6 +101,19 @@ def test_answers_that_a_peer_asked_for_are_not_forgotten_for_those_of_another(mo
     assert sorted(told) == [nbma(4)] * 3 + [nbma(5)]
 
 
+def test_answers_of_others_are_not_forgotten_for_one_that_asks_as_many_stations(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(responder_module, "MAX_ANSWERS", 4)
+    spoke = a_spoke(3)
+    ask(spoke, source_protocol=tunnel(5), source_nbma=nbma(5))
+    for number in range(20, 60):
+        spoke.receive(a_resolution_request(source_protocol=tunnel(number)), nbma(4))
+    effects = spoke.give(RouteRemoved(a_route("172.16.3.0/24", LAN)), now=5.0)
+    told = [to for to, message in packets(effects) if message.type is PURGE]
+    assert sorted(told) == [nbma(4)] * 3 + [nbma(5)]
+
+
 def test_purge_for_one_peer_is_repeated_however_many_go_to_another(monkeypatch) -> None:
     monkeypatch.setattr(purge_module, "MAX_PURGES", 4)
     spoke = a_spoke(3)

@@ -64,6 +64,17 @@ def test_who_asks_much_displaces_no_request_of_others(monkeypatch: pytest.Monkey
     assert len(sent(egress.receive(answer(probe), nbma(2), now=0.1), REPLY)) == 1
 
 
+def test_who_asks_as_many_stations_displaces_no_request_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nhrpd_py.core.resolution.gate.MAX_WAITING", 8)
+    egress = a_spoke(3, path_check_s=3)
+    probe = the(probes(ask(egress), 2))
+    for number in range(20, 120):
+        egress.receive(a_resolution_request(source_protocol=tunnel(number)), nbma(4))
+    assert len(sent(egress.receive(answer(probe), nbma(2), now=0.1), REPLY)) == 1
+
+
 def test_answers_to_probes_are_no_news() -> None:
     egress = a_spoke(3, path_check_s=3)
     probe = a_resolution_request(2, tunnel(3), extensions=())
