@@ -105,7 +105,7 @@ class Gate:
             return False
         if binding.nat or station.circuits.held_down(nbma, now) is not None:
             return False  # IKE gets in by no NAT, and did not reach the other just now; they may reach us
-        if self._wishes.admit(requester, nbma) is not None:
+        if self._wishes.admit(requester, nbma, unasked=True) is not None:
             return False
         # Both ends may ask each other at once.
         delay_s = station.circuits.crossing_delay_s(nbma)

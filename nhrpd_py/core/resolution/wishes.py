@@ -10,6 +10,8 @@ from nhrpd_py.core.station.station import Station
 
 MAX_WISHES = 32
 """As many as charon gets through in 40 s when nobody answers."""
+MAX_UNASKED_WISHES = 16
+"""For peers that asked us: anybody can ask in as many names as it likes, and what we asked for must have room too."""
 MAX_WISHES_PER_NETWORK = 8
 SITE_LENGTH_IPV4 = 24
 SITE_LENGTH_IPV6 = 64
@@ -23,25 +25,30 @@ class Wishes:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._networks: dict[Address, Prefix] = {}
-        """By NBMA address of the peer: the network that was asked about."""
+        self._networks: dict[Address, tuple[Prefix, bool]] = {}
+        """By NBMA address of the peer: the network that was asked about, and whether the peer asked us."""
 
-    def admit(self, target: Address, nbma: Address) -> str | None:
-        """Notes that an SA with a peer is about to be wanted; returns why it may not be, else None."""
+    def admit(self, target: Address, nbma: Address, *, unasked: bool = False) -> str | None:
+        """Notes that an SA with a peer is about to be wanted; returns why it may not be, else None.
+
+        With `unasked`, the peer asked us; `target` is what it calls itself.
+        """
         circuits = self._station.circuits
         if not circuits.protected or circuits.is_up(nbma) or circuits.is_needed(nbma):
             return None
         self._networks = {
-            remote: network
-            for remote, network in self._networks.items()
+            remote: wish
+            for remote, wish in self._networks.items()
             if circuits.is_needed(remote) and not circuits.is_up(remote)
         }
         network = self._network_of(target)
-        of_network = sum(each == network for each in self._networks.values())
-        if len(self._networks) >= MAX_WISHES or of_network >= MAX_WISHES_PER_NETWORK:
+        of_network = sum(each == network for each, _ in self._networks.values())
+        others = sum(was_unasked for _, was_unasked in self._networks.values())
+        is_full = len(self._networks) >= MAX_WISHES or (unasked and others >= MAX_UNASKED_WISHES)
+        if is_full or of_network >= MAX_WISHES_PER_NETWORK:
             where = f" of {network}" if of_network >= MAX_WISHES_PER_NETWORK else ""
             return f"too many peers{where} wait for a security association already"
-        self._networks[nbma] = network
+        self._networks[nbma] = network, unasked
         return None
 
     def _network_of(self, target: Address) -> Prefix:

@@ -84,6 +84,19 @@ def test_replies_and_requests_have_one_limit_together() -> None:
     assert wishes(spoke.receive(told, HUB.nbma, now=1.0)) == []
 
 
+def test_who_asks_in_many_names_leaves_room_for_what_we_ask_for_ourselves() -> None:
+    spoke = a_protected_spoke(routes=ROUTES, path_check_s=3)
+    wanted = []
+    for number in range(64):
+        name, nobody = bytes((10, 9, number // 8, number)), bogus(number)
+        told = a_resolution_request(
+            target=host(2), source_protocol=name, source_nbma=nobody, extensions=FORWARDED
+        )
+        wanted += wishes(spoke.receive(told, HUB.nbma, now=1.0))
+    assert len(wanted) == 16
+    assert wishes(answered(spoke, host(3), nbma(3))) == ["want 192.168.100.3"]
+
+
 def test_wish_that_came_true_or_failed_makes_room() -> None:
     spoke = a_protected_spoke()
     for number in range(1, 9):
