@@ -36,8 +36,8 @@ class Adoption:
         self._servers = servers
         self._claims = claims
         self._purges = purges
-        self._to_ask = 0
-        """Number of clients that are still to be asked."""
+        self._to_ask: set[Address] = set()
+        """The clients that are still to be asked, by overlay address."""
 
     def adopt(self, event: BindingFound, now: float) -> Binding | None:
         """Takes a binding over; returns it if it is new. A kernel entry that cannot be used is deleted."""
@@ -90,13 +90,15 @@ class Adoption:
 
     def ask_later(self, binding: Binding, now: float) -> None:
         """Sets the timer that asks a client to register; not all clients at once, but ASKED_PER_S in a second."""
+        if binding.protocol in self._to_ask:
+            return
         key = TimerKey(TimerKind.ASK_TO_REGISTER, self._station.interface.name, binding.protocol)
-        self._station.timers.set(key, now + FIRST_ASK_S + self._to_ask / ASKED_PER_S)
-        self._to_ask += 1
+        self._station.timers.set(key, now + FIRST_ASK_S + len(self._to_ask) / ASKED_PER_S)
+        self._to_ask.add(binding.protocol)
 
     def ask_due(self, protocol: Address) -> None:
         """Asks a client to register, unless it did so by itself meanwhile."""
-        self._to_ask = max(0, self._to_ask - 1)
+        self._to_ask.discard(protocol)
         binding = self._station.cache.get(protocol)
         if (
             binding is not None

@@ -73,6 +73,15 @@ def test_adopted_clients_are_asked_to_register_when_charon_has_told() -> None:
     assert inspect.drops(hub.engine) == {}
 
 
+def test_each_adopted_client_has_one_turn_to_be_asked() -> None:
+    """Whoever was counted again with each SA put the others off, and those of later days for ever."""
+    numbers = range(2, 102)
+    hub, _ = a_restarted_hub(*map(found, numbers))
+    hub.give(*(installed(each, local=1) for each in numbers), READY, now=1.1)
+    asked = sent(hub.run(2.3), PacketType.PURGE_REQUEST)
+    assert len(asked) == len(numbers)
+
+
 def test_kernel_entries_of_an_earlier_run_without_an_sa_go_and_their_clients_are_called_back() -> (
     None
 ):
