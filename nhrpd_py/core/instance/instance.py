@@ -179,10 +179,15 @@ class Instance:
             self.dependents.reauthorize(now)
 
     def _end_shortcuts(self, now: float) -> None:
-        self.requester.forget_all()
-        for shortcut in list(self.shortcuts):
-            self.shortcuts.remove(shortcut, "shortcuts are switched off")
+        """Takes all direct paths to other spokes back, also those to their tunnel addresses alone."""
         self.responder.withdraw_all(now)
+        self.requester.forget_all()
+        reason = "shortcuts are switched off"
+        for shortcut in list(self.shortcuts):
+            self.shortcuts.remove(shortcut, reason)
+        for binding in list(self.station.cache):
+            if binding.type is BindingType.CACHED:
+                self.station.cache.remove(binding, reason)
 
     def _remap(self, before: InterfaceConfig, now: float) -> None:
         station = self.station

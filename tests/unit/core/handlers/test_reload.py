@@ -352,3 +352,6 @@ def test_shortcuts_that_are_switched_off_go_at_once() -> None:
     assert DropRoute(removed.prefix, GRE) in effects
     assert spoke.shortcuts(10.0) == []
     assert spoke.table(View.NHS, "state") == [("up",)]
+    # So does the direct path to the peer's tunnel address, which was renewed for ever while it was in use.
+    assert DropNeighbor(GRE, tunnel(3)) in effects
+    assert "10.255.255.3" not in spoke.cache(10.0)
