@@ -58,6 +58,7 @@ class NhsClient:
             server.config = config
             servers.append(server)
         for gone in old.values():
+            _inherit(gone, servers)
             self._leave(gone, now)
         self.servers.replace(servers)
         if not self.active:
@@ -255,6 +256,20 @@ class NhsClient:
     def _resolve_key(self, server: Server) -> TimerKey:
         subject = (self._station.afi, server.index)
         return TimerKey(TimerKind.NHS_RESOLVE, self._station.interface.name, subject)
+
+
+def _inherit(gone: Server, servers: list[Server]) -> None:
+    """Passes a registration on to a new server that is the same one by another name, or with its overlay address."""
+    for heir in servers:
+        registration = gone.registrations.get(heir.literal)
+        if registration is None or heir.registrations:
+            continue
+        if registration.protocol and heir.config.protocol not in (None, registration.protocol):
+            continue
+        heir.index = gone.index  # its timers go on
+        heir.registrations[heir.literal] = gone.registrations.pop(heir.literal)
+        registration.server = heir
+        return
 
 
 def _literal(text: str) -> Address:

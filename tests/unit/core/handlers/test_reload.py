@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nhrpd_py.core.config import AuthorizeConfig, Config, InterfaceConfig
+from nhrpd_py.core.config import AuthorizeConfig, Config, InterfaceConfig, NhsConfig
 from nhrpd_py.core.effects import (
     AnswerCommand,
     CloseInterface,
@@ -16,12 +16,12 @@ from nhrpd_py.core.effects import (
     SetNeighbor,
     WantSa,
 )
-from nhrpd_py.core.events import ConfigChanged, IpsecLost, LinkGone, SaInstalled
+from nhrpd_py.core.events import ConfigChanged, IpsecLost, LinkGone, NameResolved, SaInstalled
 from nhrpd_py.core.notices import ClaimRefused, NhsDown, ShortcutRemoved
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.extension import authentication_matches
 from nhrpd_py.packet.iana import REGISTRATION_UNIQUE, ExtensionType, PacketType
-from tests.support.engine import Node, a_hub, a_spoke, kinds, of, sent, the, the_packet
+from tests.support.engine import Node, a_hub, a_node, a_spoke, kinds, of, sent, the, the_packet
 from tests.support.ipsec import IPSEC, READY, a_rule, an_association, installed
 from tests.support.messages import (
     a_purge_request,
@@ -113,6 +113,29 @@ def test_a_new_server_is_asked_and_the_old_one_left_in_peace() -> None:
         ("192.168.100.1", "up"),
         ("192.168.100.9", "registering"),
     ]
+
+
+@pytest.mark.parametrize(
+    "before", [an_nhs(), an_nhs("hub.example.net")], ids=["without its overlay address", "by name"]
+)
+def test_a_server_that_is_written_in_another_way_is_not_left(before: NhsConfig) -> None:
+    """It was told that we leave, and all was lost until it had registered us anew, with IPsec over a new SA."""
+    spoke = a_node(2, nhs=(before,))
+    effects = [*spoke.started, *spoke.give(NameResolved("hub.example.net", (HUB.nbma,), None))]
+    request = the(sent(effects, PacketType.REGISTRATION_REQUEST))
+    spoke.receive(a_registration_reply(request), HUB.nbma)
+    config = replace(SPOKE, nhs=(an_nhs(protocol=HUB.tunnel),), shortcut=False)
+    assert reload(spoke, config) == []
+    assert spoke.table(View.NHS, "nbma", "state") == [("192.168.100.1", "up")]
+    assert sent(spoke.run(20.0), PacketType.REGISTRATION_REQUEST)
+    assert spoke.engine.next_deadline() is not None
+
+
+def test_another_server_at_the_same_outer_address_is_another_one() -> None:
+    spoke = a_spoke()
+    effects = reload(spoke, replace(SPOKE, nhs=(an_nhs(protocol=tunnel(9)),)))
+    assert of(effects, DropNeighbor) == [DropNeighbor(GRE, HUB.tunnel)]
+    assert (HUB.nbma, PacketType.REGISTRATION_REQUEST) in kinds(effects)
 
 
 def test_the_order_of_the_servers_means_nothing_to_them() -> None:
