@@ -44,6 +44,7 @@ class NhsClient:
             if server.literal:
                 self._set_addresses(server, (server.literal,), now)
             else:
+                self._leave_former(server, now)
                 self._resolve(server)  # also where addresses are known: they may be old by now
         self._choose(now)
 
@@ -203,11 +204,14 @@ class NhsClient:
                 self._exchange.deregister(registration)
 
     def server_up(self, now: float) -> None:
-        """Leaves servers of worse priority: a server came up."""
+        """Leaves servers of worse priority, and former addresses: a server came up."""
+        for server in self.servers:
+            self._leave_former(server, now)
         self._choose(now)
 
     def server_lost(self, server: Server, now: float) -> None:
         """Looks a lost server's name up again, and registers with servers of worse priority."""
+        self._leave_former(server, now)
         self._resolve(server)
         self._choose(now)
 
@@ -238,15 +242,27 @@ class NhsClient:
             self._station.cache.entries.best_server_changed(best)
 
     def _set_addresses(self, server: Server, addresses: tuple[Address, ...], now: float) -> None:
-        for nbma in [each for each in server.registrations if each not in addresses]:
-            registration = server.registrations[nbma]
-            reason = f"{server.config.nbma} no longer has this address"
-            self._exchange.end(registration, NhsState.DOWN, reason, now)
-            del server.registrations[nbma]
+        server.addresses = addresses
         for nbma in addresses:
             if nbma not in server.registrations:
                 server.registrations[nbma] = Registration(server, nbma)
+        self._leave_former(server, now)
         self._choose(now)
+
+    def _leave_former(self, server: Server, now: float) -> None:
+        """Leaves the addresses that a server's name no longer has. One that is up serves until another one has
+        answered: DNS may be wrong, or ahead of the server."""
+        is_replaced = any(
+            each.state is NhsState.UP and each.nbma in server.addresses
+            for each in server.registrations.values()
+        )
+        for registration in list(server.registrations.values()):
+            if registration.nbma in server.addresses:
+                continue
+            if is_replaced or registration.state is not NhsState.UP:
+                reason = f"{server.config.nbma} no longer has this address"
+                self._exchange.end(registration, NhsState.DOWN, reason, now)
+                del server.registrations[registration.nbma]
 
     def _resolve(self, server: Server) -> None:
         if self.active and not server.resolving and not server.literal:
@@ -268,6 +284,7 @@ def _inherit(gone: Server, servers: list[Server]) -> None:
             continue
         heir.index = gone.index  # its timers go on
         heir.registrations[heir.literal] = gone.registrations.pop(heir.literal)
+        heir.addresses = (heir.literal,)
         registration.server = heir
         return
 

@@ -187,7 +187,8 @@ class RegistrationExchange:
             return
         if registration.request_id:
             self._not_accepted(registration, now)
-        self._send(registration, now)
+        if not registration.is_idle:  # it may have been left for that
+            self._send(registration, now)
 
     def came_rightly(self, subject: Registration, message: Message, nbma_source: Address) -> bool:
         """Returns whether a reply is from the NBMA address with which we register; complains about another.

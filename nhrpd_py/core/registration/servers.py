@@ -86,7 +86,10 @@ class Server:
     config: NhsConfig
     literal: Address
     """The address when `nbma` is one, else empty."""
+    addresses: tuple[Address, ...] = ()
+    """The NBMA addresses that it has; we may still be registered at a former one."""
     registrations: dict[Address, Registration] = field(default_factory=dict)
+    """By NBMA address."""
     resolving: bool = False
     name_error: str | None = None
     name_retry_s: float = NAME_RETRY_S

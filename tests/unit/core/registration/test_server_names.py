@@ -1,7 +1,7 @@
 """Servers with a name: looked up at start, every five minutes, and when they are lost."""
 
 from nhrpd_py.core.address import parse_prefix
-from nhrpd_py.core.effects import DropNeighbor, DropRoute, ResolveName
+from nhrpd_py.core.effects import DropNeighbor, DropRoute, ResolveName, SetNeighbor
 from nhrpd_py.core.events import (
     NameResolved,
 )
@@ -10,12 +10,12 @@ from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import (
     PacketType,
 )
-from tests.support.engine import Node, a_spoke, kinds, of, sent, the
+from tests.support.engine import Node, a_spoke, kinds, of, sent, the, the_packet
 from tests.support.messages import (
     a_registration_reply,
     a_registration_request,
 )
-from tests.support.registration import HUB2_NBMA, a_fresh_spoke, states
+from tests.support.registration import HUB2_NBMA, a_fresh_spoke, run_while, states
 from tests.support.resolution import a_shortcut_spoke
 from tests.support.sites import (
     GRE,
@@ -85,8 +85,35 @@ def test_name_is_looked_up_again_every_five_minutes_and_moves_take_effect() -> N
     spoke.receive(a_registration_reply(sent(spoke.started)[0]), HUB.nbma)
     assert of(spoke.run(300.0), ResolveName)
     effects = spoke.give(NameResolved("hub.example.net", (HUB2_NBMA,)), now=300.0)
-    assert (HUB2_NBMA, PacketType.REGISTRATION_REQUEST) in kinds(effects)
-    assert spoke.table(View.NHS, "nbma") == [("192.168.100.11",)]
+    to, request = the_packet(effects)
+    assert (to, request.type) == (HUB2_NBMA, PacketType.REGISTRATION_REQUEST)
+    effects = spoke.receive(a_registration_reply(request), HUB2_NBMA, now=300.1)
+    assert spoke.table(View.NHS, "nbma", "state") == [("192.168.100.11", "up")]
+    # Traffic to the hub changes over, and no Purge takes the new registration back.
+    assert of(effects, SetNeighbor) == [SetNeighbor(GRE, HUB.tunnel, HUB2_NBMA)]
+    assert of(effects, DropNeighbor) == []
+    assert sent(effects, PacketType.PURGE_REQUEST) == []
+
+
+def test_former_address_of_a_name_serves_until_the_new_one_has_answered() -> None:
+    """DNS was believed: a wrong or early answer cost the server that worked."""
+    spoke = a_named_spoke(HUB.nbma)
+    spoke.receive(a_registration_reply(sent(spoke.started)[0]), HUB.nbma)
+    spoke.give(NameResolved("hub.example.net", (HUB2_NBMA,)), now=1.0)
+    effects = run_while(spoke, 200.0, HUB.nbma)
+    assert of(effects, DropNeighbor) == []
+    assert ("192.168.100.1", "up") in spoke.table(View.NHS, "nbma", "state")
+    run_while(spoke, 300.0)
+    assert spoke.table(View.NHS, "nbma", "state") == [("192.168.100.11", "probe")]
+
+
+def test_former_address_of_a_name_is_not_asked_again_after_the_tunnel_was_down() -> None:
+    spoke = a_named_spoke(HUB.nbma)
+    spoke.receive(a_registration_reply(sent(spoke.started)[0]), HUB.nbma)
+    spoke.give(NameResolved("hub.example.net", (HUB2_NBMA,)), now=1.0)
+    spoke.give(a_tunnel_link(up=False), now=2.0)
+    effects = spoke.give(a_tunnel_link(), now=3.0)
+    assert kinds(effects) == [(HUB2_NBMA, PacketType.REGISTRATION_REQUEST)]
 
 
 def test_lost_server_with_a_name_is_looked_up_at_once() -> None:

@@ -12,7 +12,15 @@ from tests.support.messages import (
     a_registration_reply,
     a_resolution_reply,
 )
-from tests.support.registration import HUB2, HUB2_NBMA, HUB2_NHS, a_fresh_spoke, states, times
+from tests.support.registration import (
+    HUB2,
+    HUB2_NBMA,
+    HUB2_NHS,
+    a_fresh_spoke,
+    run_while,
+    states,
+    times,
+)
 from tests.support.resolution import redirect
 from tests.support.sites import (
     GRE,
@@ -97,18 +105,6 @@ def a_spoke_of_a_hub_with_two_addresses(*priorities: int) -> Node:
     for to, request in packets(spoke.started):
         spoke.receive(a_registration_reply(request), to, now=1.0)
     return spoke
-
-
-def run_while(spoke: Node, until: float, *alive: bytes) -> list[Effect]:
-    """Runs all timers; the hub answers at the addresses that are alive."""
-    effects: list[Effect] = []
-    while (at := spoke.engine.next_deadline()) is not None and at <= until:
-        news = spoke.advance(at)
-        for to, request in packets(news):
-            if to in alive and request.type is PacketType.REGISTRATION_REQUEST:
-                news += spoke.receive(a_registration_reply(request), to, now=at)
-        effects += news
-    return effects
 
 
 def test_traffic_to_a_hub_with_two_addresses_does_not_change_over_with_each_renewal() -> None:
