@@ -173,20 +173,32 @@ class Claims:
         )
 
     def taken(self, protocol: Address, nbma: Address, *, unknown: bool = False) -> str | None:
-        """Returns which identity has an address, where another one claims it from `nbma` while its SA lives; or that
-        this is not known yet."""
+        """Returns which identity has an address, on any tunnel of the cloud, where another one claims it from `nbma`
+        while its SA lives; or that this is not known yet."""
         station = self._station
-        binding = station.cache.get(protocol)
+        reason = self._taken_at(station, protocol, nbma, unknown=unknown)
+        for each in self._locator.cloud(station) if reason is None else ():
+            if each is not station:
+                is_unknown = unknown and station.circuits.protected
+                reason = reason or self._taken_at(each, protocol, nbma, unknown=is_unknown)
+        return reason
+
+    def _taken_at(
+        self, home: Station, protocol: Address, nbma: Address, *, unknown: bool
+    ) -> str | None:
+        """Returns who has an address by the word of one station of the cloud; see `taken`."""
+        binding = home.cache.get(protocol)
         if binding is None:
             return None
-        is_untold = station.circuits.protected and station.circuits.unsure
+        is_untold = home.circuits.protected and home.circuits.unsure
         if is_untold and not binding.holder and nbma != binding.nbma:
             # An earlier run knew it; the SA of who has it may be told of next.
             return "who has it is not known before charon has told of all its SAs"
-        if not binding.holder & station.circuits.identities(binding.held_at):
+        if not binding.holder & home.circuits.identities(binding.held_at):
             return None
-        here = station.circuits.identities(nbma)
-        if here <= binding.holder and (here or unknown or nbma == binding.held_at):
+        here = self._station.circuits.identities(nbma)
+        is_its_way = home is self._station and nbma == binding.held_at
+        if here <= binding.holder and (here or unknown or is_its_way):
             return None
         return f"{', '.join(sorted(binding.holder))} has it, and an SA"
 

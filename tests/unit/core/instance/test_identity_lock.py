@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from nhrpd_py.core.address import Address
+from nhrpd_py.core.config import IpsecConfig
 from nhrpd_py.core.effects import SetNeighbor
 from nhrpd_py.core.events import AddressRemoved, BindingFound
 from nhrpd_py.core.notices import ClaimRefused, PolicyOpen, RegistrationRefused
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import of_entries
 from nhrpd_py.packet.iana import CieCode, ExtensionType
-from tests.support.engine import Node, a_hub, of, the, the_packet
+from tests.support.engine import Node, a_hub, a_node, of, the, the_packet
 from tests.support.ipsec import (
     IPSEC,
     POLICY,
@@ -32,7 +33,17 @@ from tests.support.messages import (
     a_resolution_request,
 )
 from tests.support.resolution import ask
-from tests.support.sites import GRE, HUB, an_address, host, ip, nbma, tunnel
+from tests.support.sites import (
+    GRE,
+    HUB,
+    a_tunnel_link,
+    an_address,
+    an_interface,
+    host,
+    ip,
+    nbma,
+    tunnel,
+)
 
 
 def registers(node: Node, source: Address, number: int = 2, now: float = 0.0) -> int:
@@ -77,6 +88,23 @@ def test_the_same_identity_may_move() -> None:
     hub.give(installed(22, local=1, identity="spoke2.example"))
     assert registers(hub, nbma(22)) == CieCode.SUCCESS
     assert hub.cache() == {"10.255.255.2": ("dynamic", "192.168.100.22")}
+
+
+@pytest.mark.parametrize("ipsec", [IPSEC, None], ids=["protected", "plain"])
+def test_an_address_is_not_taken_by_way_of_another_tunnel_of_the_cloud(
+    ipsec: IpsecConfig | None,
+) -> None:
+    first = an_interface(redirect=True, ipsec=IPSEC)
+    hub = a_node(1, first, an_interface("gre2", redirect=True, ipsec=ipsec))
+    hub.give(a_tunnel_link(5, "gre2"), an_address(5, ip("10.255.254.1"), 32), READY)
+    hub.give(installed(2, local=1), installed(9, local=1))
+    assert registers(hub, nbma(2)) == CieCode.SUCCESS
+    effects = hub.receive(a_registration_request(2), nbma(9), ifindex=5)
+    assert the(of(effects, RegistrationRefused)).reason == "spoke2.example has it, and an SA"
+    assert of(effects, SetNeighbor) == []
+    # Who has it may have it on both, where that shows who it is.
+    own = hub.receive(a_registration_request(2), nbma(2), ifindex=5)
+    assert len(of(own, SetNeighbor)) == (1 if ipsec else 0)
 
 
 def test_what_a_second_peer_registered_goes_with_its_sa() -> None:
