@@ -69,7 +69,9 @@ class CommandHandler:
                 instance.shortcuts.remove(shortcut, FLUSHED)
                 matched += 1
         for resolution in list(instance.requester.resolutions.values()):
-            if _selects(command, host_prefix(resolution.target), b""):
+            # Whose peer is left alone is not kept: that of another one is found to be so again.
+            nbma = command.nbma if resolution.held_down and command.nbma else b""
+            if _selects(command, host_prefix(resolution.target), nbma):
                 instance.requester.forget(resolution)
                 matched += 1
         for binding in list(instance.station.cache):

@@ -9,6 +9,8 @@ from nhrpd_py.core.queries import Command, Flush, FlushWhat, Resolve
 from nhrpd_py.packet.iana import PURGE_NO_REPLY, PacketType
 from tests.support.engine import Node, a_hub, a_node, a_spoke, kinds, of, sent, the
 from tests.support.messages import a_registration_reply, a_resolution_reply, a_traffic_indication
+from tests.support.paths import a_proven_spoke, probes
+from tests.support.resolution import redirect
 from tests.support.sites import (
     GRE,
     HUB,
@@ -85,6 +87,17 @@ def test_flush_can_be_narrowed(selection, left) -> None:
     spoke = a_shortcut_spoke()
     tell(spoke, Flush(what=FlushWhat.SHORTCUTS, **selection))
     assert [row[0] for row in spoke.shortcuts()] == left
+
+
+def test_flush_of_a_peer_ends_the_hold_down_of_what_was_resolved_to_it() -> None:
+    """The peer was tried no sooner, for nobody asked for the addresses behind it."""
+    spoke = a_proven_spoke()
+    spoke.run(6.0)
+    assert spoke.shortcuts(6.0) == [("172.16.3.10/32", None, "negative")]
+    assert sent(redirect(spoke, now=6.5)) == []
+    tell(spoke, Flush(what=FlushWhat.SHORTCUTS, nbma=nbma(3)), now=7.0)
+    request = the(sent(redirect(spoke, now=7.0)))
+    assert probes(spoke.receive(a_resolution_reply(request), HUB.nbma, now=7.1))
 
 
 def test_narrowed_flush_leaves_the_rest_of_the_cache() -> None:
