@@ -49,15 +49,20 @@ def test_a_path_that_is_blocked_from_the_start_costs_no_packet(directions: int) 
     assert network.talk(one, two) == [one, two]
 
 
-def a_phase_2_network(seed: int) -> tuple[Network, str, str]:
+def a_phase_2_network(
+    seed: int, *, holding_time_s: int = 120, check_of_two_s: int | None = 3
+) -> tuple[Network, str, str]:
     """Returns two spokes whose kernels ask for each other's tunnel address, and their names."""
     network = Network(seed=seed)
     network.weather = FAIR
-    config = a_config(holding_time_s=120, path_check_s=3, redirect=True)
+    config = a_config(holding_time_s=holding_time_s, path_check_s=3, redirect=True)
     lans = to_lans_of(SPOKE_1, SPOKE_2)
     network.add("hub", HUB, config, routes=lans, tunnel_length=24)
-    for name, site, other in (("one", SPOKE_1, SPOKE_2), ("two", SPOKE_2, SPOKE_1)):
-        config = a_config(nhs=(an_nhs(),), holding_time_s=120, path_check_s=3)
+    for name, site, other, check_s in (
+        ("one", SPOKE_1, SPOKE_2, 3),
+        ("two", SPOKE_2, SPOKE_1, check_of_two_s),
+    ):
+        config = a_config(nhs=(an_nhs(),), holding_time_s=holding_time_s, path_check_s=check_s)
         network.add(name, site, config, routes=to_lans_of(other), tunnel_length=24)
     return network, "one", "two"
 
@@ -74,6 +79,27 @@ def test_no_packet_is_lost_to_the_proof_where_the_kernel_asks_for_the_peer(block
     assert network.talk(one, two) == ([one, "hub", two] if blocked else [one, two])
     asked = network.stations[one].sent[PacketType.RESOLUTION_REQUEST]
     assert asked < 12  # and nobody asks again and again while it is tried
+
+
+def test_station_that_proves_nothing_is_on_the_hub_again_after_a_minute() -> None:
+    """Each request of ours put its traffic on the dead path again, for our whole holding time."""
+    network, one, two = a_phase_2_network(seed=4, holding_time_s=600, check_of_two_s=None)
+    network.run(2.0)
+    for _ in range(40):
+        network.talk(one, two)
+        network.talk(two, one)
+        network.run(STEP_S)
+    assert network.talk(two, one) == [two, one]
+    network.blocked = {(two, one)}
+    lost = []
+    for _ in range(int(600 / STEP_S)):
+        network.talk(one, two)
+        lost.append(network.talk(two, one)[-1] != one)
+        network.run(STEP_S)
+    minute = int(66 / STEP_S)
+    assert not all(lost[:minute])
+    # Afterwards a few seconds are lost when the path is tried anew, after 30, 60, 120 … s.
+    assert sum(lost[minute:]) * STEP_S < 4 * 10
 
 
 class Losses:

@@ -12,13 +12,12 @@ from nhrpd_py.core.address import Address, is_unicast
 from nhrpd_py.core.base.shares import Shares
 from nhrpd_py.core.registration.claims import was_handed_on
 from nhrpd_py.core.resolution.prober import Prober
+from nhrpd_py.core.resolution.request import FOREIGN_S
 from nhrpd_py.core.resolution.wishes import Wishes
 from nhrpd_py.core.station.binding import BindingType
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.message import Message
 
-FOREIGN_S = 60
-"""How long an answer is good for a station that never probed us: it would not notice a path that breaks."""
 MAX_WAITING = 256
 
 Key: TypeAlias = tuple[Address, Address]

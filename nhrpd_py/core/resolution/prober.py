@@ -94,7 +94,7 @@ class Prober:
             return
         if path.protocol != protocol:
             path.failures = 0  # another one's
-        path.protocol = protocol
+        paths.is_for(path, protocol)
         path.state = PathState.TRYING
         path.reason = ""
         self._begin(path, now)

@@ -1,6 +1,7 @@
 """Makes Resolution Requests: for a resolution, along the routed path, and for a probe, straight to a peer. §5.2.1."""
 
 from nhrpd_py.core.address import Address
+from nhrpd_py.core.station.paths import Path
 from nhrpd_py.core.station.station import Station
 from nhrpd_py.packet.cie import ClientInformation
 from nhrpd_py.packet.extension import Extension
@@ -14,9 +15,15 @@ from nhrpd_py.packet.iana import (
 )
 from nhrpd_py.packet.message import Message
 
+FOREIGN_S = 60
+"""How long what we tell of ourselves is good for a station that never probed us: it would not notice a path that
+breaks."""
+DOUBTED_S = 2
+"""The same while the path to it does not carry: each of our requests would put its traffic for us there again."""
+
 
 def resolution_request(station: Station, target: Address, request_id: int) -> Message:
-    """Returns a request for an overlay address; its answerer may bind our own address for our holding time."""
+    """Returns a request for an overlay address; its answerer may bind our own address for a while."""
     extensions = (
         Extension(ExtensionType.FORWARD_TRANSIT_NHS),
         Extension(ExtensionType.REVERSE_TRANSIT_NHS),
@@ -33,8 +40,27 @@ def resolution_request(station: Station, target: Address, request_id: int) -> Me
             ClientInformation(
                 prefix_length=station.host_length,
                 mtu=station.mtu,
-                holding_time_s=station.config.holding_time_s,
+                holding_time_s=_bound_for_s(station, target),
             ),
         ),
         extensions=station.signed(extensions),
     )
+
+
+def _bound_for_s(station: Station, target: Address) -> int:
+    """Returns for how long the station that is asked for, or behind which the target is, may bind us by our request."""
+    holding_time_s, path = station.config.holding_time_s, _path_towards(station, target)
+    if not station.paths.enabled or (path is not None and path.probes_us):
+        return holding_time_s
+    is_doubted = path is not None and path.failures > 0 and not path.carries
+    return min(DOUBTED_S if is_doubted else FOREIGN_S, holding_time_s)
+
+
+def _path_towards(station: Station, target: Address) -> Path | None:
+    """Returns the path to the station of a target, or behind which it is by its shortcut, or its route (phase 2)."""
+    paths = station.paths
+    shortcut = station.shortcuts.longest(target)
+    if shortcut is not None:
+        return paths.get(shortcut.binding.nbma)
+    route = station.tables.ribs[station.afi].lookup(target)
+    return paths.to_station(target) or (paths.to_station(route.gateway) if route else None)

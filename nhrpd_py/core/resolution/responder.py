@@ -42,7 +42,6 @@ MAX_ANSWERS = 4096
 REPEAT_S = 30.0
 """Within this time a second request with the same id means that the answer was lost."""
 
-
 Key: TypeAlias = tuple[Address, Address]
 """Requester and target."""
 
@@ -274,12 +273,11 @@ class Responder:
         known = station.cache.get(message.source_protocol)
         if is_probe and (known is None or known.nbma == nbma):
             return True
-        if not message.flags & RESOLUTION_SOURCE_STABLE or not message.entries:
+        is_stable = message.flags & RESOLUTION_SOURCE_STABLE
+        entry = message.entries[0] if is_stable and message.entries else None
+        if entry is None or not entry.holding_time_s:
             return self._claims.nbma_refusal(nbma) is None
-        entry = message.entries[0]
         requester = message.source_protocol
-        if not entry.holding_time_s:
-            return self._claims.nbma_refusal(nbma) is None
         if was_handed_on(message) and not self._claims.may_hand_on(nbma_source, requester):
             return False
         objection = (
@@ -291,14 +289,17 @@ class Responder:
         if objection is not None:
             self._notify_objection(requester, nbma, objection, now)
             return False
-        # Of what a server hands on, each claimed address counts for itself.
+        # Of what a server hands on, each claimed address counts for itself. What was said before holds on.
+        left_s = known.expires_at - now if known is not None else 0.0
+        holding_time_s = station.granted_s(entry.holding_time_s)
         station.cache.update(
             requester,
             BindingType.CACHED,
             nbma,
             now,
             claimed_nbma=message.source_nbma,
-            holding_time_s=station.granted_s(entry.holding_time_s),
+            holding_time_s=holding_time_s,
+            lifetime_s=max(left_s, holding_time_s),
             mtu=entry.mtu,
         )
         return True

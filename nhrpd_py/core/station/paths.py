@@ -94,13 +94,15 @@ class ProbeCounters:
 class Paths:
     """The records of paths by NBMA address. Owned by the station, changed by `resolution.prober`."""
 
-    __slots__ = ("_jitter", "_paths", "_release", "counters", "enabled")
+    __slots__ = ("_jitter", "_of_station", "_paths", "_release", "counters", "enabled")
 
     def __init__(self, jitter: Jitter, release: Callable[[int], None], *, enabled: bool) -> None:
         """`release` is given the request ids of paths that make room."""
         self._jitter = jitter
         self._release = release
         self._paths: dict[Address, Path] = {}
+        self._of_station: dict[Address, Path] = {}
+        """By the tunnel address that probes ask for: the path that was tried for it last."""
         self.enabled = enabled
         """Whether paths are proven at all."""
         self.counters = ProbeCounters()
@@ -110,6 +112,16 @@ class Paths:
 
     def get(self, nbma: Address) -> Path | None:
         return self._paths.get(nbma)
+
+    def to_station(self, protocol: Address) -> Path | None:
+        """Returns the path that is tried for a tunnel address, or was last."""
+        return self._of_station.get(protocol)
+
+    def is_for(self, path: Path, protocol: Address) -> None:
+        """Notes for which tunnel address a path is tried from now on."""
+        self._unlist(path)
+        path.protocol = protocol
+        self._of_station[protocol] = path
 
     def carries(self, nbma: Address) -> bool:
         """Returns whether new traffic may take the path to an NBMA address."""
@@ -143,6 +155,7 @@ class Paths:
             if len(self._paths) >= MAX_PATHS and not self._make_room():
                 return None
             path = self._paths[nbma] = Path(nbma, protocol)
+            self._of_station[protocol] = path
         return path
 
     def fail(self, path: Path, reason: str, now: float) -> float:
@@ -178,7 +191,9 @@ class Paths:
             self.forgive(nbma)
 
     def forget(self, nbma: Address) -> None:
-        self._paths.pop(nbma, None)
+        path = self._paths.pop(nbma, None)
+        if path is not None:
+            self._unlist(path)
 
     def _make_room(self) -> bool:
         """Forgets the failed or unknown path that was made first; returns whether there was one."""
@@ -186,6 +201,10 @@ class Paths:
             if path.state in (PathState.FAILED, PathState.UNKNOWN):
                 for request_id in path.request_ids:
                     self._release(request_id)
-                del self._paths[path.nbma]
+                self.forget(path.nbma)
                 return True
         return False
+
+    def _unlist(self, path: Path) -> None:
+        if self._of_station.get(path.protocol) is path:
+            del self._of_station[path.protocol]
