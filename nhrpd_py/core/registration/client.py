@@ -263,6 +263,8 @@ class NhsClient:
                 reason = f"{server.config.nbma} no longer has this address"
                 self._exchange.end(registration, NhsState.DOWN, reason, now)
                 del server.registrations[registration.nbma]
+                best = self.servers.best_nbma()
+                self._station.cache.entries.server_lost(registration.nbma, best)
 
     def _resolve(self, server: Server) -> None:
         if self.active and not server.resolving and not server.literal:

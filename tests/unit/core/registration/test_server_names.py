@@ -16,7 +16,7 @@ from tests.support.messages import (
     a_registration_request,
 )
 from tests.support.registration import HUB2_NBMA, a_fresh_spoke, run_while, states
-from tests.support.resolution import a_shortcut_spoke
+from tests.support.resolution import a_shortcut_spoke, solicit
 from tests.support.sites import (
     GRE,
     HUB,
@@ -25,6 +25,7 @@ from tests.support.sites import (
     host,
     ip,
     nbma,
+    tunnel,
 )
 
 
@@ -114,6 +115,16 @@ def test_former_address_of_a_name_is_not_asked_again_after_the_tunnel_was_down()
     spoke.give(a_tunnel_link(up=False), now=2.0)
     effects = spoke.give(a_tunnel_link(), now=3.0)
     assert kinds(effects) == [(HUB2_NBMA, PacketType.REGISTRATION_REQUEST)]
+
+
+def test_what_led_to_a_former_address_by_the_way_goes_with_it() -> None:
+    spoke = a_named_spoke(HUB.nbma)
+    spoke.receive(a_registration_reply(sent(spoke.started)[0]), HUB.nbma)
+    assert of(solicit(spoke, tunnel(9)), SetNeighbor) == [SetNeighbor(GRE, tunnel(9), HUB.nbma)]
+    run_while(spoke, 30.0)
+    assert states(spoke) == ["probe"]
+    effects = spoke.give(NameResolved("hub.example.net", (HUB2_NBMA,)), now=30.0)
+    assert DropNeighbor(GRE, tunnel(9)) in effects
 
 
 def test_lost_server_with_a_name_is_looked_up_at_once() -> None:
