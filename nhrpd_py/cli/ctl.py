@@ -243,6 +243,41 @@ def check(context: click.Context, file: str | None, everything: bool) -> None:
         context.exit(REFUSED)
 
 
+@cli.command(name="import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--from",
+    "told",
+    type=click.Choice(["frr", "quagga", "opennhrp", "vyos", "ios"]),
+    help="Whose configuration it is [default: found out].",
+)
+@click.option(
+    "--tunnel",
+    type=click.Choice(["ifupdown", "networkd", "ip"]),
+    help="What makes the tunnel's netdev [default: ifupdown where it did, else ip].",
+)
+@click.option("--output", metavar="DIR", help="Write files into this directory [default: print].")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def import_(
+    files: tuple[str, ...], told: str | None, tunnel: str | None, output: str | None, force: bool
+) -> None:
+    """Make nhrpd's configuration of another system's.
+
+    Reads vtysh configurations of FRR and Quagga, opennhrp.conf, VyOS (set commands or config.boot) and
+    running configurations of Cisco IOS; beside them swanctl.conf, /etc/network/interfaces, scripts.
+    `-` is standard input. Makes nhrpd.toml, the tunnel, what goes to swanctl.conf, the firewall rule and
+    routing, and says of each line that could not be carried over why not.
+    """
+    from nhrpd_py.cli.importing import command  # noqa: PLC0415 (other commands need none of it)
+
+    try:
+        command.run(files, told, tunnel, output, force=force)
+    except command.InputError as error:
+        raise WrongUsageError(str(error)) from None
+    except command.RefusedToWriteError as error:
+        raise RefusedError(str(error)) from None
+
+
 def _report(context: click.Context, answer: dict[str, Any]) -> None:
     """Prints what became of a command, and makes it the exit status."""
     with _understood():
