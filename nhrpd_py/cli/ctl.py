@@ -258,8 +258,14 @@ def check(context: click.Context, file: str | None, everything: bool) -> None:
 )
 @click.option("--output", metavar="DIR", help="Write files into this directory [default: print].")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.pass_context
 def import_(
-    files: tuple[str, ...], told: str | None, tunnel: str | None, output: str | None, force: bool
+    context: click.Context,
+    files: tuple[str, ...],
+    told: str | None,
+    tunnel: str | None,
+    output: str | None,
+    force: bool,
 ) -> None:
     """Make nhrpd's configuration of another system's.
 
@@ -269,6 +275,9 @@ def import_(
     routing, and says of each line that could not be carried over why not.
     """
     from nhrpd_py.cli.importing import command  # noqa: PLC0415 (other commands need none of it)
+
+    if _as_json(context):
+        raise WrongUsageError("import makes files: there is no JSON of them")
 
     try:
         command.run(files, told, tunnel, output, force=force)

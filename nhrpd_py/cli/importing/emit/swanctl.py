@@ -72,15 +72,25 @@ def quoted(text: str) -> str:
     """Returns a value as swanctl.conf takes it: in quotes unless it is plain."""
     if text and set(text) <= PLAIN:
         return text
+    return _in_quotes(text)
+
+
+def _in_quotes(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _key(key: str) -> str:
+    """Writes a key; what charon would take for another notation goes as octets."""
+    if key.lower().startswith(("0x", "0s")):
+        return f"0x{key.encode().hex()}"
+    return _in_quotes(key)
 
 
 def _secrets(node: Node) -> Iterator[str]:
     for number, secret in enumerate(node.secrets, 1):
         yield f"    ike-{number} {{"
-        escaped = secret.key.replace("\\", "\\\\").replace('"', '\\"')
-        yield f'        secret = "{escaped}"'
+        yield f"        secret = {_key(secret.key)}"
         for at, owner in enumerate(secret.owners, 1):
             yield f"        id-{at} = {quoted(owner)}"
         yield "    }"

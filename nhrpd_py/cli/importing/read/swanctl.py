@@ -9,6 +9,8 @@ from nhrpd_py.cli.importing.node import Connection, Leftover, Node, Secret, Sect
 from nhrpd_py.cli.importing.source import Source
 
 TOKEN = re.compile(r'\s+|#.*|"(?:[^"\\]|\\.)*"|[{}=]|[^\s{}=#"]+')
+VALUE = re.compile(r'\s*+("(?:[^"\\]|\\.)*"|(?!")[^#{}]*)')
+UNENDED = "a quotation mark has no end: the line is cut off"
 DEEPEST = 16
 
 
@@ -84,17 +86,17 @@ class _Reader:
         while at < len(line):
             found = TOKEN.match(line, at)
             if found is None:
-                raise self._source.fault(number, "a quotation mark has no end: the line is cut off")
+                raise self._source.fault(number, UNENDED)
             word, at = found[0], found.end()
             if word[0].isspace() or word[0] == "#":
                 continue
             yield number, word
             if word == "=":
-                rest = line[at:]
-                value = re.match(r'\s*("(?:[^"\\]|\\.)*"|[^#{}]*)', rest)
-                text = "" if value is None else value[1].strip()
-                at += 0 if value is None else value.end()
-                yield number, f"={text}"
+                value = VALUE.match(line, at)
+                if value is None:
+                    raise self._source.fault(number, UNENDED)
+                at = value.end()
+                yield number, f"={value[1].strip()}"
 
     def run(self) -> dict[str, Any]:
         root: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from nhrpd_py.cli.importing import later
 from nhrpd_py.cli.importing.node import Server, Setting
 from nhrpd_py.cli.importing.rules import Action, Found, Place, Rule, Rules
 from nhrpd_py.cli.importing.table.ios_crypto import CRYPTO
-from nhrpd_py.config.values import between, nhs_protocol
+from nhrpd_py.config.values import between, nbma_or_name, nhs_protocol
 
 
 def _interface(
@@ -75,8 +75,9 @@ def _multipoint(place: Place, _found: Found) -> None:
     place.tunnel.multipoint = True
 
 
+@do.guarded
 def _destination(place: Place, found: Found) -> None:
-    place.tunnel.remote = found["ADDRESS"]
+    place.tunnel.remote = do.checked(nbma_or_name, found["ADDRESS"])
     place.refuse(
         "A tunnel of nhrpd is multipoint, and this one becomes one (phase 1 becomes 2 or 3): its other "
         "end is the server."

@@ -135,6 +135,14 @@ def test_bad_input_is_exit_2_and_nothing_is_written(run, tmp_path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_there_is_no_json_of_files(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["nhrpctl", "--json", "import", HUB])
+    with pytest.raises(SystemExit) as end:
+        ctl.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("arguments", [(), (HUB, "--from", "junos"), (HUB, "--tunnel", "netplan")])
 def test_wrong_usage_is_exit_2(run, arguments) -> None:
     assert run(*arguments)[0] == 2
