@@ -17,7 +17,6 @@ from nhrpd_py.config.values import (
     interface_name,
     nbma_or_name,
     nhs_protocol,
-    prefix,
     secret,
     station_address,
 )
@@ -315,8 +314,3 @@ def unquoted(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
-
-
-def network(text: str) -> str:
-    """Returns a prefix in its canonical form. Raises UnfitError."""
-    return str(checked(prefix, text))

@@ -49,7 +49,7 @@ MARKS = {
         r"(local_ts|remote_ts) = .*",
     ),
     "interfaces": (r"iface \S+ inet6? \S+", r"auto \S+"),
-    "commands": (r"(\S*[#$] )?ip (tunnel|link) add .*", r"(\S*[#$] )?iptables .*NFLOG.*"),
+    "commands": (r"(\S*[#$] )?ip (tunnel|link) add .*", r"(\S*[#$] )?ip6?tables -.*"),
     "script": (r".*\bpeer-register\).*", r".*\b(peer|route)-(up|down)\).*"),
 }
 COMPILED = {system: re.compile("|".join(marks)) for system, marks in MARKS.items()}

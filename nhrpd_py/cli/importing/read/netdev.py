@@ -92,9 +92,9 @@ def _command(text: str, said: Said, node: Node) -> bool:
         case ["ip", "addr" | "address" | "a", "add", address, "dev", name, *_]:
             _address(node.tunnel(name).device, address, said, node)
         case ["ip", "link", "set", *rest]:
-            name = rest[1] if rest[:1] == ["dev"] else rest[0] if rest else ""
-            if name in node.tunnels:
-                _words(node.tunnel(name).device, rest, said, node)
+            rest = rest[1:] if rest[:1] == ["dev"] else rest
+            if rest and rest[0] in node.tunnels:
+                _words(node.tunnel(rest[0]).device, rest[1:], said, node)
         case [tool, *rest] if tool.endswith("iptables") and "NFLOG" in rest:
             _sampling(" ".join(rest), rest, said, node)
         case _:

@@ -5,8 +5,6 @@ from nhrpd_py.cli.importing.node import Server, Setting
 from nhrpd_py.cli.importing.rules import Action, Found, Place, Rule, Rules
 from nhrpd_py.config.values import nbma_or_name, nhs_protocol
 
-PLAIN_LENGTHS = ("", "32", "128")
-
 
 def place_map(place: Place, protocol: str, nbma: str, *, register: bool) -> None:
     """A map with `register` is a server: its prefix length tells the tunnel's network, which needs no
