@@ -7,6 +7,8 @@ from nhrpd_py.cli.importing.source import Source
 
 COMPANIONS = ("swanctl", "interfaces", "commands", "script")
 """What may be given beside a configuration."""
+UNMARKED = "unmarked"
+"""Of a file that says nothing that only one system says, such as zebra.conf beside nhrpd.conf."""
 MARKS = {
     "vyos": (
         r"(?:\S+[#$] ?)?set (protocols|interfaces|vpn|system|nat|firewall|service|policy|high-availability) .+",
@@ -67,8 +69,11 @@ QUAGGA = re.compile(r"(?i).*\bquagga\b.*|neighbor \S+ next-hop-self all|!\s*Zebr
 FRR = re.compile(r"frr (version|defaults) .*")
 
 
-def format_of(source: Source, told: str | None) -> str:
-    """Returns a system, a companion, or `guide`. `told` is what the user says. Raises InputError."""
+def format_of(source: Source, told: str | None, *, alone: bool = True) -> str:
+    """Returns a system, a companion, or `guide`; `UNMARKED` for a file of several that could be any's.
+
+    `told` is what the user says. Raises InputError.
+    """
     counts: dict[str, int] = {}
     first: dict[str, int] = {}
     for system, number in _marked(source):
@@ -89,6 +94,8 @@ def format_of(source: Source, told: str | None) -> str:
         return "guide"
     if not systems and companions:
         return max(companions, key=lambda each: counts[each])
+    if not counts and not alone:
+        return UNMARKED
     best = systems[0] if systems else None
     if companions and best is not None:
         companion = max(companions, key=lambda each: counts[each])

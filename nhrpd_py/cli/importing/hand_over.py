@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from nhrpd_py.cli.importing import defaults
-from nhrpd_py.cli.importing.detect import COMPANIONS, format_of
+from nhrpd_py.cli.importing.detect import COMPANIONS, UNMARKED, format_of
 from nhrpd_py.cli.importing.emit import firewall, routing, swanctl, toml, tunnel
 from nhrpd_py.cli.importing.emit.output import Output
 from nhrpd_py.cli.importing.hiding import masked, safe
@@ -22,6 +22,8 @@ from nhrpd_py.cli.importing.source import InputError, Source, read_source
 from nhrpd_py.config.load import parse
 from nhrpd_py.core.config import ConfigError
 
+BY_FILE = ("frr", "quagga")
+"""Systems that have a file for each daemon."""
 READERS: dict[str, Callable[..., None]] = {
     "frr": read_frr,
     "quagga": read_frr,
@@ -54,7 +56,7 @@ def hand_over(
     if len(set(names)) < len(names):
         raise InputError(names[0], None, "one file is given twice")
     sources = [read_source(name, stdin) for name in names]
-    formats = [format_of(source, told) for source in sources]
+    formats = [format_of(source, told, alone=len(sources) == 1) for source in sources]
     imported = Imported()
     inputs = ", ".join(toml.printable(source.name) for source in sources)
     for role, node in _nodes(sources, formats):
@@ -75,7 +77,9 @@ def _nodes(sources: list[Source], formats: list[str]) -> Iterator[tuple[str, Nod
             raise InputError(sources[0].name, None, "a guide is imported by itself")
         yield from read_guide(sources[0])
         return
-    systems = {each for each in formats if each not in COMPANIONS}
+    if "quagga" in formats:  # bgpd.conf of Quagga may look like FRR's
+        formats = ["quagga" if each == "frr" else each for each in formats]
+    systems = {each for each in formats if each not in (*COMPANIONS, UNMARKED)}
     if len(systems) > 1:
         at = formats.index(sorted(systems)[1])
         raise sources[at].fault(
@@ -87,6 +91,11 @@ def _nodes(sources: list[Source], formats: list[str]) -> Iterator[tuple[str, Nod
             f"there is no configuration of NHRP in it ({formats[0]} alone): give that file as well",
         )
     (system,) = systems
+    if UNMARKED in formats and system not in BY_FILE:
+        raise sources[formats.index(UNMARKED)].fault(
+            1, "nothing in it says whose configuration it is"
+        )
+    formats = [system if each == UNMARKED else each for each in formats]
     node = Node(system)
     order = sorted(range(len(sources)), key=lambda at: formats[at] == "script")
     for at in order:

@@ -124,13 +124,8 @@ TABLE = (
         needs="registration-interval",
     ),
     _interface(
-        "ip|ipv6 nhrp nhs dynamic nbma NBMA [multicast] [priority NUMBER] [cluster CLUSTER]",
-        '`[[interface.NAME.nhs]]` with `protocol = "dynamic"`',
-        do.guarded(lambda place, found: do.server()(place, {**found, "PROTOCOL": "dynamic"})),
-    ),
-    _interface(
         "ip|ipv6 nhrp nhs PROTOCOL nbma NBMA [priority NUMBER] [cluster CLUSTER]",
-        "`[[interface.NAME.nhs]]` with `protocol`, `nbma`, `priority`, `cluster`",
+        "`[[interface.NAME.nhs]]` with `protocol`, `nbma`, `priority`, `cluster`; `dynamic` as well",
         do.server(),
     ),
     _interface(

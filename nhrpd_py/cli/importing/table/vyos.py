@@ -121,7 +121,9 @@ TABLE = (
     ),
     # the tunnel
     Rule(TUNNEL + "address PREFIX", "the netdev's address", do.address()),
-    Rule(TUNNEL + "encapsulation gre", "the netdev: GRE without a remote end", _made),
+    Rule(
+        TUNNEL + "encapsulation gre|gre-multipoint", "the netdev: GRE without a remote end", _made
+    ),
     Rule(TUNNEL + "source-address ADDRESS", "`local` of the netdev", _local),
     Rule(TUNNEL + "local-ip ADDRESS", "`local` of the netdev", _local),
     Rule(TUNNEL + "source-interface LINK", "`dev` of the netdev", _link),

@@ -1,5 +1,8 @@
 """FRR and Quagga: what vtysh prints."""
 
+import pytest
+
+from nhrpd_py.cli.importing.source import InputError
 from nhrpd_py.core.address import format_address
 from tests.unit.cli.importing.imports import SAMPLES, imported, of_text, sample, servers
 
@@ -133,3 +136,26 @@ def test_companions_are_read_beside_it(tmp_path) -> None:
     assert f"{swanctl} line 12: reqid = 1" in result.report
     assert "ip tunnel add $IFACE mode gre key 7 ttl 64 dev eth0" in result.files["ifupdown-gre1"]
     assert "hub-bgp.conf line 21" in result.files["nhrpd.toml"]
+
+
+def test_a_file_for_each_daemon(tmp_path) -> None:
+    """As Quagga has them, and FRR without vtysh: each says its part, and zebra.conf nothing that is NHRP's."""
+    parts = {
+        "zebra.conf": "hostname z\ninterface gre1\n ip address 10.0.0.1/24\n!\n",
+        "nhrpd.conf": "! Quagga\ninterface gre1\n ip nhrp network-id 1\n ip nhrp redirect\n",
+        "bgpd.conf": "router bgp 65000\n network 10.9.0.0/16\n redistribute nhrp\n",
+    }
+    for name, text in parts.items():
+        (tmp_path / name).write_text(text)
+    result = imported(*(tmp_path / name for name in parts))
+    assert result.interface("gre1").redirect
+    lines = result.files["frr.conf"].splitlines()
+    assert "ip prefix-list tunnel-addresses permit 10.0.0.0/24 ge 32" in lines
+    assert " no bgp network import-check" in lines
+    assert f"{tmp_path}/nhrpd.conf line 3" in result.files["nhrpd.toml"]
+
+
+def test_a_file_that_nobody_knows_is_told(tmp_path) -> None:
+    (tmp_path / "notes").write_text("call the provider\n")
+    with pytest.raises(InputError, match="notes: line 1: nothing in it says whose"):
+        imported(SAMPLES / "ios/ipv6-overlay.conf", tmp_path / "notes")

@@ -71,7 +71,13 @@ def test_clusters_and_priorities_of_servers() -> None:
     spoke = result.interface("tunnel9")
     assert [(each.priority, each.cluster) for each in spoke.nhs] == [(1, 1), (2, 1), (1, 2)]
     assert not spoke.shortcut
-    for line, key in ((5, "multicast"), (8, "cluster"), (9, "nhs-fallback"), (16, "vrf")):
+    for line, key in (
+        (5, "multicast"),
+        (7, "multicast"),
+        (8, "cluster"),
+        (9, "nhs-fallback"),
+        (16, "vrf"),
+    ):
         assert result.waits(line, key)
     assert "Gi0/0/0: put the name" in result.files["tunnel-tunnel9.sh"]
 
