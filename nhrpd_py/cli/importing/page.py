@@ -39,6 +39,8 @@ def _table(name: str, rules: tuple[Rule, ...]) -> Iterator[str]:
 def _here(rule: Rule) -> str:
     if rule.needs in LATER:
         return f"Not carried over yet: {LATER[rule.needs]}."
+    if rule.partly in LATER:
+        return f"{rule.becomes}: that not yet, for {LATER[rule.partly]}"
     return rule.becomes.replace("|", ESCAPED_BAR)
 
 

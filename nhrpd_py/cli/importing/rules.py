@@ -74,6 +74,8 @@ class Rule:
     """The kind of block that the command stands in; empty: in none."""
     needs: str = ""
     """The key of `later.LATER` without which it cannot be carried over."""
+    partly: str = ""
+    """The key without which a part of it cannot be: the action knows."""
     documented: bool = True
 
     @property

@@ -11,9 +11,9 @@ from nhrpd_py.config.values import between, nbma_or_name, nhs_protocol
 
 
 def _interface(
-    command: str, becomes: str, action: Action | None = None, *, needs: str = ""
+    command: str, becomes: str, action: Action | None = None, *, needs: str = "", partly: str = ""
 ) -> Rule:
-    return Rule(command, becomes, action, block="interface", needs=needs)
+    return Rule(command, becomes, action, block="interface", needs=needs, partly=partly)
 
 
 @do.guarded
@@ -108,8 +108,9 @@ TABLE = (
     ),
     _interface(
         "ip|ipv6 nhrp redirect timeout NUMBER",
-        "`redirect = true`; the timeout: `redirect-interval`",
+        "`redirect = true`; its timeout",
         _redirect_timeout,
+        partly="redirect-interval",
     ),
     _interface(
         "ip|ipv6 nhrp registration no-unique",
@@ -130,8 +131,9 @@ TABLE = (
     ),
     _interface(
         "ip|ipv6 nhrp nhs PROTOCOL nbma NBMA multicast [priority NUMBER] [cluster CLUSTER]",
-        '`[[interface.NAME.nhs]]`; the word multicast: `multicast = ["nhs"]`',
+        "`[[interface.NAME.nhs]]`; the word multicast",
         _multicast_server,
+        partly="multicast",
     ),
     _interface(
         "ip|ipv6 nhrp nhs cluster CLUSTER max-connections NUMBER",

@@ -90,7 +90,16 @@ def _authentication(place: Place, found: Found) -> None:
 
 
 def _rules(block: str, becomes: str, *pairs: tuple[str, Action]) -> tuple[Rule, ...]:
-    return tuple(Rule(command, becomes, action, block=block) for command, action in pairs)
+    """Rules of one block; those that do nothing say so."""
+    return tuple(
+        Rule(
+            command,
+            "nothing: strongSwan needs no word for it" if action is do.nothing else becomes,
+            action,
+            block=block,
+        )
+        for command, action in pairs
+    )
 
 
 CRYPTO = (

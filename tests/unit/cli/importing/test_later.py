@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nhrpd_py.cli.importing import hand_over, later, page
+from nhrpd_py.cli.importing.actions import nothing
 from nhrpd_py.config.schema import InterfaceTable
 from tests.unit.cli.importing.imports import ALL_SAMPLES, imported, sample
 
@@ -77,3 +78,13 @@ def test_the_page_has_the_tables_of_the_rules() -> None:
     """`python -m nhrpd_py.cli.importing.page` writes them."""
     text = Path("docs/interoperation.md").read_text()
     assert text == page.renewed(text)
+
+
+def test_the_page_says_nothing_where_nothing_is_done() -> None:
+    silent = [
+        rule.command
+        for table in page.TABLES.values()
+        for rule in table
+        if rule.do is nothing and rule.documented and not rule.becomes.startswith("nothing")
+    ]
+    assert silent == []
