@@ -10,7 +10,7 @@ from nhrpd_py.cli.importing.detect import COMPANIONS, UNMARKED, format_of
 from nhrpd_py.cli.importing.emit import firewall, routing, swanctl, toml, tunnel
 from nhrpd_py.cli.importing.emit.output import Output
 from nhrpd_py.cli.importing.hiding import masked, safe
-from nhrpd_py.cli.importing.node import Leftover, Node
+from nhrpd_py.cli.importing.node import Leftover, Node, Tunnel
 from nhrpd_py.cli.importing.read.frr import read_frr
 from nhrpd_py.cli.importing.read.guide import read_guide
 from nhrpd_py.cli.importing.read.ios import read_ios
@@ -112,6 +112,8 @@ def _finish(node: Node, source: Source) -> None:
             )
     if not node.speakers:
         raise source.fault(1, "no interface in it speaks NHRP (there is no network-id)")
+    for each in node.speakers:
+        _fold_maps(each)
     names = Counter(each.netdev for each in node.speakers)
     for each in node.speakers:
         if names[each.netdev] > 1:
@@ -129,6 +131,19 @@ def _finish(node: Node, source: Source) -> None:
         else:
             kept.append(leftover)
     node.leftovers = kept
+
+
+def _fold_maps(tunnel: Tunnel) -> None:
+    """Leaves out maps that say where a server is: the server's own table says so."""
+    servers = {(each.protocol, each.nbma): each for each in tunnel.servers}
+    kept = []
+    for binding in tunnel.bindings:
+        server = servers.get((binding.protocol, binding.nbma))
+        if server is None:
+            kept.append(binding)
+        elif not server.remark:
+            server.remark = f"the map in {binding.where} says the same"
+    tunnel.bindings = kept
 
 
 def _outputs(node: Node, inputs: str, tunnel_kind: str, suffix: str) -> list[Output]:

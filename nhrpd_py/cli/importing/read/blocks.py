@@ -27,6 +27,8 @@ class Block:
     """Its lines are returned as they are, to be translated as a whole."""
     single: bool = False
     """It is one line."""
+    name: Callable[[str], str] = str
+    """Makes one name of all spellings of a subject."""
 
 
 @dataclass(slots=True)
@@ -139,7 +141,7 @@ class _Reader:
             if found is None:
                 continue
             self._leave()
-            self._kind, self._subject = block.kind, found["subject"]
+            self._kind, self._subject = block.kind, block.name(found["subject"])
             if block.collected:
                 self._collecting = Collected(said)
                 self._collected.append(self._collecting)

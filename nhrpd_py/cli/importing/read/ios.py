@@ -24,15 +24,27 @@ CRYPTO_BLOCKS = (
     ("ikev2 keyring", r"crypto ikev2 keyring (?P<subject>\S+).*"),
     ("ikev2 profile", r"crypto ikev2 profile (?P<subject>\S+).*"),
 )
+
+
+def _full_name(name: str) -> str:
+    """Returns Tunnel0 for `tun 0` as well; other interfaces are compared by what they begin with."""
+    short = re.fullmatch(r"(?i)tu(?:n(?:n(?:el?)?)?)? ?(\d+)", name)
+    return f"Tunnel{short[1]}" if short is not None else name
+
+
 GRAMMAR = Grammar(
     RULES,
     (
-        Block("interface", re.compile(r"[iI]nt(?:erface)? (?P<subject>[A-Za-z]\S*(?: \d\S*)?)")),
+        Block(
+            "interface",
+            re.compile(r"[iI]nt(?:erface)? (?P<subject>[A-Za-z]\S*(?: \d\S*)?)(?: multipoint)?"),
+            name=_full_name,
+        ),
         *(Block(kind, re.compile(begins)) for kind, begins in CRYPTO_BLOCKS),
         Block("bgp", re.compile(r"router (?P<subject>bgp) \d\S*"), collected=True),
         Block(
             "routing",
-            re.compile(r"router (?P<subject>eigrp|ospf|ospfv3|rip|odr|isis)(?: .*)?"),
+            re.compile(r"router (?P<subject>eig\w*|ospf\w*|rip|odr|isis)(?: .*)?"),
             collected=True,
         ),
         Block("routing", re.compile(r"ipv6 router (?P<subject>eigrp|ospf) .*"), collected=True),

@@ -64,7 +64,7 @@ def _redirect_timeout(place: Place, found: Found) -> None:
 
 
 def _source(place: Place, found: Found) -> None:
-    name = found["NAME"]
+    name = f"{found['NAME']}{found.get('UNIT', '')}"
     try:
         place.tunnel.device.local = str(ipaddress.ip_address(name))
     except ValueError:
@@ -221,7 +221,7 @@ TABLE = (
     _interface(
         "no ip|ipv6 nhrp record", "Nothing: the records keep requests from running in circles."
     ),
-    _interface("ip address ADDRESS MASK [secondary]", "the netdev's address", _address),
+    _interface("ip address|addr|add ADDRESS MASK [secondary]", "the netdev's address", _address),
     _interface("ipv6 address PREFIX", "the netdev's address", do.address()),
     _interface("ip address dhcp|negotiated", NEEDS_NOTHING, do.nothing),
     _interface("ip|ipv6 mtu NUMBER", "the netdev's mtu", do.device("mtu", do.MTUS)),
@@ -231,7 +231,7 @@ TABLE = (
         do.device("mss", between(64, 65495)),
     ),
     _interface(
-        "tunnel source NAME",
+        "tunnel source NAME [UNIT]",
         "`local` of the netdev where the address is known, else its `dev`",
         _source,
     ),

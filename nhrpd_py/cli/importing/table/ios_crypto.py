@@ -236,6 +236,7 @@ CRYPTO = (
         for command, block in (
             ("match fvrf NAME", "ikev2 profile"),
             ("vrf NAME", "isakmp profile"),
+            ("ivrf NAME", "ikev2 profile"),
         )
     ),
 )

@@ -218,6 +218,14 @@ TABLE = (
         IPSEC + "profile PROFILE disable",
         "Nothing: the profile is disabled there; the tunnel would be in clear.",
     ),
+    *(
+        Rule(IPSEC + words, "nothing", do.nothing, documented=False)
+        for words in (
+            "profile PROFILE",
+            "esp-group GROUP proposal NUMBER",
+            "ike-group GROUP proposal NUMBER",
+        )
+    ),
     Rule(
         IPSEC + "interface|ipsec-interfaces REST",
         "nothing: charon listens on all links",

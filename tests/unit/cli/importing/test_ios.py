@@ -141,3 +141,17 @@ def test_a_phrase_that_is_too_long_is_not_repeated() -> None:
     assert "must have 1..8 octets" in result.reason(6)
     assert "muchTooLong" not in result.report
     assert result.interface("tunnel0").authentication is None
+
+
+def test_commands_as_people_type_them() -> None:
+    """Short names are those of one interface, and blanks within them are no matter."""
+    result = sample("ios/typed-by-hand.conf")
+    (name,) = result.config().interfaces
+    spoke = result.interface(name)
+    assert name == "tunnel5"
+    assert servers(spoke) == [("10.76.0.1", "198.51.100.76")]
+    assert spoke.ipsec is not None
+    assert "ttl 64 local 203.0.113.76\n" in result.files["tunnel-tunnel5.sh"]
+    assert "The lines of the block go with it." in result.reason(13)
+    assert result.waits(18, "vrf")
+    assert result.waits(19, "vrf")

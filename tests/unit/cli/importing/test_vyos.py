@@ -111,3 +111,18 @@ def test_unknown_words_of_nhrp_are_told() -> None:
     assert "no counterpart" in result.reason(2)
     assert "not complete" in result.reason(3)
     assert "  line 4" in result.report
+
+
+def test_a_map_of_the_server_itself_is_the_server() -> None:
+    result = of_text(
+        "set protocols nhrp tunnel tun0 network-id 1\n"
+        "set protocols nhrp tunnel tun0 map tunnel-ip 10.0.0.1 nbma 192.0.2.1\n"
+        "set protocols nhrp tunnel tun0 nhs tunnel-ip 10.0.0.1 nbma 192.0.2.1\n"
+        "set protocols nhrp tunnel tun0 map tunnel-ip 10.0.0.9 nbma 192.0.2.9\n"
+        "set vpn ipsec profile P\nset vpn ipsec esp-group E proposal 1\n"
+    )
+    node = result.interface("tun0")
+    assert servers(node) == [("10.0.0.1", "192.0.2.1")]
+    assert [format_address(each.protocol) for each in node.maps] == ["10.0.0.9"]
+    assert "# line 3; the map in line 2 says the same" in result.files["nhrpd.toml"]
+    assert "Not carried over" not in result.report
