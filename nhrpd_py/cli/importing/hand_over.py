@@ -151,7 +151,7 @@ def _outputs(node: Node, inputs: str, tunnel_kind: str, suffix: str) -> list[Out
     made += tunnel.netdevs(node, tunnel_kind)  # a guide's netdev is that of all its nodes
     for output in (
         swanctl.swanctl_conf(node, suffix),
-        firewall.rules(node, suffix),
+        *firewall.rules(node, suffix),
         routing.frr_conf(node, suffix),
     ):
         if output is not None:

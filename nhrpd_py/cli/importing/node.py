@@ -56,6 +56,7 @@ class Device:
     addresses: list[str] = field(default_factory=list)
     mtu: int | None = None
     mss: int | None = None
+    mss6: int | None = None
 
 
 @dataclass(slots=True)
@@ -81,6 +82,8 @@ class Tunnel:
     routing: list[str] = field(default_factory=list)
     """Lines of routing protocols for the interface, as FRR has them."""
     speaks_nhrp: bool = False
+    carries_ipv6: bool = False
+    """NHRP for IPv6 is on."""
     multipoint: bool | None = None
     remote: str | None = None
     """The one other end of a tunnel that is not multipoint."""

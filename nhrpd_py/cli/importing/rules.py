@@ -43,6 +43,7 @@ class Place:
         """Returns the tunnel, which from now on is known to speak NHRP."""
         tunnel = self.tunnel
         tunnel.first = tunnel.first or self.said
+        tunnel.carries_ipv6 |= self.said.text.startswith("ipv6 nhrp ")
         return tunnel
 
     def set(self, key: str, value: Value, remark: str = "") -> None:

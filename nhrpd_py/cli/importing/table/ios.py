@@ -226,9 +226,14 @@ TABLE = (
     _interface("ip address dhcp|negotiated", NEEDS_NOTHING, do.nothing),
     _interface("ip|ipv6 mtu NUMBER", "the netdev's mtu", do.device("mtu", do.MTUS)),
     _interface(
-        "ip|ipv6 tcp adjust-mss NUMBER",
+        "ip tcp adjust-mss NUMBER",
         "a firewall rule (TCPMSS)",
         do.device("mss", between(64, 65495)),
+    ),
+    _interface(
+        "ipv6 tcp adjust-mss NUMBER",
+        "a firewall rule (TCPMSS)",
+        do.device("mss6", between(64, 65495)),
     ),
     _interface(
         "tunnel source NAME [UNIT]",

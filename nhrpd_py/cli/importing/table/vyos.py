@@ -136,6 +136,11 @@ TABLE = (
     ),
     Rule(TUNNEL + "mtu NUMBER", "the netdev's mtu", do.device("mtu", do.MTUS)),
     Rule(
+        TUNNEL + "ipv6 adjust-mss NUMBER",
+        "a firewall rule (TCPMSS)",
+        do.device("mss6", between(64, 65495)),
+    ),
+    Rule(
         TUNNEL + "ip adjust-mss NUMBER",
         "a firewall rule (TCPMSS)",
         do.device("mss", between(64, 65495)),

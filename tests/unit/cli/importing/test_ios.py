@@ -155,3 +155,17 @@ def test_commands_as_people_type_them() -> None:
     assert "The lines of the block go with it." in result.reason(13)
     assert result.waits(18, "vrf")
     assert result.waits(19, "vrf")
+
+
+def test_a_hub_for_ipv6_samples_ipv6_as_well() -> None:
+    """The limit is for pairs of /64, and each family has a size of segments of its own."""
+    result = of_text(
+        f"{TUNNEL} ip nhrp redirect\n ipv6 nhrp network-id 1\n ipv6 nhrp redirect\n"
+        " ip tcp adjust-mss 1360\n ipv6 tcp adjust-mss 1340\n"
+    )
+    four, six = result.files["iptables.rules"], result.files["ip6tables.rules"]
+    assert "--hashlimit-srcmask 16 --hashlimit-dstmask 16 --hashlimit-name loglimit-0" in four
+    assert "--hashlimit-srcmask 64 --hashlimit-dstmask 64 --hashlimit-name loglimit6-0" in six
+    assert "--set-mss 1360" in four
+    assert "--set-mss 1340" in six
+    assert "ip6tables.rules" not in of_text(f"{TUNNEL} ip nhrp redirect\n").files
