@@ -154,8 +154,9 @@ class Node:
     """Words of IPsec that are put together at the end: (kind, name) → key → values."""
     routing: list[str] = field(default_factory=list)
     """Lines for FRR's zebra and its routing daemons."""
-    announces_peers: bool = False
-    """The routing lines announce the tunnel addresses that nhrpd puts into the kernel."""
+    announced: set[str] = field(default_factory=set)
+    """Families (ipv4, ipv6) in which the routing lines announce the tunnel addresses that nhrpd puts into
+    the kernel."""
     sampling: str | None = None
     """The rule that samples, where the input has one."""
     leftovers: list[Leftover] = field(default_factory=list)

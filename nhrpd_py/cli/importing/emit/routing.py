@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from nhrpd_py.cli.importing.emit.output import Output
 from nhrpd_py.cli.importing.node import Node
 
-GUESSED_LENGTH = 24
-HOST_LENGTH = 32
-IPV4 = 4
+FAMILIES = {"ipv4": ("ip", "", 32, 24), "ipv6": ("ipv6", "-ipv6", 128, 64)}
+"""Family → FRR's word for it, what its names end in, the length of an address, that of a network."""
+ALL = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
 
 
 def frr_conf(node: Node, suffix: str) -> Output | None:
@@ -29,7 +29,7 @@ def frr_conf(node: Node, suffix: str) -> Output | None:
         "! Routing beside nhrpd, made by nhrpctl import: for zebra and bgpd of FRR (/etc/frr/frr.conf).",
         "! Without FRR's own nhrpd: nhrpd=no in /etc/frr/daemons.",
         "!",
-        *(_announced(node) if node.announces_peers else ()),
+        *(_announced(node) if node.announced else ()),
         *interfaces,
         *node.routing,
     ]
@@ -40,27 +40,35 @@ def frr_conf(node: Node, suffix: str) -> Output | None:
 
 
 def _announced(node: Node) -> Iterator[str]:
-    """The filter for what nhrpd puts into the kernel: tunnel addresses, and nothing else."""
+    """The filters for what nhrpd puts into the kernel: tunnel addresses, and nothing else."""
     yield "! nhrpd puts a host route for every registered peer into the kernel, which `redistribute kernel`"
     yield "! stands for. Tunnel addresses and nothing else: a route that nhrpd made for a LAN behind a peer"
     yield "! is this machine's own business. Announced, it would draw others' traffic here."
-    named = False
-    for tunnel in node.speakers:
-        for address in tunnel.device.addresses:
-            network = ipaddress.ip_interface(address).network
-            if network.version != IPV4:
-                continue
-            wide = network
-            if network.prefixlen == HOST_LENGTH:
-                wide = network.supernet(new_prefix=GUESSED_LENGTH)
-                yield f"! {wide} is a guess, from {network.network_address}: put the cloud's tunnel addresses."
-            yield f"ip prefix-list tunnel-addresses permit {wide} ge 32"
-            named = True
+    for family in sorted(node.announced):
+        yield from _filter(node, family)
+
+
+def _filter(node: Node, family: str) -> Iterator[str]:
+    word, suffix, host, guessed = FAMILIES[family]
+    networks = [
+        network
+        for tunnel in node.speakers
+        for address in tunnel.device.addresses
+        if (network := ipaddress.ip_interface(address).network).max_prefixlen == host
+    ]
+    for network in networks:
+        wide = network
+        if network.prefixlen == host:
+            wide = network.supernet(new_prefix=guessed)
+            yield f"! {wide} is a guess, from {network.network_address}: put the cloud's tunnel addresses."
+        yield f"{word} prefix-list tunnel-addresses{suffix} permit {wide} ge {host}"
+    if not networks:
+        yield "! No tunnel address is known here: put the cloud's in place of all."
+        yield f"{word} prefix-list tunnel-addresses{suffix} permit {ALL[family]} ge {host}"
     yield "!"
-    yield "route-map from-nhrpd permit 10"
-    if named:
-        yield " match ip address prefix-list tunnel-addresses"
-    for tunnel in node.speakers[:1]:
+    for number, tunnel in enumerate(node.speakers, 1):
+        yield f"route-map from-nhrpd{suffix} permit {10 * number}"
+        yield f" match {word} address prefix-list tunnel-addresses{suffix}"
         yield f" match interface {tunnel.netdev}"
-    yield "exit"
+        yield "exit"
     yield "!"

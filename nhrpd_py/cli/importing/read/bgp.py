@@ -17,7 +17,9 @@ IN_FAMILY = re.compile(
 )
 """Commands that FRR has in an address family, and others beside it."""
 WITHOUT_EFFECT = re.compile(r"(no )?(auto-summary|synchronization)|exit-address-family|exit")
-FAMILY = re.compile(r"address-family (?P<family>ipv[46])(?: (?P<kind>\S+))?")
+FAMILY = re.compile(r"address-family (?P<family>\S+)(?: (?P<kind>.+))?")
+FAMILIES = ("ipv4", "ipv6")
+ELSEWHERE = "another"
 
 
 @dataclass(slots=True)
@@ -56,16 +58,17 @@ def translate(block: Collected, node: Node) -> Bgp:
             continue
         entered = FAMILY.fullmatch(said.text)
         if entered is not None:
-            if entered["kind"] not in (None, "unicast"):
-                node.leftovers.append(
-                    Leftover(
-                        said, "Only unicast goes over the tunnel: the address family is left out."
-                    )
-                )
-            family = f"{entered['family']}"
-            bgp.families.setdefault(family, [])
+            family = entered["family"]
+            if family not in FAMILIES or entered["kind"] not in (None, "unicast"):
+                reason = "IPv4 and IPv6 unicast of the main VRF alone are carried over: its lines go with it."
+                node.leftovers.append(Leftover(said, reason))
+                family = ELSEWHERE
+            else:
+                bgp.families.setdefault(family, [])
             continue
-        line = _line(said, node, internal)
+        if family == ELSEWHERE:
+            continue
+        line = _line(said, node, internal, family or "ipv4")
         if line is None:
             continue
         if family or IN_FAMILY.fullmatch(line):
@@ -88,13 +91,18 @@ def _add(bgp: Bgp, line: str) -> None:
         bgp.general.append(line)
 
 
-def _line(said: Said, node: Node, internal: set[str]) -> str | None:
+def announcement(family: str, node: Node) -> str:
+    """What stands for `redistribute nhrp`."""
+    node.announced.add(family)
+    return f"redistribute kernel route-map from-nhrpd{'' if family == 'ipv4' else '-ipv6'}"
+
+
+def _line(said: Said, node: Node, internal: set[str], family: str) -> str | None:
     """Returns a command as FRR knows it; None where there is none."""
     words = said.text.split()
     match words:
         case ["redistribute", "nhrp", *_]:
-            node.announces_peers = True
-            return "redistribute kernel route-map from-nhrpd"
+            return announcement(family, node)
         case ["neighbor", _, "next-hop-self", "all"]:
             return " ".join([*words[:3], "force"])
         case ["neighbor", name, "ebgp-multihop", *_] if name in internal:

@@ -89,7 +89,7 @@ def _fit(node: Node, role: str) -> None:
             )
     if role == SPOKE:
         node.routing.clear()
-        node.announces_peers = False
+        node.announced.clear()
         node.general.pop(("nflog", "redirect-group"), None)
         node.leftovers = [each for each in node.leftovers if not _is_about_routing(each)]
         node.note("The guide has no routing for spokes: etc/frr-spoke.conf is a sample of nhrpd.")

@@ -1,7 +1,7 @@
 """VyOS's BGP, as commands of FRR, on which it runs."""
 
 from nhrpd_py.cli.importing.node import Leftover, Node, Said
-from nhrpd_py.cli.importing.read.bgp import Bgp
+from nhrpd_py.cli.importing.read.bgp import Bgp, announcement
 
 FAMILIES = {"ipv4-unicast": "ipv4", "ipv6-unicast": "ipv6"}
 OF_NEIGHBOR = {
@@ -79,8 +79,7 @@ class VyosBgp:
             case ["network", prefix]:
                 lines.append(f"network {prefix}")
             case ["redistribute", "nhrp", *_]:
-                lines.append("redistribute kernel route-map from-nhrpd")
-                self._node.announces_peers = True
+                lines.append(announcement(family, self._node))
             case ["redistribute", source]:
                 lines.append(f"redistribute {source}")
             case ["aggregate-address", prefix]:

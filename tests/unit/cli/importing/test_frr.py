@@ -159,3 +159,36 @@ def test_a_file_that_nobody_knows_is_told(tmp_path) -> None:
     (tmp_path / "notes").write_text("call the provider\n")
     with pytest.raises(InputError, match="notes: line 1: nothing in it says whose"):
         imported(SAMPLES / "ios/ipv6-overlay.conf", tmp_path / "notes")
+
+
+BGP = (
+    "router bgp 65000\n neighbor 10.0.0.2 remote-as 65000\n !\n address-family ipv4 unicast\n"
+    "  redistribute nhrp\n exit-address-family\n !\n address-family l2vpn evpn\n"
+    "  neighbor 10.0.0.2 activate\n  advertise-all-vni\n exit-address-family\n !\n"
+    " address-family ipv6 unicast\n  redistribute nhrp\n  network 2001:db8::/48\n exit-address-family\nexit\n"
+)
+
+
+def test_each_family_has_its_filter_and_others_are_told() -> None:
+    result = of_text(
+        "interface gre1\n ip nhrp network-id 1\n ipv6 address 2001:db8:1::1/128\n!\n"
+        "interface gre2\n ip nhrp network-id 2\n!\n" + BGP
+    )
+    lines = result.files["frr.conf"].splitlines()
+    assert "  redistribute kernel route-map from-nhrpd" in lines
+    assert "  redistribute kernel route-map from-nhrpd-ipv6" in lines
+    assert "ip prefix-list tunnel-addresses permit 0.0.0.0/0 ge 32" in lines
+    assert "ipv6 prefix-list tunnel-addresses-ipv6 permit 2001:db8:1::/64 ge 128" in lines
+    start = lines.index("route-map from-nhrpd-ipv6 permit 10")
+    assert lines[start : start + 8] == [
+        "route-map from-nhrpd-ipv6 permit 10",
+        " match ipv6 address prefix-list tunnel-addresses-ipv6",
+        " match interface gre1",
+        "exit",
+        "route-map from-nhrpd-ipv6 permit 20",
+        " match ipv6 address prefix-list tunnel-addresses-ipv6",
+        " match interface gre2",
+        "exit",
+    ]
+    assert not any("evpn" in line or "vni" in line or "activate" in line for line in lines)
+    assert "unicast of the main VRF alone" in result.reason(15)
