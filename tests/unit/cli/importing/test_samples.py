@@ -1,6 +1,7 @@
 """What holds for every configuration that is imported, whichever system it is from."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def test_silent_differences_are_written_out(path: Path) -> None:
         assert len(re.findall(rf"^{key} = ", text, re.MULTILINE)) == tables
     assert text.count("# NAT: nothing to set.") == tables
     assert text.count("# Registrations are renewed after a third") == tables
+
+
+@pytest.mark.skipif(shutil.which("vtysh") is None, reason="no FRR here")
+@pytest.mark.parametrize("path", [*ALL_SAMPLES, SAMPLES / "guide.txt"], ids=lambda path: path.stem)
+def test_frr_knows_every_line_that_is_made_for_it(path: Path, tmp_path: Path) -> None:
+    for name, text in imported(path).files.items():
+        if name.startswith("frr"):
+            (tmp_path / name).write_text(text)
+            done = subprocess.run(
+                ["vtysh", "--dryrun", "--inputfile", str(tmp_path / name)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("kind", ["ifupdown", "networkd", "ip"])
