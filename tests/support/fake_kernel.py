@@ -38,8 +38,9 @@ class FakeKernel:
         match effect:
             case OpenInterface(ifindex):
                 self.opened.add(ifindex)
-            case CloseInterface(ifindex):
-                self.opened.remove(ifindex)
+            case CloseInterface(ifindex, final=final):
+                assert final or ifindex in self.opened, "what is closed was closed again"
+                self.opened.discard(ifindex)
                 self.wanted.clear()
             case SendPacket():
                 assert effect.ifindex in self.opened, "sent through a closed interface"
