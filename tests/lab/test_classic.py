@@ -60,8 +60,10 @@ def test_lan_traffic_starts_over_the_hub_and_moves_to_an_sa_between_the_spokes(
     assert packets
     assert in_clear(everything) == []
     for node, other in ((one, two), (two, one)):
-        (child,) = node.charon.children(other.nbma)
-        assert (child.mode, child.remote_id) == ("TRANSPORT", other.identity)
+        children = node.charon.children(other.nbma)
+        assert 1 <= len(children) <= 2, "where charon is slow both ends make one"
+        for child in children:
+            assert (child.mode, child.remote_id) == ("TRANSPORT", other.identity)
         assert row(node, "cache", protocol=other.tunnel, up=True, identity=other.identity)
         assert row(node, "shortcuts", prefix=other.lan_prefix, identity=other.identity)
         shown = peer(node, other)
