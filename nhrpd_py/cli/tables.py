@@ -217,6 +217,12 @@ def _interfaces_legend(rows: Sequence[Row]) -> Iterable[str]:
             yield f"{row['interface']}: PROBLEM: {row['problem']}"
         if row["losing"]:
             yield f"{row['interface']}: {row['losing']}"
+        if row["multicast"]:
+            yield (
+                f"{row['interface']}: multicast to {', '.join(row['multicast'])} "
+                f"({row['multicast_targets']} targets now): {row['multicast_packets']} packets, "
+                f"{row['multicast_copies']} copies"
+            )
         if row["wrong_sources"]:
             fate = "dropped" if row["source_filter"] == "drop" else "let through"
             yield (

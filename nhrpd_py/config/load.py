@@ -21,17 +21,20 @@ from nhrpd_py.core.config import (
     MAX_HOLDING_TIME_S,
     Config,
     ConfigError,
+    NflogConfig,
 )
 
 Location: TypeAlias = tuple[str | int, ...]
 Problem: TypeAlias = tuple[Location, str]
 
-OF_LATER_VERSIONS = {"multicast-group"}
-"""Keys of a later version: the error says that they have no effect yet."""
 SYNTAX_PLACE = re.compile(
     r"(?P<what>.*) \((?:at )?(?P<where>line \d+, column \d+|end of document)\)"
 )
-ARRAYS_OF_TEXT = ("protocol", "prefixes", "overlay")
+ARRAYS_OF_TEXT = {
+    **dict.fromkeys(("protocol", "prefixes", "overlay"), '["10.1.0.0/16"]'),
+    "multicast": '["dynamic"]',
+}
+"""Keys of arrays of text, with an example each."""
 TOO_DEEP = "tables within tables without end"
 TOO_LONG = "a number has more than 64 bits"
 INTEGERS = range(-(1 << 63), 1 << 63)
@@ -146,7 +149,7 @@ def _sentence(detail: Mapping[str, Any]) -> str:
             return f"must be a string{shown}"
         case "list_type":
             if location[-1] in ARRAYS_OF_TEXT:
-                return f'must be an array such as ["10.1.0.0/16"]{shown}'
+                return f"must be an array such as {ARRAYS_OF_TEXT[str(location[-1])]}{shown}"
             return f"must be an array of tables, [[{_path(location)}]]"
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"must be a table, [{_path(location)}]"
@@ -170,8 +173,6 @@ def _unknown_key(location: Location) -> str:
     from nhrpd_py.config.schema import table_at  # noqa: PLC0415
 
     key = str(location[-1])
-    if key in OF_LATER_VERSIONS:
-        return "is not supported by this version"
     table = table_at(location[:-1])
     known = table.keys() if table is not None else []
     close = difflib.get_close_matches(key.replace("_", "-"), known, 1)
@@ -193,14 +194,57 @@ def _across_tables(document: Mapping[str, Any]) -> Iterator[Problem]:
     if isinstance(group, str) and not _group_exists(group):
         yield ("daemon", "control-group"), f"this machine has no group {group!r}"
     if isinstance(interfaces, dict):
-        for name, table in interfaces.items():
-            if isinstance(table, dict):
-                yield from _within_interface(("interface", name), table)
+        tables = {name: each for name, each in interfaces.items() if isinstance(each, dict)}
+        yield from _about_groups(document, tables)
+        for name, table in tables.items():
+            yield from _within_interface(("interface", name), table)
+
+
+def _about_groups(
+    document: Mapping[str, Any], interfaces: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Problem]:
+    """Yields one error where samples for redirects and multicast would come by one NFLOG group."""
+    nflog = document.get("nflog", {})
+    if not isinstance(nflog, dict):
+        return
+    usual = NflogConfig()
+    groups = (
+        nflog.get("redirect-group", usual.redirect_group),
+        nflog.get("multicast-group", usual.multicast_group),
+    )
+    users = [name for name, table in interfaces.items() if table.get("multicast")]
+    if users and groups[0] == groups[1]:
+        key = "multicast-group" if "multicast-group" in nflog else "redirect-group"
+        user = _path(("interface", users[0]))
+        yield (
+            ("nflog", key),
+            f"is the group of redirects and of multicast, which {user} uses: each needs its own",
+        )
+
+
+def _about_multicast(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yields contradictions about who gets copies of multicast."""
+    targets = table.get("multicast")
+    if not targets and "multicast-rate" in table:
+        yield (*where, "multicast-rate"), "needs multicast: without targets nothing is replicated"
+    if not isinstance(targets, list):
+        return
+    first: dict[str, int] = {}
+    for at, target in enumerate(targets):
+        normal = _normal(target)
+        if normal and first.setdefault(normal, at) != at:
+            yield (*where, "multicast", at), f"is the same target as multicast[{first[normal]}]"
+    if "nhs" in first and not table.get("nhs"):
+        yield (
+            (*where, "multicast", first["nhs"]),
+            f"needs [[{_path((*where, 'nhs'))}]]: without servers it means nobody",
+        )
 
 
 def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _within_ipsec(where, table)
     yield from _about_claims(where, table)
+    yield from _about_multicast(where, table)
     servers: dict[tuple[str, str], int] = {}
     mapped: dict[str, int] = {}
     family: tuple[str, str] | None = None
@@ -214,18 +258,27 @@ def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Pro
         first = mapped.setdefault(protocol, at)
         if first != at and protocol:
             yield (*where, "map", at, "protocol"), f"is mapped by map[{first}] already"
+    for place, nbma in _nbma_addresses(table):
+        here = _family(nbma)
+        if here is None:
+            continue
+        family = family or (here, _path(place))
+        if family[0] != here:
+            yield (
+                (*where, *place),
+                f"is {here}, but {family[1]} is {family[0]}: a tunnel has one underlay",
+            )
+
+
+def _nbma_addresses(table: Mapping[str, Any]) -> Iterator[tuple[Location, object]]:
+    """Yields the outer addresses of an interface, and whatever stands where one should."""
     for kind in ("nhs", "map"):
         for at, entry in _entries(table, kind):
-            here = _family(entry.get("nbma"))
-            if here is None:
-                continue
-            path = f"{kind}[{at}].nbma"
-            family = family or (here, path)
-            if family[0] != here:
-                yield (
-                    (*where, kind, at, "nbma"),
-                    f"is {here}, but {family[1]} is {family[0]}: a tunnel has one underlay",
-                )
+            yield (kind, at, "nbma"), entry.get("nbma")
+    targets = table.get("multicast")
+    if isinstance(targets, list):
+        for at, target in enumerate(targets):
+            yield ("multicast", at), target
 
 
 def _about_claims(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:

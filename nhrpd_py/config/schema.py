@@ -15,6 +15,7 @@ from nhrpd_py.config.values import (
     connection_name,
     identity,
     interface_name,
+    multicast_target,
     nbma_or_name,
     nhs_protocol,
     path_check,
@@ -25,12 +26,15 @@ from nhrpd_py.config.values import (
     socket_path,
     station_address,
 )
-from nhrpd_py.core.address import Prefix, parse_address, parse_prefix
+from nhrpd_py.core.address import Address, Prefix, parse_address, parse_prefix
 from nhrpd_py.core.config import (
     DEFAULT_HOLDING_TIME_S,
     DEFAULT_LONGEST_HOLDING_TIME_S,
+    DEFAULT_MULTICAST_RATE,
     MAX_HOLDING_TIME_S,
     MIN_HOLDING_TIME_S,
+    MULTICAST_DYNAMIC,
+    MULTICAST_NHS,
     AuthorizeConfig,
     AuthorizeRule,
     Config,
@@ -53,6 +57,7 @@ NflogGroup = Annotated[int, AfterValidator(between(1, 65535))]
 PrefixText = Annotated[str, AfterValidator(prefix)]
 ConnectionName = Annotated[str, AfterValidator(connection_name)]
 Identity = Annotated[str, AfterValidator(identity)]
+MulticastTarget = Annotated[str, AfterValidator(multicast_target)]
 StationAddress = Annotated[str, AfterValidator(station_address)]
 
 
@@ -131,6 +136,11 @@ class AuthorizeTable(Table):
         )
 
 
+def _multicast(texts: list[str]) -> tuple[str | Address, ...]:
+    words = (MULTICAST_DYNAMIC, MULTICAST_NHS)
+    return tuple(each if each in words else parse_address(each) for each in texts)
+
+
 def _prefixes(texts: list[str] | None) -> tuple[Prefix, ...] | None:
     return None if texts is None else tuple(map(parse_prefix, texts))
 
@@ -151,6 +161,8 @@ class InterfaceTable(Table):
     authentication: Annotated[str, AfterValidator(secret)] | None = Field(default=None, repr=False)
     nhs: list[NhsTable] = []
     map: list[MapTable] = []
+    multicast: list[MulticastTarget] = []
+    multicast_rate: Annotated[int, AfterValidator(between(1, 1_000_000))] = DEFAULT_MULTICAST_RATE
     ipsec: IpsecTable | None = None
     source_filter: bool | None = None
     authorize: list[AuthorizeTable] = []
@@ -173,6 +185,8 @@ class InterfaceTable(Table):
             nhs=tuple(nhs.value() for nhs in self.nhs),
             maps=tuple(entry.value() for entry in self.map),
             ipsec=None if self.ipsec is None else self.ipsec.value(),
+            multicast=_multicast(self.multicast),
+            multicast_rate=self.multicast_rate,
             source_filter=self.source_filter,
             authorize=self._policy(),
         )
@@ -206,6 +220,7 @@ class NflogTable(Table):
     """`[nflog]`: the groups that the firewall sends samples to."""
 
     redirect_group: NflogGroup = NflogConfig().redirect_group
+    multicast_group: NflogGroup = NflogConfig().multicast_group
 
 
 class RoutesTable(Table):

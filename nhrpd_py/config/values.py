@@ -15,7 +15,7 @@ from nhrpd_py.core.address import (
     parse_address,
     parse_prefix,
 )
-from nhrpd_py.core.config import ProfileValue
+from nhrpd_py.core.config import MULTICAST_DYNAMIC, MULTICAST_NHS, ProfileValue
 
 MAX_INTERFACE_NAME = 15
 MAX_SOCKET_PATH = 107
@@ -81,6 +81,18 @@ def nbma_or_name(value: str) -> str:
 def nhs_protocol(value: str) -> str:
     """Accepts the tunnel address of a server, or `dynamic` where its reply is to tell it."""
     return value if value == "dynamic" else station_address(value)
+
+
+def multicast_target(value: str) -> str:
+    """Accepts `dynamic`, `nhs`, or the outer address of one station."""
+    if value in {MULTICAST_DYNAMIC, MULTICAST_NHS}:
+        return value
+    try:
+        return station_address(value)
+    except ValueError as error:
+        raise ValueError(
+            f'{error}; a target is "{MULTICAST_DYNAMIC}", "{MULTICAST_NHS}" or an NBMA address'
+        ) from None
 
 
 def absolute_path(value: str) -> str:

@@ -20,6 +20,12 @@ DEFAULT_LONGEST_HOLDING_TIME_S = 7200
 MIN_HOLDING_TIME_S = 3
 """A third of it is the renewal interval; below one second a spoke would be a flood."""
 
+MULTICAST_DYNAMIC = "dynamic"
+"""Among the targets of multicast: the clients that registered with us."""
+MULTICAST_NHS = "nhs"
+"""Among the targets of multicast: the servers that accepted our registration."""
+DEFAULT_MULTICAST_RATE = 1000
+
 
 class ConfigError(Exception):
     """The configuration cannot be used. `problems` are complete lines for people."""
@@ -128,6 +134,10 @@ class InterfaceConfig:
     maps: tuple[MapConfig, ...] = ()
     ipsec: IpsecConfig | None = None
     """None: what protects the tunnel, if anything, is not our business."""
+    multicast: tuple[str | Address, ...] = ()
+    """Who gets a copy of the multicast that leaves by the tunnel: MULTICAST_DYNAMIC, MULTICAST_NHS, NBMA addresses."""
+    multicast_rate: int = DEFAULT_MULTICAST_RATE
+    """Multicast packets a second that are replicated; more are dropped."""
     source_filter: bool | None = None
     """What comes out of a peer's SA from an inner source that is not the peer's is dropped. None: it is only counted.
     False: nobody looks."""
@@ -147,6 +157,8 @@ class DaemonConfig:
 class NflogConfig:
     redirect_group: int = 1
     """The NFLOG group (1–65535) whose packets deserve a Traffic Indication."""
+    multicast_group: int = 2
+    """The NFLOG group whose packets are multicast to replicate. Nobody listens where no interface has `multicast`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ _FILE_KEYS = {
     "path_check_s": "path-check",
 }
 """Fields whose key in the file is not just the name with `-` for `_`."""
+_LISTS = ("overlay", "multicast")
+"""Lists of values: an empty one is no setting."""
 
 
 def config_rows(config: Config, interface: str | None) -> Iterator[ConfigRow]:
@@ -32,7 +34,7 @@ def config_rows(config: Config, interface: str | None) -> Iterator[ConfigRow]:
 def _rows(path: str, section: Any, skip: tuple[str, ...] = ()) -> Iterator[ConfigRow]:
     for field in fields(section):
         value = getattr(section, field.name)
-        if field.name in skip or value is None or (field.name == "overlay" and not value):
+        if field.name in skip or value is None or (field.name in _LISTS and not value):
             # The two that are None and a setting: an NHS whose address is to be learnt, and no checks.
             if field.name == "protocol" and hasattr(section, "nbma"):
                 yield ConfigRow(path=f"{path}.protocol", value="dynamic")

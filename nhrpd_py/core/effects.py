@@ -23,6 +23,21 @@ class SendPacket:
 
 
 @dataclass(frozen=True, slots=True)
+class SendMulticast:
+    """Send copies of a data packet through a tunnel, one to each outer destination, as they are."""
+
+    interface: str
+    ifindex: int
+    protocol_type: int
+    """Its ethertype."""
+    targets: tuple[Address, ...]
+    """The same object as long as the destinations are the same: what is made of them can be kept."""
+    apart_from: Address
+    """One of them that gets no copy, for the packet came from there; else empty."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ProtectedGre:
     """The GRE traffic of one tunnel that must never leave or enter in clear."""
 
@@ -198,6 +213,7 @@ class Halt:
 
 Effect: TypeAlias = (
     SendPacket
+    | SendMulticast
     | OpenInterface
     | CloseInterface
     | SetNeighbor

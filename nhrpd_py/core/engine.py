@@ -36,6 +36,7 @@ from nhrpd_py.core.events import (
     KernelRefused,
     LinkChanged,
     LinkGone,
+    MulticastSeen,
     NameResolved,
     NeighborSolicited,
     PacketReceived,
@@ -56,6 +57,7 @@ from nhrpd_py.core.handlers.associations import AssociationHandler
 from nhrpd_py.core.handlers.commands import CommandHandler
 from nhrpd_py.core.handlers.links import LinkHandler
 from nhrpd_py.core.handlers.losses import LossHandler
+from nhrpd_py.core.handlers.multicast import MulticastHandler
 from nhrpd_py.core.handlers.neighbors import NeighborHandler
 from nhrpd_py.core.handlers.packets import PacketHandler
 from nhrpd_py.core.handlers.redirects import RedirectHandler
@@ -82,7 +84,7 @@ class Machine(Protocol):
     def released(self) -> Sequence[PacketReceived]: ...
 
 
-Packet = PacketReceived | TrafficSeen
+Packet = PacketReceived | TrafficSeen | MulticastSeen
 
 
 def turn(
@@ -161,6 +163,7 @@ class Engine:
             self._tunnels, self._locator, self._requests, limits, self._outbox
         )
         self._redirects = RedirectHandler(self._locator, limits, self._outbox)
+        self._multicast = MulticastHandler(self._tunnels, self._locator, self._outbox)
         self._associations = AssociationHandler(
             self._tunnels, associations, self._sources, self._outbox, self._timers
         )
@@ -217,6 +220,8 @@ class Engine:
                 self._packet_received(event, now)
             case TrafficSeen():
                 self._traffic_seen(event, now)
+            case MulticastSeen():
+                self._multicast.packet_seen(event, now)
             case LinkChanged():
                 self._links.link_changed(event, now)
             case LinkGone(ifindex):

@@ -32,6 +32,18 @@ class TrafficSeen:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class MulticastSeen:
+    """The firewall gave us (NFLOG) a multicast packet that would leave by a tunnel; nothing else sends it."""
+
+    in_ifindex: int
+    """0: this machine made it."""
+    out_ifindex: int
+    nbma_source: Address
+    """The source of the outer header with which it came out of a tunnel, where the kernel tells it; else empty."""
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GreParameters:
     """The IFLA_LINKINFO of a GRE netdev. `local` and `remote` are empty when unset (multipoint)."""
@@ -348,6 +360,7 @@ class ShutdownRequested:
 Event: TypeAlias = (
     PacketReceived
     | TrafficSeen
+    | MulticastSeen
     | LinkChanged
     | LinkGone
     | AddressAdded

@@ -85,6 +85,12 @@ class InterfaceRow:
     """count | drop | off; None where IPsec does not protect the tunnel"""
     wrong_sources: int
     """Packets that came out of a peer's SA from a source that is not the peer's."""
+    multicast: tuple[str, ...]
+    """Who is to get copies of multicast: dynamic, nhs, addresses."""
+    multicast_targets: int
+    """How many outer addresses get a copy now."""
+    multicast_packets: int
+    multicast_copies: int
     problem: str | None
     losing: str | None
     sa_bytes_in: int

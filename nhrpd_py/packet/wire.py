@@ -6,7 +6,7 @@ from nhrpd_py.packet.iana import ErrorCode
 
 
 class DropReason(StrEnum):
-    """Why a received packet was dropped. The values are metric labels and never change."""
+    """Why a packet was dropped. The values are metric labels and never change."""
 
     # Found by the codec.
     TRUNCATED = "truncated"
@@ -48,6 +48,14 @@ class DropReason(StrEnum):
     ALREADY_RESOLVED = "already-resolved"
     ALREADY_ASKED = "already-asked"
     NO_ROOM = "no-room"
+
+    # A multicast packet that is not replicated.
+    MULTICAST_NOT_ENABLED = "multicast-not-enabled"
+    MULTICAST_NO_GROUP = "multicast-no-group"
+    MULTICAST_CUT = "multicast-cut"
+    MULTICAST_TOO_LONG = "multicast-too-long"
+    MULTICAST_PACE = "multicast-pace"
+    MULTICAST_NO_TARGET = "multicast-no-target"
 
 
 class BadPacket(Exception):  # noqa: N818 - a fact about a packet, not an error of ours

@@ -34,13 +34,13 @@ from nhrpd_py.runtime.control.socket import ControlSocket, load_http
 from nhrpd_py.runtime.executor import Executor
 from nhrpd_py.runtime.guard.guard import Guard
 from nhrpd_py.runtime.guard.policies import GuardError
-from nhrpd_py.runtime.icmp.listener import IcmpError, IcmpListener
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.found import FoundSettings
 from nhrpd_py.runtime.kernel.store import KernelStore
+from nhrpd_py.runtime.listeners import Listeners
 from nhrpd_py.runtime.logs import Format, NoticeLog
-from nhrpd_py.runtime.needs import filtered, interfaces, protected, redirect_group
-from nhrpd_py.runtime.netlink.nflog import Nflog, NflogError
+from nhrpd_py.runtime.multicast import MulticastSender
+from nhrpd_py.runtime.needs import filtered, protected
 from nhrpd_py.runtime.netlink.xfrm_socket import esp_counts, esp_pairs
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump, make_engine, tame_garbage_collector
@@ -111,8 +111,7 @@ class App:
             self._notices.publish,
             FoundSettings(self._state.settings, self._state.save_settings),
         )
-        self._nflog = Nflog(inbox)
-        self._icmp = IcmpListener(inbox)
+        self._listeners = Listeners(inbox)
         self._supervisor = Supervisor(inbox, config, esp_pairs, esp_counts)
         self._guard = Guard(self._notices.publish, self._tunnel_refused, self._tunnel_mended)
         self._filters = SourceFilters(
@@ -120,6 +119,7 @@ class App:
         )
 
         # Parts that take events out, and carry out the engine's effects.
+        self._multicast = MulticastSender()
         self._engine = make_engine(config)
         self._pump = self._make_pump()
 
@@ -143,17 +143,12 @@ class App:
             lambda _names, status: self._supervisor.run(status),
             follow=self._supervisor.configure,
         )
-        self._samples = Steered(
-            "nflog", redirect_group, self._nflog.run, isolates=(NflogError,), loss="no redirects"
-        )
-        self._errors = Steered(
-            "icmp", interfaces, self._icmp.run, isolates=(IcmpError,), loss="silence has no reasons"
-        )
         self._status = self._make_status()
 
     def _make_pump(self) -> Pump:
         executor = Executor(
             packets=self._packets,
+            multicast=self._multicast,
             kernel=self._kernel,
             guard=self._guard,
             filters=self._filters,
@@ -173,23 +168,18 @@ class App:
         )
 
     def _make_status(self) -> DaemonStatus:
-        steered: Sequence[Steered[Any]] = (
-            self._guarding,
-            self._charon,
-            self._samples,
-            self._errors,
-        )
+        steered: Sequence[Steered[Any]] = (self._guarding, self._charon, *self._listeners.parts)
         return DaemonStatus(
             started_at=trio.current_time(),
             engine=self._engine,
             pump=self._pump,
             inbox=self._inbox,
             packets=self._packets,
+            multicast=self._multicast,
             kernel=self._kernel,
             guard=self._guard,
             filters=self._filters,
-            nflog=self._nflog,
-            icmp=self._icmp,
+            listeners=self._listeners,
             supervisor=self._supervisor,
             resolver=self._resolver,
             notices=self._notices,
@@ -216,14 +206,14 @@ class App:
             self._nursery = nursery
             nursery.start_soon(self._obey_signals, nursery, received)
             await nursery.start(self._packets.run)
+            await nursery.start(self._multicast.run)
             await nursery.start(self._resolver.run)
             await self._guarding.steer(nursery, config)
             await self._filtering.steer(nursery, config)
             nursery.start_soon(self._run_pump)
             await self._charon.steer(nursery, config)
             await nursery.start(self._kernel.run)
-            await self._samples.steer(nursery, config)
-            await self._errors.steer(nursery, config)
+            await self._listeners.steer(nursery, config)
             nursery.start_soon(self._state.run, self._snapshot)
             nursery.start_soon(self._keep_house)
             await nursery.start(self._run_control)
@@ -351,8 +341,7 @@ class App:
         await self._commands.configure(config)
         if self._guarding.running:  # tunnels that the engine closed need no policies any more
             await self._guarding.steer(nursery, config)
-        await self._samples.steer(nursery, config)
-        await self._errors.steer(nursery, config)
+        await self._listeners.steer(nursery, config)
 
     def _guard_follows(self, config: Config) -> None:
         names = protected(config)

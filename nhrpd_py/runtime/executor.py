@@ -23,6 +23,7 @@ from nhrpd_py.core.effects import (
     OpenInterface,
     ProtectedGre,
     ResolveName,
+    SendMulticast,
     SendPacket,
     SetNeighbor,
     SetRoute,
@@ -40,6 +41,13 @@ class PacketVerbs(Protocol):
     def open(self, ifindex: int) -> None: ...
     def close(self, ifindex: int) -> None: ...
     def send(self, ifindex: int, nbma: Address, data: bytes) -> None: ...
+
+
+class MulticastVerbs(Protocol):
+    """The methods of the sender of multicast that the executor calls."""
+
+    def send(self, effect: SendMulticast) -> None: ...
+    def close(self, ifindex: int) -> None: ...
 
 
 class KernelVerbs(Protocol):
@@ -85,6 +93,7 @@ class Executor:
         self,
         *,
         packets: PacketVerbs,
+        multicast: MulticastVerbs,
         kernel: KernelVerbs,
         guard: GuardVerbs,
         filters: FilterVerbs,
@@ -98,6 +107,7 @@ class Executor:
         """`recall` returns the bindings of an earlier run on an interface; `report` puts events
         into the inbox without loss."""
         self._packets = packets
+        self._multicast = multicast
         self._kernel = kernel
         self._guard = guard
         self._supervisor = supervisor
@@ -106,6 +116,7 @@ class Executor:
         self._halted = False
         self._publish = publish
         self._verbs: dict[type, Callable[[Any], None]] = {
+            SendMulticast: multicast.send,
             SetNeighbor: kernel.set_neighbor,
             DropNeighbor: kernel.drop_neighbor,
             SetRoute: kernel.set_route,
@@ -167,6 +178,7 @@ class Executor:
 
     def _close_interface(self, effect: CloseInterface) -> None:
         self._packets.close(effect.ifindex)
+        self._multicast.close(effect.ifindex)
         self._kernel.close_interface(effect)
 
     def _want_sa(self, effect: WantSa) -> None:

@@ -16,6 +16,12 @@ def redirect_group(config: Config) -> int | None:
     return config.nflog.redirect_group if wanted else None
 
 
+def multicast_group(config: Config) -> int | None:
+    """Returns the NFLOG group by which multicast comes; None if no interface replicates it."""
+    wanted = any(interface.multicast for interface in config.interfaces.values())
+    return config.nflog.multicast_group if wanted else None
+
+
 def interfaces(config: Config) -> bool | None:
     """Returns whether there is any tunnel; None without."""
     return bool(config.interfaces) or None

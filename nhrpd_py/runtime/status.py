@@ -16,10 +16,10 @@ from nhrpd_py.core.rows import InterfaceRow, NhsRow, Row, TrafficRow
 from nhrpd_py.runtime import logs
 from nhrpd_py.runtime.control.notices import NoticeHub
 from nhrpd_py.runtime.guard.guard import Guard
-from nhrpd_py.runtime.icmp.listener import IcmpListener
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.kernel.store import KernelStore
-from nhrpd_py.runtime.netlink.nflog import Nflog
+from nhrpd_py.runtime.listeners import Listeners
+from nhrpd_py.runtime.multicast import MulticastSender
 from nhrpd_py.runtime.packets import PacketSockets
 from nhrpd_py.runtime.pump import Pump
 from nhrpd_py.runtime.resolver import NameResolver
@@ -38,11 +38,11 @@ class DaemonStatus:
     pump: Pump
     inbox: Inbox
     packets: PacketSockets
+    multicast: MulticastSender
     kernel: KernelStore
     guard: Guard
     filters: SourceFilters
-    nflog: Nflog
-    icmp: IcmpListener
+    listeners: Listeners
     supervisor: Supervisor
     resolver: NameResolver
     notices: NoticeHub
@@ -59,9 +59,13 @@ class DaemonStatus:
 
     def _lost(self, interface: str | None) -> Iterator[TrafficRow]:
         """Yields the drops of the adapters, which the engine does not count."""
-        drops: dict[str | None, Mapping[str, int]] = dict(self.packets.drops.items())
-        drops[None] = {"internal-error": self.pump.counters["internal-error"]}
-        for name, reasons in drops.items():
+        of_pump = {None: {"internal-error": self.pump.counters["internal-error"]}}
+        drops: tuple[Mapping[Any, Mapping[str, int]], ...] = (
+            self.packets.drops,
+            self.multicast.drops,
+            of_pump,
+        )
+        for name, reasons in (each for part in drops for each in part.items()):
             if interface in (None, name):
                 for reason, packets in reasons.items():
                     if packets:
@@ -83,12 +87,12 @@ class DaemonStatus:
                 "dropped_events": self.inbox.dropped_events,
             },
             "packets": self.packets.counters,
+            "multicast": self.multicast.counters,
             "kernel": self.kernel.counters,
             "guard": self.guard.counters,
             "source-filter": self.filters.counters,
             "vici": self.supervisor.counters,
-            "nflog": self.nflog.counters,
-            "icmp": self.icmp.counters,
+            **self.listeners.counters,
             "resolver": self.resolver.counters,
             "notices": self.notices.counts,
             "logs": logs.counters,

@@ -116,6 +116,8 @@ class InterfaceSettings(TypedDict, total=False):
     ipsec: IpsecConfig | None
     authorize: AuthorizeConfig
     source_filter: bool | None
+    multicast: tuple[str | Address, ...]
+    multicast_rate: int
 
 
 def an_interface(name: str = "gre1", **settings: Unpack[InterfaceSettings]) -> InterfaceConfig:

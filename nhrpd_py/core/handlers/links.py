@@ -212,6 +212,7 @@ class LinkHandler:
         self._sources.opened(tunnel)
         for instance in tunnel:
             instance.opened(now)
+        tunnel.replication.opened()
 
     def close(
         self, tunnel: Tunnel, ifindex: int, *, withdrawn: bool = False, final: bool = False

@@ -76,6 +76,7 @@ class ReloadHandler:
         self._sources.configured(tunnel, was_active=was_active, new_rules=new_rules)
         for instance in tunnel:
             instance.configure(before, now)
+        tunnel.replication.configure(before)
 
     def _clouds_changed(self, now: float) -> None:
         """Takes back the answers that are no longer true: which interfaces are one cloud decides where targets are."""

@@ -10,6 +10,7 @@ from nhrpd_py.core.base.requests import Requests
 from nhrpd_py.core.base.timers import TimerQueue
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.instance.instance import Instance
+from nhrpd_py.core.instance.replication import Replication
 from nhrpd_py.core.ipsec.associations import Associations
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.tables import KernelTables
@@ -21,11 +22,14 @@ from nhrpd_py.core.station.station import Station
 class Tunnel:
     """An interface of the configuration and its instances. Iterating gives the instances."""
 
-    __slots__ = ("_instances", "interface")
+    __slots__ = ("_instances", "interface", "replication")
 
-    def __init__(self, interface: Interface, instances: dict[Afi, Instance]) -> None:
+    def __init__(
+        self, interface: Interface, instances: dict[Afi, Instance], replication: Replication
+    ) -> None:
         self.interface = interface
         self._instances = instances
+        self.replication = replication
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(self._instances.values())
@@ -119,7 +123,9 @@ class Tunnels:
         circuits = Circuits(config, self._associations, self._outbox, self._timers, self._jitter)
         interface = Interface(config, circuits)
         instances = {afi: self._instance(interface, afi) for afi in Afi}
-        self._by_name[config.name] = Tunnel(interface, instances)
+        caches = [each.station.cache for each in instances.values()]
+        replication = Replication(interface, caches, self._associations)
+        self._by_name[config.name] = Tunnel(interface, instances, replication)
         self._by_name = dict(sorted(self._by_name.items()))
 
     def remove(self, name: str) -> None:

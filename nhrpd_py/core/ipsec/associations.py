@@ -20,7 +20,16 @@ after about half a minute without traffic, and nobody here can answer it or noti
 class Associations:
     """All CHILD_SAs, by pair of addresses."""
 
-    __slots__ = ("_pairs", "_since", "handovers", "known", "lost_at", "problem", "traffic")
+    __slots__ = (
+        "_pairs",
+        "_since",
+        "changes",
+        "handovers",
+        "known",
+        "lost_at",
+        "problem",
+        "traffic",
+    )
 
     def __init__(self) -> None:
         self.known = False
@@ -29,6 +38,8 @@ class Associations:
         """Why charon cannot be reached now, for people."""
         self.lost_at: float | None = None
         """When charon was lost; None while it is there."""
+        self.changes = 0
+        """Counts how often a pair began or ceased to carry traffic."""
         self._pairs: dict[Pair, dict[int, Association]] = {}
         self._since: dict[Pair, float] = {}
         self.handovers = Handovers()
@@ -46,6 +57,7 @@ class Associations:
         of_pair.pop(association.id, None)  # the newest stands last
         of_pair[association.id] = association
         self._since.setdefault(pair, now)
+        self.changes += 1
         return True
 
     def remove(self, pair: Pair, identifier: int) -> bool:
@@ -53,6 +65,7 @@ class Associations:
         of_pair = self._pairs.get(pair)
         if of_pair is None or of_pair.pop(identifier, None) is None or of_pair:
             return False
+        self.changes += 1
         del self._pairs[pair]
         del self._since[pair]
         self.traffic.forget(pair)

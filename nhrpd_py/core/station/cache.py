@@ -190,6 +190,7 @@ class Cache:
         if user != binding.counts_for and self._has_too_many(user, now):
             return None
         promoted = kind is not binding.type
+        self._interface.changes += promoted
         binding.type = kind
         binding.sender = sender
         binding.claimed_nbma = claimed
@@ -372,6 +373,7 @@ class Cache:
 
     def _join_nbma(self, binding: Binding) -> None:
         """Adds a binding to the index by NBMA address."""
+        self._interface.changes += 1
         others = self._by_nbma.get(binding.nbma, ())
         if not others:
             insort(self._nbma_ordered, binding.nbma)
@@ -380,6 +382,7 @@ class Cache:
 
     def _leave_nbma(self, binding: Binding) -> None:
         """Removes a binding from the index by NBMA address, and releases its circuit."""
+        self._interface.changes += 1
         others = tuple(each for each in self._by_nbma[binding.nbma] if each is not binding)
         if others:
             self._by_nbma[binding.nbma] = others

@@ -46,6 +46,7 @@ class Interface:
         "advised",
         "announced",
         "broadcasts",
+        "changes",
         "circuits",
         "config",
         "connected",
@@ -88,6 +89,8 @@ class Interface:
         self.link_problem: str | None = NO_SUCH_LINK
         """Why packets can neither be received nor sent; None when they can."""
         self.nbma_problem: str | None = None
+        self.changes = 0
+        """Counts the changes of its bindings, by which others keep what they derive from those."""
         self.losses = Losses()
         self.undelivered = Undelivered()
 

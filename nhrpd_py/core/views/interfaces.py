@@ -1,14 +1,15 @@
 """The view of the configured interfaces."""
 
 from nhrpd_py.core.address import format_address
+from nhrpd_py.core.instance.tunnels import Tunnel
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.rows import (
     InterfaceRow,
 )
-from nhrpd_py.core.station.interface import Interface
 
 
-def interface_row(interface: Interface) -> InterfaceRow:
+def interface_row(tunnel: Tunnel) -> InterfaceRow:
+    interface, replication = tunnel.interface, tunnel.replication
     config = interface.config
     octets_in, octets_out = interface.circuits.octets()
     return InterfaceRow(
@@ -26,6 +27,12 @@ def interface_row(interface: Interface) -> InterfaceRow:
         holding_time_s=config.holding_time_s,
         source_filter=_filtering(interface.circuits),
         wrong_sources=sum(interface.circuits.sources.wrong.values()),
+        multicast=tuple(
+            format_address(each) if isinstance(each, bytes) else each for each in config.multicast
+        ),
+        multicast_targets=len(replication.targets()) if interface.opened else 0,
+        multicast_packets=replication.packets,
+        multicast_copies=replication.copies,
         problem=interface.problem,
         losing=interface.losing,
         sa_bytes_in=octets_in,

@@ -37,7 +37,7 @@ class Views:
             return list(config_rows(self.config, query.interface))
         if query.view is View.INTERFACES:
             return [
-                interface_row(tunnel.interface)
+                interface_row(tunnel)
                 for tunnel in self._tunnels
                 if query.interface in (None, tunnel.interface.name)
             ]

@@ -141,6 +141,17 @@ class DaemonCollector:
             "Packets that came out of a peer's SA from a source that is not the peer's.",
             labels=["interface"],
         )
+        targets = GaugeMetricFamily(
+            "nhrpd_multicast_targets",
+            "Outer addresses that get copies of multicast.",
+            labels=["interface"],
+        )
+        multicast = CounterMetricFamily(
+            "nhrpd_multicast_packets", "Multicast packets to replicate.", labels=["interface"]
+        )
+        copies = CounterMetricFamily(
+            "nhrpd_multicast_copies", "Copies of multicast packets.", labels=["interface"]
+        )
         for view in (View.CACHE, View.SHORTCUTS, View.NHS, View.INTERFACES):
             for row in self._ask(Query(view=view)):
                 match row:
@@ -155,6 +166,9 @@ class DaemonCollector:
                         octets.add_metric([row.interface, "in"], row.sa_bytes_in)
                         octets.add_metric([row.interface, "out"], row.sa_bytes_out)
                         wrong.add_metric([row.interface], row.wrong_sources)
+                        targets.add_metric([row.interface], row.multicast_targets)
+                        multicast.add_metric([row.interface], row.multicast_packets)
+                        copies.add_metric([row.interface], row.multicast_copies)
                     case _:
                         pass
         yield _gauge("nhrpd_cache_entries", "Bindings by type.", "type", cache)
@@ -163,6 +177,9 @@ class DaemonCollector:
         yield interfaces
         yield octets
         yield wrong
+        yield targets
+        yield multicast
+        yield copies
 
     def _adapters(self) -> Metric:
         events = CounterMetricFamily(

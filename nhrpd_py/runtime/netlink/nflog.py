@@ -1,9 +1,11 @@
-"""NFLOG: packets that the firewall samples, each a sign that two peers talk through us.
+"""NFLOG: packets that the firewall gives us, of two kinds, each in a group of its own.
+
+Samples of what is relayed are signs that two peers talk through us: only their headers are needed,
+so that a copy range of 128 octets keeps them short, and one that is lost only makes a shortcut
+come later. Multicast that would leave by a tunnel comes whole, for we send it.
 
 A netfilter netlink socket bound to one group (linux/netfilter/nfnetlink_log.h). The kernel's
-default is to gather packets for up to a second; a queue threshold of 1 has each sent at once, and a
-copy range of 128 octets keeps them short: only the header is needed. Samples may be lost at any
-time; then only the shortcut comes later.
+default is to gather packets for up to a second; a queue threshold of 1 has each sent at once.
 """
 
 import errno
@@ -13,7 +15,8 @@ from collections import Counter
 
 import trio
 
-from nhrpd_py.core.events import TrafficSeen
+from nhrpd_py.core.address import IPV4_SIZE, Address
+from nhrpd_py.core.events import MulticastSeen, TrafficSeen
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.netlink.socket import (
     NETLINK_NETFILTER,
@@ -35,7 +38,8 @@ from nhrpd_py.runtime.netlink.socket import (
 
 NFNL_SUBSYS_ULOG = 4
 NFULNL_MSG_PACKET, NFULNL_MSG_CONFIG = NFNL_SUBSYS_ULOG << 8, NFNL_SUBSYS_ULOG << 8 | 1
-NFULA_PACKET_HDR, NFULA_IFINDEX_INDEV, NFULA_IFINDEX_OUTDEV, NFULA_PAYLOAD = 1, 4, 5, 9
+NFULA_PACKET_HDR, NFULA_IFINDEX_INDEV, NFULA_IFINDEX_OUTDEV = 1, 4, 5
+NFULA_HWADDR, NFULA_PAYLOAD = 8, 9
 NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_TIMEOUT, NFULA_CFG_QTHRESH = 1, 2, 4, 5
 NFULNL_CFG_CMD_BIND = 1
 NFULNL_COPY_PACKET = 2
@@ -45,14 +49,17 @@ NFGENMSG = struct.Struct(">BBH")
 # struct nfulnl_msg_config_mode: copy range be32, copy mode u8, pad u8
 CONFIG_MODE = struct.Struct(">IBx")
 BE32 = struct.Struct(">I")
+HW_ADDRESS_AT = 4
 
-COPY_RANGE = 128
-"""Octets of each packet."""
+SAMPLE_RANGE = 128
+"""Octets of a sample."""
+WHOLE_RANGE = 0xFFFF
+"""As many octets of a packet as an attribute can hold."""
 TIMEOUT_TICKS = 1
 """Hundredths of a second after which the kernel sends what it gathered; with a threshold of 1 it
 gathers nothing.
 """
-BUFFER_SIZE = 1 << 20
+BUFFER_SIZE = 4 << 20
 ANSWER_TIMEOUT_S = 5.0
 ETHERTYPES = frozenset({0x0800, 0x86DD})
 
@@ -62,10 +69,13 @@ class NflogError(OSError):
 
 
 class Nflog:
-    """Reads the samples of one group. Counters: packets, overruns, malformed, other_protocol."""
+    """Reads the packets of one group. Counters: packets, overruns, malformed, other_protocol, and
+    overload for those that found the inbox full."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, *, whole: bool = False) -> None:
+        """`whole`: the group's packets are multicast to replicate; else they are samples."""
         self._inbox = inbox
+        self._whole = whole
         self.counters: Counter[str] = Counter()
 
     async def run(
@@ -96,12 +106,15 @@ class Nflog:
     ) -> None:
         """Does what `run` does over a socket that is given, and closes it."""
         try:
-            for sequence, payload in enumerate(configuration(group), start=1):
+            copied = WHOLE_RANGE if self._whole else SAMPLE_RANGE
+            for sequence, payload in enumerate(configuration(group, copied), start=1):
                 await self._configure(sock, group, sequence, payload)
             task_status.started()
             while True:
                 await sock.wait()
-                self._inbox.offer(self._read(sock))
+                packets = self._read(sock)
+                if not self._inbox.offer(packets):
+                    self.counters["overload"] += len(packets)
                 await trio.lowlevel.checkpoint()
         finally:
             sock.close()
@@ -130,8 +143,8 @@ class Nflog:
                     code, _request, detail = error_of(flags, payload)
                     return code, detail
 
-    def _read(self, sock: NetlinkSocket) -> list[TrafficSeen]:
-        seen: list[TrafficSeen] = []
+    def _read(self, sock: NetlinkSocket) -> list[TrafficSeen | MulticastSeen]:
+        seen: list[TrafficSeen | MulticastSeen] = []
         for _ in range(READS_PER_WAKE):
             try:
                 datagram = sock.read()
@@ -150,7 +163,7 @@ class Nflog:
         self.counters["packets"] += len(seen)
         return seen
 
-    def _sample(self, payload: memoryview) -> TrafficSeen | None:
+    def _sample(self, payload: memoryview) -> TrafficSeen | MulticastSeen | None:
         found = attributes(payload, NFGENMSG.size)
         head = found.get(NFULA_PACKET_HDR)
         data = found.get(NFULA_PAYLOAD)
@@ -161,21 +174,22 @@ class Nflog:
         if int.from_bytes(head[:2]) not in ETHERTYPES:
             self.counters["other_protocol"] += 1
             return None
-        return TrafficSeen(
-            _ifindex(found.get(NFULA_IFINDEX_INDEV)),
-            _ifindex(found.get(NFULA_IFINDEX_OUTDEV)),
-            bytes(data),
-        )
+        entered = _ifindex(found.get(NFULA_IFINDEX_INDEV))
+        leaves = _ifindex(found.get(NFULA_IFINDEX_OUTDEV))
+        if self._whole:
+            nbma_source = _outer_source(found.get(NFULA_HWADDR))
+            return MulticastSeen(entered, leaves, nbma_source, bytes(data))
+        return TrafficSeen(entered, leaves, bytes(data))
 
 
-def configuration(group: int) -> tuple[bytes, ...]:
-    """Returns the payloads of the configuration messages, in order: bind, then what to copy and
-    when."""
+def configuration(group: int, copied: int = SAMPLE_RANGE) -> tuple[bytes, ...]:
+    """Returns the payloads of the configuration messages, in order: bind, then how many octets of
+    each packet to copy, and when."""
     head = NFGENMSG.pack(socket.AF_UNSPEC, 0, group)
     return (
         head + attribute(NFULA_CFG_CMD, bytes((NFULNL_CFG_CMD_BIND,))),
         head
-        + attribute(NFULA_CFG_MODE, CONFIG_MODE.pack(COPY_RANGE, NFULNL_COPY_PACKET))
+        + attribute(NFULA_CFG_MODE, CONFIG_MODE.pack(copied, NFULNL_COPY_PACKET))
         + attribute(NFULA_CFG_TIMEOUT, BE32.pack(TIMEOUT_TICKS))
         + attribute(NFULA_CFG_QTHRESH, BE32.pack(1)),
     )
@@ -195,3 +209,16 @@ def _refusal(group: int, error: OSError) -> NflogError:
 
 def _ifindex(value: memoryview | None) -> int:
     return BE32.unpack(value)[0] if value is not None and len(value) == BE32.size else 0
+
+
+def _outer_source(value: memoryview | None) -> Address:
+    """Returns the outer source of a packet that came out of a tunnel; empty of any other one.
+
+    struct nfulnl_msg_packet_hw: length be16, pad u16, address[8]. Of a GRE netdev the link-layer
+    address is the outer one; that of IPv6 has no room in it.
+    """
+    if value is None or len(value) < HW_ADDRESS_AT + IPV4_SIZE:
+        return b""
+    if int.from_bytes(value[:2]) != IPV4_SIZE:
+        return b""
+    return bytes(value[HW_ADDRESS_AT : HW_ADDRESS_AT + IPV4_SIZE])

@@ -139,6 +139,19 @@ def test_wrong_sources_are_told_below_the_interfaces(capsys, what: str, fate: st
     assert text.endswith(f"\ngre1: 7 packets from sources that are not their peer's, {fate}\n")
 
 
+def test_multicast_is_told_below_the_interfaces(capsys) -> None:
+    row = an_interface_row(
+        multicast=("dynamic", "192.0.2.9"),
+        multicast_targets=2,
+        multicast_packets=5,
+        multicast_copies=10,
+    )
+    text = shown(capsys, "interfaces", row)
+    assert text.endswith(
+        "\ngre1: multicast to dynamic, 192.0.2.9 (2 targets now): 5 packets, 10 copies\n"
+    )
+
+
 @pytest.mark.parametrize("columns", ["60", "300"])
 def test_on_a_terminal_no_address_is_cut_or_folded(capsys, monkeypatch, columns) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

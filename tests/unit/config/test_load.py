@@ -93,10 +93,6 @@ MAP = GRE + "[[interface.gre1.map]]\n"
             GRE + "colour = 1",
             "colour: unknown key; known here: authenticated-purge, authentication, authorize",
         ),
-        (
-            GRE + "[nflog]\nmulticast-group = 2",
-            "nflog.multicast-group: is not supported by this version",
-        ),
         (GRE + "holding-time = 2", "holding-time: must be 3..65535, not 2"),
         (GRE + "holding-time = 65536", "holding-time: must be 3..65535, not 65536"),
         (

@@ -17,7 +17,7 @@ from nhrpd_py.cli.client import Client
 from nhrpd_py.config.load import load
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.events import LinkChanged
-from nhrpd_py.runtime import app, pump, steered
+from nhrpd_py.runtime import app, listeners, pump, steered
 from nhrpd_py.runtime.control.socket import ControlSocket
 from nhrpd_py.runtime.netlink.nflog import NflogError
 
@@ -83,7 +83,8 @@ class PlayedNflog:
 
     failures = 0
 
-    def __init__(self, inbox) -> None:
+    def __init__(self, inbox, *, whole: bool = False) -> None:
+        self.whole = whole
         self.counters: Counter[str] = Counter()
 
     async def run(self, group: int, task_status=trio.TASK_STATUS_IGNORED) -> None:
@@ -98,7 +99,7 @@ class PlayedNflog:
 def played(monkeypatch):
     monkeypatch.setattr(app, "KernelStore", PlayedKernel)
     monkeypatch.setattr(app, "PacketSockets", PlayedPackets)
-    monkeypatch.setattr(app, "Nflog", PlayedNflog)
+    monkeypatch.setattr(listeners, "Nflog", PlayedNflog)
     monkeypatch.setattr(app, "Guard", PlayedGuard)
     monkeypatch.setattr(app, "tame_garbage_collector", lambda: None)
     monkeypatch.setattr(PlayedNflog, "failures", 0)
@@ -193,6 +194,36 @@ async def test_a_failing_nflog_is_shown_retried_and_never_fatal(
             assert "NFLOG group 1 is taken" in problems["nflog"]
             await trio.sleep(1.0)
             assert (await run.get("/v1/status"))["problems"] == {}
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_the_group_for_multicast_is_bound_where_an_interface_has_targets(
+    tmp_path, played, monkeypatch
+) -> None:
+    bound: list[tuple[bool, int]] = []
+    work = PlayedNflog.run
+
+    async def run_and_note(self, group, task_status=trio.TASK_STATUS_IGNORED) -> None:
+        bound.append((self.whole, group))
+        await work(self, group, task_status)
+
+    monkeypatch.setattr(PlayedNflog, "run", run_and_note)
+    run = Run(tmp_path)
+    quiet = run.file.read_text()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.daemon)
+            await trio.sleep(0.1)
+            assert bound == []
+            for text, expected in (
+                (f"{quiet}multicast = ['dynamic']\n", [(True, 2)]),
+                (quiet, []),
+                (f"{quiet}multicast = ['dynamic']\n[nflog]\nmulticast-group = 9\n", [(True, 9)]),
+            ):
+                bound.clear()
+                run.file.write_text(text)
+                await trio.to_thread.run_sync(Client(run.path).post, "/v1/reload")
+                assert bound == expected
             os.kill(os.getpid(), signal.SIGTERM)
 
 

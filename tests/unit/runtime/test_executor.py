@@ -59,6 +59,7 @@ class World:
 def an_executor(world: World, known: list[BindingFound] | None = None) -> Executor:
     return Executor(
         packets=world,
+        multicast=world,
         kernel=world,
         guard=world,
         filters=world,
@@ -110,6 +111,7 @@ def test_effects_are_carried_out_in_their_order() -> None:
         ("drop_neighbor", DropNeighbor(5, PEER)),
         ("resolve", "hub"),
         ("answer", answer),
+        ("close", 5),
         ("close", 5),
         ("close_interface", CloseInterface(5)),
         ("publish", UP),

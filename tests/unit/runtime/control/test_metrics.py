@@ -25,6 +25,17 @@ def test_wrong_sources_are_counted() -> None:
     assert 'nhrpd_wrong_sources_total{interface="gre1"} 7.0' in a_scrape(engine)
 
 
+def test_multicast_is_counted() -> None:
+    engine = FakeEngine()
+    engine.rows[View.INTERFACES] = [
+        an_interface_row(multicast_targets=2, multicast_packets=5, multicast_copies=10)
+    ]
+    lines = a_scrape(engine)
+    assert 'nhrpd_multicast_targets{interface="gre1"} 2.0' in lines
+    assert 'nhrpd_multicast_packets_total{interface="gre1"} 5.0' in lines
+    assert 'nhrpd_multicast_copies_total{interface="gre1"} 10.0' in lines
+
+
 def test_adapters_and_version_are_there_even_when_the_engine_has_nothing() -> None:
     engine = FakeEngine()
     engine.rows = {view: [] for view in View}

@@ -4,7 +4,7 @@ import struct
 import pytest
 import trio
 
-from nhrpd_py.core.events import Event, TrafficSeen
+from nhrpd_py.core.events import Event, MulticastSeen, TrafficSeen
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.netlink.nflog import (
     NFULNL_MSG_CONFIG,
@@ -57,22 +57,53 @@ def test_the_group_is_bound_before_it_is_configured():
     assert rest == bytes.fromhex("000000070a000200000000800200000008000400000000010800050000000001")
 
 
-async def test_samples_of_one_wake_are_one_batch(world, nursery):
-    await nursery.start(world.nflog.run_over, world.socket, 1)
-    world.theirs.send(a_sample() + a_sample(b"`...", 0x86DD, in_ifindex=0))
-    world.theirs.send(a_sample(b"arp", 0x0806))
-    world.theirs.send(message(NFULNL_MSG_PACKET, 0, b"\0\0\0\0"))
-    world.theirs.send(a_sample(b"last"))
+def test_of_multicast_the_whole_packet_is_copied():
+    assert configuration(2, 0xFFFF)[1].startswith(bytes.fromhex("000000020a0002000000ffff02000000"))
+
+
+def a_multicast(hardware, data=b"E" * 1400, in_ifindex=4):
+    return message(
+        NFULNL_MSG_PACKET,
+        0,
+        b"\x02\x00\x00\x02"
+        + attribute(1, struct.pack(">HBx", 0x0800, 2))
+        + (attribute(4, struct.pack(">I", in_ifindex)) if in_ifindex else b"")
+        + attribute(5, struct.pack(">I", 4))
+        + (attribute(8, hardware) if hardware is not None else b"")
+        + attribute(9, data),
+    )
+
+
+async def test_multicast_comes_whole_with_the_outer_address_that_it_came_from(world, nursery):
+    nflog = Nflog(world.inbox, whole=True)
+    await nursery.start(nflog.run_over, world.socket, 2)
+    world.theirs.send(a_multicast(b"\0\4\0\0\xc0\0\2\7\0\0\0\0"))
+    world.theirs.send(a_multicast(b"\0\6\0\0\2\0\0\0\0\1\0\0"))  # it came by Ethernet
+    world.theirs.send(a_multicast(b"\0\4\0\0\xc0"))
+    world.theirs.send(a_multicast(None, in_ifindex=0))
     batch: list[Event] = []
     with trio.fail_after(1):
-        while len(batch) < 3:
+        while len(batch) < 4:
             batch += await world.inbox.take()
     assert batch == [
-        TrafficSeen(3, 4, b"E..."),
-        TrafficSeen(0, 4, b"`..."),
-        TrafficSeen(3, 4, b"last"),
+        MulticastSeen(4, 4, bytes([192, 0, 2, 7]), b"E" * 1400),
+        MulticastSeen(4, 4, b"", b"E" * 1400),
+        MulticastSeen(4, 4, b"", b"E" * 1400),
+        MulticastSeen(0, 4, b"", b"E" * 1400),
     ]
-    assert world.nflog.counters == {"packets": 3, "other_protocol": 1, "malformed": 1}
+    nursery.cancel_scope.cancel()
+
+
+async def test_packets_that_find_the_inbox_full_are_counted(world, nursery):
+    full = Inbox(limit=1)
+    full.offer([TrafficSeen(0, 0, b"")])
+    nflog = Nflog(full, whole=True)
+    await nursery.start(nflog.run_over, world.socket, 2)
+    world.theirs.send(a_multicast(None))
+    with trio.fail_after(1):
+        while not nflog.counters["overload"]:  # noqa: ASYNC110 (it signals nothing)
+            await trio.sleep(0.001)
+    assert nflog.counters == {"packets": 1, "overload": 1}
     nursery.cancel_scope.cancel()
 
 
