@@ -280,6 +280,8 @@ class Engine:
             case ShutdownRequested():
                 for instance in self._tunnels.instances():
                     instance.shut_down(now)
+                for tunnel in self._tunnels:
+                    tunnel.replication.shut_down()
                 self._sources.shut_down()
                 self._outbox.emit(Halt())
                 self._halted = True

@@ -23,6 +23,7 @@ from nhrpd_py.core.events import (
     KernelRefused,
     LinkChanged,
     LinkGone,
+    MulticastSeen,
     NameResolved,
     NeighborSolicited,
     RouteAdded,
@@ -178,6 +179,12 @@ class Happenings:
         if rng.random() < 0.1:
             sample = sample[: rng.randrange(len(sample))]
         out = rng.choice((*self._tunnels, LAN, 0))
+        if rng.random() < 0.3:
+            entered, nbma = rng.choice((*self._tunnels, LAN, 0)), rng.choice((b"", *world.nbmas))
+            group = bytes([224, 0, 0, 5]) if len(sample) < 100 else b"\xff\2" + bytes(13) + b"\5"
+            at = 16 if sample[0] >> 4 == 4 else 24
+            sample = sample[:at] + group[: len(sample) - at] + sample[at + len(group) :]
+            return [MulticastSeen(entered, out, nbma, sample)]
         return [TrafficSeen(rng.choice(self._tunnels), out, sample)]
 
     def _refusal(self) -> list[Event]:

@@ -12,6 +12,7 @@ from nhrpd_py.core.effects import (
     Effect,
     Halt,
     OpenInterface,
+    SendMulticast,
     SendPacket,
     SetNeighbor,
     SetRoute,
@@ -122,6 +123,14 @@ class Judge:
                 if self._role.is_protected:
                     self._check_sent(effect)
                 return True
+            case SendMulticast(_, ifindex):
+                assert ifindex in self.kernel(ifindex).opened, (
+                    "multicast through a closed interface"
+                )
+                assert len(set(effect.targets)) == len(effect.targets), "two copies for one"
+                known = {remote for _, remote in self._station.ike.known}
+                if self._role.is_protected and effect.interface == "gre1":
+                    assert known.issuperset(effect.targets), "multicast without an SA"
             case SetNeighbor(ifindex) | DropNeighbor(ifindex):
                 self.kernel(ifindex).apply(effect)
             case OpenInterface(ifindex):

@@ -339,6 +339,8 @@ def idle_wishes(engine: Engine) -> list[str]:
         for who in circuit.needed_by:
             if isinstance(who, Registration):
                 needed = who.nbma == remote and not who.is_idle and who in registered
+            elif who == "multicast":
+                needed = remote in station(engine).config.multicast
             else:
                 assert isinstance(who, bytes)
                 needed = nbma_of(engine, who, afi_of(who)) == remote

@@ -79,6 +79,10 @@ class SamplingRule:
     """None: it has no counter."""
     range_only: bool = False
     """It has --nflog-range, which never had an effect, and no --nflog-size."""
+    size: int | None = None
+    """The octets of a packet that it gives; None: all."""
+    limited: bool = False
+    """It asks for a rate, so that it does not see all."""
 
     def samples(self, interface: str) -> bool:
         """Tells whether the rule sees packets that go from an interface back into it."""
@@ -103,6 +107,8 @@ class Conditions:
     """Names as in /etc/protocols, in small letters; numbers where they have no name here."""
     ports: tuple[tuple[int, int], ...] | None = None
     """Ranges of destination ports."""
+    destinations: tuple[str, ...] | None = None
+    """Prefixes of destination addresses; a `!` in front of all of them for any other."""
     states: frozenset[str] | None = None
     """States of connections: new, established, related, invalid…"""
     more: bool = False

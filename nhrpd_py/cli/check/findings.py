@@ -20,7 +20,7 @@ class Finding:
     """One sentence about one thing, and what mends it."""
 
     area: str
-    """kernel | firewall | redirect | guard | ipsec | routing | daemon | names"""
+    """kernel | firewall | redirect | multicast | guard | ipsec | routing | daemon | names"""
     subject: str
     state: State
     finding: str

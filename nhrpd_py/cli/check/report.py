@@ -13,13 +13,14 @@ from nhrpd_py.cli.check.judge import (
     guard,
     ipsec,
     kernel,
+    multicast,
     redirect,
     routing,
     sources,
 )
 
 CHECKS = (
-    *(daemon.check, kernel.check, firewall.check, redirect.check),
+    *(daemon.check, kernel.check, firewall.check, redirect.check, multicast.check),
     *(guard.check, ipsec.check, sources.check, routing.check),
 )
 MARKS = {State.PROBLEM: "PROBLEM", State.WARNING: "warning", State.UNKNOWN: "unknown"}

@@ -98,6 +98,11 @@ class Replication:
         for nbma in _addresses(self._interface.config):
             self._interface.circuits.need(nbma, _USER)
 
+    def shut_down(self) -> None:
+        """Takes back the need for circuits."""
+        for nbma in _addresses(self._interface.config):
+            self._interface.circuits.release(nbma, _USER)
+
     def _wanted(self) -> dict[Address, None]:
         """Returns the targets, each once, whether their circuits are up or not."""
         wanted = dict.fromkeys(_addresses(self._interface.config))

@@ -27,6 +27,7 @@ from nhrpd_py.core.events import (
     InterfaceMended,
     InterfaceRefused,
     LinkGone,
+    MulticastSeen,
     NeighborSolicited,
     Obstacle,
     OuterProtocol,
@@ -174,12 +175,17 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+GROUP = bytes([239, 1, 2, 3])
+
+
 def other_event(rng: random.Random, own: int) -> Event:
     number = rng.randrange(2, 6)
     return rng.choice(
         (
             TrafficSeen(GRE, rng.choice((GRE, 0)), a_data_packet(host(number), host(3))),
             TrafficSeen(GRE, GRE, rng.randbytes(rng.randrange(40))),
+            MulticastSeen(rng.choice((GRE, 0)), GRE, b"", a_data_packet(host(number), GROUP)),
+            MulticastSeen(GRE, rng.choice((GRE, LAN)), nbma(number), rng.randbytes(40)),
             NeighborSolicited(GRE, tunnel(number), b""),
             NeighborSolicited(GRE, tunnel(number), nbma(number)),
             RouteAdded(a_route("172.16.3.0/24", rng.choice((GRE, LAN, 0)), tunnel(number))),
@@ -248,7 +254,7 @@ def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 NODES = {
-    "hub": lambda: a_hub(2, 3),
+    "hub": lambda: a_hub(2, 3, multicast=("dynamic", nbma(9))),
     "hub that follows": lambda: a_hub(2, 3, shortcut=True, unique=True),
     "spoke": lambda: a_spoke(2),
     "spoke with everything": lambda: a_spoke(

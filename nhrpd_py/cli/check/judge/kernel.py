@@ -36,6 +36,8 @@ def _modules(facts: Facts) -> Iterator[Finding]:
         needed["ip6_gre"] = "GRE over IPv6"
     if any(each.redirect for each in interfaces):
         needed["nfnetlink_log"] = "samples for redirects"
+    elif any(each.multicast for each in interfaces):
+        needed["nfnetlink_log"] = "multicast"
     if any(each.ipsec for each in interfaces):
         needed |= {"esp4": "ESP", "xfrm_user": "IPsec"}
     found = facts.kernel.modules

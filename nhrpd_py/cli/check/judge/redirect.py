@@ -1,11 +1,11 @@
 """Checks of what makes redirects: a rule that samples packets, and nhrpd as its listener. Pure."""
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, Listener, Process, SamplingRule
+from nhrpd_py.cli.check.facts import DaemonFacts, Facts, Link, SamplingRule
 from nhrpd_py.cli.check.findings import Area, Finding, Unread
+from nhrpd_py.cli.check.judge import listener
 from nhrpd_py.cli.check.judge.walk import UNSURE, Packet, way_of
 
 AREA = "redirect"
@@ -118,7 +118,8 @@ def _counting(area: Area, family: str, fitting: list[SamplingRule]) -> Finding:
 def _missing(facts: Facts, area: Area, family: str, rules: object) -> Finding:
     group = facts.config.nflog.redirect_group
     found = rules if isinstance(rules, list | tuple) else ()
-    others = sorted({rule.group for rule in found if rule.samples(area.subject)} - {group})
+    expected = {group, facts.config.nflog.multicast_group}
+    others = sorted({rule.group for rule in found if rule.samples(area.subject)} - expected)
     text = f"no rule samples {family} that goes from {area.subject} back into it for group {group}"
     if others:
         text += f" (but for {', '.join(map(str, others))})"
@@ -159,46 +160,9 @@ def _rule(facts: Facts, name: str, family: str) -> str:
 def _listener(facts: Facts, names: Sequence[str]) -> Iterator[Finding]:
     group = facts.config.nflog.redirect_group
     area = Area(AREA, f"group {group}")
-    listeners = facts.firewall.listeners
-    daemon = facts.daemon
-    if isinstance(listeners, Unread):
-        yield area.unread(listeners)
-    else:
-        found = listeners.get(group)
-        ours = daemon.process if isinstance(daemon, DaemonFacts) else None
-        if found is not None and _stranger(found.pid, found.command, ours):
-            who = found.command or "another program"
-            yield area.problem(
-                f"{who} (process {found.pid or '?'}) has bound it: nhrpd gets no samples",
-                f"redirect-group = {_free_group(facts, listeners)}   # under [nflog] in "
-                f"{facts.file}, and in the rule; or stop the other: kill {found.pid}",
-            )
-        elif found is None and ours is not None and "redirects" not in _said(daemon):
-            yield area.problem("nobody listens, not even nhrpd", f"systemctl restart {facts.unit}")
-        elif found is not None:
-            yield area.ok("nhrpd listens")
-    if isinstance(daemon, DaemonFacts):
-        yield from _samples(facts, area, names, daemon)
-
-
-def _free_group(facts: Facts, listeners: Mapping[int, Listener]) -> int:
-    """Returns the lowest group that nobody listens to and no rule sends to."""
-    rules = facts.firewall.rules
-    sent = set() if isinstance(rules, Unread) else {rule.group for rule in rules}
-    return next(group for group in itertools.count(1) if group not in sent | listeners.keys())
-
-
-def _stranger(pid: int | None, command: str, ours: Process | None) -> bool:
-    if pid is None:
-        return False
-    if ours is not None:
-        return pid != ours.pid
-    return "nhrpd" not in command
-
-
-def _said(daemon: object) -> str:
-    problems = daemon.status.get("problems") or {} if isinstance(daemon, DaemonFacts) else {}
-    return " ".join(map(str, problems.values()))
+    yield from listener.check(facts, area, group, "redirect-group", "redirects")
+    if isinstance(facts.daemon, DaemonFacts):
+        yield from _samples(facts, area, names, facts.daemon)
 
 
 def _samples(

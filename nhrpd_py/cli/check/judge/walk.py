@@ -4,12 +4,13 @@ A rule may ask what the checks do not understand. Such a rule may let a packet p
 taken as the reason why one is dropped. So what is called dropped is dropped.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from nhrpd_py.cli.check.facts import BaseChain, Conditions, FilterRule, Verdict
+from nhrpd_py.cli.check.facts import BaseChain, Conditions, FilterRule, SamplingRule, Verdict
 
 UNSURE = "?"
 """The rule that decided may be another one: one before it may not fit."""
@@ -30,6 +31,8 @@ class Packet:
     """Empty: any."""
     port: int | None = None
     """The destination port."""
+    destination: str = ""
+    """Empty: any."""
     state: str = "new"
 
 
@@ -49,10 +52,16 @@ class Way:
     verdict: Verdict = Verdict.NONE
     by: str = ""
     """The rule that decided; empty: the policy, or UNSURE."""
-    sampled: bool = False
-    """A rule that samples stood on its way, before the decision."""
+    sample: SamplingRule | None = None
+    """The first rule of the group that stood on its way, before the decision."""
+    may_drop: bool = False
+    """A rule that drops stood on its way, and may be about it."""
     chains: dict[str, tuple[Verdict, str]] = field(default_factory=dict)
     """What each chain decided, and by which rule: it decides the same wherever one jumps there from."""
+
+    @property
+    def sampled(self) -> bool:
+        return self.sample is not None
 
     @property
     def dropped(self) -> bool:
@@ -104,7 +113,7 @@ def _goes_through(base: BaseChain, chain: str, way: Way, depth: int) -> bool:
         if has_left:
             fit = Fit.PERHAPS
         if rule.sample is not None and rule.sample.group == way.group:
-            way.sampled = True
+            way.sample = way.sample or rule.sample
         match rule.verdict:
             case Verdict.ACCEPT:
                 way.verdict, way.by = rule.verdict, rule.text if fit is Fit.YES else UNSURE
@@ -112,6 +121,8 @@ def _goes_through(base: BaseChain, chain: str, way: Way, depth: int) -> bool:
             case Verdict.DROP if fit is Fit.YES:
                 way.verdict, way.by = rule.verdict, rule.text
                 return True
+            case Verdict.DROP:
+                way.may_drop = True
             case Verdict.JUMP | Verdict.GOTO:
                 if _follows(base, rule, fit, way, depth):
                     return True
@@ -143,6 +154,7 @@ def fit_of(conditions: Conditions, packet: Packet) -> Fit:
         _listed(conditions.protocols, packet.protocol),
         _listed(conditions.states, packet.state),
         _ported(conditions, packet),
+        _addressed(conditions.destinations, packet.destination),
         Fit.PERHAPS if conditions.more else Fit.YES,
     ]
     return min(fits, key=lambda each: each.value)
@@ -176,3 +188,19 @@ def _ported(conditions: Conditions, packet: Packet) -> Fit:
     if packet.port is None:
         return Fit.PERHAPS if not packet.protocol else Fit.NO
     return Fit.YES if any(low <= packet.port <= high for low, high in conditions.ports) else Fit.NO
+
+
+def _addressed(prefixes: Sequence[str] | None, address: str) -> Fit:
+    if prefixes is None:
+        return Fit.YES
+    if not address:
+        return Fit.PERHAPS
+    try:
+        is_within = any(
+            ipaddress.ip_address(address) in ipaddress.ip_network(each.lstrip("!"), strict=False)
+            for each in prefixes
+        )
+    except ValueError:  # a name, or a mask that is no prefix
+        return Fit.PERHAPS
+    is_excluded = any(each.startswith("!") for each in prefixes)
+    return Fit.YES if is_within != is_excluded else Fit.NO

@@ -10,6 +10,8 @@ PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "47": "gre", "50": "esp", "51
 MODULES = ("conntrack", "state", "comment", "udp", "tcp", "multiport")
 """Matches that ask nothing by themselves: their options do."""
 PORTS = ("--dport", "--dports", "--destination-port", "--destination-ports")
+LIMITS = frozenset({"limit", "hashlimit", "statistic"})
+"""Matches that let a part of the packets through."""
 VERDICTS = {
     "ACCEPT": Verdict.ACCEPT,
     "DROP": Verdict.DROP,
@@ -87,6 +89,8 @@ def _rule(
             group=int(_after(words, "--nflog-group") or 0),
             packets=packets,
             range_only="--nflog-range" in words and "--nflog-size" not in words,
+            size=int(_after(words, "--nflog-size") or 0) or None,
+            limited=not LIMITS.isdisjoint(words),
         )
     elif target:
         verdict = Verdict.GOTO if leaves else Verdict.JUMP
@@ -125,6 +129,8 @@ def _narrowed(conditions: Conditions, option: str, value: str, *, negated: bool)
             return replace(conditions, inputs=(_pattern(value, negated=negated),))
         case "-o":
             return replace(conditions, outputs=(_pattern(value, negated=negated),))
+        case "-d":
+            return replace(conditions, destinations=(f"{'!' * negated}{value}",))
         case "-p" if not negated:
             return replace(conditions, protocols=frozenset({PROTOCOLS.get(value, value)}))
         case "--ctstate" | "--state" if not negated:

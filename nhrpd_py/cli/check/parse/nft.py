@@ -24,6 +24,9 @@ DOING = (
 )
 """Statements behind which the rule goes on for every packet. Others may end it: a limit, a set that is full."""
 
+LIMITS = frozenset({"limit", "set", "meter"})
+"""Statements that end a rule for a part of the packets: a limit, or a set that has one for each element."""
+
 _Elements = Mapping[tuple[str, str, str], list[Any]]
 
 
@@ -97,7 +100,8 @@ def _rules(rule: Mapping[str, Any], elements: _Elements) -> Iterator[FilterRule]
     conditions = Conditions()
     verdict, target = Verdict.NONE, ""
     packets: int | None = None
-    group: int | None = None
+    log: Mapping[str, Any] | None = None
+    limited = False
     for expression in rule.get("expr", ()):
         match expression:
             case {"match": {"left": left, "right": right} as match}:
@@ -107,8 +111,8 @@ def _rules(rule: Mapping[str, Any], elements: _Elements) -> Iterator[FilterRule]
                     conditions = replace(conditions, more=True)
             case {"counter": {"packets": int(count)}}:
                 packets = count
-            case {"log": {"group": int(number)}}:
-                group = number
+            case {"log": {"group": int()} as given}:
+                log = given
             case {"vmap": {"key": key, "data": data}}:
                 for value, (its, chain) in _verdicts(listed(data)):
                     narrowed = _narrowed(conditions, key, [value], negated=False)
@@ -119,11 +123,19 @@ def _rules(rule: Mapping[str, Any], elements: _Elements) -> Iterator[FilterRule]
                 its, chain = _verdict(expression)
                 if its is Verdict.NONE:
                     conditions = replace(conditions, more=True)
+                    limited |= not LIMITS.isdisjoint(expression)
                 else:
                     verdict, target = its, chain
     sample = None
-    if group is not None:
-        sample = SamplingRule(tool="nft", family=rule["family"], group=group, packets=packets)
+    if log is not None:
+        sample = SamplingRule(
+            tool="nft",
+            family=rule["family"],
+            group=log["group"],
+            packets=packets,
+            size=log.get("snaplen") or None,
+            limited=limited,
+        )
     yield FilterRule(
         text=where, conditions=conditions, verdict=verdict, target=target, sample=sample
     )
@@ -189,6 +201,13 @@ def _narrowed(
             found = frozenset(PROTOCOLS.get(each, each) for each in texts)
             narrowed = replace(conditions, protocols=_within(conditions.protocols, found))
             return _of_family(narrowed, left)
+        case {"payload": {"protocol": "ip" | "ip6", "field": "daddr"}}:
+            prefixes = [_prefix(value) for value in plain]
+            narrowed = _of_family(conditions, left)
+            if None in prefixes or conditions.destinations is not None:
+                return replace(narrowed, more=True)
+            told = tuple(f"{'!' * negated}{each}" for each in prefixes)
+            return replace(narrowed, destinations=told)
         case {"payload": {"protocol": str(protocol), "field": "dport"}} if not negated:
             ranges = [_range(value) for value in plain]
             if protocol in ("udp", "tcp"):
@@ -222,6 +241,16 @@ def _plain(value: Any) -> Any:
             return inner
         case _:
             return value
+
+
+def _prefix(value: Any) -> str | None:
+    match value:
+        case {"prefix": {"addr": str(address), "len": int(length)}}:
+            return f"{address}/{length}"
+        case str() if value[:1] not in ("", "@"):
+            return value
+        case _:
+            return None
 
 
 def _range(value: Any) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ import pytest
 
 from nhrpd_py.core.config import Config
 from nhrpd_py.core.effects import DropSa, Effect, SendMulticast, WantSa
-from nhrpd_py.core.events import ConfigChanged, MulticastSeen
+from nhrpd_py.core.events import ConfigChanged, MulticastSeen, ShutdownRequested
 from nhrpd_py.core.queries import View
 from nhrpd_py.packet.iana import PacketType
 from tests.support.engine import Node, a_hub, a_node, a_spoke, drops, of, sent, the
@@ -193,6 +193,11 @@ def test_an_sa_is_made_with_a_target_that_is_an_address() -> None:
     config = Config(interfaces={"gre1": an_interface(ipsec=IPSEC, nhs=(an_nhs(),), shortcut=True)})
     effects = spoke.give(ConfigChanged(config), now=1.0)
     assert [each.remote for each in of(effects, DropSa)] == [nbma(9)]
+
+
+def test_no_sa_is_wanted_after_the_end() -> None:
+    hub = a_protected_hub(multicast=(nbma(9),))
+    assert [each.remote for each in of(hub.give(ShutdownRequested()), DropSa)] == [nbma(9)]
 
 
 def test_the_targets_are_another_ones_after_a_reload() -> None:

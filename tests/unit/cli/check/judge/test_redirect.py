@@ -91,6 +91,12 @@ def test_a_rule_for_another_group_is_named() -> None:
     assert "for group 1 (but for 5)" in found.finding
 
 
+def test_a_rule_for_multicast_is_no_rule_for_another_group() -> None:
+    multicast = replace(RULE, group=2, inputs=None)
+    assert "(but for" not in the_complaint(with_rules(multicast)).finding
+    assert complaints(with_rules(multicast, RULE)) == []
+
+
 def test_a_rule_of_the_other_family_does_not_count() -> None:
     assert "no rule" in the_complaint(with_rules(replace(RULE, family="ip6"))).finding
     assert complaints(with_rules(replace(RULE, family="inet"))) == []
@@ -104,7 +110,7 @@ def test_the_option_that_never_worked_is_noted() -> None:
 def test_another_program_listens() -> None:
     found = the_complaint(with_rules(RULE, listeners={1: Listener(99, "ulogd -d")}))
     assert "ulogd -d (process 99) has bound it" in found.finding
-    assert (found.remedy or "").startswith("redirect-group = 2   # under [nflog] in /etc/nhrpd/")
+    assert (found.remedy or "").startswith("redirect-group = 3   # under [nflog] in /etc/nhrpd/")
     assert (found.remedy or "").endswith("kill 99")
 
 
