@@ -17,6 +17,7 @@ import trio
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import SendMulticast
+from nhrpd_py.runtime.mmsg import MESSAGE_SIZE, IoVector, Message
 from nhrpd_py.runtime.packets import SEND_FAILED, SOCKADDR_LL, SOCKADDR_SIZE
 
 CHUNK = 128
@@ -37,30 +38,8 @@ MULTICAST_SEND_FAILED = f"multicast-{SEND_FAILED}"
 """Reasons of lost copies that the engine never sees; the values are metric labels."""
 
 
-class _IoVector(ctypes.Structure):
-    """struct iovec."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("vector", ctypes.c_void_p),
-        ("vector_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-        ("length", ctypes.c_uint32),
-    )
-
-
 _sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-MESSAGE_SIZE = ctypes.sizeof(_Message)
 
 
 class _Messages:
@@ -69,11 +48,11 @@ class _Messages:
     def __init__(self, ifindex: int, protocol_type: int, targets: tuple[Address, ...]) -> None:
         self.targets = targets
         self._places: dict[Address, int] | None = None
-        self._vector = _IoVector()
+        self._vector = IoVector()
         self._names = bytearray(len(targets) * SOCKADDR_SIZE)
-        self._messages = (_Message * len(targets))()
+        self._messages = (Message * len(targets))()
         names = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
-        vector = ctypes.addressof(self._vector)
+        vector = ctypes.pointer(self._vector)
         protocol = protocol_type.to_bytes(2)
         for place, target in enumerate(targets):
             at = place * SOCKADDR_SIZE
@@ -82,11 +61,11 @@ class _Messages:
             )
             at += SOCKADDR_LL.size
             self._names[at : at + len(target)] = target
-            message = self._messages[place]
-            message.name = names + place * SOCKADDR_SIZE
-            message.name_length = max(SMALLEST_ADDRESS, SOCKADDR_LL.size + len(target))
-            message.vector = vector
-            message.vector_length = 1
+            header = self._messages[place].header
+            header.name = names + place * SOCKADDR_SIZE
+            header.name_length = max(SMALLEST_ADDRESS, SOCKADDR_LL.size + len(target))
+            header.vector = vector
+            header.vector_length = 1
         self._first = ctypes.addressof(self._messages)
 
     def place_of(self, target: Address) -> int:

@@ -21,6 +21,7 @@ from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.packet.iana import ETHERTYPE_NHRP
 from nhrpd_py.runtime.inbox import Inbox
+from nhrpd_py.runtime.mmsg import IoVector, Message
 from nhrpd_py.runtime.sources import SourceLimiter, cost_of
 
 BATCH = 64
@@ -57,32 +58,6 @@ SOCKADDR_SIZE = 32
 PROTOCOL = ETHERTYPE_NHRP.to_bytes(2)
 
 
-class _IoVector(ctypes.Structure):
-    """struct iovec."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """struct msghdr."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("vector", ctypes.POINTER(_IoVector)),
-        ("vector_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr."""
-
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint32))
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg = _libc.recvmmsg
 _sendto = _libc.sendto
@@ -107,8 +82,8 @@ class _Batch:
         self._names = bytearray(BATCH * SOCKADDR_SIZE)
         data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
         names = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
-        self._vectors = (_IoVector * BATCH)()
-        self._messages = (_Message * BATCH)()
+        self._vectors = (IoVector * BATCH)()
+        self._messages = (Message * BATCH)()
         for slot in range(BATCH):
             self._vectors[slot].base = data + slot * SLOT_SIZE
             self._vectors[slot].length = SLOT_SIZE

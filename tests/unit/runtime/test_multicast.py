@@ -13,6 +13,7 @@ import trio.testing
 
 from nhrpd_py.core.effects import SendMulticast
 from nhrpd_py.runtime import multicast
+from nhrpd_py.runtime.mmsg import Message
 from nhrpd_py.runtime.multicast import CHUNK, MAX_WAITING, MulticastSender
 from nhrpd_py.runtime.packets import SOCKADDR_LL
 
@@ -41,12 +42,12 @@ class Kernel:
             ctypes.set_errno(answer.errno or 0)
             return -1
         for place in range(min(answer, count)):
-            message = multicast._Message.from_address(first + place * multicast.MESSAGE_SIZE)
-            name = ctypes.string_at(message.name, message.name_length)
+            header = Message.from_address(first + place * 64).header  # struct mmsghdr has 64 octets
+            name = ctypes.string_at(header.name, header.name_length)
             family, protocol, ifindex, _, _, size = SOCKADDR_LL.unpack_from(name)
             assert len(name) >= 20
             self.kinds.add((family, protocol, ifindex))
-            vector = multicast._IoVector.from_address(message.vector)
+            vector = header.vector.contents
             data = ctypes.string_at(vector.base, vector.length)
             self.got.append((name[SOCKADDR_LL.size :][:size], data))
         return min(answer, count)
