@@ -32,7 +32,7 @@ class Bench:
         self.circuits = Circuits(
             config, self.associations, self.outbox, self.timers, Jitter(rng or Steady(0))
         )
-        self.interface = Interface(config, self.circuits)
+        self.interface = Interface(config, self.circuits, self.outbox)
 
     def a_cache(self) -> Cache:
         """Returns an empty cache."""

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.benchmarks import fairness, ipsec, start
+from tools.benchmarks import fairness, ipsec, multicast, start
 from tools.benchmarks.contenders import Contender, Frr, Ours
 from tools.benchmarks.load import Load, Run
 from tools.benchmarks.paths import measure
@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
         "--only",
-        choices=["start", "load", "paths", "fairness", "ipsec"],
+        choices=["start", "load", "paths", "multicast", "fairness", "ipsec"],
         help="only one part, for work on it",
     )
     parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)
@@ -72,8 +72,10 @@ def main() -> int:
         if arguments.json is not None:
             arguments.json.write_text(text)
         results = json.loads(text)
-        if arguments.only not in ("fairness", "ipsec"):
+        if arguments.only not in ("multicast", "fairness", "ipsec"):
             print("\n".join(table(results)))
+        if "multicast" in results:
+            print("\n".join(multicast.table(results["multicast"])))
         if "fairness" in results:
             print("\n".join(fairness.table(results["fairness"])))
         if "ipsec" in results:
@@ -142,6 +144,9 @@ def _measure(arguments: argparse.Namespace) -> None:
                     "return_s": paths.return_s,
                     "lost_s": paths.lost_s,
                 }
+        if arguments.only in (None, "multicast"):
+            say("multicast out of a hub")
+            results["multicast"] = multicast.measure(directory, say)
         if arguments.only in (None, "fairness"):
             say("an honest spoke beside a hostile one")
             results["fairness"] = fairness.measure(directory, say)

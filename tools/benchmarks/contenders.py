@@ -40,6 +40,8 @@ class Contender(ABC):
 
     directory: Path
     """Configuration and logs."""
+    multicast: tuple[str, ...] = ()
+    """Outer addresses that get copies of multicast."""
     namespace: Namespace = field(init=False)
 
     NAME: ClassVar[str]
@@ -91,8 +93,11 @@ class Frr(Contender):
             "zebra": "hostname hub\n",
             "nhrpd": f"hostname hub\ninterface {TUNNEL}\n tunnel source {UNDERLAY}\n"
             f" ip nhrp network-id 1\n ip nhrp holdtime {HOLDING_TIME_S}\n"
-            " ip nhrp registration no-unique\n",
+            " ip nhrp registration no-unique\n"
+            + "".join(f" ip nhrp map multicast {each}\n" for each in self.multicast),
         }
+        if self.multicast:
+            configurations["nhrpd"] = f"nhrp multicast-nflog-group 2\n{configurations['nhrpd']}"
         self._daemons.make_directories()
         for daemon, text in configurations.items():
             (self.directory / f"{daemon}.conf").write_text(text)
@@ -133,6 +138,10 @@ class Ours(Contender):
             f'[daemon]\ncontrol-socket = "{control}"\nstate-directory = "{self.directory}"\n'
             f'log-level = "warning"\n[interface.{TUNNEL}]\nnetwork-id = 1\nunique = false\n'
             f'holding-time = {HOLDING_TIME_S}\ntunnel-source = "{UNDERLAY}"\n'
+            + (
+                f"multicast = {list(self.multicast)}\nmulticast-rate = 1000000\n"
+                * bool(self.multicast)
+            )
         )
         module = ["nhrpd_py.cli.daemon"]
         if self.profile is not None:

@@ -80,10 +80,11 @@ def iptables(namespace: Namespace, rule: str, *, ipv6: bool = False) -> None:
 
 
 def iptables_restore(namespace: Namespace, rules: Path) -> None:
-    """Adds the rules of a file with iptables-restore, as the comment in its head tells operators
-    to."""
-    variant = "-legacy" if _variant(namespace, "iptables").endswith("-legacy") else ""
-    namespace.run(f"iptables{variant}-restore", "--noflush", rules)
+    """Adds the rules of a file with iptables-restore, or ip6tables-restore by the file's name, as
+    the comment in its head tells operators to."""
+    name = "ip6tables" if rules.name.startswith("ip6") else "iptables"
+    variant = "-legacy" if _variant(namespace, name).endswith("-legacy") else ""
+    namespace.run(f"{name}{variant}-restore", "--noflush", rules)
 
 
 def _variant(namespace: Namespace, name: str) -> str:

@@ -226,6 +226,7 @@ class LinkHandler:
         for instance in tunnel:
             instance.closed(interface.link_problem or "the netdev was replaced")
         interface.circuits.release_all()
+        interface.link_locals.forget()
         self._sources.closed(ifindex, tunnel, final=final)
 
     def give_up(self, interface: Interface) -> None:

@@ -121,7 +121,7 @@ class Tunnels:
     def add(self, config: InterfaceConfig) -> None:
         """Creates a tunnel; `LinkHandler.follow` opens it."""
         circuits = Circuits(config, self._associations, self._outbox, self._timers, self._jitter)
-        interface = Interface(config, circuits)
+        interface = Interface(config, circuits, self._outbox)
         instances = {afi: self._instance(interface, afi) for afi in Afi}
         caches = [each.station.cache for each in instances.values()]
         replication = Replication(interface, caches, self._associations)

@@ -389,6 +389,7 @@ class Cache:
         else:
             del self._by_nbma[binding.nbma]
             del self._nbma_ordered[bisect_left(self._nbma_ordered, binding.nbma)]
+            self._interface.link_locals.left(binding.nbma)
         self._interface.circuits.release(binding.nbma, binding.protocol)
 
     def _key(self, kind: TimerKind, protocol: Address) -> TimerKey:

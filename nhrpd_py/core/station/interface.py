@@ -16,11 +16,13 @@ from nhrpd_py.core.address import (
     is_unicast,
     prefix_of,
 )
+from nhrpd_py.core.base.outbox import Outbox
 from nhrpd_py.core.config import InterfaceConfig
 from nhrpd_py.core.effects import ProtectedGre
 from nhrpd_py.core.events import AddressAdded, GreParameters
 from nhrpd_py.core.ipsec.circuits import Circuits
 from nhrpd_py.core.kernel.links import Link, Links
+from nhrpd_py.core.station.link_locals import LinkLocalEntries
 from nhrpd_py.core.station.losses import Losses
 from nhrpd_py.core.station.undelivered import Undelivered
 
@@ -52,6 +54,7 @@ class Interface:
         "connected",
         "gre",
         "ifindex",
+        "link_locals",
         "link_problem",
         "losses",
         "mtu",
@@ -63,9 +66,10 @@ class Interface:
         "underlay",
     )
 
-    def __init__(self, config: InterfaceConfig, circuits: Circuits) -> None:
+    def __init__(self, config: InterfaceConfig, circuits: Circuits, outbox: Outbox) -> None:
         self.config = config
         self.circuits = circuits
+        self.link_locals = LinkLocalEntries(outbox)
         self.ifindex = 0
         self.mtu = 0
         self.gre: GreParameters | None = None

@@ -88,7 +88,7 @@ def _redirects(facts: Facts, area: Area, config: InterfaceConfig, link: Link) ->
     else:
         yield area.ok("the reverse path check is not strict")
     local = any(address.startswith("fe80:") for address, _, _ in link.addresses)
-    if config.redirect and local and _has_ipv6(link):
+    if config.redirect and local and _has_ipv6(link) and not config.multicast:  # OSPFv3 needs it
         yield area.warning(
             "it has an IPv6 link-local address: the kernel sends ICMPv6 redirects",
             f"ip link set {link.name} addrgenmode none && "

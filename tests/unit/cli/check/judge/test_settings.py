@@ -1,5 +1,7 @@
 """Settings of the kernel: one spoilt value, one finding, one remedy."""
 
+from dataclasses import replace
+
 import pytest
 
 from nhrpd_py.cli.check.findings import State
@@ -59,10 +61,13 @@ def test_a_hub_with_an_ipv6_link_local_address_sends_redirects() -> None:
         "net/ipv6/conf/all/forwarding": "1",
         "net/ipv6/neigh/gre1/app_solicit": "1",
     }
-    facts = a_machine(CLEAR, kernel=a_kernel(ETH0, gre1(addresses=SIX), sysctls=sysctls))
+    kernel = a_kernel(ETH0, gre1(addresses=SIX), sysctls=sysctls)
+    facts = a_machine(CLEAR, kernel=kernel)
     found = [each for each in complaints(facts) if each.area == "kernel"]
     assert ["ICMPv6" in each.finding for each in found] == [True]
     assert "addrgenmode none" in (found[0].remedy or "")
+    needs_it = a_machine(replace(CLEAR, multicast=("dynamic",)), kernel=kernel)
+    assert [each for each in complaints(needs_it) if each.area == "kernel"] == []
 
 
 def test_many_clients_need_a_large_neighbour_table() -> None:
