@@ -114,11 +114,11 @@ def table(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "Multicast out of a hub         targets   packets a second   µs a copy   processor",
     ]
-    for each in outcomes:
-        lines.append(
-            f"  {each['contender']:27} {each['targets']:8} {each['packets_per_s']:16.0f}  "
-            f"{each['cpu_us_per_copy']:10.1f}  {each['busy']:9.0%}"
-        )
+    lines += (
+        f"  {each['contender']:27} {each['targets']:8} {each['packets_per_s']:16.0f}  "
+        f"{each['cpu_us_per_copy']:10.1f}  {each['busy']:9.0%}"
+        for each in outcomes
+    )
     rates = {(each["contender"], each["targets"]): each["packets_per_s"] for each in outcomes}
     for count in TARGETS:
         if (Ours.NAME, count) in rates and (Frr.NAME, count) in rates:
