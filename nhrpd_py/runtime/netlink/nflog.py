@@ -59,6 +59,10 @@ TIMEOUT_TICKS = 1
 """Hundredths of a second after which the kernel sends what it gathered; with a threshold of 1 it
 gathers nothing.
 """
+GATHER_S = 0.002
+"""How long multicast gathers after some came: a stream is read many packets at a time, and the first
+one of it, or a hello, does not wait.
+"""
 BUFFER_SIZE = 4 << 20
 ANSWER_TIMEOUT_S = 5.0
 ETHERTYPES = frozenset({0x0800, 0x86DD})
@@ -115,7 +119,10 @@ class Nflog:
                 packets = self._read(sock)
                 if not self._inbox.offer(packets):
                     self.counters["overload"] += len(packets)
-                await trio.lowlevel.checkpoint()
+                if self._whole and packets:
+                    await trio.sleep(GATHER_S)
+                else:
+                    await trio.lowlevel.checkpoint()
         finally:
             sock.close()
 

@@ -94,6 +94,19 @@ async def test_multicast_comes_whole_with_the_outer_address_that_it_came_from(wo
     nursery.cancel_scope.cancel()
 
 
+async def test_a_stream_of_multicast_is_read_many_at_a_time(world, nursery):
+    """The first of it does not wait; those that come meanwhile are one batch."""
+    nflog = Nflog(world.inbox, whole=True)
+    await nursery.start(nflog.run_over, world.socket, 2)
+    world.theirs.send(a_multicast(None))
+    with trio.fail_after(5):
+        assert len(await world.inbox.take()) == 1
+        for _ in range(10):
+            world.theirs.send(a_multicast(None))  # within the pause, for nothing here waits
+        assert len(await world.inbox.take()) == 10
+    nursery.cancel_scope.cancel()
+
+
 async def test_packets_that_find_the_inbox_full_are_counted(world, nursery):
     full = Inbox(limit=1)
     full.offer([TrafficSeen(0, 0, b"")])
