@@ -73,6 +73,6 @@ def _completed(data: bytes, version: int) -> bytes:
     at = start + CHECKSUM_AT
     if int.from_bytes(data[at : at + 2]) != 0xFFFF ^ internet_checksum(pseudo):
         return data
-    rest = datagram[:CHECKSUM_AT] + b"\0\0" + datagram[UDP_HEADER:]
-    checksum = internet_checksum(pseudo + rest) or 0xFFFF  # 0 says that there is none
+    # With the sum of the pseudo header in its place the datagram has all that is to be summed up.
+    checksum = internet_checksum(datagram) or 0xFFFF  # 0 says that there is none
     return data[:at] + checksum.to_bytes(2) + data[at + 2 :]
