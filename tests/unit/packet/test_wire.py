@@ -81,4 +81,10 @@ def test_drop_reasons_are_labels() -> None:
         "already-resolved",
         "already-asked",
         "no-room",
+        "multicast-not-enabled",
+        "multicast-no-group",
+        "multicast-cut",
+        "multicast-too-long",
+        "multicast-pace",
+        "multicast-no-target",
     ]
