@@ -41,6 +41,12 @@ from tests.support.sites import GRE, LAN, UNDERLAY, a_link, a_route, an_address
 
 IDENTITIES = tuple(f"spoke{number}.example" for number in range(1, 10))
 
+MULTICAST = {
+    4: (bytes([224, 0, 0, 5]), bytes([239, 1, 2, 3])),
+    16: (b"\xff\2" + bytes(13) + b"\5", b"\xff\5" + bytes(13) + b"\1"),
+}
+"""Groups of the link and others, by the size of an address."""
+
 
 class Happenings:
     """Draws events; remembers what the kernel and charon have."""
@@ -175,15 +181,15 @@ class Happenings:
 
     def _traffic(self) -> list[Event]:
         rng, world = self._rng, self._world
-        sample = a_data_packet(rng.choice(world.protocols), rng.choice(world.protocols))
+        is_multicast = rng.random() < 0.3
+        source = rng.choice(world.protocols)
+        group = rng.choice(MULTICAST[len(source)])
+        sample = a_data_packet(source, group if is_multicast else rng.choice(world.protocols))
         if rng.random() < 0.1:
             sample = sample[: rng.randrange(len(sample))]
         out = rng.choice((*self._tunnels, LAN, 0))
-        if rng.random() < 0.3:
+        if is_multicast:
             entered, nbma = rng.choice((*self._tunnels, LAN, 0)), rng.choice((b"", *world.nbmas))
-            group = bytes([224, 0, 0, 5]) if len(sample) < 100 else b"\xff\2" + bytes(13) + b"\5"
-            at = 16 if sample[0] >> 4 == 4 else 24
-            sample = sample[:at] + group[: len(sample) - at] + sample[at + len(group) :]
             return [MulticastSeen(entered, out, nbma, sample)]
         return [TrafficSeen(rng.choice(self._tunnels), out, sample)]
 

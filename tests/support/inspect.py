@@ -314,6 +314,12 @@ def servers_up(engine: Engine, afi: Afi = Afi.IPV4) -> list[Address]:
 # Circuits: pairs of NBMA addresses that an SA may protect.
 
 
+def link_local_neighbors(engine: Engine, ifindex: int) -> dict[Address, Address]:
+    """Returns the link-local addresses that the kernel was told of on a netdev, and where each leads."""
+    entries = [each.interface.link_locals._entries for each in engine._tunnels]
+    return {key[1]: to for each in entries for key, to in each.items() if key[0] == ifindex}
+
+
 def is_protected(engine: Engine) -> bool:
     """Returns whether the interface has IPsec."""
     return station(engine).circuits.protected

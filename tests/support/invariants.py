@@ -13,7 +13,9 @@ def check(station: Station, now: float, *, fully: bool) -> None:
     if not fully or station.ifindex not in kernel.opened:
         return
     bindings = inspect.bindings(engine, afi)
-    led = inspect.interim_neighbors(engine, afi)
+    led = inspect.interim_neighbors(engine, afi) | inspect.link_local_neighbors(
+        engine, station.ifindex
+    )
     wanted = set()
     for each in bindings:
         assert each.expires_at > now, f"{name}: an expired binding"

@@ -103,6 +103,7 @@ class NeighborEntries:
         if not binding.installed:
             return
         self._shortcuts.peer_withdrawn(binding.protocol)
+        self._interface.link_locals.left(binding.nbma)
         binding.entry = Entry.NONE
         self._fit_route(binding, wanted=False)
         self._outbox.emit(DropNeighbor(self._interface.ifindex, binding.protocol))

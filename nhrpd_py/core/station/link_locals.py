@@ -7,7 +7,8 @@ none: nobody registers one. But such an address tells whose it is, if it was mad
   fe80::200:5efe:192.0.2.1 for a public one);
 - people give fe80::N to the station with the tunnel address PREFIX::N.
 
-An entry goes when its peer has no binding any more at the outer address that it leads to; the kernel then asks anew.
+An entry goes when its peer has no binding any more at the outer address that it leads to, or one that left the kernel;
+the kernel then asks anew.
 Owned by the interface, for the bindings of both families count.
 """
 
@@ -39,7 +40,7 @@ class LinkLocalEntries:
             self._outbox.emit(SetNeighbor(ifindex, address, nbma))
 
     def left(self, nbma: Address) -> None:
-        """Deletes the entries that lead to an NBMA address at which no peer is any more."""
+        """Deletes the entries that lead to an NBMA address at which no peer is any more, or that has no SA."""
         if self._entries:
             for key, to in list(self._entries.items()):
                 if to == nbma:

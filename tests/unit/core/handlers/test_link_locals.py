@@ -7,9 +7,20 @@ import pytest
 from nhrpd_py.core.effects import DropNeighbor, Effect, SetNeighbor
 from nhrpd_py.core.events import BindingFound, NeighborSolicited, ShutdownRequested
 from tests.support.engine import a_hub, a_spoke, of
-from tests.support.ipsec import a_protected_hub, gone
+from tests.support.ipsec import a_protected_hub, gone, installed
 from tests.support.messages import a_purge_request, a_registration_request
-from tests.support.sites import GRE, HUB, LAN, a_site, a_tunnel_link, an_address, ip, nbma
+from tests.support.sites import (
+    GRE,
+    HUB,
+    LAN,
+    a_map,
+    a_site,
+    a_tunnel_link,
+    an_address,
+    ip,
+    nbma,
+    tunnel,
+)
 
 OF_2 = ip("fe80::5efe:192.168.100.2")
 OF_HUB = ip("fe80::5efe:192.168.100.1")
@@ -74,6 +85,13 @@ def test_without_an_sa_there_is_no_entry() -> None:
     assert entries(hub.give(solicited(OF_2))) == [(OF_2, nbma(2))]
     assert DropNeighbor(GRE, OF_2) in hub.give(gone(2, local=1), now=1.0)
     assert hub.give(solicited(OF_2), now=1.0) == []
+
+
+def test_without_its_sa_a_configured_peer_has_no_entry_either() -> None:
+    hub = a_protected_hub(maps=(a_map(tunnel(9), nbma(9)),))
+    of_9 = ip("fe80::5efe:192.168.100.9")
+    hub.give(installed(9, local=1), solicited(of_9))
+    assert DropNeighbor(GRE, of_9) in hub.give(gone(9, local=1), now=1.0)
 
 
 def test_nothing_is_left_after_the_end_and_nothing_asked_on_other_links() -> None:
