@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.lab.clouds import GRE_AND_ESP, cloud, in_clear
 from tests.lab.expect import row, wait_registered
 from tools.lab import netns
+from tools.lab.classic import ClassicNode
 from tools.lab.machine import Role
 from tools.lab.multicast import Talker, replicate
 from tools.lab.namespace import Namespace, wait_until
+from tools.lab.nodes import registered
 from tools.lab.topology import Lab, Node
 from tools.lab.wiring import TUNNEL
 
@@ -124,6 +127,34 @@ def test_datagrams_reach_each_spoke_once_and_whole_and_never_go_back(three: list
         assert heard(mine) == []
     assert isinstance(hub, Talker)
     assert not [each for each in hub.show("traffic") if each["direction"] == "dropped"]
+
+
+def test_copies_go_in_esp_and_only_to_peers_with_an_sa() -> None:
+    hub_s = {"settings": 'multicast = ["dynamic", "192.0.2.77"]\n'}
+    with cloud(hub_s, {}, {}, static=True, bgp=False) as (_, nodes):
+        hub, one, two = nodes
+        for spoke in (one, two):
+            wait_until(lambda: registered(hub, spoke), 30.0, f"{spoke.name} is registered")  # noqa: B023
+        replicate(hub)
+        assert row(hub, "interfaces", multicast_targets=2)  # 192.0.2.77 has no SA
+        with contextlib.ExitStack() as stack:
+            wire = stack.enter_context(hub.capture(expression=GRE_AND_ESP))
+            members = [stack.enter_context(member(spoke)) for spoke in (one, two)]
+            sock = stack.enter_context(sender(hub))
+            send(sock, b"to both")
+            assert [heard(each) for each in members] == [[(b"to both", hub.tunnel)]] * 2
+            two.charon.kill()
+            hub.charon.swanctl("--terminate", "--force", "--ike-id", _ike_with(hub, two))
+            wait_until(lambda: row(hub, "interfaces", multicast_targets=1), 20.0, "one target")
+            send(sock, b"to one")
+            assert [heard(each) for each in members] == [[(b"to one", hub.tunnel)], []]
+            packets = wire.packets()
+        assert packets
+        assert in_clear(packets) == []
+
+
+def _ike_with(hub: ClassicNode, spoke: ClassicNode) -> str:
+    return str(hub.charon.children(spoke.nbma)[0].ike_id)
 
 
 def test_a_thousand_targets_get_each_packet_once() -> None:
