@@ -234,11 +234,6 @@ def _about_multicast(where: Location, table: Mapping[str, Any]) -> Iterator[Prob
         normal = _normal(target)
         if normal and first.setdefault(normal, at) != at:
             yield (*where, "multicast", at), f"is the same target as multicast[{first[normal]}]"
-    if "nhs" in first and not table.get("nhs"):
-        yield (
-            (*where, "multicast", first["nhs"]),
-            f"needs [[{_path((*where, 'nhs'))}]]: without servers it means nobody",
-        )
 
 
 def _within_interface(where: Location, table: Mapping[str, Any]) -> Iterator[Problem]:

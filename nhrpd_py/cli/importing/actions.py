@@ -222,12 +222,12 @@ def add_binding(place: Place, protocol: str, nbma: str) -> None:
 
 
 def appended(key: str, word: str) -> Action:
-    """Adds a word to a list of the tunnel's table."""
+    """Adds a word to a list of the tunnel's table, once: both families may have the line."""
 
     def do(place: Place, found: Found) -> None:
         known = place.tunnel.settings.get(key)
         if known is not None and isinstance(known.value, list):
-            known.value = [*map(str, known.value), found[word]]
+            known.value = list(dict.fromkeys([*map(str, known.value), found[word]]))
         else:
             place.set(key, [found[word]])
 

@@ -5,7 +5,6 @@ Its action is written already: when the setting exists, its row here is deleted,
 """
 
 LATER = {
-    "multicast": "nhrpd does not replicate multicast yet, which OSPF, EIGRP and PIM need (BGP does not)",
     "vrf": "nhrpd does not know VRFs yet: tunnel and underlay are in the main one",
     "registration-interval": "nhrpd has no registration interval yet: it renews after a third of "
     "holding-time",

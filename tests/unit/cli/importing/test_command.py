@@ -44,6 +44,8 @@ def test_it_prints_everything_as_one_text(run) -> None:
         "swanctl.conf",
         "iptables.rules",
     ]
+    assert 'multicast = ["dynamic"]' in out
+    _, out, _ = run(str(SAMPLES / "frr/ospf-vrf.conf"))
     assert "# Not carried over:\n" in out
 
 

@@ -192,3 +192,12 @@ def test_each_family_has_its_filter_and_others_are_told() -> None:
     ]
     assert not any("evpn" in line or "vni" in line or "activate" in line for line in lines)
     assert "unicast of the main VRF alone" in result.reason(15)
+
+
+def test_multicast_of_both_families_is_one_target() -> None:
+    result = of_text(
+        "frr version 8.4\nnhrp multicast-nflog-group 6\ninterface gre1\n ip nhrp network-id 1\n"
+        " ip nhrp map multicast dynamic\n ipv6 nhrp map multicast dynamic\nexit\n"
+    )
+    assert result.interface("gre1").multicast == ("dynamic",)
+    assert result.config().nflog.multicast_group == 6
