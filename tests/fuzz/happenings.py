@@ -23,7 +23,6 @@ from nhrpd_py.core.events import (
     KernelRefused,
     LinkChanged,
     LinkGone,
-    MulticastSeen,
     NameResolved,
     NeighborSolicited,
     RouteAdded,
@@ -40,12 +39,6 @@ from tests.support.messages import a_data_packet
 from tests.support.sites import GRE, LAN, UNDERLAY, a_link, a_route, an_address
 
 IDENTITIES = tuple(f"spoke{number}.example" for number in range(1, 10))
-
-MULTICAST = {
-    4: (bytes([224, 0, 0, 5]), bytes([239, 1, 2, 3])),
-    16: (b"\xff\2" + bytes(13) + b"\5", b"\xff\5" + bytes(13) + b"\1"),
-}
-"""Groups of the link and others, by the size of an address."""
 
 
 class Happenings:
@@ -181,16 +174,10 @@ class Happenings:
 
     def _traffic(self) -> list[Event]:
         rng, world = self._rng, self._world
-        is_multicast = rng.random() < 0.3
-        source = rng.choice(world.protocols)
-        group = rng.choice(MULTICAST[len(source)])
-        sample = a_data_packet(source, group if is_multicast else rng.choice(world.protocols))
+        sample = a_data_packet(rng.choice(world.protocols), rng.choice(world.protocols))
         if rng.random() < 0.1:
             sample = sample[: rng.randrange(len(sample))]
         out = rng.choice((*self._tunnels, LAN, 0))
-        if is_multicast:
-            entered, nbma = rng.choice((*self._tunnels, LAN, 0)), rng.choice((b"", *world.nbmas))
-            return [MulticastSeen(entered, out, nbma, sample)]
         return [TrafficSeen(rng.choice(self._tunnels), out, sample)]
 
     def _refusal(self) -> list[Event]:

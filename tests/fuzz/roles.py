@@ -89,9 +89,8 @@ class Role:
         world = self.world()
         if self.is_hub:
             usual: dict[str, Any] = {"redirect": True, "shortcut": True}
-            usual["multicast"] = ("dynamic", world.sites[3].nbma)
         else:
-            usual = {"shortcut": True, "nhs": (an_nhs(world.hub),), "multicast": ("nhs",)}
+            usual = {"shortcut": True, "nhs": (an_nhs(world.hub),)}
         first = an_interface(**{**usual, **self.settings, **changes})
         interfaces = {first.name: first}
         if self.two_tunnels:
@@ -109,7 +108,6 @@ class Role:
             {"path_check_s": 3},
             {"path_check_s": None},
             {"unique": True},
-            {"multicast": ()},
             {"holding_time_s": 600},
             {"maps": (a_map(far.tunnel, far.nbma),)},
             {"nhs": (an_nhs(world.sites[3], world.sites[3].tunnel),)},

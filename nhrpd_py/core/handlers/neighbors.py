@@ -23,7 +23,7 @@ class NeighborHandler:
 
     def solicited(self, event: NeighborSolicited, now: float) -> None:
         """Handles a solicitation; with an NBMA address it is a probe of an existing entry, which is in use."""
-        if is_link_local(event.address):
+        if _is_link_local(event.address):
             self._link_local_solicited(event)
             return
         instance = self._instance(event.ifindex, event.address)
@@ -40,7 +40,7 @@ class NeighborHandler:
         So is that of a link-local address, which is no binding: the kernel asks for it again.
         """
         instance = self._instance(event.ifindex, event.protocol)
-        if instance is not None and not is_link_local(event.protocol):
+        if instance is not None and not _is_link_local(event.protocol):
             instance.adopt(event, now)
         else:
             self._outbox.emit(DropNeighbor(event.ifindex, event.protocol))
@@ -79,3 +79,8 @@ def _peers_of(tunnel: Tunnel, address: Address) -> Iterator[Address]:
     yield from (each.nbma for each in bindings if each.claimed_nbma == outer)  # behind NAT
     protocols = {each.protocol: each.nbma for each in bindings if afi_of(each.protocol) is Afi.IPV6}
     yield from (protocols[each] for each in with_interface_identifier(address, protocols))
+
+
+def _is_link_local(address: Address) -> bool:
+    """Returns whether an address is of fe80::/10; those of 169.254/16 have no routing protocol."""
+    return afi_of(address) is Afi.IPV6 and is_link_local(address)

@@ -64,6 +64,10 @@ def test_nobody_s_address_leads_nowhere_at_a_hub_and_to_the_server_at_a_spoke() 
     assert entries(a_spoke(2).give(solicited(OF_HUB))) == [(OF_HUB, HUB.nbma)]
 
 
+def test_those_of_ipv4_are_no_matter_of_this() -> None:
+    assert of(a_hub(2).give(solicited(ip("169.254.1.1"))), SetNeighbor) == []
+
+
 def test_the_entry_goes_with_the_peer() -> None:
     hub = a_hub(2, 3)
     hub.give(solicited(OF_2))
