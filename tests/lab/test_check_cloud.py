@@ -141,7 +141,7 @@ def test_a_group_that_another_program_took(pair: tuple[ClassicNode, ClassicNode]
     try:
         assert wait_until(log.read_text, 10.0, "the thief's word") == "0\n"
         hub.start()
-        remedy = breaks(hub, "has bound it: nhrpd gets no samples", "problem")
+        remedy = breaks(hub, "has bound it: nhrpd gets nothing", "problem")
         assert remedy.endswith(f"kill {thief.pid}")
         obey(hub, f"kill {thief.pid}")
         wait_until(lambda: thief.poll() is not None, 5.0, "the thief ends")
