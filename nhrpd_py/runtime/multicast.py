@@ -17,6 +17,7 @@ import trio
 
 from nhrpd_py.core.address import Address
 from nhrpd_py.core.effects import SendMulticast
+from nhrpd_py.runtime.buffers import set_send_buffer
 from nhrpd_py.runtime.mmsg import MESSAGE_SIZE, IoVector, Message
 from nhrpd_py.runtime.packets import SEND_FAILED, SOCKADDR_LL, SOCKADDR_SIZE
 
@@ -32,7 +33,6 @@ PATIENCE = 40
 SMALLEST_ADDRESS = 20
 """The kernel requires a whole struct sockaddr_ll."""
 
-SO_SNDBUFFORCE = 32
 OVERLOAD = "multicast-overload"
 MULTICAST_SEND_FAILED = f"multicast-{SEND_FAILED}"
 """Reasons of lost copies that the engine never sees; the values are metric labels."""
@@ -146,9 +146,10 @@ def packet_socket() -> socket.socket:
     """Returns a socket that sends and gets nothing. Raises OSError."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        set_send_buffer(sock, SEND_BUFFER)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

@@ -20,6 +20,7 @@ import trio
 from nhrpd_py.core.address import IPV4_SIZE, IPV6_SIZE, Address
 from nhrpd_py.core.events import PacketReceived
 from nhrpd_py.packet.iana import ETHERTYPE_NHRP
+from nhrpd_py.runtime.buffers import set_receive_buffer
 from nhrpd_py.runtime.inbox import Inbox
 from nhrpd_py.runtime.mmsg import IoVector, Message
 from nhrpd_py.runtime.sources import SourceLimiter, cost_of
@@ -48,7 +49,6 @@ full; `send-failed`: the errno is in `counters` (EMSGSIZE where the MTU is too s
 SOL_PACKET = 263
 PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 6, 23
 PACKET_OUTGOING = 4
-SO_RCVBUFFORCE = 33
 MSG_TRUNC = 0x20
 # struct sockaddr_ll: family u16, protocol be16, ifindex s32, hatype u16, pkttype u8, halen u8,
 # address
@@ -175,10 +175,7 @@ class PacketSockets:
         name = socket.if_indextoname(ifindex)
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
         try:
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-            except PermissionError:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            set_receive_buffer(sock, RECEIVE_BUFFER)
             try:
                 sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             except OSError:  # Linux before 4.20: the reader skips them

@@ -16,6 +16,7 @@ from contextlib import suppress
 import trio
 
 from nhrpd_py.runtime.bpf import BpfInstruction, attach
+from nhrpd_py.runtime.buffers import set_receive_buffer
 
 NETLINK_ROUTE = 0
 NETLINK_XFRM = 6
@@ -28,7 +29,6 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_EXT_ACK = 1, 11
-SO_RCVBUFFORCE = 33
 
 # struct nlmsghdr: length u32, type u16, flags u16, sequence u32, port id u32
 HEADER = struct.Struct("=IHHII")
@@ -206,10 +206,7 @@ def open_netlink(
     """Opens a netlink socket that has joined the multicast groups. Raises OSError."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
     try:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_size)
-        except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_size)
+        set_receive_buffer(sock, receive_size)
         with suppress(OSError):  # older kernels add no text of their own
             sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         sock.bind((0, 0))
